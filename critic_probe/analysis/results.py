@@ -1,0 +1,79 @@
+"""What the three commands find out, as tables; every renderer takes these and computes nothing."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from critic_probe.errors import Notice
+
+Signature = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class CompareResult:
+    """Student against teacher, under every critic and read-out.
+
+    Attributes:
+        summary: One row per critic and aggregation: n, d_acc (ties count as half) with a Wilson 95 % interval, ties,
+            mean_gap, sd (of all scores of both sides), gap_over_sd, separation; flips (verdicts that differ from the
+            critic's first aggregation) with the exact McNemar p.
+        categories: The same accuracy and gap by category; sd is the one of the summary.
+        baselines: Accuracy of rules that never read the content.
+        pairs: One row per critic, aggregation and pair, the most disputed pair first.
+        notices: Warnings that belong to the figures.
+        signature: Everything that determined the figures.
+        reading: Plain sentences on how to read them.
+    """
+
+    summary: pd.DataFrame
+    categories: pd.DataFrame
+    baselines: pd.DataFrame
+    pairs: pd.DataFrame
+    notices: list[Notice]
+    signature: Signature
+    reading: list[str]
+
+
+@dataclass(frozen=True)
+class PerturbResult:
+    """What edits of a response do to its score.
+
+    Attributes:
+        summary: One row per critic, aggregation, family and position: median and p95 of |delta|, raw and over the SD
+            of the unedited scores, and how often the student/teacher verdict flips.
+        cases: One row per critic, aggregation and edit, the largest |delta| over SD first.
+        not_measured: Edits that were not scored: family, reason, count.
+        notices: Warnings that belong to the figures.
+        signature: Everything that determined the figures.
+        reading: Plain sentences on how to read them.
+    """
+
+    summary: pd.DataFrame
+    cases: pd.DataFrame
+    not_measured: pd.DataFrame
+    notices: list[Notice]
+    signature: Signature
+    reading: list[str]
+
+
+@dataclass(frozen=True)
+class TraceResult:
+    """The values of one pair, token by token.
+
+    Attributes:
+        tokens: One row per critic, side and token: index, token_id, text (of its character group), value,
+            running_mean, group (index of the group's first token), read_by.
+        scores: One row per critic, side and aggregation.
+        prompt: The prompt's text.
+        notices: Warnings that belong to the figures.
+        signature: Everything that determined the figures.
+        reading: Plain sentences on how to read them.
+    """
+
+    tokens: pd.DataFrame
+    scores: pd.DataFrame
+    prompt: str
+    notices: list[Notice]
+    signature: Signature
+    reading: list[str] = field(default_factory=list)
