@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from critic_probe.checkpoint.head import Head, head_keys, read_head
-from critic_probe.checkpoint.layout import Layout, fingerprint, read_layout
+from critic_probe.checkpoint.layout import Layout, fingerprint, read_layout, tokenizer_hash
 from critic_probe.errors import CriticProbeError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -38,6 +38,7 @@ class Critic:
         vocabulary: Rows of the embedding; every id must be below it.
         eos_ids: The ids that end a response: the tokenizer's and those of the configs.
         fingerprint: Tells this checkpoint from every other.
+        tokenizer_hash: Tells its tokenizer files from every other.
         training: The contents of `critic_probe.json`, empty where there is none.
     """
 
@@ -52,6 +53,7 @@ class Critic:
     vocabulary: int
     eos_ids: frozenset[int]
     fingerprint: str
+    tokenizer_hash: str
     training: dict[str, Any]
 
     @torch.inference_mode()
@@ -119,6 +121,7 @@ def load_critic(
         vocabulary=backbone.get_input_embeddings().weight.shape[0],
         eos_ids=_eos_ids(layout.path, tokenizer, text_config),
         fingerprint=fingerprint(layout),
+        tokenizer_hash=tokenizer_hash(layout.path),
         training=_training(layout.path),
     )
     _require_causal(critic)

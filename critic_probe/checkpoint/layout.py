@@ -86,6 +86,15 @@ def fingerprint(layout: Layout) -> str:
     return digest.hexdigest()[:12]
 
 
+def tokenizer_hash(path: Path) -> str:
+    """Eight hex digits of the SHA-256 over the directory's tokenizer files."""
+    digest = hashlib.sha256()
+    for name in (*_TOKENIZER_FILES, "merges.txt", "tokenizer_config.json"):
+        if (path / name).exists():
+            digest.update(name.encode() + (path / name).read_bytes())
+    return digest.hexdigest()[:8]
+
+
 def _weight_files(path: Path) -> list[Path]:
     index = path / "model.safetensors.index.json"
     if index.exists():

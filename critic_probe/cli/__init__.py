@@ -1,0 +1,42 @@
+"""The command line: options, calls, exit codes. Nothing here imports torch or transformers at module level."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from critic_probe import __version__
+from critic_probe.cli import compare, perturb, trace
+
+app = typer.Typer(
+    name="critic-probe",
+    help="Shows what a critic's score really reacts to, under last-token, mean and other read-outs.\n\n"
+    "Exit codes: 0 passed, 1 a gate failed, 2 bad input or usage, 3 an internal error.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (compare, perturb, trace):
+    app.command()(module.command)
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Holds what comes before a command."""
+    if version:
+        typer.echo(f"critic-probe {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Runs the command line; an error that no one foresaw keeps its traceback and exits with 3."""
+    try:
+        app()
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+        print("critic-probe: internal error: please report the lines above", file=sys.stderr)
+        sys.exit(3)

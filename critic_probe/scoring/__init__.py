@@ -1,0 +1,5 @@
+"""From prompt groups to values."""
+
+from critic_probe.scoring.reference import ReferenceScorer, Scorer
+
+__all__ = ["ReferenceScorer", "Scorer"]

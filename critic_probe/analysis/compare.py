@@ -1,0 +1,242 @@
+"""Student against teacher under every critic and read-out."""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from critic_probe.aggregation import Aggregation
+from critic_probe.analysis.measure import Measured, Progress, Reader, Settings, measure, signature
+from critic_probe.analysis.results import CompareResult
+from critic_probe.analysis.statistics import accuracy, flips, numeric_floor, separation, verdict
+from critic_probe.checkpoint import Critic
+from critic_probe.encoding import EncodedPair, EncodedResponse
+from critic_probe.errors import Notice
+from critic_probe.pairs import Pair
+from critic_probe.text import ends_in_terminal
+
+FEW = 20
+
+
+def compare(
+    critics: Iterable[Critic], pairs: Sequence[Pair], settings: Settings, progress: Progress
+) -> CompareResult:
+    """Scores all pairs with each critic in turn and tabulates what the read-outs make of them.
+
+    Args:
+        critics: Loaded one after the other, so that only one needs to be in memory.
+        pairs: At least one.
+        settings: How text becomes a score.
+        progress: Told of every pair scored.
+
+    Raises:
+        CriticProbeError: A pair cannot be scored honestly.
+    """
+    frames, notices, records = [], [], []
+    texts: dict[str, tuple[str, str]] = {}
+    for critic in critics:
+        reader = Reader(critic, settings)
+        measured = measure(reader, pairs, progress)
+        frames.append(score_pairs(measured))
+        notices += measured.notices
+        records.append(reader.record())
+        texts |= {p.pair.id: (p.student.text, p.teacher.text) for p in measured.pairs}
+    scored = pd.concat(frames, ignore_index=True)
+    summary, categories = summarise(scored), _by_category(scored)
+    baselines = _baselines(texts)
+    notices += _pair_notices(scored, texts)
+    return CompareResult(
+        summary=summary,
+        categories=categories,
+        baselines=baselines,
+        pairs=_most_disputed_first(scored),
+        notices=notices,
+        signature=signature(settings, pairs, records),
+        reading=_reading(summary, baselines),
+    )
+
+
+def score_pairs(measured: Measured) -> pd.DataFrame:
+    """One row per aggregation and pair: scores, gap, gap over the SD of all scores, verdict, tokens read."""
+    reader = measured.reader
+    frames = []
+    for aggregation in reader.settings.aggregations:
+        rows: list[dict[str, Any]] = []
+        for pair, values in zip(measured.pairs, measured.values, strict=True):
+            sides = [
+                (reader.score(v, side, aggregation), _read_text(reader, pair, v, side, aggregation))
+                for v, side in zip(values, (pair.student, pair.teacher), strict=True)
+            ]
+            rows.append(
+                {
+                    "critic": reader.critic.name,
+                    "id": pair.pair.id,
+                    "category": pair.pair.category,
+                    "aggregation": aggregation.name,
+                    "student_score": sides[0][0],
+                    "teacher_score": sides[1][0],
+                    "student_token_read": sides[0][1],
+                    "teacher_token_read": sides[1][1],
+                }
+            )
+        frame = pd.DataFrame(rows)
+        scores = pd.concat([frame.student_score, frame.teacher_score])
+        floor = numeric_floor(reader.critic.dtype, scores)
+        frame["gap"] = frame.teacher_score - frame.student_score
+        frame["sd"] = scores.std()
+        frame["gap_over_sd"] = frame.gap / frame.sd
+        frame["verdict"] = [verdict(gap, floor) for gap in frame.gap]
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
+
+
+def summarise(scored: pd.DataFrame) -> pd.DataFrame:
+    """One row per critic and aggregation, see `CompareResult.summary`."""
+    rows = []
+    for _, by_critic in scored.groupby("critic", sort=False):
+        first = None
+        for (critic, name), frame in by_critic.groupby(["critic", "aggregation"], sort=False):
+            verdicts = frame.set_index("id").verdict
+            first = verdicts if first is None else first
+            flipped, p = (None, None) if first is verdicts else flips(first, verdicts)
+            rows.append(
+                {
+                    "critic": critic,
+                    "aggregation": name,
+                    **_accuracy_columns(frame),
+                    "sd": frame.sd.iloc[0],
+                    "gap_over_sd": frame.gap_over_sd.mean(),
+                    "separation": separation(frame.student_score, frame.teacher_score),
+                    "flips": flipped,
+                    "flips_p": p,
+                }
+            )
+    return pd.DataFrame(rows).astype({"flips": "Int64", "flips_p": "float64"})
+
+
+def _accuracy_columns(frame: pd.DataFrame) -> dict[str, Any]:
+    found = accuracy(frame.verdict)
+    return {
+        "n": len(frame),
+        "d_acc": found.value,
+        "d_acc_low": found.low,
+        "d_acc_high": found.high,
+        "ties": int((frame.verdict == "tie").sum()),
+        "mean_gap": frame.gap.mean(),
+    }
+
+
+def _by_category(scored: pd.DataFrame) -> pd.DataFrame:
+    named = scored[scored.category != ""]
+    rows = [
+        {
+            "critic": critic,
+            "aggregation": aggregation,
+            "category": category,
+            **_accuracy_columns(frame),
+            "gap_over_sd": frame.gap_over_sd.mean(),
+        }
+        for (category, critic, aggregation), frame in named.groupby(["category", "critic", "aggregation"], sort=False)
+    ]
+    columns = ["critic", "aggregation", "category", "n", "d_acc", "d_acc_low", "d_acc_high", "ties", "mean_gap"]
+    return pd.DataFrame(rows, columns=[*columns, "gap_over_sd"])
+
+
+def _baselines(texts: dict[str, tuple[str, str]]) -> pd.DataFrame:
+    rules = {
+        "longer wins": len,
+        "ends in terminal punctuation wins": ends_in_terminal,
+    }
+    rows = []
+    for name, rule in rules.items():
+        verdicts = pd.Series([verdict(float(rule(t)) - float(rule(s)), 0.0) for s, t in texts.values()])
+        found = accuracy(verdicts)
+        rows.append(
+            {
+                "baseline": name,
+                "n": len(verdicts),
+                "accuracy": found.value,
+                "low": found.low,
+                "high": found.high,
+                "ties": int((verdicts == "tie").sum()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _most_disputed_first(scored: pd.DataFrame) -> pd.DataFrame:
+    """Pairs over which critics and read-outs differ most in gap / SD come first; with one of them, its worst misses."""
+    spread = scored.groupby("id", sort=False).gap_over_sd.agg(["min", "max", "size"])
+    dispute = (spread["max"] - spread["min"]).where(spread["size"] > 1, -spread["min"])
+    scored = scored.assign(dispute=scored.id.map(dispute))
+    rank = dispute.fillna(-np.inf).rank(ascending=False, method="first")
+    return scored.iloc[scored.id.map(rank).argsort(kind="stable")].drop(columns="sd").reset_index(drop=True)
+
+
+def _read_text(
+    reader: Reader, pair: EncodedPair, values: Tensor, side: EncodedResponse, aggregation: Aggregation
+) -> str | None:
+    """The decoded token at which a single-token read-out took its value."""
+    index = reader.token_read(values, side, aggregation)
+    if index is None:
+        return None
+    if reader.settings.value_position == "before":
+        index -= 1
+    ids = side.ids if index >= 0 else pair.prompt_ids  # the state before the first token is at the prompt's last
+    return reader.encoder.pieces(ids)[index].text
+
+
+def _pair_notices(scored: pd.DataFrame, texts: dict[str, tuple[str, str]]) -> list[Notice]:
+    notices = []
+    if len(texts) < FEW:
+        notices.append(Notice("few-pairs", f"{len(texts)} pairs are too few (under {FEW}) to tell read-outs apart"))
+    same = [key for key, (student, teacher) in texts.items() if student == teacher]
+    for (critic, aggregation), frame in scored[scored.id.isin(same)].groupby(["critic", "aggregation"], sort=False):
+        apart = frame[frame.verdict != "tie"]
+        if len(apart):
+            notices.append(
+                Notice(
+                    "identical-text-apart",
+                    f"{critic}/{aggregation}: {len(apart)} of {len(frame)} pairs of identical text score up to "
+                    f"{apart.gap.abs().max():.2f} ({apart.gap_over_sd.abs().max():.2f} SD) apart: the ids differ, "
+                    "look for EOS on one side",
+                    list(apart.id),
+                )
+            )
+    for (critic, aggregation), frame in scored.groupby(["critic", "aggregation"], sort=False):
+        if frame.sd.iloc[0] == 0 or len(frame) == 1 and frame.gap.iloc[0] == 0:
+            notices.append(Notice("constant", f"{critic}/{aggregation}: every score is the same; nothing can be told"))
+    return notices
+
+
+def _reading(summary: pd.DataFrame, baselines: pd.DataFrame) -> list[str]:
+    sentences = [
+        "d_acc is the share of pairs whose teacher scores above the student (a tie counts as half), with Wilson's "
+        "95 % interval.",
+        "Compare gap/SD, not raw gaps, across read-outs: averaging N values shrinks every gap and the SD with it.",
+    ]
+    best = baselines.loc[baselines.accuracy.idxmax()]
+    matched = [
+        f"{row.critic}/{row.aggregation}" for row in summary.itertuples() if row.d_acc_low <= best.accuracy
+    ]
+    rule = f"The rule '{best.baseline}', which reads no content, is right in {best.accuracy:.2f} of the pairs"
+    sentences.append(
+        f"{rule}; {', '.join(matched)} cannot be told from it or {_do(matched)} worse." if matched else f"{rule}."
+    )
+    for _, frame in summary.groupby("critic", sort=False):
+        for a, b in itertools.combinations(frame.itertuples(), 2):
+            if (abs(a.mean_gap) - abs(b.mean_gap)) * (abs(a.gap_over_sd) - abs(b.gap_over_sd)) < 0:
+                raw, scaled = (a, b) if abs(a.mean_gap) > abs(b.mean_gap) else (b, a)
+                sentences.append(
+                    f"{a.critic}: {raw.aggregation} has the larger raw gap, {scaled.aggregation} the larger gap/SD: "
+                    "the raw figure shows a scale, not a better separation."
+                )
+    return sentences
+
+
+def _do(names: Sequence[str]) -> str:
+    return "does" if len(names) == 1 else "do"
+

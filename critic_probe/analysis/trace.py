@@ -1,0 +1,63 @@
+"""The values of one pair, token by token."""
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from critic_probe.analysis.measure import Progress, Reader, Settings, measure, signature
+from critic_probe.analysis.results import TraceResult
+from critic_probe.checkpoint import Critic
+from critic_probe.pairs import Pair
+
+
+def trace(critics: Iterable[Critic], pair: Pair, settings: Settings, progress: Progress) -> TraceResult:
+    """Tabulates every token's value on both sides, the running mean, and which read-outs read just that token.
+
+    Raises:
+        CriticProbeError: The pair cannot be scored honestly.
+    """
+    tokens, scores, notices, records, prompt = [], [], [], [], ""
+    for critic in critics:
+        reader = Reader(critic, settings)
+        measured = measure(reader, [pair], progress)
+        [encoded], [values] = measured.pairs, measured.values
+        prompt = reader.encoder.prompt_text(pair.prompt)
+        for side, response, side_values in zip(
+            ("student", "teacher"), (encoded.student, encoded.teacher), values, strict=True
+        ):
+            read_by: dict[int, list[str]] = {}
+            for aggregation in settings.aggregations:
+                scores.append((critic.name, side, aggregation.name, reader.score(side_values, response, aggregation)))
+                index = reader.token_read(side_values, response, aggregation)
+                if index is not None:
+                    read_by.setdefault(index, []).append(aggregation.name)
+            running = side_values.cumsum(0) / (1 + pd.RangeIndex(len(side_values)).to_numpy())
+            for index, piece in enumerate(reader.encoder.pieces(response.ids)):
+                tokens.append(
+                    {
+                        "critic": critic.name,
+                        "id": pair.id,
+                        "side": side,
+                        "index": index,
+                        "token_id": response.ids[index],
+                        "text": piece.text,
+                        "value": side_values[index].item(),
+                        "running_mean": running[index].item(),
+                        "group": piece.start,
+                        "read_by": ", ".join(read_by.get(index, [])),
+                    }
+                )
+        notices += measured.notices
+        records.append(reader.record())
+    position = "at the token" if settings.value_position == "at" else "before the token (the state's value)"
+    return TraceResult(
+        tokens=pd.DataFrame(tokens),
+        scores=pd.DataFrame(scores, columns=["critic", "side", "aggregation", "score"]).assign(id=pair.id),
+        prompt=prompt,
+        notices=notices,
+        signature=signature(settings, [pair], records),
+        reading=[
+            f"Each value is read {position}; the running mean is over all tokens so far.",
+            "Tokens marked · belong to the character above them: one character can be several byte-level tokens.",
+        ],
+    )

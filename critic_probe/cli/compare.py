@@ -1,0 +1,50 @@
+"""`critic-probe compare`: student against teacher under every critic and read-out."""
+
+from typing import Annotated
+
+import typer
+
+from critic_probe.cli import options, session
+from critic_probe.pairs import Fields
+
+
+def command(
+    pairs: Annotated[
+        str | None,
+        typer.Argument(help="Pairs: .jsonl, .json, .csv, .parquet, or - for JSONL on stdin. Default: the bundled ones."),
+    ] = None,
+    checkpoint: options.Checkpoint = None,
+    aggregation: options.Aggregations = None,
+    eos: options.Eos = "exclude",
+    value_position: options.ValuePosition = "at",
+    template: options.Template = "auto",
+    on_too_long: options.OnTooLong = "error",
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    trust_remote_code: options.TrustRemoteCode = False,
+    prompt_field: options.PromptField = None,
+    student_field: options.StudentField = None,
+    teacher_field: options.TeacherField = None,
+    rows: options.Rows = 10,
+    json: options.Json = False,
+    output: options.Output = None,
+) -> None:
+    """Compare student and teacher scores under every critic and read-out."""
+    with session.exit_codes():
+        critics = session.find_critics(checkpoint, device, dtype, trust_remote_code)
+        read = session.find_pairs(pairs, Fields(prompt_field, student_field, teacher_field), critics)
+        chosen = session.settings(aggregation, eos, value_position, template, on_too_long)
+        from critic_probe.analysis import compare
+        from critic_probe.report.terminal import print_compare
+
+        with session.progress() as progress:
+            result = compare(critics.load(), read, chosen, progress)
+        session.finish(
+            "compare",
+            result,
+            critics,
+            default_pairs=pairs is None,
+            json=json,
+            output=output,
+            show=lambda result, console: print_compare(result, console, rows),
+        )

@@ -1,0 +1,50 @@
+"""The options that commands share, each written once."""
+
+from typing import Annotated
+
+import typer
+
+Checkpoint = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--checkpoint",
+        "-c",
+        metavar="DIR",
+        help="A critic's directory; repeatable. Default: $CRITIC_PROBE_CHECKPOINT, else the bundled critics "
+        "(bundled:last, bundled:mean).",
+    ),
+]
+Aggregations = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--aggregation",
+        "-a",
+        metavar="NAME",
+        help="A read-out; repeatable, the others are compared with the first. Default: last, mean. One of last, mean, "
+        "last+eos, mean+eos, mix:A, min, max, median, sum, tail:K, ema:G, content.",
+    ),
+]
+Eos = Annotated[
+    str, typer.Option(help="exclude, or include: close every response with EOS. Ids from a file stay as they are.")
+]
+ValuePosition = Annotated[
+    str, typer.Option(help="at the token (reward models, GAD), or before it (PPO critics of verl and OpenRLHF).")
+]
+Template = Annotated[str, typer.Option(help="auto, chat, or raw: a plain prompt goes in as it is.")]
+OnTooLong = Annotated[
+    str, typer.Option(help="error, or skip: pairs longer than the context are left out and listed.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Dtype = Annotated[
+    str, typer.Option(help="auto (the checkpoint's on a GPU, float32 on a CPU), float32, bfloat16, float16.")
+]
+TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Let code in the checkpoint run.")]
+PromptField = Annotated[str | None, typer.Option(metavar="NAME", help="The field that holds the prompt.")]
+StudentField = Annotated[str | None, typer.Option(metavar="NAME", help="The field that holds the student's response.")]
+TeacherField = Annotated[str | None, typer.Option(metavar="NAME", help="The field that holds the teacher's response.")]
+Rows = Annotated[int, typer.Option(min=0, help="How many pairs or cases to show.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout, and nothing else there.")]
+Output = Annotated[
+    list[str] | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Also write the result: .json, .csv or .parquet; repeatable."),
+]

@@ -1,0 +1,55 @@
+"""`critic-probe perturb`: what edits of a response do to its score."""
+
+from typing import Annotated
+
+import typer
+
+from critic_probe.cli import options, session
+from critic_probe.errors import CriticProbeError
+from critic_probe.pairs import Fields
+
+
+def command(
+    pairs: Annotated[
+        str | None,
+        typer.Argument(help="Pairs: .jsonl, .json, .csv, .parquet, or - for JSONL on stdin. Default: the bundled ones."),
+    ] = None,
+    punct: Annotated[bool, typer.Option("--punct", help="Punctuation-only edits.")] = False,
+    checkpoint: options.Checkpoint = None,
+    aggregation: options.Aggregations = None,
+    eos: options.Eos = "exclude",
+    value_position: options.ValuePosition = "at",
+    template: options.Template = "auto",
+    on_too_long: options.OnTooLong = "error",
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    trust_remote_code: options.TrustRemoteCode = False,
+    prompt_field: options.PromptField = None,
+    student_field: options.StudentField = None,
+    teacher_field: options.TeacherField = None,
+    rows: options.Rows = 10,
+    json: options.Json = False,
+    output: options.Output = None,
+) -> None:
+    """Edit responses without changing their meaning and see how far the score moves."""
+    with session.exit_codes():
+        if not punct:
+            raise CriticProbeError("perturb: no family of edits chosen; add --punct")
+        critics = session.find_critics(checkpoint, device, dtype, trust_remote_code)
+        read = session.find_pairs(pairs, Fields(prompt_field, student_field, teacher_field), critics)
+        chosen = session.settings(aggregation, eos, value_position, template, on_too_long)
+        from critic_probe.analysis import perturb
+        from critic_probe.probes import punctuation_edits
+        from critic_probe.report.terminal import print_perturb
+
+        with session.progress() as progress:
+            result = perturb(critics.load(), read, chosen, punctuation_edits, progress)
+        session.finish(
+            "perturb",
+            result,
+            critics,
+            default_pairs=pairs is None,
+            json=json,
+            output=output,
+            show=lambda result, console: print_perturb(result, console, rows),
+        )

@@ -1,0 +1,182 @@
+"""What every command does around its measurement: find pairs and critics, report progress, print, exit."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import typer
+
+from critic_probe.errors import CriticProbeError, Notice
+from critic_probe.text import neutralise
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from critic_probe.analysis import Settings
+    from critic_probe.checkpoint import Critic
+    from critic_probe.pairs import Fields, Pair
+
+BUNDLED = "bundled:"
+
+
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    """Turns an error that users are meant to see into one line on stderr and exit code 2."""
+    try:
+        yield
+    except CriticProbeError as error:
+        typer.echo(f"critic-probe: error: {neutralise(str(error))}", err=True)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        typer.echo("critic-probe: interrupted; nothing was written", err=True)
+        raise typer.Exit(130) from None
+    except BrokenPipeError:  # the reader of a pipe has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
+
+
+def fixtures() -> Path:
+    """The directory of the bundled pairs and critics: inside an installed package, or beside it in a clone."""
+    inside = Path(__file__).parents[1] / "fixtures"
+    return inside if inside.is_dir() else Path(__file__).parents[2] / "fixtures"
+
+
+@dataclass(frozen=True)
+class Critics:
+    """Which critics to load, and how."""
+
+    paths: dict[str, Path]  # name -> directory
+    bundled: bool  # nothing was asked for, so the bundled ones are used
+    device: str
+    dtype: str
+    trust_remote_code: bool
+
+    def load(self) -> "Iterator[Critic]":
+        """Loads one critic after the other."""
+        from critic_probe.checkpoint import load_critic
+
+        for name, path in self.paths.items():
+            yield load_critic(
+                path, name=name, device=self.device, dtype=self.dtype, trust_remote_code=self.trust_remote_code
+            )
+
+
+def find_critics(given: Sequence[str] | None, device: str, dtype: str, trust_remote_code: bool) -> Critics:
+    """The critics of `-c`, else of the environment, else the bundled ones.
+
+    Raises:
+        CriticProbeError: A `bundled:` name is unknown, or the same directory is given twice.
+    """
+    from_environment = os.environ.get("CRITIC_PROBE_CHECKPOINT")
+    wanted = list(given or ([from_environment] if from_environment else []))
+    names = [f"{BUNDLED}last", f"{BUNDLED}mean"]
+    paths: dict[str, Path] = {}
+    for text in wanted or names:
+        if text.startswith(BUNDLED):
+            if text not in names:
+                raise CriticProbeError(f"'{text}' is not a bundled critic; choose from {', '.join(names)}")
+            name, path = text, fixtures() / "critics" / text.removeprefix(BUNDLED)
+        else:
+            path = Path(text)
+            name = _unique_name(path.resolve(), paths)
+        if name in paths:
+            raise CriticProbeError(f"--checkpoint {text} is given twice; give each critic once")
+        paths[name] = path
+    return Critics(paths, not wanted, device, dtype, trust_remote_code)
+
+
+def _unique_name(path: Path, taken: dict[str, Path]) -> str:
+    parts = [part for part in path.parts if part != path.anchor]
+    names = ("/".join(parts[-length:]) for length in range(1, len(parts) + 1))
+    return next((name for name in names if name not in taken), str(path))
+
+
+def find_pairs(path: str | None, fields: "Fields", critics: Critics) -> "list[Pair]":
+    """The pairs of a file, or the bundled ones where no file is given.
+
+    Token ids belong to one tokenizer: for other critics than the bundled ones the bundled pairs are read as text.
+    """
+    from critic_probe.pairs import TokenIds, read_pairs
+
+    if path is not None:
+        return read_pairs(path, fields)
+    pairs = read_pairs(fixtures() / "pairs.jsonl", fields)
+    if all(name.startswith(BUNDLED) for name in critics.paths):
+        return pairs
+    as_text: Callable[[Any], Any] = lambda r: r.text if isinstance(r, TokenIds) else r  # noqa: E731
+    return [replace(pair, student=as_text(pair.student), teacher=as_text(pair.teacher)) for pair in pairs]
+
+
+def settings(
+    aggregations: Sequence[str] | None, eos: str, value_position: str, template: str, on_too_long: str
+) -> "Settings":
+    """Checks the options that say how text becomes a score.
+
+    Raises:
+        CriticProbeError: A value is not among the allowed ones.
+    """
+    from critic_probe.aggregation import parse
+    from critic_probe.analysis import Settings
+
+    parsed = tuple(dict.fromkeys(parse(name) for name in aggregations or ("last", "mean")))
+    return Settings(
+        aggregations=parsed,
+        eos=cast(Literal["exclude", "include"], _choice("--eos", eos, "exclude", "include")),
+        value_position=cast(Literal["at", "before"], _choice("--value-position", value_position, "at", "before")),
+        template=cast(Literal["auto", "chat", "raw"], _choice("--template", template, "auto", "chat", "raw")),
+        on_too_long=cast(Literal["error", "skip"], _choice("--on-too-long", on_too_long, "error", "skip")),
+    )
+
+
+def _choice(option: str, value: str, *allowed: str) -> str:
+    if value not in allowed:
+        raise CriticProbeError(f"{option} '{value}' is unknown; choose from {', '.join(allowed)}")
+    return value
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str, int], Callable[[], None]]]:
+    """A progress bar on stderr, and only where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+
+        def start(label: str, total: int) -> Callable[[], None]:
+            task = bar.add_task(label, total=total)
+            return lambda: bar.advance(task)
+
+        yield start
+
+
+def finish(
+    command: str,
+    result: Any,
+    critics: Critics,
+    *,
+    default_pairs: bool,
+    json: bool,
+    output: Sequence[str] | None,
+    show: "Callable[[Any, Console], None]",
+) -> None:
+    """Writes the files asked for, then prints the result as JSON or as tables."""
+    from rich.console import Console
+
+    from critic_probe.report.files import dump_json, write_result
+
+    if critics.bundled:
+        notice = "no --checkpoint given: these are the two bundled toy critics, not yours"
+        result = replace(result, notices=[Notice("bundled-critics", notice), *result.notices])
+    if default_pairs:
+        result = replace(result, notices=[Notice("bundled-pairs", "no file given: the bundled pairs"), *result.notices])
+    for path in output or ():
+        write_result(Path(path), command, result)
+    if json:
+        typer.echo(dump_json(command, result))
+    else:
+        show(result, Console())
