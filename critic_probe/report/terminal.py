@@ -1,0 +1,533 @@
+"""Results on a terminal: rich tables that hold at 80 columns, in a pipe and without colour.
+
+Rows stand under a heading (a critic, a pair, a kind of edit), so that long names have a line of their own and the
+numbers keep their columns. Text from a file is neutralised and never read as markup.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain, zip_longest
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.console import Console, Group, JustifyMethod, RenderableType
+from rich.padding import Padding
+from rich.table import Column, Table
+from rich.text import Text
+
+from critic_probe.analysis.results import CompareResult, PerturbResult, Signature, TraceResult
+from critic_probe.errors import Notice
+from critic_probe.text import neutralise
+
+Record = dict[str, Any]
+
+_WIDE = 100  # columns from which two sides stand beside each other
+_ROOMY = 120  # columns from which tables have two blanks between cells
+_IDS = 5  # a warning names at most this many pairs
+_PROMPT = 400  # characters of a prompt that are shown
+_MISSING = "–"
+_VERDICT_STYLES = {"student": "dark_orange", "tie": "dim"}
+# Four steps either way, black on them legible; blue and orange differ for every kind of colour vision.
+_BLUES = ("#c6dbef", "#9ecae1", "#6baed6", "#4292c6")
+_ORANGES = ("#fdd0a2", "#fdae6b", "#fd8d3c", "#e6701a")
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+_TOKEN_COLUMNS: tuple[tuple[str, JustifyMethod, int], ...] = (
+    ("#", "right", 3),
+    ("text", "left", 8),
+    ("id", "right", 5),
+    ("value", "right", 5),
+    ("running\nmean", "right", 5),
+    ("", "left", 5),
+    ("read by", "left", 5),
+)
+
+
+def print_compare(result: CompareResult, console: Console, rows: int) -> None:
+    """Prints student against teacher: accuracy beside its baselines, categories, then the most disputed pairs.
+
+    Args:
+        result: What the comparison found.
+        console: Where to print.
+        rows: How many pairs to show.
+    """
+    _print(
+        console,
+        _compare_summary(result, console),
+        _categories(result, console),
+        _pairs(result, console, rows),
+        _reading(result.reading),
+        _warnings(result.notices),
+        _signature(result.signature),
+    )
+
+
+def print_perturb(result: PerturbResult, console: Console, rows: int) -> None:
+    """Prints what edits do to scores: the summary, the worst cases and what was not measured.
+
+    Args:
+        result: What the edits did.
+        console: Where to print.
+        rows: How many of the worst cases to show.
+    """
+    _print(
+        console,
+        _perturb_summary(result, console),
+        _cases(result, console, rows),
+        _not_measured(result, console),
+        _reading(result.reading),
+        _warnings(result.notices),
+        _signature(result.signature),
+    )
+
+
+def print_trace(result: TraceResult, console: Console) -> None:
+    """Prints the value of every token of one pair, student and teacher side by side where there is room.
+
+    Args:
+        result: The values.
+        console: Where to print.
+    """
+    _print(
+        console,
+        _block("Prompt", Text(neutralise(_cut(result.prompt, _PROMPT)), overflow="fold")),
+        *(_tokens(rows, console) for rows in _groups(_records(result.tokens), "critic")),
+        _scores(result, console),
+        _reading(result.reading),
+        _warnings(result.notices),
+        _signature(result.signature),
+    )
+
+
+def signature_line(signature: Signature) -> str:
+    """Everything that determined the figures in one line: two results compare if their lines agree."""
+    rest = dict(signature)
+    critics = rest.pop("critics", [])
+
+    def of_critics(key: str) -> str:
+        return ",".join(dict.fromkeys(_short(critic[key]) for critic in critics if critic.get(key) is not None))
+
+    def named(word: str, value: Any) -> str:
+        return f"{word} {_short(value)}" if value not in (None, "") else ""
+
+    names = [
+        f"{critic.get('name', '')}@{_short(critic.get('fingerprint'))} {_tagged('head', critic.get('head'))}"
+        for critic in critics
+    ]
+    parts = [
+        named("critic-probe", rest.pop("version", None)),
+        named("critics", ", ".join(names)) if len(names) != 1 else f"critic {names[0]}",
+        named("read-outs", rest.pop("aggregations", None)),
+        named("eos", f"{rest.pop('eos', '')} ({of_critics('eos_ids')})".removesuffix(" ()")),
+        _short(rest.pop("value_position", "")),
+        named("tokenizer", of_critics("tokenizer")),
+        named("template", of_critics("template")),
+        *(of_critics(key) for key in ("dtype", "device", "attention")),
+        *(named(key, rest.pop(key, None)) for key in ("engine", "torch", "transformers", "data")),
+        *(named(key, value) for key, value in rest.items()),
+    ]
+    return _line(" | ".join(part for part in parts if part))
+
+
+# Compare
+
+
+def _compare_summary(result: CompareResult, console: Console) -> RenderableType | None:
+    rows, baselines = _records(result.summary), _records(result.baselines)
+    if not rows:
+        return None
+    gap = _decimals(result.summary["mean_gap"], result.summary["sd"])
+    table = _table(
+        console, "d_acc", "ties/n", "mean\ngap", "SD", "gap\n/SD", "separ-\nation", Column("flips", justify="left")
+    )
+    for of_critic in _groups(rows, "critic"):
+        table.add_row(_heading(of_critic[0]["critic"]))
+        for row in of_critic:
+            table.add_row(
+                _label(row["aggregation"]),
+                _interval(row["d_acc"], row["d_acc_low"], row["d_acc_high"]),
+                _share(row["ties"], row["n"]),
+                _number(row["mean_gap"], gap, signed=True),
+                _number(row["sd"], gap),
+                _number(row["gap_over_sd"], signed=True),
+                _number(row["separation"], signed=True),
+                _flips(row["flips"], row["flips_p"]),
+            )
+    if baselines:
+        table.add_row(_heading("baselines"))
+    for row in baselines:
+        table.add_row(
+            _label(row["baseline"]),
+            _interval(row["accuracy"], row["low"], row["high"]),
+            _share(row["ties"], row["n"]),
+        )
+    return _block("Teacher over student (gap = teacher - student)", table)
+
+
+def _categories(result: CompareResult, console: Console) -> RenderableType | None:
+    rows = _records(result.categories)
+    if not rows:
+        return None
+    gap = _decimals(result.categories["mean_gap"])
+    named = _namer(result.categories)
+    table = _table(console, "d_acc", "ties/n", "mean\ngap", "gap\n/SD")
+    for of_category in _groups(rows, "category"):
+        table.add_row(_heading(of_category[0]["category"]))
+        for row in of_category:
+            table.add_row(
+                _label(named(row)),
+                _interval(row["d_acc"], row["d_acc_low"], row["d_acc_high"]),
+                _share(row["ties"], row["n"]),
+                _number(row["mean_gap"], gap, signed=True),
+                _number(row["gap_over_sd"], signed=True),
+            )
+    return _block("By category", table)
+
+
+def _pairs(result: CompareResult, console: Console, limit: int) -> RenderableType | None:
+    records = _records(result.pairs)
+    pairs = _groups(records, "id")
+    shown = pairs[: max(limit, 0)]
+    if not shown:
+        return None
+    score = _decimals(result.pairs["student_score"], result.pairs["teacher_score"], result.pairs["gap"])
+    named = _namer(result.pairs)
+    reads_token = any(_token_read(row) is not None for rows in shown for row in rows)
+    table = _table(console, "S", "T", "gap", "gap\n/SD", Column("verdict", justify="left"))
+    if reads_token:
+        table.add_column("token read\nS | T", overflow="fold")
+    for rows in shown:
+        table.add_row(_heading(rows[0]["id"], rows[0]["category"]))
+        for row in rows:
+            table.add_row(
+                _label(named(row)),
+                _number(row["student_score"], score),
+                _number(row["teacher_score"], score),
+                _number(row["gap"], score, signed=True),
+                _number(row["gap_over_sd"], signed=True),
+                Text(row["verdict"], style=_VERDICT_STYLES.get(row["verdict"], "")),
+                *([_token_read(row) or ""] if reads_token else []),
+            )
+    return _block(f"Most disputed pairs ({len(shown)} of {len(pairs)}; S student, T teacher)", table)
+
+
+def _token_read(row: Record) -> Text | None:
+    tokens = (row["student_token_read"], row["teacher_token_read"])
+    if all(_missing(token) for token in tokens):
+        return None
+    return Text(" | ".join(_MISSING if _missing(token) else _quoted(token) for token in tokens))
+
+
+def _flips(flips: Any, p: Any) -> Text:
+    if _missing(flips):
+        return Text(_MISSING)
+    if _missing(p):
+        return Text(f"{int(flips)}")
+    return Text(f"{int(flips)} (p < 0.001)" if p < 0.001 else f"{int(flips)} (p = {p:.3f})")
+
+
+# Perturb
+
+
+def _perturb_summary(result: PerturbResult, console: Console) -> RenderableType | None:
+    rows = _records(result.summary)
+    if not rows:
+        return None
+    delta = _decimals(result.summary["median_abs_delta"], result.summary["p95_abs_delta"])
+    named = _namer(result.summary)
+    table = _table(console, "n", "median\n|Δ|", "\n/SD", "p95\n|Δ|", "\n/SD", "flips", "flip rate")
+    for of_edit in _groups(rows, "family", "position"):
+        table.add_row(_heading(of_edit[0]["family"], of_edit[0]["position"]))
+        for row in of_edit:
+            table.add_row(
+                _label(named(row)),
+                _number(row["n"], 0),
+                _number(row["median_abs_delta"], delta),
+                _number(row["median_abs_delta_over_sd"]),
+                _number(row["p95_abs_delta"], delta),
+                _number(row["p95_abs_delta_over_sd"]),
+                _number(row["flips"], 0),
+                _interval(row["flip_rate"], row["flip_low"], row["flip_high"]),
+            )
+    return _block("What an edit does to the score (Δ = edited - original)", table)
+
+
+def _cases(result: PerturbResult, console: Console, limit: int) -> RenderableType | None:
+    shown = _records(result.cases.head(max(limit, 0)))
+    if not shown:
+        return None
+    score = _decimals(*(result.cases[name] for name in ("original_score", "variant_score", "delta")))
+    named = _namer(result.cases)
+    table = _table(console, "original", "edited", "Δ", "Δ/SD", Column("flip", justify="left"), label="edit")
+    for row in shown:
+        what = ", ".join(str(row[name]) for name in ("family", "position", "kind") if not _missing(row[name]))
+        table.add_row(
+            Group(_heading(row["id"], f"{row['side']}, {named(row)}"), _plain(what), _edit(row)),
+            _number(row["original_score"], score),
+            _number(row["variant_score"], score),
+            _number(row["delta"], score, signed=True),
+            _number(row["delta_over_sd"], signed=True),
+            "" if _missing(row["flip"]) else "yes" if row["flip"] else "no",
+        )
+    return _block(f"Worst cases ({len(shown)} of {len(result.cases)})", table)
+
+
+def _edit(row: Record) -> Text:
+    """The edit in its context, `[-removed-]{+added+}`: legible without colour."""
+    left, removed, added, right = (
+        "" if _missing(row[name]) else _line(row[name]) for name in ("left", "removed", "added", "right")
+    )
+    return Text.assemble(
+        left,
+        (f"[-{removed}-]" if removed else "", "red strike"),
+        (f"{{+{added}+}}" if added else "", "green"),
+        right,
+        overflow="fold",
+    )
+
+
+def _not_measured(result: PerturbResult, console: Console) -> RenderableType | None:
+    rows = _records(result.not_measured)
+    if not rows:
+        return None
+    table = _table(console, "count", Column("reason", overflow="fold"), label="family")
+    critics = _groups(rows, "critic")
+    for of_critic in critics:
+        if len(critics) > 1:
+            table.add_row(_heading(of_critic[0]["critic"]))
+        for row in of_critic:
+            table.add_row(_plain(row["family"]), _number(row["count"], 0), _plain(row["reason"]))
+    return _block("Not measured", table)
+
+
+# Trace
+
+
+def _tokens(rows: Sequence[Record], console: Console) -> RenderableType:
+    decimals = _decimals(*([row[name] for row in rows] for name in ("value", "running_mean")))
+    largest = max((abs(row["value"]) for row in rows if math.isfinite(row["value"])), default=0.0)
+    sides = {
+        side: [_token(row, decimals, largest) for row in rows if row["side"] == side] for side in ("student", "teacher")
+    }
+    sides = {side: cells for side, cells in sides.items() if cells}
+    if console.width < _WIDE:
+        tables = [_block("", _token_table([side], cells, console)) for side, cells in sides.items()]
+    else:
+        aligned = zip_longest(*sides.values(), fillvalue=[Text()] * len(_TOKEN_COLUMNS))
+        tables = [_token_table(list(sides), [list(chain(*cells)) for cells in aligned], console)]
+    critic = _line(rows[0]["critic"])
+    return _block(f"Value of every token: {critic}", *tables)
+
+
+def _token_table(sides: Sequence[str], rows: Iterable[Sequence[Text]], console: Console) -> Table:
+    table = _frame(console)
+    for side in sides:
+        for name, justify, width in _TOKEN_COLUMNS:
+            table.add_column(
+                f"{side}\n{name}" if name == "text" else name,
+                justify=justify,
+                min_width=width,
+                overflow="fold",
+                no_wrap=name not in ("text", "read by"),
+            )
+    for cells in rows:
+        table.add_row(*cells)
+    return table
+
+
+def _token(row: Record, decimals: int, largest: float) -> list[Text]:
+    value = row["value"]
+    share = abs(value) / largest if largest and math.isfinite(value) else 0.0
+    shades = _BLUES if value > 0 else _ORANGES
+    step = min(int(share * (len(shades) + 1)), len(shades))  # values near zero keep the terminal's own ground
+    return [
+        Text(str(row["index"]), style="dim"),
+        Text(_quoted(row["text"])) if row["group"] == row["index"] else Text(" ·", style="dim"),
+        Text(str(row["token_id"]), style="dim"),
+        Text(_number(value, decimals), style=f"#000000 on {shades[step - 1]}" if step else ""),
+        Text(_number(row["running_mean"], decimals)),
+        Text(_bar(value, share), style=shades[-1] if share else ""),
+        Text(row["read_by"], style="bold"),
+    ]
+
+
+def _bar(value: float, share: float) -> str:
+    """A sign and a bar of four cells at most."""
+    if not share:
+        return ""
+    cells, eighths = divmod(round(share * 32), 8)
+    return ("+" if value > 0 else "-") + "█" * cells + _EIGHTHS[eighths].strip()
+
+
+def _scores(result: TraceResult, console: Console) -> RenderableType | None:
+    rows = _records(result.scores)
+    if not rows:
+        return None
+    decimals = _decimals(result.scores["score"])
+    table = _table(console, "student", "teacher")
+    for of_critic in _groups(rows, "critic"):
+        table.add_row(_heading(of_critic[0]["critic"]))
+        for scores in _groups(of_critic, "aggregation"):
+            by_side = {row["side"]: row["score"] for row in scores}
+            table.add_row(
+                _label(scores[0]["aggregation"]),
+                *(_number(by_side.get(side), decimals) for side in ("student", "teacher")),
+            )
+    return _block("Scores", table)
+
+
+# Below every result
+
+
+def _reading(sentences: Sequence[str]) -> RenderableType | None:
+    return _block("How to read it", *(_item(Text(neutralise(s))) for s in sentences)) if sentences else None
+
+
+def _warnings(notices: Sequence[Notice]) -> RenderableType | None:
+    return _block("Warnings", *(_item(_warning(notice)) for notice in notices)) if notices else None
+
+
+def _warning(notice: Notice) -> Text:
+    ids = ", ".join(_line(identity) for identity in notice.ids[:_IDS])
+    more = f", ... and {len(notice.ids) - _IDS} more" if len(notice.ids) > _IDS else ""
+    return Text.assemble(
+        (notice.code, "bold yellow"),
+        f": {neutralise(notice.message)}",
+        (f" ({ids}{more})" if ids else "", "dim"),
+        overflow="fold",
+    )
+
+
+def _signature(signature: Signature) -> RenderableType:
+    return Text(signature_line(signature), style="dim", overflow="fold")
+
+
+# Pieces
+
+
+def _print(console: Console, *blocks: RenderableType | None) -> None:
+    shown = [block for block in blocks if block is not None]
+    for block in shown[:-1]:
+        console.print(block)
+        console.print()
+    console.print(shown[-1])
+
+
+def _block(title: str, *content: RenderableType) -> RenderableType:
+    return Group(Text(title, style="bold", overflow="fold"), *content)
+
+
+def _frame(console: Console) -> Table:
+    gap = 1 if console.width >= _ROOMY else 0
+    return Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, gap, 0, 0), header_style="")
+
+
+def _table(console: Console, *columns: str | Column, label: str = "") -> Table:
+    """A table of numbers behind a column of labels, the only one that gives way when room is short."""
+    table = _frame(console)
+    table.add_column(label, overflow="fold")
+    for column in columns:
+        if isinstance(column, Column):
+            table.add_column(
+                column.header, justify=column.justify, overflow=column.overflow, no_wrap=column.overflow != "fold"
+            )
+        else:
+            table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _heading(name: Any, detail: Any = "") -> Text:
+    text = Text(_line(name), style="bold", overflow="fold")
+    if not _missing(detail) and detail != "":
+        text.append(f", {_line(detail)}", style="not bold")
+    return text
+
+
+def _label(name: Any) -> RenderableType:
+    return Padding(_plain(name), (0, 0, 0, 2))
+
+
+def _item(text: Text) -> RenderableType:
+    line = Table.grid(padding=(0, 1, 0, 0))
+    line.add_row("-", text)
+    return line
+
+
+def _plain(text: Any) -> Text:
+    return Text(_line(text), overflow="fold")
+
+
+def _quoted(token: str) -> str:
+    return f"'{_line(token)}'"
+
+
+def _line(text: Any) -> str:
+    return neutralise(str(text), newlines=True)
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[:length] + "…"
+
+
+def _records(frame: pd.DataFrame) -> list[Record]:
+    return [{str(key): value for key, value in record.items()} for record in frame.to_dict("records")]
+
+
+def _groups(rows: Iterable[Record], *keys: str) -> list[list[Record]]:
+    """The rows that agree in `keys` brought together, in the order in which they first appear."""
+    groups: dict[tuple[str, ...], list[Record]] = {}
+    for row in rows:
+        groups.setdefault(tuple(str(row.get(key)) for key in keys), []).append(row)
+    return list(groups.values())
+
+
+def _namer(frame: pd.DataFrame) -> Callable[[Record], str]:
+    """How a row's read-out is called: with its critic only where there are several."""
+    several = frame["critic"].nunique() > 1
+    return lambda row: f"{row['critic']}/{row['aggregation']}" if several else str(row["aggregation"])
+
+
+# Numbers
+
+
+def _missing(value: Any) -> bool:
+    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
+
+
+def _decimals(*columns: Iterable[Any]) -> int:
+    """Two, or what three significant digits of the largest magnitude take: one number for columns read together."""
+    sizes = [abs(value) for column in columns for value in column if not _missing(value) and math.isfinite(value)]
+    largest = max(sizes, default=0.0)
+    return min(max(2 - math.floor(math.log10(largest)), 2), 6) if largest else 2
+
+
+def _number(value: Any, decimals: int = 2, *, signed: bool = False) -> str:
+    if _missing(value):
+        return _MISSING
+    # The sign of what rounds to nothing is kept, because the verdict follows it; only a true zero has none.
+    sign = "+" if signed and value else ""
+    if math.isfinite(value) and abs(value) >= 1e6:
+        return f"{value:{sign}.2e}"
+    return f"{value or 0:{sign}.{decimals}f}"
+
+
+def _interval(value: Any, low: Any, high: Any) -> str:
+    if _missing(value):
+        return _MISSING
+    return f"{value:.2f} [{_number(low)}, {_number(high)}]"
+
+
+def _share(part: Any, whole: Any) -> str:
+    return f"{_number(part, 0)}/{_number(whole, 0)}"
+
+
+def _tagged(tag: str, value: Any) -> str:
+    return f"{tag}:{_short(value)}" if value not in (None, "") else ""
+
+
+def _short(value: Any) -> str:
+    """A hash by its first twelve digits, a list by its items."""
+    if isinstance(value, list | tuple):
+        return ",".join(_short(item) for item in value)
+    text = "" if value is None else str(value)
+    return text[:12] if len(text) >= 32 and all(c in "0123456789abcdef" for c in text) else text
