@@ -1,0 +1,129 @@
+"""Results in files: strict JSON, and the main table as CSV or Parquet."""
+
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from critic_probe.analysis.results import CompareResult, PerturbResult, TraceResult
+from critic_probe.errors import CriticProbeError
+
+Result = CompareResult | PerturbResult | TraceResult
+
+# The tables of each command in the order of its JSON object, and the one that CSV and Parquet hold.
+_TABLES = {
+    "compare": ("summary", "categories", "baselines", "pairs"),
+    "perturb": ("summary", "cases", "not_measured"),
+    "trace": ("tokens", "scores"),
+}
+_MAIN = {"compare": "pairs", "perturb": "cases", "trace": "tokens"}
+_SUFFIXES = (".json", ".csv", ".parquet")
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def to_json(command: str, result: Result) -> dict[str, Any]:
+    """The result as plain JSON values: flat records under the column names of its tables.
+
+    NaN and infinities become None. A lone surrogate, which no UTF-8 file can hold, becomes U+FFFD.
+
+    Args:
+        command: `compare`, `perturb` or `trace`.
+        result: What that command found.
+    """
+    data: dict[str, Any] = {"schema": f"critic-probe/{command}/1"}
+    if isinstance(result, TraceResult):
+        data["prompt"] = _plain(result.prompt)
+    for table in _TABLES[command]:
+        data[table] = _records(getattr(result, table))
+    data["warnings"] = [
+        {"code": notice.code, "message": _plain(notice.message), "ids": _plain(notice.ids)} for notice in result.notices
+    ]
+    data["signature"] = _plain(result.signature)
+    return data
+
+
+def dump_json(command: str, result: Result) -> str:
+    """The object of `to_json` as text, without a final newline."""
+    return json.dumps(to_json(command, result), allow_nan=False, ensure_ascii=False, indent=2)
+
+
+def check_path(path: Path) -> None:
+    """Refuses a path that `write_result` could not write, so that hours of scoring are not spent first.
+
+    Raises:
+        CriticProbeError: The suffix is none of .json, .csv and .parquet, or no file can be written there.
+    """
+    if path.suffix.lower() not in _SUFFIXES:
+        raise CriticProbeError(f"{path}: cannot tell the format from '{path.suffix}'; use {', '.join(_SUFFIXES)}")
+    if os.path.isdir(path):
+        raise CriticProbeError(f"{path}: is a directory; name a file")
+    if not os.path.isdir(path.parent):
+        raise CriticProbeError(f"{path}: its directory does not exist; create it first")
+    if not os.access(path.parent, os.W_OK):
+        raise CriticProbeError(f"{path}: its directory is not writable; choose another")
+
+
+def write_result(path: Path, command: str, result: Result) -> None:
+    """Writes the whole result (.json) or its main table (.csv, .parquet): pairs, cases or tokens.
+
+    The file appears complete or not at all: a write that fails leaves what was there before.
+
+    Raises:
+        CriticProbeError: As `check_path`, or the write failed.
+    """
+    check_path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        _write(part, path.suffix.lower(), command, result)
+        part.replace(path)
+    except OSError as error:
+        raise CriticProbeError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        with suppress(OSError):
+            part.unlink()
+
+
+def _write(path: Path, suffix: str, command: str, result: Result) -> None:
+    if suffix == ".json":
+        path.write_text(dump_json(command, result) + "\n", encoding="utf-8")
+        return
+    table = getattr(result, _MAIN[command])
+    # Object columns only: a numeric one holds no text and keeps its dtype.
+    table = table.assign(**{name: _text(table[name]) for name in table if table[name].dtype.kind not in "biuf"})
+    if suffix == ".csv":
+        table.to_csv(path, index=False, encoding="utf-8", lineterminator="\n")
+    else:
+        table.to_parquet(path, index=False)
+
+
+def _text(column: pd.Series) -> pd.Series:
+    return pd.Series([_plain(value) for value in column], index=column.index, dtype=object)
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [_plain(record) for record in table.to_dict("records")]
+
+
+def _plain(value: Any) -> Any:
+    """A value of a table or a signature as a value that JSON has."""
+    if isinstance(value, str):
+        return _LONE_SURROGATE.sub("\ufffd", value)
+    if isinstance(value, Mapping):
+        return {_plain(str(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    if value is None or value is pd.NA or value is pd.NaT:
+        return None
+    if hasattr(value, "tolist"):  # numpy scalars and arrays
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, bool | int):
+        return value
+    return _plain(str(value))
