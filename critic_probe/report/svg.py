@@ -1,0 +1,81 @@
+"""A recorded console as one SVG file that stands alone and keeps CJK text in its columns."""
+
+import re
+from html import escape, unescape
+from itertools import groupby
+
+from rich.cells import cell_len
+from rich.console import Console
+
+# rich's own template fetches a web font. This one names fonts that machines have.
+_TEMPLATE = """\
+<svg viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
+  <style>
+    .{unique_id}-matrix {{
+      font-family: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", "Noto Sans Mono CJK SC", monospace;
+      font-size: {char_height}px;
+      line-height: {line_height}px;
+      white-space: pre;
+    }}
+    .{unique_id}-title {{ font: bold 18px sans-serif; }}
+    {styles}
+  </style>
+  <defs>
+    <clipPath id="{unique_id}-clip-terminal">
+      <rect x="0" y="0" width="{terminal_width}" height="{terminal_height}"/>
+    </clipPath>
+    {lines}
+  </defs>
+  {chrome}
+  <g transform="translate({terminal_x}, {terminal_y})" clip-path="url(#{unique_id}-clip-terminal)">
+    {backgrounds}
+    <g class="{unique_id}-matrix">{matrix}</g>
+  </g>
+</svg>
+"""
+_ASPECT = 0.61
+_FONT = 20  # pixels, as rich draws
+_CELL = _FONT * _ASPECT
+_RUN = re.compile(
+    r'<text (class="[^"]*") x="([^"]*)" (y="[^"]*") textLength="[^"]*" (clip-path="[^"]*")>([^<]*)</text>'
+)
+
+
+def console_svg(console: Console, title: str) -> str:
+    """What a console made with `record=True` has printed, as SVG text.
+
+    rich gives every character one cell of `textLength`, so wide ones are squeezed over each other; here each piece of
+    text is cut into wide and narrow runs, each as long as its cells.
+
+    Args:
+        console: The recording console; its record is emptied.
+        title: The text of the window's title bar.
+    """
+    svg = console.export_svg(title=title, code_format=_TEMPLATE, font_aspect_ratio=_ASPECT)
+    return _RUN.sub(_split, svg)
+
+
+def _split(match: re.Match[str]) -> str:
+    style, start, y, clip, content = match.groups()
+    x = float(start)
+    runs = []
+    for wide, characters in groupby(_clusters(unescape(content)), key=lambda cluster: cell_len(cluster) > 1):
+        run = "".join(characters)
+        length = cell_len(run) * _CELL
+        text = escape(run).replace(" ", "\u00a0")
+        # A CJK glyph is as wide as the font is high: less than two cells, by what is added after each.
+        spacing = f' letter-spacing="{2 * _CELL - _FONT:g}"' if wide else ""
+        runs.append(f'<text {style} x="{x:g}" {y} textLength="{length:g}"{spacing} {clip}>{text}</text>')
+        x += length
+    return "".join(runs)
+
+
+def _clusters(text: str) -> list[str]:
+    """Characters, each with the zero-width ones after it."""
+    clusters: list[str] = []
+    for character in text:
+        if clusters and cell_len(character) == 0:
+            clusters[-1] += character
+        else:
+            clusters.append(character)
+    return clusters
