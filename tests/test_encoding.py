@@ -1,9 +1,9 @@
 import pytest
+from tiny import CHATML, byte_tokenizer
 
 from critic_probe.encoding import Encoder, encode_pairs
 from critic_probe.errors import CriticProbeError
 from critic_probe.pairs import Pair, TokenIds
-from tiny import CHATML, byte_tokenizer
 
 EOS = 258
 
@@ -98,7 +98,7 @@ def test_templates_that_are_not_there_or_refuse():
     strict = byte_tokenizer()
     strict.chat_template = "{% if messages[0].role != 'user' %}{{ raise_exception('user first') }}{% endif %}" + CHATML
     coder = Encoder(strict, eos_ids=frozenset({EOS}), vocabulary=259, context_length=None)
-    with pytest.raises(CriticProbeError, match="refuses the prompt's messages.*user first"):
+    with pytest.raises(CriticProbeError, match=r"refuses the prompt's messages.*user first"):
         coder.prompt(({"role": "assistant", "content": "x"},))
 
 

@@ -21,9 +21,7 @@ from critic_probe.text import ends_in_terminal
 FEW = 20
 
 
-def compare(
-    critics: Iterable[Critic], pairs: Sequence[Pair], settings: Settings, progress: Progress
-) -> CompareResult:
+def compare(critics: Iterable[Critic], pairs: Sequence[Pair], settings: Settings, progress: Progress) -> CompareResult:
     """Scores all pairs with each critic in turn and tabulates what the read-outs make of them.
 
     Args:
@@ -207,7 +205,7 @@ def _pair_notices(scored: pd.DataFrame, texts: dict[str, tuple[str, str]]) -> li
                 )
             )
     for (critic, aggregation), frame in scored.groupby(["critic", "aggregation"], sort=False):
-        if frame.sd.iloc[0] == 0 or len(frame) == 1 and frame.gap.iloc[0] == 0:
+        if frame.sd.iloc[0] == 0 or (len(frame) == 1 and frame.gap.iloc[0] == 0):
             notices.append(Notice("constant", f"{critic}/{aggregation}: every score is the same; nothing can be told"))
     return notices
 
@@ -219,9 +217,7 @@ def _reading(summary: pd.DataFrame, baselines: pd.DataFrame) -> list[str]:
         "Compare gap/SD, not raw gaps, across read-outs: averaging N values shrinks every gap and the SD with it.",
     ]
     best = baselines.loc[baselines.accuracy.idxmax()]
-    matched = [
-        f"{row.critic}/{row.aggregation}" for row in summary.itertuples() if row.d_acc_low <= best.accuracy
-    ]
+    matched = [f"{row.critic}/{row.aggregation}" for row in summary.itertuples() if row.d_acc_low <= best.accuracy]
     rule = f"The rule '{best.baseline}', which reads no content, is right in {best.accuracy:.2f} of the pairs"
     sentences.append(
         f"{rule}; {', '.join(matched)} cannot be told from it or {_do(matched)} worse." if matched else f"{rule}."
@@ -239,4 +235,3 @@ def _reading(summary: pd.DataFrame, baselines: pd.DataFrame) -> list[str]:
 
 def _do(names: Sequence[str]) -> str:
     return "does" if len(names) == 1 else "do"
-

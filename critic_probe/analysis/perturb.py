@@ -57,10 +57,8 @@ def perturb(
         measured = measure(reader, pairs, progress)
         variants, not_measured = _variants(measured, edits)
         if not variants:
-            raise CriticProbeError(
-                f"{critic.name}: none of the edits applies to any response "
-                f"({', '.join(sorted({reason for _, reason in not_measured})) or 'no punctuation found'}); give other pairs"
-            )
+            reasons = ", ".join(sorted({reason for _, reason in not_measured})) or "no punctuation found"
+            raise CriticProbeError(f"{critic.name}: no edit applies to any response ({reasons}); give other pairs")
         frames.append(_cases(measured, variants, progress))
         skips.append(
             pd.DataFrame(
@@ -130,13 +128,6 @@ def _body_ids(reader: Reader, text: str) -> tuple[int, ...]:
     return encoded.ids[:-1] if reader.encoder.eos == "include" and encoded.eos[-1] else encoded.ids
 
 
-def _grouped(measured: Measured, variants: Sequence[_Variant]) -> Iterator[tuple[int, list[_Variant]]]:
-    by_pair: dict[int, list[_Variant]] = {}
-    for variant in variants:
-        by_pair.setdefault(variant.pair, []).append(variant)
-    yield from by_pair.items()
-
-
 def _cases(measured: Measured, variants: Sequence[_Variant], progress: Progress) -> pd.DataFrame:
     reader = measured.reader
     scored = score_pairs(measured)
@@ -145,10 +136,15 @@ def _cases(measured: Measured, variants: Sequence[_Variant], progress: Progress)
         name: numeric_floor(reader.critic.dtype, pd.concat([frame.student_score, frame.teacher_score]))
         for name, frame in unedited.items()
     }
-    grouped = list(_grouped(measured, variants))
-    groups = [Group(measured.pairs[i].prompt_ids, tuple(v.response.ids for v in group)) for i, group in grouped]
+    by_pair: dict[int, list[_Variant]] = {}
+    for variant in variants:
+        by_pair.setdefault(variant.pair, []).append(variant)
+    groups = [
+        Group(measured.pairs[index].prompt_ids, tuple(v.response.ids for v in group))
+        for index, group in by_pair.items()
+    ]
     rows: list[dict[str, Any]] = []
-    for (_, group), values in zip(grouped, reader.values(groups, "edits", progress), strict=True):
+    for group, values in zip(by_pair.values(), reader.values(groups, "edits", progress), strict=True):
         for variant, variant_values in zip(group, values, strict=True):
             rows += _rows(measured, variant, variant_values, unedited, floors)
     cases = pd.DataFrame(rows)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 import pandas as pd
+import torch
 
 from critic_probe.analysis.measure import Progress, Reader, Settings, measure, signature
 from critic_probe.analysis.results import TraceResult
@@ -31,7 +32,7 @@ def trace(critics: Iterable[Critic], pair: Pair, settings: Settings, progress: P
                 index = reader.token_read(side_values, response, aggregation)
                 if index is not None:
                     read_by.setdefault(index, []).append(aggregation.name)
-            running = side_values.cumsum(0) / (1 + pd.RangeIndex(len(side_values)).to_numpy())
+            running = side_values.cumsum(0) / torch.arange(1, len(side_values) + 1)
             for index, piece in enumerate(reader.encoder.pieces(response.ids)):
                 tokens.append(
                     {

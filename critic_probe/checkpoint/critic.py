@@ -1,9 +1,9 @@
 """A loaded critic: backbone, head and tokenizer, ready to give one value per token."""
 
-import json
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from critic_probe.checkpoint.head import Head, head_keys, read_head
-from critic_probe.checkpoint.layout import Layout, fingerprint, read_layout, tokenizer_hash
+from critic_probe.checkpoint.layout import Layout, fingerprint, read_json, read_layout, tokenizer_hash
 from critic_probe.errors import CriticProbeError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -89,11 +89,11 @@ def load_critic(
         trust_remote_code: Whether code in the directory may run.
 
     Raises:
-        CriticProbeError: There is no head, config and weights disagree, a weight is missing, or the model is no decoder.
+        CriticProbeError: There is no head, config and weights disagree, or the model is no decoder.
     """
     import transformers
 
-    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     where = resolve_device(device)
     layout = read_layout(Path(path))
     trust: dict[str, Any] = {"local_files_only": True, "trust_remote_code": trust_remote_code}
@@ -105,9 +105,11 @@ def load_critic(
             raise CriticProbeError(f"{layout.path}: {_one_line(error)}") from error
         text_config = config.get_text_config()
         if getattr(config, "is_encoder_decoder", False):
-            raise CriticProbeError(f"{layout.path}: {config.model_type} is an encoder-decoder; give a decoder-only critic")
+            raise CriticProbeError(
+                f"{layout.path}: {config.model_type} is an encoder-decoder; give a decoder-only critic"
+            )
         head = read_head(layout, text_config.hidden_size)
-        backbone = _load_backbone(layout, head, _dtype(dtype, where, head), trust)
+        backbone = _load_backbone(layout, head, _dtype(dtype, where), trust)
     backbone.eval().requires_grad_(False).to(where)
     critic = Critic(
         name=name or layout.path.resolve().name,
@@ -149,7 +151,7 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def _dtype(name: str, device: torch.device, head: Head) -> torch.dtype | str:
+def _dtype(name: str, device: torch.device) -> torch.dtype | str:
     if name == "auto":
         return torch.float32 if device.type == "cpu" else "auto"
     if name not in DTYPES:
@@ -163,7 +165,12 @@ def _load_backbone(layout: Layout, head: Head, dtype: torch.dtype | str, trust: 
     try:
         # Mismatches are let through here only to be listed and refused below.
         backbone, info = AutoModel.from_pretrained(
-            layout.path, dtype=dtype, ignore_mismatched_sizes=True, output_loading_info=True, use_safetensors=True, **trust
+            layout.path,
+            dtype=dtype,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            use_safetensors=True,
+            **trust,
         )
     except Exception as error:  # transformers raises every class of error here; each means that the critic did not load
         raise CriticProbeError(f"{layout.path}: transformers cannot load the backbone: {_one_line(error)}") from error
@@ -195,7 +202,8 @@ def _require_causal(critic: Critic) -> None:
     a, b = critic.values(ids), critic.values(changed)
     if not torch.isfinite(a).all():
         raise CriticProbeError(
-            f"{critic.path}: values are NaN or infinite in {critic.dtype}; try --dtype float32, else the weights are damaged"
+            f"{critic.path}: values are NaN or infinite in {critic.dtype}; try --dtype float32, "
+            "else the weights are damaged"
         )
     drift = (a[:-1] - b[:-1]).abs().max().item()
     if drift > 64 * torch.finfo(critic.dtype).eps * max(1.0, a.abs().max().item()):
@@ -209,7 +217,7 @@ def _eos_ids(path: Path, tokenizer: Any, config: Any) -> frozenset[int]:
     found = [tokenizer.eos_token_id, getattr(config, "eos_token_id", None)]
     generation = path / "generation_config.json"
     if generation.exists():
-        found.append(json.loads(generation.read_text(encoding="utf-8")).get("eos_token_id"))
+        found.append(read_json(generation, "generation settings").get("eos_token_id"))
     ids: set[int] = set()
     for item in found:
         ids.update(item if isinstance(item, list) else [] if item is None else [item])
@@ -218,23 +226,20 @@ def _eos_ids(path: Path, tokenizer: Any, config: Any) -> frozenset[int]:
 
 def _training(path: Path) -> dict[str, Any]:
     file = path / "critic_probe.json"
-    if not file.exists():
-        return {}
-    record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return record
+    return read_json(file, "how the critic was trained") if file.exists() else {}
 
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:400]
 
 
-class _quiet:
+@contextmanager
+def _quiet() -> Iterator[None]:
     """Silences transformers while it loads: its load report calls a head that we read ourselves unexpected."""
-
-    def __enter__(self) -> None:
-        self._logger = logging.getLogger("transformers")
-        self._level = self._logger.level
-        self._logger.setLevel(logging.CRITICAL)
-
-    def __exit__(self, *_: object) -> None:
-        self._logger.setLevel(self._level)
+    logger = logging.getLogger("transformers")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -50,7 +50,7 @@ def read_layout(path: Path) -> Layout:
         raise CriticProbeError(f"{path}: no such checkpoint directory; give a local directory, nothing is downloaded")
     if not path.is_dir():
         raise CriticProbeError(f"{path}: a file, not a checkpoint directory; give the directory that holds it")
-    config = _read_json(path / "config.json", "a Hugging Face checkpoint directory has one beside its weights")
+    config = read_json(path / "config.json", "a Hugging Face checkpoint directory has one beside its weights")
     shapes: dict[str, tuple[int, ...]] = {}
     files: dict[str, Path] = {}
     for file in _weight_files(path):
@@ -98,13 +98,15 @@ def tokenizer_hash(path: Path) -> str:
 def _weight_files(path: Path) -> list[Path]:
     index = path / "model.safetensors.index.json"
     if index.exists():
-        weight_map = _read_json(index, "the index of the shards").get("weight_map")
+        weight_map = read_json(index, "the index of the shards").get("weight_map")
         if not isinstance(weight_map, dict) or not weight_map:
             raise CriticProbeError(f"{index}: no weight_map; save the checkpoint again")
         shards = [path / name for name in sorted(set(weight_map.values()))]
         missing = [shard.name for shard in shards if not shard.exists()]
         if missing:
-            raise CriticProbeError(f"{index}: names {', '.join(missing)}, which {_is(missing)} not there; copy the rest")
+            raise CriticProbeError(
+                f"{index}: names {', '.join(missing)}, which {_is(missing)} not there; copy the rest"
+            )
         return shards
     single = path / "model.safetensors"
     if single.exists():
@@ -128,7 +130,12 @@ def _header(file: Path) -> dict[str, tuple[int, ...]]:
         raise CriticProbeError(f"{file}: not a readable safetensors file ({error}); copy it again") from error
 
 
-def _read_json(file: Path, what: str) -> dict[str, Any]:
+def read_json(file: Path, what: str) -> dict[str, Any]:
+    """Reads a JSON object from a checkpoint directory.
+
+    Raises:
+        CriticProbeError: The file is missing (`what` says what it is for) or is no JSON object.
+    """
     if not file.exists():
         raise CriticProbeError(f"{file}: not there; {what}")
     try:

@@ -11,7 +11,9 @@ from critic_probe.pairs import Fields
 def command(
     pairs: Annotated[
         str | None,
-        typer.Argument(help="Pairs: .jsonl, .json, .csv, .parquet, or - for JSONL on stdin. Default: the bundled ones."),
+        typer.Argument(
+            help="Pairs: .jsonl, .json, .csv, .parquet, or - for JSONL on stdin. Default: the bundled ones."
+        ),
     ] = None,
     checkpoint: options.Checkpoint = None,
     aggregation: options.Aggregations = None,

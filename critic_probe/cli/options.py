@@ -31,9 +31,7 @@ ValuePosition = Annotated[
     str, typer.Option(help="at the token (reward models, GAD), or before it (PPO critics of verl and OpenRLHF).")
 ]
 Template = Annotated[str, typer.Option(help="auto, chat, or raw: a plain prompt goes in as it is.")]
-OnTooLong = Annotated[
-    str, typer.Option(help="error, or skip: pairs longer than the context are left out and listed.")
-]
+OnTooLong = Annotated[str, typer.Option(help="error, or skip: pairs longer than the context are left out and listed.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Dtype = Annotated[
     str, typer.Option(help="auto (the checkpoint's on a GPU, float32 on a CPU), float32, bfloat16, float16.")

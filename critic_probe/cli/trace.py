@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 def command(
     pairs: Annotated[
         str | None,
-        typer.Argument(help="Pairs: .jsonl, .json, .csv, .parquet, or - for JSONL on stdin. Default: the bundled ones."),
+        typer.Argument(
+            help="Pairs: .jsonl, .json, .csv, .parquet, or - for JSONL on stdin. Default: the bundled ones."
+        ),
     ] = None,
     pair_id: Annotated[str | None, typer.Option("--id", metavar="ID", help="The pair to trace.")] = None,
     prompt: Annotated[str | None, typer.Option(help="A prompt, instead of a file of pairs.")] = None,
@@ -53,7 +55,13 @@ def command(
         with session.progress() as progress:
             result = trace(critics.load(), pair, chosen, progress)
         session.finish(
-            "trace", result, critics, default_pairs=pairs is None and prompt is None, json=json, output=output, show=print_trace
+            "trace",
+            result,
+            critics,
+            default_pairs=pairs is None and prompt is None,
+            json=json,
+            output=output,
+            show=print_trace,
         )
 
 

@@ -109,7 +109,11 @@ BROKEN = {
         {},
         r"11 tensors are in the config's model but not in the weights \(layers\.2\.",
     ),
-    "a layer fewer": ({"num_hidden_layers": 1, "layer_types": ["full_attention"]}, {}, r"in the weights but not in the"),
+    "a layer fewer": (
+        {"num_hidden_layers": 1, "layer_types": ["full_attention"]},
+        {},
+        r"in the weights but not in the",
+    ),
     "another ffn": ({"intermediate_size": 80}, {}, r"have another shape than config\.json asks for"),
     "a tensor lost": ({}, {"model.norm.weight": None}, r"1 tensors are in the config's model but not.*norm\.weight"),
     "unknown family": ({"model_type": "nonesuch"}, {}, r"nonesuch"),
