@@ -16,8 +16,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (compare, perturb, trace):
-    app.command()(module.command)
+app.command("compare")(compare.command)
+app.command("perturb")(perturb.command)
+app.command("trace")(trace.command)
 
 
 @app.callback()
