@@ -495,10 +495,14 @@ def _missing(value: Any) -> bool:
 
 
 def _decimals(*columns: Iterable[Any]) -> int:
-    """Two, or what three significant digits of the largest magnitude take: one number for columns read together."""
+    """Two; more where the largest magnitude is small, fewer where it is in the thousands.
+
+    One number serves columns that are read together.
+    """
     sizes = [abs(value) for column in columns for value in column if not _missing(value) and math.isfinite(value)]
     largest = max(sizes, default=0.0)
-    return min(max(2 - math.floor(math.log10(largest)), 2), 6) if largest else 2
+    exponent = math.floor(math.log10(largest)) if largest else 0
+    return min(max(2 - exponent, min(2, 4 - exponent), 0), 6)
 
 
 def _number(value: Any, decimals: int = 2, *, signed: bool = False) -> str:

@@ -182,6 +182,8 @@ def test_trace_scores_and_prompt(trace):
 def test_small_scores_keep_three_digits_and_huge_ones_their_columns(compare):
     summary = compare.summary.assign(mean_gap=0.00123, sd=0.0456)
     assert "+0.0012 0.0456" in line_of(printed(replace(compare, summary=summary)), "last")
+    summary = compare.summary.assign(mean_gap=-12345.678, sd=99.5)
+    assert "-12346 100 " in line_of(printed(replace(compare, summary=summary)), "last")
     summary = compare.summary.assign(mean_gap=-1.5e9, sd=float("inf"))
     assert "-1.50e+09 inf" in line_of(printed(replace(compare, summary=summary)), "last")
 
