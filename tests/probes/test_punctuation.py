@@ -1,0 +1,212 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from critic_probe.probes import FAMILIES, Edit, Skip, punctuation_edits
+
+ALLOWED = {  # what each family may take away and put in its place
+    "terminal-swap": {"。，", "．，", ".,", "，。", ",."},
+    "terminal-drop": set("。．.！!？?"),
+    "terminal-add": set("。."),
+    "clause-swap": {"，。", "。，", ",.", ".,"},
+    "full-half-width": {"，,", "。.", "．.", "！!", "？?", "：:", "；;", "（(", "）)"}
+    | {",，", ".。", "!！", "?？", ":：", ";；", "(（", ")）"},
+}
+PROTECTED = (
+    "3.14",
+    "1,000",
+    "12:30",
+    "2024.01.05",
+    "1．5",
+    "v1.2.3",
+    "https://a.example/b,c?d=1;e",
+    "me@a.example",
+    "src/main.py",
+    "`a, b. c`",
+    "```\nf(a, b); g.\n```",
+    "$a, b. c$",
+    r"\(a, b\)",
+    r"\[a, b\]",
+    '{"a": 1, "b": "。"}',
+    '<a title="x, y. z">',
+    "e.g.",
+    "Dr.",
+    "U.S.",
+    "...",
+    "……",
+    "?!",
+    "！！",
+)
+WORDS = (
+    "你好",
+    "今天很冷",
+    "不",
+    "是的",
+    "Yes",
+    "no",
+    "it is",
+    "A",
+    "42",
+    "once",
+    "「好」",
+    "（见上）",
+    '"so"',
+    "**b**",
+    "😀",
+)
+MARKS = (
+    "，",
+    "。",
+    "！",
+    "？",
+    "：",
+    "；",
+    "．",
+    ", ",
+    ". ",
+    "! ",
+    "? ",
+    ": ",
+    "; ",
+    ",",
+    ".",
+    "\n",
+    " ",
+    "",
+    "”",
+    "）",
+    ")",
+)
+
+prose = st.lists(st.tuples(st.sampled_from(WORDS), st.sampled_from(MARKS))).map(
+    lambda parts: "".join(word + mark for word, mark in parts)
+)
+mixed = st.lists(st.sampled_from(WORDS + MARKS + PROTECTED)).map(" ".join)
+noise = st.text(st.sampled_from("。，．.,!！?？:：;；（）()[]{}<>`$\\\"'“”…-*_/@# \n\t\r1２aZ好不"))
+
+
+def made(family: str, text: str) -> dict[str, str]:
+    """Position -> the edited text, or the reason in angle brackets."""
+    return {
+        outcome.position: f"<{outcome.reason}>" if isinstance(outcome, Skip) else outcome.apply(text)
+        for outcome in FAMILIES[family].edits(text)
+    }
+
+
+@pytest.mark.parametrize(
+    ("family", "text", "expected"),
+    [
+        ("terminal-swap", "天冷。回家。", {"terminal": "天冷。回家，"}),
+        ("terminal-swap", "天冷，回家，", {"terminal": "天冷，回家。"}),
+        ("terminal-swap", "回家．", {"terminal": "回家，"}),
+        ("terminal-swap", "It is cold. Go home.", {"terminal": "It is cold. Go home,"}),
+        ("terminal-swap", "Go home,", {"terminal": "Go home."}),
+        ("terminal-swap", "他说：“回家。”\n", {"terminal": "他说：“回家，”\n"}),
+        ("terminal-swap", "真的吗？", {}),
+        ("terminal-swap", "Go home!", {}),
+        ("terminal-swap", "回家", {}),
+        ("terminal-drop", "天冷。回家。", {"terminal": "天冷。回家"}),
+        ("terminal-drop", "真的吗？", {"terminal": "真的吗"}),
+        ("terminal-drop", "Is it? Go home!", {"terminal": "Is it? Go home"}),
+        ("terminal-drop", 'He said "home." ', {"terminal": 'He said "home" '}),
+        ("terminal-drop", "**Go home.**", {"terminal": "**Go home**"}),
+        ("terminal-drop", "回家，", {}),
+        ("terminal-add", "天冷，回家", {"terminal": "天冷，回家。"}),
+        ("terminal-add", "Go home\n", {"terminal": "Go home.\n"}),
+        ("terminal-add", "他说“回家”", {"terminal": "他说“回家”。"}),
+        ("terminal-add", "共42", {"terminal": "共42。"}),
+        ("terminal-add", "It is 42 km", {"terminal": "It is 42 km."}),
+        ("terminal-add", "About 42%", {"terminal": "About 42%."}),
+        ("terminal-add", "It is 42", {"terminal": "<number>"}),
+        ("terminal-add", "Answer:", {"terminal": "<mark run>"}),
+        ("terminal-add", "Good luck 😊", {"terminal": "<symbol>"}),
+        ("terminal-add", "回家。", {}),
+        ("terminal-add", "Go home?", {}),
+        ("clause-swap", "天冷，我们回家。", {"initial": "天冷。我们回家。"}),
+        ("clause-swap", "天冷。我们回家", {"initial": "天冷，我们回家"}),
+        (
+            "clause-swap",
+            "甲来，乙来，丙来，丁来。",
+            {"initial": "甲来。乙来，丙来，丁来。", "medial": "甲来，乙来，丙来。丁来。"},
+        ),
+        ("clause-swap", "It is cold, so we go.", {"initial": "It is cold. so we go."}),
+        ("clause-swap", "It is cold. We go.", {"initial": "It is cold, We go."}),
+        ("clause-swap", "so we,they go\nIt is.\nOver.", {}),
+        ("clause-swap", "天冷。\n回家。", {}),
+        ("clause-swap", "**回家。**", {}),
+        ("full-half-width", "天冷，回家。", {"initial": "天冷,回家。", "terminal": "天冷，回家."}),
+        ("full-half-width", "Cold, go.", {"initial": "Cold， go.", "terminal": "Cold, go。"}),
+        ("full-half-width", "天冷．", {"terminal": "天冷."}),
+        ("full-half-width", "冷吗？快！", {"initial": "冷吗?快！", "terminal": "冷吗？快!"}),
+        ("full-half-width", "结果：冷；饿", {"initial": "结果:冷；饿", "medial": "结果：冷;饿"}),
+        (
+            "full-half-width",
+            "Why? Cold; hungry!",
+            {"initial": "Why？ Cold; hungry!", "medial": "Why? Cold； hungry!", "terminal": "Why? Cold; hungry！"},
+        ),
+        ("full-half-width", "水（纯）冷", {"initial": "水(纯）冷", "medial": "水（纯)冷"}),
+        ("full-half-width", "Go (now)", {"initial": "Go （now)", "terminal": "Go (now）"}),
+        ("full-half-width", "回家", {}),
+    ],
+)
+def test_each_family_changes_one_mark(family, text, expected):
+    assert made(family, text) == expected
+
+
+@pytest.mark.parametrize("text", ["", " \n", "”）"])
+def test_a_response_without_content_is_left_alone(text):
+    assert [o for o in punctuation_edits(text) if o.family != "full-half-width"] == []
+
+
+def test_a_single_closing_mark_has_only_terminal_edits():
+    assert {o.position for o in punctuation_edits("回家。")} == {"terminal"}
+
+
+def test_initial_and_medial_are_the_first_and_the_middle_mark_that_no_guard_covers():
+    text = "约3.5米，宽1,000米，高2米，重2克。"
+    assert made("full-half-width", text) == {
+        "initial": "约3.5米,宽1,000米，高2米，重2克。",
+        "medial": "约3.5米，宽1,000米，高2米,重2克。",
+        "terminal": "约3.5米，宽1,000米，高2米，重2克.",
+    }
+
+
+def test_a_position_without_a_free_mark_is_skipped_with_the_reason_of_the_mark_it_would_take():
+    assert made("full-half-width", "3.14 and 12:30 for e.g. me") == {"initial": "<number>", "medial": "<abbreviation>"}
+
+
+def test_an_edit_says_what_it_replaces_and_what_is_expected():
+    assert punctuation_edits("回家。")[0] == Edit("terminal-swap", "terminal", "invariance", 0, 2, 3, "，")
+    assert punctuation_edits("`x`") == [Skip("terminal-add", "terminal", "code")]
+
+
+@given(prose | mixed | noise)
+def test_an_edit_takes_one_mark_of_its_family_and_leaves_the_rest(text):
+    outcomes = punctuation_edits(text)
+    assert outcomes == punctuation_edits(text)
+    assert len({(o.family, o.position) for o in outcomes}) == len(outcomes)
+    for edit in outcomes:
+        if isinstance(edit, Skip):
+            continue
+        edited = edit.apply(text)
+        assert text[edit.start : edit.end] + edit.replacement in ALLOWED[edit.family]
+        assert edited == text[: edit.start] + edit.replacement + text[edit.end :]
+        assert len(edited) - len(text) == len(edit.replacement) - (edit.end - edit.start)
+
+
+@given(prose | mixed | noise)
+def test_positions_stand_in_order_and_only_closers_follow_the_terminal_one(text):
+    for family in FAMILIES.values():
+        edits = {edit.position: edit for edit in family.edits(text) if isinstance(edit, Edit)}
+        starts = [edits[position].start for position in ("initial", "medial", "terminal") if position in edits]
+        assert starts == sorted(set(starts))
+        if "terminal" in edits:
+            assert not any(char.isalnum() for char in text[edits["terminal"].end :])
+
+
+@given(st.lists(st.sampled_from(WORDS + PROTECTED + ("，", "。", ", so", ". So"))).map(" ".join))
+def test_what_is_protected_survives(text):
+    for edit in punctuation_edits(text):
+        if isinstance(edit, Edit):
+            edited = edit.apply(text)
+            assert {span: edited.count(span) for span in PROTECTED} == {span: text.count(span) for span in PROTECTED}
