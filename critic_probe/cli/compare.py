@@ -33,6 +33,7 @@ def command(
 ) -> None:
     """Compare student and teacher scores under every critic and read-out."""
     with session.exit_codes():
+        session.check_outputs(output)
         critics = session.find_critics(checkpoint, device, dtype, trust_remote_code)
         read = session.find_pairs(pairs, Fields(prompt_field, student_field, teacher_field), critics)
         chosen = session.settings(aggregation, eos, value_position, template, on_too_long)

@@ -37,6 +37,7 @@ def command(
     with session.exit_codes():
         if not punct:
             raise CriticProbeError("perturb: no family of edits chosen; add --punct")
+        session.check_outputs(output)
         critics = session.find_critics(checkpoint, device, dtype, trust_remote_code)
         read = session.find_pairs(pairs, Fields(prompt_field, student_field, teacher_field), critics)
         chosen = session.settings(aggregation, eos, value_position, template, on_too_long)

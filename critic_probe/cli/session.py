@@ -154,6 +154,19 @@ def progress() -> Iterator[Callable[[str, int], Callable[[], None]]]:
         yield start
 
 
+def check_outputs(output: Sequence[str] | None) -> None:
+    """Refuses a file that could not be written, before anything is scored.
+
+    Raises:
+        CriticProbeError: Its suffix is unknown or its place is not writable.
+    """
+    if output:
+        from critic_probe.report.files import check_path
+
+        for path in output:
+            check_path(Path(path))
+
+
 def finish(
     command: str,
     result: Any,

@@ -39,6 +39,7 @@ def command(
 ) -> None:
     """Show the value of every token of one pair, student and teacher side by side."""
     with session.exit_codes():
+        session.check_outputs(output)
         critics = session.find_critics(checkpoint, device, dtype, trust_remote_code)
         given = (prompt, student, teacher)
         if any(text is not None for text in given):

@@ -90,7 +90,7 @@ def print_trace(result: TraceResult, console: Console) -> None:
     """
     _print(
         console,
-        _block("Prompt", Text(neutralise(_cut(result.prompt, _PROMPT)), overflow="fold")),
+        _block("Prompt", Text(neutralise(_cut(result.prompt, _PROMPT), newlines=True), overflow="fold")),
         *(_tokens(rows, console) for rows in _groups(_records(result.tokens), "critic")),
         _scores(result, console),
         _reading(result.reading),

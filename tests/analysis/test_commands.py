@@ -154,7 +154,7 @@ def test_perturb_keeps_the_closing_eos_of_ids(critic):
 
 
 def test_perturb_leaves_ids_alone_that_their_text_would_not_give(critic):
-    unusual = TokenIds((*ids_of("Yes."), 256), None)
+    unusual = TokenIds((*ids_of("中")[:2], *ids_of(" is.")), None)  # half a character
     result = perturb([critic], [Pair("x", "ask", unusual, "No.")], settings("last"), punctuation_edits, quiet)
     assert set(result.cases.side) == {"teacher"}
 
