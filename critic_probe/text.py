@@ -3,7 +3,7 @@
 import unicodedata
 
 TERMINAL_MARKS = frozenset("。！？.!?…‼⁇．｡")
-CLOSERS = frozenset("”’」』）)]】》〉〕｝}\"'»")
+CLOSERS = frozenset("”’」』）)]】》〉〕｝}\"'»*_")  # * and _ close Markdown's emphasis
 
 # Cf holds every bidi control, zero-width character and the BOM. The joiner that builds emoji is kept where it
 # stands between two symbols, because escaping it would tear one picture into several.
@@ -40,10 +40,16 @@ def _joins_symbols(text: str, index: int) -> bool:
 
 def closing_mark_index(text: str) -> int | None:
     """Index of the terminal mark that ends the text, behind which only closers and blanks stand; None without one."""
+    index = last_before_closers(text)
+    return index if index >= 0 and text[index] in TERMINAL_MARKS else None
+
+
+def last_before_closers(text: str) -> int:
+    """Index of the last character that is neither a closer nor blank; -1 without one."""
     index = len(text) - 1
     while index >= 0 and (text[index].isspace() or text[index] in CLOSERS):
         index -= 1
-    return index if index >= 0 and text[index] in TERMINAL_MARKS else None
+    return index
 
 
 def ends_in_terminal(text: str) -> bool:

@@ -25,3 +25,9 @@ def make_critic(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
 def critic_dir(make_critic: Callable[..., Path]) -> Path:
     """One tiny Qwen3 token-classification critic for tests that only read."""
     return make_critic()
+
+
+@pytest.fixture(scope="session")
+def fixtures() -> Path:
+    """The directory of the bundled pairs and critics."""
+    return Path(__file__).parents[1] / "fixtures"

@@ -7,10 +7,9 @@ from typing import NamedTuple, get_args
 
 from critic_probe.probes.edit import Edit, Family, Position, Skip
 from critic_probe.probes.guards import Guards
-from critic_probe.text import CLOSERS, TERMINAL_MARKS, is_cjk
+from critic_probe.text import TERMINAL_MARKS, is_cjk, last_before_closers
 
 _POSITIONS: tuple[Position, ...] = get_args(Position)
-_CLOSERS = CLOSERS | set("*_")  # Markdown's emphasis closes too
 
 
 def punctuation_edits(text: str) -> list[Edit | Skip]:
@@ -36,7 +35,7 @@ def _replacing(
     pattern = re.compile(marks)
 
     def edits(text: str) -> Iterator[Edit | Skip]:
-        guards, last = Guards(text), _last_before_closers(text)
+        guards, last = Guards(text), last_before_closers(text)
         before: list[_Candidate] = []
         closing: list[_Candidate] = []
         for mark in pattern.finditer(text):
@@ -69,7 +68,7 @@ def _outcome(family: str, position: Position, candidate: _Candidate) -> Edit | S
 
 
 def _add_full_stop(text: str) -> Iterator[Edit | Skip]:
-    last = _last_before_closers(text)
+    last = last_before_closers(text)
     if last < 0 or text[last] in TERMINAL_MARKS:
         return
     end = len(text.rstrip())
@@ -85,14 +84,6 @@ def _add_full_stop(text: str) -> Iterator[Edit | Skip]:
 
 def _closes_a_sentence(char: str) -> bool:
     return unicodedata.category(char)[0] in "LMN" or char in "%‰℃°"
-
-
-def _last_before_closers(text: str) -> int:
-    """The index of the last character that is neither whitespace nor a closing quote, bracket or emphasis, or -1."""
-    index = len(text) - 1
-    while index >= 0 and (text[index].isspace() or text[index] in _CLOSERS):
-        index -= 1
-    return index
 
 
 _WIDTHS = {"，": ",", "。": ".", "！": "!", "？": "?", "：": ":", "；": ";", "（": "(", "）": ")"}
