@@ -39,7 +39,7 @@ def compare(critics: Iterable[Critic], pairs: Sequence[Pair], settings: Settings
         reader = Reader(critic, settings)
         measured = measure(reader, pairs, progress)
         frames.append(score_pairs(measured))
-        notices += measured.notices
+        notices += [notice for notice in measured.notices if notice not in notices]
         records.append(reader.record())
         texts |= {p.pair.id: (p.student.text, p.teacher.text) for p in measured.pairs}
     scored = pd.concat(frames, ignore_index=True)

@@ -166,16 +166,14 @@ def _notices(reader: Reader, pairs: Sequence[EncodedPair], too_long: Sequence[st
         found.append(
             Notice(
                 "eos-one-side",
-                f"{name}: in {len(one_side)} pairs only one side ends in EOS: last+eos and mean+eos compare unlike "
+                f"in {len(one_side)} pairs only one side ends in EOS: last+eos and mean+eos compare unlike "
                 "endings there",
                 one_side,
             )
         )
     lone = [p.pair.id for p in pairs if any(all(side.eos) for side in (p.student, p.teacher))]
     if lone:
-        found.append(
-            Notice("lone-eos", f"{name}: {len(lone)} pairs have a side of nothing but EOS; its value is read", lone)
-        )
+        found.append(Notice("lone-eos", f"{len(lone)} pairs have a side of nothing but EOS; its value is read", lone))
     trained = reader.critic.training.get("max_trained_tokens")
     if trained:
         beyond = [p.pair.id for p in pairs if len(p.prompt_ids) + max(map(len, p.group.responses)) > 2 * trained]

@@ -66,11 +66,11 @@ def perturb(
                 columns=["critic", "family", "reason", "count"],
             )
         )
-        notices += measured.notices
+        notices += [notice for notice in measured.notices if notice not in notices]
         records.append(reader.record())
     cases = pd.concat(frames, ignore_index=True)
-    cases = cases.iloc[(-cases.delta_over_sd.abs()).argsort(kind="stable")].reset_index(drop=True)
     summary = _summarise(cases)
+    cases = cases.iloc[(-cases.delta_over_sd.abs()).argsort(kind="stable")].reset_index(drop=True)
     few = summary[summary.n < FEW]
     if len(few):
         families = sorted({f"{row.family} {row.position}" for row in few.itertuples()})
@@ -189,14 +189,17 @@ def _rows(
 
 
 def _summarise(cases: pd.DataFrame) -> pd.DataFrame:
-    order = {"initial": 0, "medial": 1, "terminal": 2}
     rows = []
-    for keys, frame in cases.groupby(["critic", "aggregation", "family", "position"], sort=False):
+    for keys, frame in cases.groupby(["family", "position", "critic", "aggregation"], sort=False):
         raw, scaled = frame.delta.abs(), frame.delta_over_sd.abs()
         flipped = rate(int(frame.flip.sum()), int(frame.decided.sum()))
+        family, position, critic, aggregation = keys
         rows.append(
             {
-                **dict(zip(("critic", "aggregation", "family", "position"), keys, strict=True)),
+                "critic": critic,
+                "aggregation": aggregation,
+                "family": family,
+                "position": position,
                 "n": len(frame),
                 "median_abs_delta": raw.median(),
                 "p95_abs_delta": raw.quantile(0.95),
@@ -208,14 +211,8 @@ def _summarise(cases: pd.DataFrame) -> pd.DataFrame:
                 "flip_high": flipped.high,
             }
         )
-    summary = pd.DataFrame(rows)
-    names = list(dict.fromkeys(cases.sort_values("critic", kind="stable").aggregation))
-    return (
-        summary.assign(_p=summary.position.map(order), _a=summary.aggregation.map(names.index))
-        .sort_values(["family", "_p", "critic", "_a"], kind="stable")
-        .drop(columns=["_p", "_a"])
-        .reset_index(drop=True)
-    )
+    # The stable sort keeps critics and read-outs in the order in which they were asked for.
+    return pd.DataFrame(rows).sort_values(["family", "position"], kind="stable").reset_index(drop=True)
 
 
 def _reading(summary: pd.DataFrame) -> list[str]:

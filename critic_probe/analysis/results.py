@@ -43,7 +43,7 @@ class PerturbResult:
         summary: One row per critic, aggregation, family and position: median and p95 of |delta|, raw and over the SD
             of the unedited scores, and how often the student/teacher verdict flips.
         cases: One row per critic, aggregation and edit, the largest |delta| over SD first.
-        not_measured: Edits that were not scored: family, reason, count.
+        not_measured: Edits that were not scored: critic, family, reason, count.
         notices: Warnings that belong to the figures.
         signature: Everything that determined the figures.
         reading: Plain sentences on how to read them.

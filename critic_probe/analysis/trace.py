@@ -48,7 +48,7 @@ def trace(critics: Iterable[Critic], pair: Pair, settings: Settings, progress: P
                         "read_by": ", ".join(read_by.get(index, [])),
                     }
                 )
-        notices += measured.notices
+        notices += [notice for notice in measured.notices if notice not in notices]
         records.append(reader.record())
     position = "at the token" if settings.value_position == "at" else "before the token (the state's value)"
     return TraceResult(

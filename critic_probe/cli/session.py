@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from critic_probe.pairs import Fields, Pair
 
 BUNDLED = "bundled:"
+TINY = 10_000_000  # parameters
 
 
 @contextmanager
@@ -60,9 +61,20 @@ class Critics:
         from critic_probe.checkpoint import load_critic
 
         for name, path in self.paths.items():
-            yield load_critic(
+            critic = load_critic(
                 path, name=name, device=self.device, dtype=self.dtype, trust_remote_code=self.trust_remote_code
             )
+            _one_thread_for_a_tiny(critic)
+            yield critic
+
+
+def _one_thread_for_a_tiny(critic: "Critic") -> None:
+    """Threads that wait for each other cost a tiny model more than they compute, most of all on a busy machine."""
+    import torch
+
+    parameters = sum(parameter.numel() for parameter in critic.backbone.parameters())
+    if critic.device.type == "cpu" and parameters < TINY:
+        torch.set_num_threads(1)
 
 
 def find_critics(given: Sequence[str] | None, device: str, dtype: str, trust_remote_code: bool) -> Critics:

@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForTokenClassification
+from transformers.utils import logging
 
 from critic_probe.aggregation import aggregate
 from critic_probe.encoding import Encoder
@@ -36,7 +37,7 @@ from critic_probe.training.synthetic import Task, complete, concise, make_task
 
 AGGREGATIONS = ("last", "mean")
 TEMPERATURE = 5.0
-COPY_STEPS, BASE_STEPS, CRITIC_STEPS = 300, 1000, 250
+COPY_STEPS, BASE_STEPS, CRITIC_STEPS = 300, 1500, 250
 BUILD_SEED, PAIRS_SEED, MEASURE_SEED = 0, 20_000, 30_000
 
 PAD, START, EOS = 0, 1, 2
@@ -460,6 +461,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # sums in one order, so that one seed gives one result
     torch.use_deterministic_algorithms(True)
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     if arguments.command == "build":
         build(arguments.out)
     elif arguments.command == "table":

@@ -126,7 +126,7 @@ def test_a_terminal_swap_moves_the_mean_by_the_last_value_over_n(pairs_file, cri
 
 
 def test_trace_shows_the_first_fixture():
-    first = json.loads((FIXTURES / "pairs.jsonl").open(encoding="utf-8").readline())["id"]
+    first = json.loads((FIXTURES / "pairs.jsonl").read_text(encoding="utf-8").splitlines()[0])["id"]
     shown = run("trace", FIXTURES / "pairs.jsonl", "--id", first)
     assert shown.returncode == 0, shown.stderr
     assert "\ufffd" not in shown.stdout
