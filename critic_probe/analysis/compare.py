@@ -42,6 +42,7 @@ def compare(critics: Iterable[Critic], pairs: Sequence[Pair], settings: Settings
         notices += [notice for notice in measured.notices if notice not in notices]
         records.append(reader.record())
         texts |= {p.pair.id: (p.student.text, p.teacher.text) for p in measured.pairs}
+        del critic, reader, measured  # before the next critic is loaded
     scored = pd.concat(frames, ignore_index=True)
     summary, categories = summarise(scored), _by_category(scored)
     baselines = _baselines(texts)

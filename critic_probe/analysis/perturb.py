@@ -13,7 +13,7 @@ from critic_probe.analysis.measure import Measured, Progress, Reader, Settings, 
 from critic_probe.analysis.results import PerturbResult
 from critic_probe.analysis.statistics import numeric_floor, rate, verdict
 from critic_probe.checkpoint import Critic
-from critic_probe.encoding import EncodedPair, EncodedResponse, Group
+from critic_probe.encoding import EncodedResponse, Group
 from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.pairs import Pair, TokenIds
 from critic_probe.probes import Edit, Skip
@@ -68,6 +68,7 @@ def perturb(
         )
         notices += [notice for notice in measured.notices if notice not in notices]
         records.append(reader.record())
+        del critic, reader, measured, variants  # before the next critic is loaded
     cases = pd.concat(frames, ignore_index=True)
     summary = _summarise(cases)
     cases = cases.iloc[(-cases.delta_over_sd.abs()).argsort(kind="stable")].reset_index(drop=True)
@@ -90,10 +91,18 @@ def _variants(
 ) -> tuple[list[_Variant], Counter[tuple[str, str]]]:
     variants: list[_Variant] = []
     skipped: Counter[tuple[str, str]] = Counter()
+    reader = measured.reader
     for index, pair in enumerate(measured.pairs):
         for side, response in enumerate((pair.student, pair.teacher)):
+            body = response.ids[:-1] if response.eos[-1] else response.ids
+            canonical = _body_ids(reader, response.text) == body
             for edit in edits(response.text):
-                made = edit.reason if isinstance(edit, Skip) else _apply(measured.reader, pair, response, edit)
+                if isinstance(edit, Skip):
+                    made: EncodedResponse | str = edit.reason
+                elif not canonical:
+                    made = "ids are not the tokenisation of their text"
+                else:
+                    made = _apply(reader, len(pair.prompt_ids), response, edit)
                 if isinstance(made, str):
                     skipped[edit.family, made] += 1
                 else:
@@ -102,26 +111,22 @@ def _variants(
     return variants, skipped
 
 
-def _apply(reader: Reader, pair: EncodedPair, response: EncodedResponse, edit: Edit) -> EncodedResponse | str:
+def _apply(reader: Reader, prompt_length: int, response: EncodedResponse, edit: Edit) -> EncodedResponse | str:
     """The edited response, its closing EOS kept; or the reason why it cannot be compared with the original."""
-    encoder = reader.encoder
     closing = response.ids[-1:] if response.eos[-1] else ()
-    body = response.ids[: len(response.ids) - len(closing)]
-    if _body_ids(reader, response.text) != body:
-        return "ids are not the tokenisation of their text"
-    text = edit.apply(response.text)
-    ids = _body_ids(reader, text)
-    if ids == body:
+    ids = _body_ids(reader, edit.apply(response.text)) + closing
+    if ids == response.ids:
         return "no token change"
-    if not ids:
+    if ids == closing:
         return "nothing left"
-    limit = encoder.context_length
-    if limit is not None and len(pair.prompt_ids) + len(ids) + len(closing) > limit:
+    limit = reader.encoder.context_length
+    if limit is not None and prompt_length + len(ids) > limit:
         return "too long"
-    return encoder.response(TokenIds(ids + closing, None))
+    return reader.encoder.response(TokenIds(ids))
 
 
 def _body_ids(reader: Reader, text: str) -> tuple[int, ...]:
+    """The ids of a text without the EOS that the policy may add."""
     if not text:
         return ()
     encoded = reader.encoder.response(text)

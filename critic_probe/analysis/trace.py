@@ -50,6 +50,7 @@ def trace(critics: Iterable[Critic], pair: Pair, settings: Settings, progress: P
                 )
         notices += [notice for notice in measured.notices if notice not in notices]
         records.append(reader.record())
+        del critic, reader, measured  # before the next critic is loaded
     position = "at the token" if settings.value_position == "at" else "before the token (the state's value)"
     return TraceResult(
         tokens=pd.DataFrame(tokens),

@@ -66,6 +66,7 @@ class Critics:
             )
             _one_thread_for_a_tiny(critic)
             yield critic
+            del critic  # before the next one is loaded
 
 
 def _one_thread_for_a_tiny(critic: "Critic") -> None:
