@@ -64,4 +64,5 @@ def is_punctuation(text: str) -> bool:
 
 def is_cjk(char: str) -> bool:
     """Whether a character is Han, kana or Hangul, after which a full-width mark is the usual one."""
-    return unicodedata.name(char, "").startswith(("CJK ", "HIRAGANA", "KATAKANA", "HANGUL"))
+    names = ("CJK ", "IDEOGRAPHIC ", "HIRAGANA ", "KATAKANA", "HALFWIDTH KATAKANA ", "HANGUL ")
+    return char.isalnum() and unicodedata.name(char, "").startswith(names)

@@ -30,11 +30,15 @@ def test_neutralise_keeps_line_breaks_on_request():
     assert neutralise("a\n\tb\x07", newlines=True) == "a\n\tb\\x07"
 
 
-@given(st.text())
-def test_neutralised_text_holds_no_control_and_stays_as_it_is(text):
-    shown = neutralise(text)
-    assert not any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in shown)
-    assert neutralise(shown) == shown
+HOSTILE = st.characters(categories=["Cc", "Cf", "Cs", "Zl", "Zp"])
+
+
+@given(st.text(st.characters() | HOSTILE | st.sampled_from("😀🏽\ufe0f\u200d")), st.booleans())
+def test_neutralised_text_holds_no_control_and_stays_as_it_is(text, newlines):
+    shown = neutralise(text, newlines=newlines)
+    kept = "\u200d\n\t" if newlines else "\u200d"
+    assert not any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in shown if c not in kept)
+    assert neutralise(shown, newlines=newlines) == shown
 
 
 @pytest.mark.parametrize(
@@ -58,5 +62,5 @@ def test_the_closing_mark_stands_behind_closers_and_blanks(text, index):
 def test_punctuation_and_scripts():
     assert all(map(is_punctuation, ["。", ", ", "...", "（", "$", "✓"]))
     assert not any(map(is_punctuation, ["", " ", "a.", "，好", "3"]))
-    assert all(map(is_cjk, "中あカ한"))
-    assert not any(map(is_cjk, "a1，。é"))
+    assert all(map(is_cjk, "中々〇あカーｱ한"))
+    assert not any(map(is_cjk, "a1，。、・é\u3000"))
