@@ -57,7 +57,7 @@ class Pair:
 def data_hash(pairs: Sequence[Pair]) -> str:
     """Twelve hex digits of the SHA-256 over what the pairs say; where they were read from does not count."""
     content = [[p.id, p.prompt, _plain(p.student), _plain(p.teacher), p.category] for p in pairs]
-    return hashlib.sha256(json.dumps(content, ensure_ascii=True).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _plain(response: Response) -> Any:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 
 from critic_probe.errors import CriticProbeError
 from critic_probe.pairs.pair import Pair
-from critic_probe.pairs.rows import Fields, from_csv, to_pair
+from critic_probe.pairs.rows import Fields, from_csv, shown, to_pair
 from critic_probe.text import neutralise
 
 
@@ -38,13 +39,11 @@ def read_pairs(path: str | Path, fields: Fields = Fields()) -> list[Pair]:  # no
         source = f"{name} {where}"
         if not isinstance(content, dict):
             raise CriticProbeError(
-                f"{source}: a {type(content).__name__}, not an object with named fields; write one object a row"
+                f"{source}: {shown(content)} is not an object with named fields; write one object a row"
             )
         pair = to_pair(content, number, source, fields)
         if pair.id in seen:
-            raise CriticProbeError(
-                f"{source}: id '{neutralise(pair.id)}' is already that of {seen[pair.id]}; make ids unique"
-            )
+            raise CriticProbeError(f"{source}: id {shown(pair.id)} is already that of {seen[pair.id]}; make ids unique")
         seen[pair.id] = where
         pairs.append(pair)
     if not pairs:
@@ -53,10 +52,8 @@ def read_pairs(path: str | Path, fields: Fields = Fields()) -> list[Pair]:  # no
 
 
 def _reader(path: Path) -> "_Reader":
-    if path.is_dir():
-        raise CriticProbeError(f"{path}: a directory, not a file of pairs")
-    if not path.exists():
-        raise CriticProbeError(f"{path}: no such file")
+    if os.path.isdir(path):  # unlike Path.is_dir, it raises for no path
+        raise CriticProbeError(f"{path}: a directory, not a file of pairs; name a file in it")
     if path.suffix.lower() not in _READERS:
         raise CriticProbeError(f"{path}: cannot tell its format from '{path.suffix}'; name it {', '.join(_READERS)}")
     return _READERS[path.suffix.lower()]
@@ -67,8 +64,10 @@ def _bytes(path: str | Path) -> bytes:
         return sys.stdin.buffer.read()
     try:
         return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise CriticProbeError(f"{path}: no such file; check the path") from None
     except OSError as error:
-        raise CriticProbeError(f"{path}: cannot be read ({error.strerror})") from error
+        raise CriticProbeError(f"{path}: cannot be read ({error.strerror}); check the path") from error
 
 
 def _decode(name: str, data: bytes) -> str:
@@ -90,12 +89,12 @@ def _jsonl(name: str, data: bytes) -> Iterator[_Row]:
         number += 1
         where = f"row {number}" + ("" if line == number else f" (line {line})")
         try:
-            yield _Row(where, json.loads(text))
-        except (json.JSONDecodeError, RecursionError) as error:
-            at = (
-                f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else "nested too deeply"
-            )
-            raise CriticProbeError(f"{name} {where}: not valid JSON ({at}); write one object a line") from None
+            content = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise CriticProbeError(
+                f"{name} {where}: not valid JSON ({_fault(error)}); write one object a line"
+            ) from None
+        yield _Row(where, content)
 
 
 def _json(name: str, data: bytes) -> Iterator[_Row]:
@@ -104,15 +103,20 @@ def _json(name: str, data: bytes) -> Iterator[_Row]:
         return
     try:
         content = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        at = f"{error.msg}, line {error.lineno}" if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+    except (ValueError, RecursionError) as error:
         raise CriticProbeError(
-            f"{name}: not valid JSON ({at}); mend it, or name it .jsonl if it has one object a line"
+            f"{name}: not valid JSON ({_fault(error)}); mend it, or name it .jsonl if it has one object a line"
         ) from None
     rows = content.get("data") if isinstance(content, dict) else content
     if not isinstance(rows, list):
         raise CriticProbeError(f'{name}: holds no list of rows; write a list of objects, or {{"data": [...]}}')
     yield from (_Row(f"row {number}", row) for number, row in enumerate(rows, start=1))
+
+
+def _fault(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg}, " + (f"line {error.lineno} " if error.lineno > 1 else "") + f"column {error.colno}"
+    return "nested too deeply" if isinstance(error, RecursionError) else "a number of thousands of digits"
 
 
 def _csv(name: str, data: bytes) -> Iterator[_Row]:
@@ -143,11 +147,12 @@ def _parquet(name: str, data: bytes) -> Iterator[_Row]:
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.read_table(pyarrow.BufferReader(data))
-    except (pyarrow.ArrowException, OSError) as error:
-        raise CriticProbeError(f"{name}: not a readable Parquet file ({' '.join(str(error).split())[:200]})") from error
-    # to_pylist gives lists and dicts, where pandas would give arrays whose text is a repr.
-    yield from (_Row(f"row {number}", row) for number, row in enumerate(table.to_pylist(), start=1))
+        # to_pylist gives lists and dicts, where pandas would give arrays whose text is a repr.
+        rows = pyarrow.parquet.read_table(pyarrow.BufferReader(data)).to_pylist()
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
+        fault = neutralise(" ".join(str(error).split())[:200])
+        raise CriticProbeError(f"{name}: not a readable Parquet file ({fault}); write it anew") from error
+    yield from (_Row(f"row {number}", row) for number, row in enumerate(rows, start=1))
 
 
 _Reader = Callable[[str, bytes], Iterator[_Row]]

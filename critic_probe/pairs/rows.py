@@ -20,9 +20,17 @@ _PROMPTS = ("prompt", "conversations", "messages", "content", "question", "instr
 _IDS = ("id", "pair_id")
 _CATEGORIES = ("category", "subset")
 _ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant"}  # ShareGPT's words
+_KNOWN_ROLES = {"system", "developer", "user", "assistant", "tool", *_ROLES}
+_FOLLOWS = {("system", "user"), ("user", "assistant"), ("assistant", "user")}
 
-_KNOWN = "student/teacher, rejected/chosen, responses/teacher_response"
-_REPR = re.compile(r"""\s*(array\()?\[\s*\{\s*['"](role|content|from|value)['"]\s*:""")
+_KNOWN = ", ".join(f"{student}/{teacher}" for student, teacher in _SIDES)
+_PRINTED = re.compile(
+    r"""\s*(?:
+        (?:array\()? \[ \s* \{ \s* '(?:role|content|from)' \s* :
+        | \{ \s* '(?:role|from)' \s* : \s* '(?:system|user|assistant|human|gpt|bot)'
+    )""",
+    re.VERBOSE,
+)
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,11 @@ class _Names(NamedTuple):
     teacher: str
 
 
+class _Side(NamedTuple):
+    lead: tuple[Message, ...]  # what a conversational side says before its answer
+    answer: Response
+
+
 def to_pair(row: Mapping[str, Any], number: int, source: str, fields: Fields) -> Pair:
     """Reads one row.
 
@@ -53,27 +66,29 @@ def to_pair(row: Mapping[str, Any], number: int, source: str, fields: Fields) ->
         CriticProbeError: A field is missing, empty or not what it must be.
     """
     names = _names(row, source, fields)
-    student_messages = _messages(row.get(names.student), source, names.student)
-    teacher_messages = _messages(row.get(names.teacher), source, names.teacher)
-    lead = _shared_lead(student_messages, teacher_messages, source, names)
+    student, teacher = _side(row, names.student, source), _side(row, names.teacher, source)
+    if student.lead != teacher.lead:
+        raise CriticProbeError(
+            f"{source}: '{names.student}' and '{names.teacher}' differ before their last message; "
+            "both must answer the same prompt"
+        )
     if names.prompt is not None:
-        prompt = _prompt(row.get(names.prompt), source, names.prompt)
-        if lead and not isinstance(prompt, str) and prompt[-len(lead) :] != lead:
-            prompt = (*prompt, *lead)
-    elif lead:
-        prompt = lead
+        prompt = _joined(_prompt(row[names.prompt], source, names.prompt), student.lead, source, names)
+    elif student.lead:
+        prompt = student.lead
     else:
         raise CriticProbeError(
             f"{source}: no prompt (found {_found(row)}); known are {', '.join(_PROMPTS)}, "
             "or name its field with --prompt-field"
         )
-    used = {*names, *_ids_fields(names), *_IDS, *_CATEGORIES}
+    id_name, category_name = _first(row, _IDS), _first(row, _CATEGORIES)
+    used = {*names, _ids_name(names.student), _ids_name(names.teacher), id_name, category_name}
     return Pair(
-        id=_label(row, _IDS, source) or f"row-{number}",
+        id=_label(row, id_name, source) or f"row-{number}",
         prompt=prompt,
-        student=_response(row, names.student, student_messages, source),
-        teacher=_response(row, names.teacher, teacher_messages, source),
-        category=_label(row, _CATEGORIES, source),
+        student=student.answer,
+        teacher=teacher.answer,
+        category=_label(row, category_name, source),
         meta={key: value for key, value in row.items() if key not in used},
         source=source,
     )
@@ -82,67 +97,109 @@ def to_pair(row: Mapping[str, Any], number: int, source: str, fields: Fields) ->
 def _names(row: Mapping[str, Any], source: str, fields: Fields) -> _Names:
     for option, name in (("prompt", fields.prompt), ("student", fields.student), ("teacher", fields.teacher)):
         if name is not None and name not in row:
-            raise CriticProbeError(f"{source}: --{option}-field '{name}' is not in the row (found {_found(row)})")
-    sides = next((pair for pair in _SIDES if any(_has(row, side) for side in pair)), (None, None))
+            raise CriticProbeError(
+                f"{source}: --{option}-field '{name}' is not in the row (found {_found(row)}); name one that is"
+            )
+    sides = _sides(row)
     student, teacher = fields.student or sides[0], fields.teacher or sides[1]
     if student is None or teacher is None:
         raise CriticProbeError(
             f"{source}: unknown fields {_found(row)}; known pairs are {_KNOWN}, "
-            "or name them with --student-field and --teacher-field"
+            "or name them with --prompt-field, --student-field and --teacher-field"
         )
     for side in (student, teacher):
         if not _has(row, side):
             raise CriticProbeError(f"{source}: no '{side}' (found {_found(row)}); give the row both sides or remove it")
-    return _Names(
-        fields.prompt or next((name for name in _PROMPTS if row.get(name) is not None), None), student, teacher
-    )
+    prompt = fields.prompt or _first(row, tuple(name for name in _PROMPTS if name not in (student, teacher)))
+    return _Names(prompt, student, teacher)
+
+
+def _sides(row: Mapping[str, Any]) -> tuple[str, str] | tuple[None, None]:
+    """The known pair of fields that the row fills best: a lone `teacher` beside rejected/chosen names a model."""
+
+    def filled(pair: tuple[str, str]) -> tuple[int, int]:
+        return sum(_has(row, side) for side in pair), sum(side in row for side in pair)
+
+    best = max(_SIDES, key=filled)
+    return best if any(filled(best)) else (None, None)
 
 
 def _has(row: Mapping[str, Any], side: str) -> bool:
-    return row.get(side) is not None or row.get(f"{side}_ids") is not None
+    return row.get(side) is not None or row.get(_ids_name(side)) is not None
 
 
-def _ids_fields(names: _Names) -> tuple[str, str]:
-    return f"{names.student}_ids", f"{names.teacher}_ids"
+def _ids_name(side: str) -> str:
+    return "response_ids" if side == "responses" else f"{side}_ids"
+
+
+def _first(row: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
+    return next((name for name in names if row.get(name) is not None), None)
 
 
 def _prompt(value: Any, source: str, name: str) -> Prompt:
-    messages = _messages(value, source, name)
-    if messages:
-        return messages
-    return _text(value, source, name)
+    return _messages(value, source, name) or _text(value, source, name)
 
 
-def _response(row: Mapping[str, Any], side: str, messages: tuple[Message, ...], source: str) -> Response:
-    value, ids = row.get(side), row.get(f"{side}_ids")
-    if ids is None and _is_ids(value):
-        ids, value = value, None
-    text = messages[-1]["content"] if messages else None if value is None else _text(value, source, side)
-    if ids is None:
-        assert text is not None
-        return text
-    ids = _decoded(ids)
-    if not _is_ids(ids) or not ids or any(i < 0 for i in ids):
+def _joined(prompt: Prompt, lead: tuple[Message, ...], source: str, names: _Names) -> Prompt:
+    """The prompt and the lead of the sides as one conversation: the lead may repeat the prompt or go on from it."""
+    told = (Message(role="user", content=prompt),) if isinstance(prompt, str) else prompt
+    if not lead or told[-len(lead) :] == lead:
+        return prompt
+    if told in (lead[: len(told)], lead[-len(told) :]):
+        return lead
+    if (told[-1]["role"], lead[0]["role"]) not in _FOLLOWS:
         raise CriticProbeError(
-            f"{source}: '{side}_ids' must be a list of token ids (whole numbers, 0 or more), not {_shown(ids)}"
+            f"{source}: '{names.prompt}' is not what '{names.student}' and '{names.teacher}' say before their last "
+            "message; make them equal, or remove it from the row"
         )
-    return TokenIds(tuple(ids), text)
+    return (*told, *lead)
 
 
-def _is_ids(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(i, int) and not isinstance(i, bool) for i in value)
+def _side(row: Mapping[str, Any], name: str, source: str) -> _Side:
+    value, ids, ids_name = row.get(name), row.get(_ids_name(name)), _ids_name(name)
+    if ids is None and isinstance(value, list) and value and not isinstance(value[0], Mapping):
+        value, ids, ids_name = None, value, name
+    messages = _messages(value, source, name)
+    if messages and messages[-1]["role"] != "assistant":
+        raise CriticProbeError(
+            f"{source}: '{name}' ends in a message of role {shown(messages[-1]['role'])}; "
+            "its last message must be the assistant's answer"
+        )
+    text = messages[-1]["content"] if messages else value
+    if ids is None:
+        return _Side(messages[:-1], _text(text, source, name))
+    beside = None if text is None else _text(text, source, name)
+    return _Side(messages[:-1], TokenIds(_token_ids(ids, source, ids_name), beside))
+
+
+def _token_ids(value: Any, source: str, name: str) -> tuple[int, ...]:
+    wanted = "must be a list of token ids (whole numbers, 0 or more)"
+    if not isinstance(value, list) or not value:
+        raise CriticProbeError(f"{source}: '{name}' {wanted}, not {shown(value)}")
+    for position, item in enumerate(value, start=1):
+        if not _is_whole(item) or item < 0:
+            raise CriticProbeError(f"{source}: '{name}' {wanted}; entry {position} is {shown(item)}")
+    return tuple(value)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _text(value: Any, source: str, name: str) -> str:
     if not isinstance(value, str):
-        raise CriticProbeError(f"{source}: '{name}' is {_shown(value)}; it must be text or a list of {{role, content}}")
+        raise CriticProbeError(f"{source}: '{name}' is {shown(value)}; it must be text or a list of {{role, content}}")
     if not value.strip():
         raise CriticProbeError(f"{source}: '{name}' is empty; give it a text or remove the row")
-    if _REPR.match(value):
+    if _PRINTED.match(value) or _holds_messages(_parsed(value)):
         raise CriticProbeError(
-            f"{source}: '{name}' is the printed form of a list of messages ({_shown(value)}), which no critic was "
+            f"{source}: '{name}' is the printed form of a list of messages ({shown(value)}), which no critic was "
             "trained on; store the list itself"
         )
+    return _encodable(value, source, name)
+
+
+def _encodable(value: str, source: str, name: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -152,63 +209,69 @@ def _text(value: Any, source: str, name: str) -> str:
 
 def _messages(value: Any, source: str, name: str) -> tuple[Message, ...]:
     """The messages of a conversational cell, () where it is none."""
-    if isinstance(value, Mapping):
-        value = [value]
-    if not isinstance(value, list) or not value or _is_ids(value):
+    items = [value] if isinstance(value, Mapping) else value
+    if not isinstance(items, list) or not items or not isinstance(items[0], Mapping):
         return ()
     messages = []
-    for item in value:
-        role = item.get("role", item.get("from")) if isinstance(item, Mapping) else None
-        content = item.get("content", item.get("value")) if isinstance(item, Mapping) else None
+    for item in items:
+        role, content = _role_and_content(item)
         if not isinstance(role, str) or not isinstance(content, str):
             raise CriticProbeError(
-                f"{source}: '{name}' holds {_shown(item)}; every message needs a role and a content, both text"
+                f"{source}: '{name}' holds {shown(item)}; every message needs a role and a content, both text"
             )
-        messages.append(Message(role=_ROLES.get(role, role), content=_text(content, source, name)))
+        _encodable(role, source, name)
+        if content or role != "system":  # an empty system message is a choice: it replaces a template's own
+            _text(content, source, name)
+        messages.append(Message(role=_ROLES.get(role, role), content=content))
     return tuple(messages)
 
 
-def _shared_lead(
-    student: tuple[Message, ...], teacher: tuple[Message, ...], source: str, names: _Names
-) -> tuple[Message, ...]:
-    """What both conversational sides say before their last message."""
-    if len(student) < 2 and len(teacher) < 2:
-        return ()
-    if student[:-1] != teacher[:-1]:
-        raise CriticProbeError(
-            f"{source}: '{names.student}' and '{names.teacher}' differ before their last message; "
-            "both must answer the same prompt"
-        )
-    return student[:-1]
+def _role_and_content(item: Any) -> tuple[Any, Any]:
+    if not isinstance(item, Mapping):
+        return None, None
+    return item.get("role", item.get("from")), item.get("content", item.get("value"))
 
 
-def _label(row: Mapping[str, Any], names: tuple[str, ...], source: str) -> str:
-    value = next((row[name] for name in names if row.get(name) is not None), "")
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise CriticProbeError(f"{source}: '{names[0]}' is {_shown(value)}; it must be text or a whole number")
-    return str(value)
+def _label(row: Mapping[str, Any], name: str | None, source: str) -> str:
+    if name is None:
+        return ""
+    value = row[name]
+    if not isinstance(value, str) and not _is_whole(value):
+        raise CriticProbeError(f"{source}: '{name}' is {shown(value)}; it must be text or a whole number")
+    return _encodable(str(value), source, name)
 
 
-def from_csv(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A CSV row with its empty cells missing and its JSON lists read: a CSV cell cannot hold a list itself."""
-    return {key: _decoded(value) for key, value in row.items() if value not in ("", None)}
+def from_csv(row: Mapping[str, str]) -> dict[str, Any]:
+    """A CSV row with its empty cells None and its JSON messages and ids read: a CSV cell cannot hold a list itself."""
+    return {key: _parsed(value) if value else None for key, value in row.items()}
 
 
-def _decoded(value: Any) -> Any:
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            parsed = json.loads(value)
-        except json.JSONDecodeError:
-            return value
-        if _is_ids(parsed) or (isinstance(parsed, list) and parsed and all(isinstance(item, dict) for item in parsed)):
-            return parsed
-    return value
+def _parsed(text: str) -> Any:
+    """The messages or whole numbers that a text writes as JSON; any other text stays what it is."""
+    if not text.lstrip().startswith(("[", "{")):
+        return text
+    try:
+        parsed = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    whole_numbers = isinstance(parsed, list) and parsed and all(map(_is_whole, parsed))
+    return parsed if whole_numbers or _holds_messages(parsed) else text
+
+
+def _holds_messages(value: Any) -> bool:
+    items = [_role_and_content(item) for item in (value if isinstance(value, list) else [value])]
+    # Without a known role it is an answer in JSON, such as [{"from": "Rome", "value": "3"}].
+    return all(isinstance(part, str) for item in items for part in item) and any(r in _KNOWN_ROLES for r, _ in items)
 
 
 def _found(row: Mapping[str, Any]) -> str:
-    return ", ".join(neutralise(str(key)) for key in list(row)[:12]) or "no fields"
+    return ", ".join(_short(str(key)) for key in list(row)[:12]) or "no fields"
 
 
-def _shown(value: Any) -> str:
-    text = neutralise(value if isinstance(value, str) else repr(value))
-    return f"'{text[:40]}...'" if len(text) > 40 else f"'{text}'"
+def shown(value: Any) -> str:
+    """A value of a file as an error message quotes it: short, and safe to print."""
+    return f"'{_short(value if isinstance(value, str) else repr(value))}'"
+
+
+def _short(text: str) -> str:
+    return neutralise(text if len(text) <= 40 else text[:40] + "...")

@@ -11,10 +11,13 @@ from critic_probe.errors import CriticProbeError
 from critic_probe.pairs import Fields, Pair, TokenIds, data_hash, read_pairs
 
 USER = {"role": "user", "content": "问"}
+SYSTEM = {"role": "system", "content": ""}
 LAYOUTS = {
     "student and teacher": {"prompt": "问", "student": "s", "teacher": "t"},
     "rejected and chosen": {"prompt": "问", "rejected": "s", "chosen": "t"},
     "responses and teacher_response": {"prompt": "问", "responses": "s", "teacher_response": "t"},
+    "response and teacher_response": {"prompt": "问", "response": "s", "teacher_response": "t"},
+    "a teacher by name": {"prompt": "问", "teacher": "model-7b", "rejected": "s", "chosen": "t"},
     "another word for prompt": {"question": "问", "rejected": "s", "chosen": "t"},
 }
 CONVERSATIONS = {
@@ -36,6 +39,16 @@ CONVERSATIONS = {
     },
     "conversational, prompt apart and inside": {
         "prompt": [USER],
+        "chosen": [USER, {"role": "assistant", "content": "t"}],
+        "rejected": [USER, {"role": "assistant", "content": "s"}],
+    },
+    "conversational, prompt apart and after a system message": {
+        "prompt": [USER],
+        "chosen": [SYSTEM, USER, {"role": "assistant", "content": "t"}],
+        "rejected": [SYSTEM, USER, {"role": "assistant", "content": "s"}],
+    },
+    "conversational, system message apart": {
+        "prompt": [SYSTEM],
         "chosen": [USER, {"role": "assistant", "content": "t"}],
         "rejected": [USER, {"role": "assistant", "content": "s"}],
     },
@@ -70,19 +83,11 @@ def test_plain_layouts_read_from_every_format(tmp_path, layout, suffix):
     assert (pair.prompt, pair.student, pair.teacher) == ("问", "s", "t")
 
 
-# A single message is no list, so a CSV cell cannot hold ShareGPT's.
-@pytest.mark.parametrize(
-    ("layout", "suffix"),
-    [
-        (layout, suffix)
-        for layout in CONVERSATIONS
-        for suffix in (".jsonl", ".json", ".csv", ".parquet")
-        if (layout, suffix) != ("sharegpt", ".csv")
-    ],
-)
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".parquet"])
+@pytest.mark.parametrize("layout", CONVERSATIONS)
 def test_messages_stay_messages_in_every_format(tmp_path, layout, suffix):
     [pair] = read_pairs(write(tmp_path / f"x{suffix}", [CONVERSATIONS[layout]]))
-    prompt = "问" if layout == "reward bench" else (USER,)
+    prompt = "问" if layout == "reward bench" else (SYSTEM, USER) if "system" in layout else (USER,)
     assert (pair.prompt, pair.student, pair.teacher) == (prompt, "s", "t")
 
 
@@ -99,11 +104,43 @@ def test_ids_are_kept_with_the_text_beside_them(tmp_path):
     assert (pair.student, pair.teacher) == (TokenIds((1, 2), "s"), TokenIds((3, 4)))
 
 
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".parquet"])
+@pytest.mark.parametrize(
+    ("student", "teacher", "student_ids", "teacher_ids"),
+    [
+        ("student", "teacher", "student_ids", "teacher_ids"),
+        ("rejected", "chosen", "rejected_ids", "chosen_ids"),
+        ("response", "teacher_response", "response_ids", "teacher_response_ids"),
+        ("responses", "teacher_response", "response_ids", "teacher_response_ids"),
+    ],
+)
+def test_every_layout_has_its_names_for_ids(tmp_path, suffix, student, teacher, student_ids, teacher_ids):
+    row = {"prompt": "p", student: "s", student_ids: [1], teacher: "t", teacher_ids: [2, 3]}
+    [pair] = read_pairs(write(tmp_path / f"x{suffix}", [row]))
+    assert (pair.student, pair.teacher, pair.meta) == (TokenIds((1,), "s"), TokenIds((2, 3), "t"), {})
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".parquet"])
+@pytest.mark.parametrize("answer", ['[{"value": 1}]', '[{"from": "Rome", "value": "3"}]', '{"a": 1}', "[]", "[" * 9999])
+def test_an_answer_in_json_stays_text(tmp_path, answer, suffix):
+    row = {"prompt": "p", "student": answer, "teacher": answer}
+    [pair] = read_pairs(write(tmp_path / f"x{suffix}", [row]))
+    assert pair.student == pair.teacher == answer
+
+
+def test_a_plain_prompt_gives_way_to_the_whole_conversation(tmp_path):
+    lead = [USER, {"role": "assistant", "content": "答"}, {"role": "user", "content": "再问"}]
+    sides = {name: [*lead, {"role": "assistant", "content": name}] for name in ("chosen", "rejected")}
+    for prompt in ("再问", "问"):
+        [pair] = read_pairs(write(tmp_path / "x.jsonl", [{"prompt": prompt} | sides]))
+        assert pair.prompt == tuple(lead)
+
+
 def test_names_categories_and_everything_else(tmp_path):
     row = LAYOUTS["student and teacher"]
-    rows = [row | {"id": 7, "subset": "math", "note": {"x": 1}}, row]
+    rows = [row | {"id": 7, "pair_id": "b", "subset": "math", "note": {"x": 1}}, row]
     first, second = read_pairs(write(tmp_path / "x.jsonl", rows))
-    assert (first.id, first.category, first.meta) == ("7", "math", {"note": {"x": 1}})
+    assert (first.id, first.category, first.meta) == ("7", "math", {"pair_id": "b", "note": {"x": 1}})
     assert (second.id, second.category) == ("row-2", "")
 
 
@@ -113,6 +150,9 @@ def test_fields_can_be_named(tmp_path):
     assert (pair.prompt, pair.student, pair.teacher) == ("p", "s", "t")
     with pytest.raises(CriticProbeError, match=r"x\.csv row 1: --teacher-field 'c' is not in the row \(found q, a, b"):
         read_pairs(path, Fields(prompt="q", student="a", teacher="c"))
+    path.write_text("q,a,b\np,,t\n")
+    with pytest.raises(CriticProbeError, match=r"x\.csv row 1: no 'a' \(found q, a, b\); give the row both sides"):
+        read_pairs(path, Fields(prompt="q", student="a", teacher="b"))
 
 
 def test_stdin_blank_lines_and_a_byte_order_mark(monkeypatch):
@@ -142,6 +182,7 @@ BAD_ROWS = {
         r"unknown fields prompt, left, right; known pairs are",
     ),
     "no teacher": ({"prompt": "p", "student": "s"}, r"no 'teacher' \(found prompt, student\)"),
+    "both null": (GOOD | {"student": None, "teacher": None}, r"no 'student' .*; give the row both sides"),
     "null": (GOOD | {"student": None}, r"no 'student'"),
     "empty": (GOOD | {"student": "  "}, r"'student' is empty"),
     "no prompt": ({"student": "s", "teacher": "t"}, r"no prompt \(found student, teacher\).*--prompt-field"),
@@ -151,15 +192,33 @@ BAD_ROWS = {
         r"printed form of a list .* the list itself",
     ),
     "array repr": (GOOD | {"prompt": "array([{'content': 'p', 'role': 'user'}], dtype=object)"}, r"printed form"),
+    "repr of one message": (GOOD | {"teacher": "{'role': 'assistant', 'content': 't'}"}, r"printed form"),
+    "one message in text": (GOOD | {"teacher": '{"from": "gpt", "value": "t"}'}, r"printed form"),
     "json in text": (GOOD | {"prompt": '[{"role": "user", "content": "p"}]'}, r"printed form"),
     "repr in a message": (GOOD | {"prompt": [{"role": "user", "content": "[{'role': 'x'"}]}, r"printed form"),
     "message without content": (GOOD | {"prompt": [{"role": "user"}]}, r"every message needs a role and a content"),
-    "negative id": (GOOD | {"student_ids": [1, -2]}, r"'student_ids' must be a list of token ids"),
+    "negative id": (GOOD | {"student_ids": [1, -2]}, r"'student_ids' must be a list of token ids .*; entry 2 is '-2'"),
+    "not a number": (GOOD | {"student": [1, float("nan")]}, r"'student' must be a list of token ids .* 2 is 'nan'"),
+    "true for an id": (GOOD | {"student": [True]}, r"'student' must be a list of token ids"),
     "text for ids": (GOOD | {"student_ids": "1 2"}, r"'student_ids' must be a list of token ids"),
     "no ids": (GOOD | {"student_ids": []}, r"'student_ids' must be a list of token ids"),
     "surrogate": (GOOD | {"student": "\ud800"}, r"'student' holds a lone surrogate"),
+    "surrogate in the id": (GOOD | {"id": "\ud800"}, r"'id' holds a lone surrogate"),
+    "escape in a field": ({"\x1b[2J" + "x" * 99: 1}, r"unknown fields \\x1b\[2Jx+\.\.\.; known"),
     "id of a list": (GOOD | {"id": ["a"]}, r"'id' is .*; it must be text or a whole number"),
-    "not an object": ([1], r"a list, not an object"),
+    "not an object": ([1], r"'\[1\]' is not an object with named fields; write one"),
+    "side that ends in a question": (
+        GOOD | {"student": [USER]},
+        r"'student' ends in a message of role 'user'; its last message must be the assistant's answer",
+    ),
+    "prompt that the sides do not share": (
+        {
+            "prompt": "other",
+            "chosen": [USER, {"role": "assistant", "content": "t"}],
+            "rejected": [USER, {"role": "assistant", "content": "s"}],
+        },
+        r"'prompt' is not what 'rejected' and 'chosen' say before their last message; make them equal",
+    ),
     "sides of two prompts": (
         {
             "chosen": [USER, {"role": "assistant", "content": "t"}],
@@ -182,6 +241,12 @@ def test_a_bad_row_is_named_with_its_cure(tmp_path, name):
 
 BAD_FILES = {
     "duplicate id": ("x.json", json.dumps([GOOD, GOOD]).encode(), r"x\.json row 2: id 'a' is already that of row 1"),
+    "long id": (
+        "x.json",
+        json.dumps([GOOD | {"id": "x" * 999}] * 2).encode(),
+        r"x\.json row 2: id 'x{40}\.\.\.' is already that of row 1; make ids unique",
+    ),
+    "huge number": ("x.jsonl", b'{"a": ' + b"1" * 5000 + b"}", r"row 1: not valid JSON \(a number of thousands of"),
     "bad json line": ("x.jsonl", json.dumps(GOOD).encode() + b"\n{oops\n", r"row 2: not valid JSON \(.*column 2\)"),
     "bad json": ("x.json", b"[{]", r"x\.json: not valid JSON"),
     "deep json": ("x.json", b"[" * 100_000, r"x\.json: not valid JSON \(nested too deeply\)"),
@@ -217,10 +282,25 @@ def test_a_bad_file_is_named_with_its_cure(tmp_path, name):
 
 
 def test_a_missing_file_and_a_directory(tmp_path):
-    with pytest.raises(CriticProbeError, match="no such file"):
+    with pytest.raises(CriticProbeError, match="no such file; check the path"):
         read_pairs(tmp_path / "x.jsonl")
-    with pytest.raises(CriticProbeError, match="a directory"):
+    with pytest.raises(CriticProbeError, match="a directory, not a file of pairs; name a file in it"):
         read_pairs(tmp_path)
+    with pytest.raises(CriticProbeError, match=r"cannot be read \(File name too long\); check the path"):
+        read_pairs(tmp_path / ("x" * 999 + ".jsonl"))
+
+
+def test_parquet_text_that_is_not_utf8(tmp_path):
+    offsets = pa.array([0, 1], pa.int32()).buffers()[1]
+    text = pa.Array.from_buffers(pa.string(), 1, [None, offsets, pa.py_buffer(b"\xff")])
+    pq.write_table(pa.table({"prompt": text}), tmp_path / "x.parquet")
+    with pytest.raises(CriticProbeError, match=r"x\.parquet: not a readable Parquet file \(.*\); write it anew"):
+        read_pairs(tmp_path / "x.parquet")
+
+
+def test_equal_sides_are_a_pair(tmp_path):
+    [pair] = read_pairs(write(tmp_path / "x.jsonl", [{"prompt": "p", "student": "s", "teacher": "s"}]))
+    assert pair.student == pair.teacher
 
 
 def test_an_empty_parquet_table_is_an_empty_file(tmp_path):
