@@ -8,7 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from tiny import save_critic
+
+torch.set_num_threads(1)  # threads that wait for each other cost tiny models far more than they compute
 
 
 @pytest.fixture(scope="session")

@@ -145,14 +145,14 @@ def test_trace_groups_the_bytes_of_a_character(critic_dir):
 
 
 def test_too_long_is_an_error_and_skipped_only_on_request(pairs_file, make_critic):
-    short = make_critic(max_position_embeddings=64)
+    short = make_critic(max_position_embeddings=35)
     refused = run("compare", pairs_file, "-c", short)
     assert refused.returncode == 2
-    assert "2 of 3 pairs are longer than the critic's context of 64 tokens" in refused.stderr
+    assert "2 of 3 pairs are longer than the critic's context of 35 tokens" in refused.stderr
     skipped = run("compare", pairs_file, "-c", short, "--on-too-long", "skip", "--json")
     found = json.loads(skipped.stdout)
     assert found["summary"][0]["n"] == 1
-    assert next(w for w in found["warnings"] if w["code"] == "too-long")["ids"] == ["b", "c"]
+    assert next(w for w in found["warnings"] if w["code"] == "too-long")["ids"] == ["a", "b"]
 
 
 def test_a_causal_lm_without_a_head_is_refused(pairs_file, make_critic):
