@@ -1,3 +1,7 @@
+import hashlib
+import json
+import random
+
 import pytest
 import torch
 from transformers import AutoModelForTokenClassification
@@ -72,8 +76,6 @@ def test_training_scores_are_the_scores_that_are_reported(critics, fixtures, sum
 
 
 def test_every_base_sample_labels_each_fact_once(fixtures):
-    import random
-
     tokenizer = demo.build_tokenizer()
     encoder, rng = demo.build_encoder(tokenizer), random.Random(0)
     for _ in range(100):
@@ -83,3 +85,17 @@ def test_every_base_sample_labels_each_fact_once(fixtures):
         assert sample.right == (1 not in judged)
         assert sample.so_far[-1] == max(judged)
         assert sample.so_far == sorted(sample.so_far)
+
+
+def test_the_table_in_the_readme_is_the_one_that_was_measured(fixtures):
+    found = json.loads((fixtures / "measured.json").read_text(encoding="utf-8"))
+    assert len(found["seeds"]) >= 3
+    for readme in (fixtures.parent / "README.md", fixtures / "README.md"):
+        assert demo.format_table(found["measured"]) in readme.read_text(encoding="utf-8")
+
+
+def test_the_weights_are_those_whose_checksums_are_written_down(fixtures):
+    written = (fixtures / "README.md").read_text(encoding="utf-8")
+    for name in demo.AGGREGATIONS:
+        digest = hashlib.sha256((fixtures / "critics" / name / "model.safetensors").read_bytes()).hexdigest()
+        assert f"{digest}  critics/{name}/model.safetensors" in written
