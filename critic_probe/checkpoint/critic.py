@@ -199,7 +199,12 @@ def _require_causal(critic: Critic) -> None:
     """Refuses a model in which a later token moves an earlier value: it is an encoder, or its mask is broken."""
     ids = [i % critic.vocabulary for i in range(1, 9)]
     changed = [*ids[:-1], (ids[-1] + 1) % critic.vocabulary]
-    a, b = critic.values(ids), critic.values(changed)
+    try:
+        a, b = critic.values(ids), critic.values(changed)
+    except TypeError as error:  # an encoder that knows no key-value cache
+        raise CriticProbeError(
+            f"{critic.path}: not a decoder-only critic: {_one_line(error)}; give a causal language model with a scalar head"
+        ) from error
     if not torch.isfinite(a).all():
         raise CriticProbeError(
             f"{critic.path}: values are NaN or infinite in {critic.dtype}; try --dtype float32, "
