@@ -203,7 +203,8 @@ def _require_causal(critic: Critic) -> None:
         a, b = critic.values(ids), critic.values(changed)
     except TypeError as error:  # an encoder that knows no key-value cache
         raise CriticProbeError(
-            f"{critic.path}: not a decoder-only critic: {_one_line(error)}; give a causal language model with a scalar head"
+            f"{critic.path}: not a decoder-only critic ({_one_line(error)}); "
+            "give a causal language model with a scalar head"
         ) from error
     if not torch.isfinite(a).all():
         raise CriticProbeError(
