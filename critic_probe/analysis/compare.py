@@ -1,7 +1,7 @@
 """Student against teacher under every critic and read-out."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -145,8 +145,9 @@ def _by_category(scored: pd.DataFrame) -> pd.DataFrame:
 
 
 def _baselines(texts: dict[str, tuple[str, str]]) -> pd.DataFrame:
-    rules = {
+    rules: dict[str, Callable[[str], int]] = {
         "longer wins": len,
+        "shorter wins": lambda text: -len(text),
         "ends in terminal punctuation wins": ends_in_terminal,
     }
     rows = []

@@ -114,6 +114,7 @@ def test_ids_are_scored_as_they_are_and_not_retokenised(make_critic):
 def test_baselines_know_nothing_but_length_and_the_closing_mark(critic):
     table = compare([critic], PAIRS, settings(), quiet).baselines.set_index("baseline")
     assert table.accuracy["longer wins"] == pytest.approx((0.5 + 1 + 0) / 3)
+    assert table.accuracy["shorter wins"] == pytest.approx((0.5 + 0 + 1) / 3)
     assert table.accuracy["ends in terminal punctuation wins"] == pytest.approx((1 + 1 + 0.5) / 3)
 
 
