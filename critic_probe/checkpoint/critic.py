@@ -1,6 +1,7 @@
 """A loaded critic: backbone, head and tokenizer, ready to give one value per token."""
 
 import logging
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from critic_probe.checkpoint.head import Head, head_keys, read_head
+from critic_probe.checkpoint.head import Head, read_head
 from critic_probe.checkpoint.layout import Layout, fingerprint, read_json, read_layout, tokenizer_hash
 from critic_probe.errors import CriticProbeError
 
@@ -20,6 +20,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 # Buffers that older transformers versions saved and newer ones compute; they carry nothing that was trained.
 _STALE_BUFFER = re.compile(r"(rotary_emb\.inv_freq|attn\.bias|masked_bias|attention\.bias)$")
+_OUTPUT_LAYER = re.compile(r"(^|\.)(lm_head|embed_out|output_layer)\.")
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,11 @@ class Critic:
 
     Attributes:
         name: A short name that is unique within a run.
-        path: The checkpoint directory.
+        layout: What its directory holds.
         backbone: The transformer without any head.
         head: The value head, as stored.
         tokenizer: The directory's tokenizer.
-        device: Where it runs.
+        device: Where ids go in.
         dtype: The dtype that it computes in.
         context_length: `max_position_embeddings`, or None where the architecture has no limit.
         vocabulary: Rows of the embedding; every id must be below it.
@@ -43,7 +44,7 @@ class Critic:
     """
 
     name: str
-    path: Path
+    layout: Layout
     backbone: nn.Module
     head: Head
     tokenizer: Any
@@ -59,11 +60,23 @@ class Critic:
     @torch.inference_mode()
     def values(self, ids: Sequence[int]) -> Tensor:
         """The value (T,) at every token of one sequence (T,), in fp32 on the CPU."""
-        hidden = self.backbone(
-            input_ids=torch.tensor([ids], dtype=torch.long, device=self.device), use_cache=False
-        ).last_hidden_state[0]  # (T, H), after the final norm
-        bias = None if self.head.bias is None else self.head.bias.to(hidden)
-        return F.linear(hidden, self.head.weight.to(hidden), bias).squeeze(-1).float().cpu()
+        return self.batch_values(torch.tensor([ids], dtype=torch.long))[0]
+
+    @torch.inference_mode()
+    def batch_values(self, ids: Tensor, **inputs: Any) -> Tensor:
+        """The values (B, T) of rows of ids (B, T), in fp32 on the CPU, normalised where the framework normalises.
+
+        Args:
+            ids: Rows of token ids.
+            inputs: What else the backbone takes, such as `attention_mask` or `position_ids`.
+        """
+        inputs = {key: value.to(self.device) for key, value in inputs.items()}
+        hidden = self.backbone(input_ids=ids.to(self.device), use_cache=False, **inputs).last_hidden_state
+        values = self.head.values(hidden).cpu()  # of states (B, T, H) after the final norm
+        if self.head.normalisation is None:
+            return values
+        mean, std = self.head.normalisation
+        return (values - mean) / std
 
     @property
     def attention(self) -> str:
@@ -75,17 +88,23 @@ def load_critic(
     path: str | Path,
     *,
     name: str | None = None,
+    base: str | Path | None = None,
+    step: int | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    device_map: str | None = None,
     trust_remote_code: bool = False,
 ) -> Critic:
-    """Loads a token- or sequence-classification critic from a Hugging Face directory.
+    """Loads a critic from whatever its training framework wrote; `docs/checkpoints.md` lists the formats.
 
     Args:
         path: The directory; nothing is ever downloaded.
         name: How results call the critic; the directory's name by default.
+        base: For an adapter, the directory of the model under it.
+        step: The step to read from a run's directory; the newest by default.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         dtype: `auto` (the checkpoint's on a GPU, float32 on a CPU), `float32`, `bfloat16` or `float16`.
+        device_map: `auto` spreads the backbone over all GPUs (with accelerate), in place of `device`.
         trust_remote_code: Whether code in the directory may run.
 
     Raises:
@@ -95,39 +114,75 @@ def load_critic(
 
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     where = resolve_device(device)
-    layout = read_layout(Path(path))
-    trust: dict[str, Any] = {"local_files_only": True, "trust_remote_code": trust_remote_code}
+    layout = read_layout(Path(path), base=None if base is None else Path(base), step=step)
     with _quiet():
-        try:
-            config = transformers.AutoConfig.from_pretrained(layout.path, **trust)
-            tokenizer = transformers.AutoTokenizer.from_pretrained(layout.path, **trust)
-        except Exception as error:  # any class of error: remote code, unknown model types, broken tokenizer files
-            raise CriticProbeError(f"{layout.path}: {_one_line(error)}") from error
+        config, tokenizer = read_config(layout, trust_remote_code), read_tokenizer(layout, trust_remote_code)
         text_config = config.get_text_config()
-        if getattr(config, "is_encoder_decoder", False):
-            raise CriticProbeError(
-                f"{layout.path}: {config.model_type} is an encoder-decoder; give a decoder-only critic"
-            )
         head = read_head(layout, text_config.hidden_size)
-        backbone = _load_backbone(layout, head, _dtype(dtype, where), trust)
-    backbone.eval().requires_grad_(False).to(where)
+        backbone = _load_backbone(layout, head, config, _dtype(dtype, where, layout), device_map, trust_remote_code)
+    backbone.eval().requires_grad_(False)
+    if device_map is None:
+        backbone.to(where)
+    embedding = backbone.get_input_embeddings().weight
     critic = Critic(
         name=name or layout.path.resolve().name,
-        path=layout.path,
+        layout=layout,
         backbone=backbone,
         head=head,
         tokenizer=tokenizer,
-        device=where,
-        dtype=next(backbone.parameters()).dtype,
+        device=embedding.device,
+        dtype=embedding.dtype,
         context_length=getattr(text_config, "max_position_embeddings", None),
-        vocabulary=backbone.get_input_embeddings().weight.shape[0],
-        eos_ids=_eos_ids(layout.path, tokenizer, text_config),
+        vocabulary=embedding.shape[0],
+        eos_ids=eos_ids(layout, tokenizer, text_config),
         fingerprint=fingerprint(layout),
-        tokenizer_hash=tokenizer_hash(layout.path),
+        tokenizer_hash=tokenizer_hash(layout.home),
         training=_training(layout.path),
     )
     _require_causal(critic)
     return critic
+
+
+def read_config(layout: Layout, trust_remote_code: bool = False) -> Any:
+    """The transformers config of a checkpoint.
+
+    Raises:
+        CriticProbeError: transformers does not know the model, or it is an encoder-decoder.
+    """
+    from transformers import AutoConfig
+
+    _require_trust(layout, trust_remote_code)
+    try:
+        config = AutoConfig.from_pretrained(layout.home, local_files_only=True, trust_remote_code=trust_remote_code)
+    except Exception as error:  # any class of error: remote code, unknown model types, broken files
+        raise CriticProbeError(f"{layout.home}: {_one_line(error)}") from error
+    if getattr(config, "is_encoder_decoder", False):
+        raise CriticProbeError(f"{layout.home}: {config.model_type} is an encoder-decoder; give a decoder-only critic")
+    return config
+
+
+def _require_trust(layout: Layout, trust_remote_code: bool) -> None:
+    from transformers import CONFIG_MAPPING
+
+    if layout.config.get("model_type") not in CONFIG_MAPPING and "auto_map" in layout.config and not trust_remote_code:
+        raise CriticProbeError(
+            f"{layout.home}: its model is code in the directory itself ({layout.config['auto_map']}); read that code, "
+            "then give --trust-remote-code"
+        )
+
+
+def read_tokenizer(layout: Layout, trust_remote_code: bool = False) -> Any:
+    """The tokenizer of a checkpoint.
+
+    Raises:
+        CriticProbeError: Its files are broken, or its class is not known.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(layout.home, local_files_only=True, trust_remote_code=trust_remote_code)
+    except Exception as error:  # as above
+        raise CriticProbeError(f"{layout.home}: {_one_line(error)}") from error
 
 
 def resolve_device(name: str) -> torch.device:
@@ -151,36 +206,56 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def _dtype(name: str, device: torch.device) -> torch.dtype | str:
+def _dtype(name: str, device: torch.device, layout: Layout) -> torch.dtype:
     if name == "auto":
-        return torch.float32 if device.type == "cpu" else "auto"
+        return torch.float32 if device.type == "cpu" else stored_dtype(layout)
     if name not in DTYPES:
         raise CriticProbeError(f"--dtype '{name}' is unknown; choose from auto, {', '.join(DTYPES)}")
     return DTYPES[name]
 
 
-def _load_backbone(layout: Layout, head: Head, dtype: torch.dtype | str, trust: dict[str, Any]) -> Any:
-    from transformers import AutoModel
+def stored_dtype(layout: Layout) -> torch.dtype:
+    """The dtype that most of a checkpoint's floating tensors are stored in."""
+    dtypes = [stored.dtype for stored in layout.tensors.values() if stored.dtype.is_floating_point]
+    return max(set(dtypes), key=dtypes.count)
 
+
+def _load_backbone(
+    layout: Layout, head: Head, config: Any, dtype: torch.dtype, device_map: str | None, trust_remote_code: bool
+) -> Any:
+    import transformers
+
+    of_head = {name for layer in head.layers for name in layer}
+    lazy = int(transformers.__version__.partition(".")[0]) >= 5  # older versions want tensors at once
     try:
+        with torch.device("meta"):
+            skeleton = transformers.AutoModel.from_config(  # type: ignore[no-untyped-call]
+                config, trust_remote_code=trust_remote_code
+            )
         # Mismatches are let through here only to be listed and refused below.
-        backbone, info = AutoModel.from_pretrained(
-            layout.path,
-            dtype=dtype,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-            use_safetensors=True,
-            **trust,
-        )
+        kind = type(skeleton.base_model)
+        kept = {*(kind._keep_in_fp32_modules or ()), *(kind._keep_in_fp32_modules_strict or ())}
+        state = {
+            name: stored if kept.intersection(name.split(".")) else stored.to(dtype)
+            for name, stored in layout.tensors.items()
+            if name not in of_head and not _OUTPUT_LAYER.search(name)
+        }
+        with _tensor_by_tensor():
+            backbone, info = kind.from_pretrained(
+                None,
+                config=config,
+                state_dict=state if lazy else {name: stored.read() for name, stored in state.items()},
+                dtype=dtype,
+                device_map=device_map,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+    except CriticProbeError:
+        raise
     except Exception as error:  # transformers raises every class of error here; each means that the critic did not load
         raise CriticProbeError(f"{layout.path}: transformers cannot load the backbone: {_one_line(error)}") from error
     mismatched = [str(item[0] if isinstance(item, tuple) else item) for item in info["mismatched_keys"]]
-    spare = re.compile(r"(^|\.)(lm_head|embed_out|output_layer)\.")
-    unexpected = [
-        key
-        for key in info["unexpected_keys"]
-        if key not in head_keys(head) and not spare.search(key) and not _STALE_BUFFER.search(key)
-    ]
+    unexpected = [key for key in info["unexpected_keys"] if not _STALE_BUFFER.search(key)]
     for keys, what in (
         (mismatched, "have another shape than config.json asks for"),
         (list(info["missing_keys"]), "are in the config's model but not in the weights"),
@@ -195,6 +270,21 @@ def _load_backbone(layout: Layout, head: Head, dtype: torch.dtype | str, trust: 
     return backbone
 
 
+@contextmanager
+def _tensor_by_tensor() -> Iterator[None]:
+    """Keeps transformers from reading tensors ahead in threads, which would hold several at once."""
+    variable = "HF_DEACTIVATE_ASYNC_LOAD"
+    before = os.environ.get(variable)
+    os.environ[variable] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[variable]
+        else:
+            os.environ[variable] = before
+
+
 def _require_causal(critic: Critic) -> None:
     """Refuses a model in which a later token moves an earlier value: it is an encoder, or its mask is broken."""
     ids = [i % critic.vocabulary for i in range(1, 9)]
@@ -203,25 +293,26 @@ def _require_causal(critic: Critic) -> None:
         a, b = critic.values(ids), critic.values(changed)
     except TypeError as error:  # an encoder that knows no key-value cache
         raise CriticProbeError(
-            f"{critic.path}: not a decoder-only critic ({_one_line(error)}); "
+            f"{critic.layout.path}: not a decoder-only critic ({_one_line(error)}); "
             "give a causal language model with a scalar head"
         ) from error
     if not torch.isfinite(a).all():
         raise CriticProbeError(
-            f"{critic.path}: values are NaN or infinite in {critic.dtype}; try --dtype float32, "
+            f"{critic.layout.path}: values are NaN or infinite in {critic.dtype}; try --dtype float32, "
             "else the weights are damaged"
         )
     drift = (a[:-1] - b[:-1]).abs().max().item()
     if drift > 64 * torch.finfo(critic.dtype).eps * max(1.0, a.abs().max().item()):
         raise CriticProbeError(
-            f"{critic.path}: not a decoder-only critic: changing the last token moves earlier values by {drift:.2g}; "
-            "give a causal language model with a scalar head"
+            f"{critic.layout.path}: not a decoder-only critic: changing the last token moves earlier values by "
+            f"{drift:.2g}; give a causal language model with a scalar head"
         )
 
 
-def _eos_ids(path: Path, tokenizer: Any, config: Any) -> frozenset[int]:
+def eos_ids(layout: Layout, tokenizer: Any, config: Any) -> frozenset[int]:
+    """The ids that end a response: the tokenizer's, the config's and the generation config's."""
     found = [tokenizer.eos_token_id, getattr(config, "eos_token_id", None)]
-    generation = path / "generation_config.json"
+    generation = layout.home / "generation_config.json"
     if generation.exists():
         found.append(read_json(generation, "generation settings").get("eos_token_id"))
     ids: set[int] = set()

@@ -1,103 +1,248 @@
 """The value head, found by tensor name and shape; `config.architectures` decides nothing."""
 
 import hashlib
+import math
 import re
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from critic_probe.checkpoint.layout import Layout
 from critic_probe.errors import CriticProbeError
 
-# `score` is the head of sequence classification everywhere and of token classification in newer model families;
-# older families (GPT-2, Bloom, Falcon, GPT-NeoX) call the token head `classifier`.
-_HEAD = re.compile(r"(?:^|\.)(score|classifier)\.(weight|bias)$")
-_HEAD_LIKE = re.compile(
-    r"(?:^|\.)(score|classifier|v_head|value_head|reward_head|score_head|regression_head|regression_layer|out_proj_head"
-    r"|gating|lm_head)\b"
-)
+# What frameworks call the head. `classifier` is the token head of older families (GPT-2, Bloom, Falcon, GPT-NeoX);
+# the output layer of a language model is a value head where it has a single row.
+_NAMES = "score|classifier|v_head|value_head|reward_head|score_head|regression_head"
+_OUTPUT_LAYERS = "lm_head|output_layer|embed_out"
+_HEAD_LIKE = re.compile(rf"(?:^|\.)(?:{_NAMES}|{_OUTPUT_LAYERS}|regression_layer|out_proj_head|gating)\b")
+_GATED = re.compile(r"(?:^|\.)(?:gating\.|regression_layer\.weight$)")
+_NO_FIT = 0.05  # below this p the head is not a draw from an initialisation
+
+
+class Layer(NamedTuple):
+    """One linear layer of a head: the names of its tensors."""
+
+    weight: str
+    bias: str | None
 
 
 @dataclass(frozen=True)
 class Head:
-    """A linear value head.
+    """A value head: one linear layer, or two with a ReLU between them.
 
     Attributes:
-        name: The weight's tensor name.
-        weight: (1, H).
-        bias: (1,), or None where the checkpoint has none.
+        layers: The names of its tensors, in order.
+        weights: Per layer (out, in); the last one has a single row.
+        biases: Per layer (out,), or None where the checkpoint has none.
+        normalisation: Mean and standard deviation by which the framework normalises its scores when it scores
+            (OpenRLHF's `normalize_reward`), None where it does not.
     """
 
-    name: str
-    weight: Tensor
-    bias: Tensor | None
+    layers: tuple[Layer, ...]
+    weights: tuple[Tensor, ...]
+    biases: tuple[Tensor | None, ...]
+    normalisation: tuple[float, float] | None = None
+
+    @property
+    def name(self) -> str:
+        """The last weight's tensor name."""
+        return self.layers[-1].weight
 
     @property
     def hash(self) -> str:
-        """Eight hex digits of the SHA-256 of weight and bias in fp32."""
-        parts = [self.weight] if self.bias is None else [self.weight, self.bias]
+        """Eight hex digits of the SHA-256 of all weights and biases in fp32."""
+        parts = [t for pair in zip(self.weights, self.biases, strict=True) for t in pair if t is not None]
         data = b"".join(part.float().contiguous().numpy().tobytes() for part in parts)
         return hashlib.sha256(data).hexdigest()[:8]
 
+    def values(self, hidden: Tensor) -> Tensor:
+        """Raw values (T,) in fp32 of final-normed hidden states (T, H), computed in their dtype."""
+        for index, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            if index:
+                hidden = F.relu(hidden)
+            hidden = F.linear(hidden, weight.to(hidden), None if bias is None else bias.to(hidden))
+        return hidden.squeeze(-1).float()
 
-def read_head(layout: Layout, hidden_size: int) -> Head:
-    """Finds and reads the head.
+
+def find_head(layout: Layout, hidden_size: int) -> tuple[Layer, ...]:
+    """Finds the head among the tensors' names and shapes; nothing is read.
 
     Args:
         layout: The checkpoint's headers.
         hidden_size: H of the config, which the head must agree with.
 
     Raises:
-        CriticProbeError: There is no head, more than one, one of another shape than [1, H], or one that is not finite.
+        CriticProbeError: There is no head, more than one, or one that is not a scalar head of this model.
     """
-    weights = [name for name in layout.shapes if _HEAD.search(name) and name.endswith("weight")]
-    if not weights:
+    gated = [name for name in layout.tensors if _GATED.search(name)]
+    if gated:
         raise CriticProbeError(
-            f"{layout.path}: no value head: none of its {len(layout.shapes)} tensors is a score.weight or "
-            f"classifier.weight; head-like tensors found: {_listed(layout)}. A critic without its head has random "
-            "values, so none is made up; give the checkpoint that the critic's training saved"
+            f"{layout.path}: {gated[0]} belongs to a multi-objective reward model (ArmoRM, QRM), whose gated sum of "
+            "objectives at one token is no value per token; score it with its own code"
         )
-    if len(weights) > 1:
+    heads = _candidates(layout)
+    if not heads:
+        raise CriticProbeError(_no_head(layout))
+    if len(heads) > 1:
         raise CriticProbeError(
             f"{layout.path}: several heads ({_listed(layout)}); keep the one that training used and remove the others"
         )
-    [name] = weights
-    shape = layout.shapes[name]
-    if shape != (1, hidden_size):
-        cause = "num_labels was not 1 in training" if shape[1:] == (hidden_size,) else "config and weights disagree"
+    [(base, indices)] = heads.items()
+    if indices not in ([""], [".0", ".2"]):
         raise CriticProbeError(
-            f"{layout.path}: head {name} has shape {list(shape)}, expected [1, {hidden_size}] (one value from the "
-            f"config's hidden size): {cause}; give a critic with a single value per token"
+            f"{layout.path}: the head {base} has layers {', '.join(i.lstrip('.') for i in indices)}; only a linear "
+            "layer, or two with a ReLU between them (0 and 2), are known; score it with its own code"
         )
-    bias_name = name.removesuffix("weight") + "bias"
-    if bias_name in layout.shapes and layout.shapes[bias_name] != (1,):
-        raise CriticProbeError(
-            f"{layout.path}: head bias {bias_name} has shape {list(layout.shapes[bias_name])}, expected [1]; "
-            "the checkpoint is damaged, save it again"
-        )
-    head = Head(name, layout.tensor(name), layout.tensor(bias_name) if bias_name in layout.shapes else None)
-    for tensor_name, tensor in ((name, head.weight), (bias_name, head.bias)):
-        if tensor is not None and not bool(torch.isfinite(tensor.float()).all()):
+    layers = []
+    wanted_in = hidden_size
+    for number, index in enumerate(indices, 1):
+        weight, bias = f"{base}{index}.weight", f"{base}{index}.bias"
+        shape = layout.tensors[weight].shape
+        _check_shape(layout, weight, shape, wanted_in, last=number == len(indices))
+        if bias in layout.tensors and layout.tensors[bias].shape != shape[:1]:
             raise CriticProbeError(
-                f"{layout.files[tensor_name]}: {tensor_name} holds NaN or infinity; the training diverged or the file "
-                "is damaged, use an earlier checkpoint"
+                f"{layout.path}: head bias {bias} has shape {list(layout.tensors[bias].shape)}, expected "
+                f"{list(shape[:1])}; the checkpoint is damaged, save it again"
             )
+        layers.append(Layer(weight, bias if bias in layout.tensors else None))
+        wanted_in = shape[0]
     labels = _declared_labels(layout)
-    if labels is not None and labels != 1:
+    if labels not in (None, 1):
         raise CriticProbeError(
-            f"{layout.path / 'config.json'}: declares {labels} labels but {name} has shape {list(shape)}; "
+            f"{layout.home / 'config.json'}: declares {labels} labels but {layers[-1].weight} has a single row; "
             "set num_labels to 1 (one id2label entry) if the weights are the critic's, else give the right config"
         )
-    return head
+    return tuple(layers)
 
 
-def head_keys(head: Head) -> set[str]:
-    """The tensor names that belong to the head."""
-    return {head.name, head.name.removesuffix("weight") + "bias"}
+def read_head(layout: Layout, hidden_size: int) -> Head:
+    """Finds and reads the head.
+
+    Raises:
+        CriticProbeError: As `find_head`; or the head or its normalisation is not finite.
+    """
+    layers = find_head(layout, hidden_size)
+    tensors = {name: layout.tensors[name].read() for layer in layers for name in layer if name is not None}
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor.float()).all()):
+            raise CriticProbeError(
+                f"{layout.tensors[name].file}: {name} holds NaN or infinity; the training diverged or the file is "
+                "damaged, use an earlier checkpoint"
+            )
+    return Head(
+        layers,
+        tuple(tensors[layer.weight] for layer in layers),
+        tuple(None if layer.bias is None else tensors[layer.bias] for layer in layers),
+        normalisation(layout.config, layout),
+    )
+
+
+def normalisation(config: dict[str, Any], layout: Layout) -> tuple[float, float] | None:
+    """Mean and standard deviation of OpenRLHF's `normalize_reward`, taken from the config.
+
+    The model's own buffers are not used: they are not saved, and transformers leaves them uninitialised.
+
+    Raises:
+        CriticProbeError: The config asks for it without a mean and a positive standard deviation.
+    """
+    if not config.get("normalize_reward"):
+        return None
+    mean, std = config.get("mean"), config.get("std")
+    numbers = all(isinstance(n, int | float) and math.isfinite(n) for n in (mean, std))
+    if not numbers or std <= 0:  # type: ignore[operator]
+        raise CriticProbeError(
+            f"{layout.home / 'config.json'}: normalize_reward is on but mean is {mean} and std is {std}; give the "
+            "numbers that training wrote, or set normalize_reward to false for raw scores"
+        )
+    return float(mean), float(std)  # type: ignore[arg-type]
+
+
+def looks_untrained(head: Head, initializer_range: float) -> str | None:
+    """The fresh initialisation that every layer of a head looks like a draw from, or None.
+
+    Fresh heads of transformers are normal with the config's `initializer_range` (0.02 by default) and zero bias; a
+    fresh `nn.Linear` is uniform in +-1/sqrt(H). A Kolmogorov-Smirnov test that cannot tell the weights from such a
+    draw is no proof: training at a low rate moves a head little.
+    """
+    from scipy import stats
+
+    def normal(std: float) -> bool:
+        return all(
+            stats.kstest(w.flatten().double().numpy(), "norm", (0, std)).pvalue > _NO_FIT and (b is None or not b.any())
+            for w, b in zip(head.weights, head.biases, strict=True)
+        )
+
+    def uniform() -> bool:
+        for w, b in zip(head.weights, head.biases, strict=True):
+            bound = w.shape[1] ** -0.5
+            drawn = stats.kstest(w.flatten().double().numpy(), "uniform", (-bound, 2 * bound)).pvalue > _NO_FIT
+            if not drawn or w.abs().max() > bound or (b is not None and b.abs().max() > bound):
+                return False
+        return True
+
+    for std in dict.fromkeys((0.02, initializer_range)):
+        if normal(std):
+            return f"normal with standard deviation {std:g} and zero bias"
+    return "uniform in +-1/sqrt(H)" if uniform() else None
+
+
+def _candidates(layout: Layout) -> dict[str, list[str]]:
+    """Each head's name with the indices of its layers; a single layer has the index ``."""
+    prefix = layout.config.get("value_head_prefix")
+    names = f"{_NAMES}|{re.escape(prefix)}" if isinstance(prefix, str) and prefix else _NAMES
+    pattern = re.compile(rf"((?:^|.*\.)(?:({names})|{_OUTPUT_LAYERS})(?:\.summary)?)(\.\d+)?\.weight$")
+    found: dict[str, list[str]] = {}
+    for name, stored in layout.tensors.items():
+        match = pattern.match(name)
+        if match and (match[2] or stored.shape[:1] == (1,)):
+            found.setdefault(match[1], []).append(match[3] or "")
+    return {base: sorted(indices) for base, indices in found.items()}
+
+
+def _check_shape(layout: Layout, name: str, shape: tuple[int, ...], wanted_in: int, *, last: bool) -> None:
+    if len(shape) == 2 and shape[1] == wanted_in and (shape[0] == 1 or not last):
+        return
+    cause = "config and weights disagree; give a critic with a single value per token"
+    if not math.prod(shape):
+        cause = (
+            "a ZeRO-3 run saved it without gathering its parts; restore it from the run's DeepSpeed states with "
+            "zero_to_fp32.py"
+        )
+    elif last and shape[1:] == (wanted_in,) and shape[0] == 2:
+        cause = (
+            "num_labels was left at its default of 2 in training, or it is a process reward model with two labels, "
+            "whose softmax at step marks is no value per token; give a critic with a single value per token"
+        )
+    elif last and shape[1:] == (wanted_in,):
+        cause = f"num_labels was not 1 in training: {shape[0]} values per token; give a critic with one"
+    elif last and math.prod(shape) == wanted_in:
+        cause = "it was saved reshaped (Open-Reasoner-Zero#63); save it again as weight.reshape(1, -1)"
+    raise CriticProbeError(
+        f"{layout.path}: head {name} has shape {list(shape)}, expected [{'1' if last else 'any'}, {wanted_in}]: {cause}"
+    )
+
+
+def _no_head(layout: Layout) -> str:
+    if layout.format == "peft-adapter":
+        return (
+            f"{layout.path}: an adapter without a head, over a base without one ({layout.base}): the head was trained "
+            "but never saved (OpenRLHF#1342), so it cannot be recovered; train again with task_type TOKEN_CLS or "
+            'SEQ_CLS, or modules_to_save=["score"]'
+        )
+    return (
+        f"{layout.path}: no value head: none of its {len(layout.tensors)} tensors is one (score, classifier, v_head, "
+        f"value_head, reward_head, score_head, regression_head, or an lm_head of one row); head-like tensors found: "
+        f"{_listed(layout)}. A critic without its head has random values, so none is made up; give the checkpoint that "
+        "the critic's training saved"
+    )
 
 
 def _declared_labels(layout: Layout) -> int | None:
+    if layout.format == "peft-adapter":  # the config is the base's
+        return None
     labels = layout.config.get("id2label")
     if isinstance(labels, dict):
         return len(labels)
@@ -106,5 +251,5 @@ def _declared_labels(layout: Layout) -> int | None:
 
 
 def _listed(layout: Layout) -> str:
-    found = [f"{name} {list(shape)}" for name, shape in sorted(layout.shapes.items()) if _HEAD_LIKE.search(name)]
+    found = [f"{name} {list(s.shape)}" for name, s in sorted(layout.tensors.items()) if _HEAD_LIKE.search(name)]
     return ", ".join(found[:6]) + (f" and {len(found) - 6} more" if len(found) > 6 else "") if found else "none"

@@ -1,69 +1,320 @@
-"""What is in a checkpoint directory: its config, its weight files, and the name and shape of every tensor in them.
+"""What is in a checkpoint directory: its format, its config, and the name and shape of every tensor.
 
-Only headers are read here, so a large checkpoint costs no more than a small one.
+Only headers are read here, so a large checkpoint costs no more than a small one. Tensor names and files decide what a
+directory is; `config.architectures` decides nothing.
 """
 
 import hashlib
 import json
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from critic_probe.checkpoint.adapters import merge_adapter, merge_unmerged
+from critic_probe.checkpoint.pickles import read_torch_file
+from critic_probe.checkpoint.sharded import FSDP_SHARD, read_dcp, read_fsdp, read_zero2
+from critic_probe.checkpoint.stored import Stored, Tensors
 from critic_probe.errors import CriticProbeError
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "tekken.json")
-_OTHER_WEIGHTS = ("pytorch_model*.bin", "*.pt", "*.pth", "*.gguf", "adapter_model.safetensors")
+_STEP = re.compile(r"(?:global_step_?|checkpoint-|step_?)(\d+)")
+_ADAPTER = ("adapter_model.safetensors", "adapter_model.bin")
+_VALUE_HEAD = ("value_head.safetensors", "value_head.bin")
+# Names that wrappers put before a parameter's own: TRL, DDP and DeepSpeed, FSDP1, torch.compile.
+_WRAPPERS = ("pretrained_model.", "module.", "_fsdp_wrapped_module.", "_orig_mod.")
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A checkpoint directory as its headers tell it.
+    """A checkpoint as its headers tell it.
 
     Attributes:
-        path: The directory.
+        path: The directory that holds the weights.
+        format: One of `huggingface`, `verl-fsdp`, `value-head-file`, `peft-adapter`, `deepspeed-zero2`, `torch-dcp`.
+        home: The directory that holds config and tokenizer.
         config: The parsed `config.json`.
-        shapes: Tensor name to shape, over all weight files.
-        files: Tensor name to the file that holds it.
+        tensors: Every tensor by its name without the wrappers' prefixes.
+        step: The training step, where a name or a trainer's state tells it.
+        base: The directory under an adapter, None for whole weights.
     """
 
     path: Path
+    format: str
+    home: Path
     config: dict[str, Any]
-    shapes: dict[str, tuple[int, ...]]
-    files: dict[str, Path]
+    tensors: Tensors
+    step: int | None = None
+    base: Path | None = None
 
-    def tensor(self, name: str) -> Tensor:
-        """Reads one tensor from its file."""
-        with safe_open(self.files[name], framework="pt") as file:
-            return file.get_tensor(name)  # type: ignore[no-any-return]
+    @property
+    def files(self) -> list[Path]:
+        """The weight files, each once."""
+        return sorted({file for stored in self.tensors.values() for file in stored.files})
 
 
-def read_layout(path: Path) -> Layout:
-    """Reads the headers of a Hugging Face directory with single or sharded safetensors.
+def read_layout(path: Path, *, base: Path | None = None, step: int | None = None) -> Layout:
+    """Finds out what a directory holds.
+
+    Args:
+        path: A critic's directory; a step's or a run's directory of verl, or a run of checkpoints, is followed to the
+            newest step.
+        base: For an adapter, the directory of the model under it; for weights without a config beside them, the
+            directory that config and tokenizer come from.
+        step: The step to read from a run's directory.
 
     Raises:
-        CriticProbeError: The directory, its config, weights or tokenizer are missing or unreadable.
+        CriticProbeError: There is no checkpoint, it is damaged, or of a format that cannot be read.
     """
     if not path.exists():
         raise CriticProbeError(f"{path}: no such checkpoint directory; give a local directory, nothing is downloaded")
     if not path.is_dir():
         raise CriticProbeError(f"{path}: a file, not a checkpoint directory; give the directory that holds it")
-    config = read_json(path / "config.json", "a Hugging Face checkpoint directory has one beside its weights")
-    shapes: dict[str, tuple[int, ...]] = {}
-    files: dict[str, Path] = {}
-    for file in _weight_files(path):
-        for name, shape in _header(file).items():
-            if name in files:
-                raise CriticProbeError(f"{file}: tensor {name} is also in {files[name].name}; remove the stale file")
-            shapes[name], files[name] = shape, file
-    if not any((path / name).exists() for name in _TOKENIZER_FILES):
+    if base is not None and not (base / "config.json").exists():
+        raise CriticProbeError(f"--base {base}: no config.json there; give the directory of the model under the critic")
+    where = _follow(path, step)
+    layout = _read(where, base)
+    tensors = {_bare(name): stored for name, stored in layout.tensors.items()}
+    if len(tensors) < len(layout.tensors):
         raise CriticProbeError(
-            f"{path}: no tokenizer (looked for {', '.join(_TOKENIZER_FILES)}); "
+            f"{where}: the same tensor is stored under two wrappers' names; save the checkpoint again"
+        )
+    tensors = merge_unmerged(where, tensors, _lora_settings(where))
+    if not any((layout.home / name).exists() for name in _TOKENIZER_FILES):
+        raise CriticProbeError(
+            f"{layout.home}: no tokenizer (looked for {', '.join(_TOKENIZER_FILES)}); "
             "copy the tokenizer files that the critic was trained with into the directory"
         )
-    return Layout(path, config, shapes, files)
+    return replace(layout, tensors=tensors, step=_step_of(where))
+
+
+def _follow(path: Path, step: int | None) -> Path:
+    """From a run's or a step's directory to the one that holds the critic."""
+    if _has_weights(path):
+        if step is not None and _step_of(path) != step:
+            raise CriticProbeError(
+                f"{path}: --step {step} was asked for, but this is one checkpoint, not a run of them"
+            )
+        return path
+    steps = {
+        int(match[1]): child
+        for child in path.iterdir()
+        if child.is_dir()
+        and (match := _STEP.fullmatch(child.name))
+        and any(_has_weights(place) for place in (child, child / "critic"))
+    }
+    if steps:
+        if step is not None and step not in steps:
+            raise CriticProbeError(f"{path}: no step {step}; it has {', '.join(map(str, sorted(steps)))}")
+        return _follow(steps[max(steps) if step is None else step], None)
+    if _has_weights(path / "critic"):
+        return path / "critic"
+    return path
+
+
+def _has_weights(path: Path) -> bool:
+    """Whether a directory is itself a checkpoint, of whatever format."""
+    if not path.is_dir():
+        return False
+    names = {child.name for child in path.iterdir()}
+    marks = {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"}
+    marks |= {"adapter_config.json", ".metadata", "latest", "dist_ckpt", "ckpt_contents.json", *_VALUE_HEAD}
+    return bool(names & marks) or any(FSDP_SHARD.fullmatch(name) for name in names)
+
+
+def _read(path: Path, base: Path | None) -> Layout:
+    names = {child.name for child in path.iterdir()}
+    if any(FSDP_SHARD.fullmatch(name) for name in names):
+        home = next((h for h in (path / "huggingface", path) if (h / "config.json").exists()), base)
+        if home is None:
+            raise CriticProbeError(
+                f"{path}: no huggingface/config.json beside the shards; give the directory of the critic's base model "
+                "with --base"
+            )
+        return Layout(path, "verl-fsdp", home, _config(home), read_fsdp(path))
+    if "dist_ckpt" in names or "ckpt_contents.json" in names or (path / "model" / "dist_ckpt").is_dir():
+        raise CriticProbeError(
+            f"{path}: a Megatron dist_ckpt: its tensors are cut by tensor and pipeline parallel rank under names of "
+            "its own; convert it first: `python -m verl.model_merger merge --backend megatron --is-value-model "
+            f"--local_dir {path} --target_dir OUT_DIR`, then copy output_layer.weight as score.weight if it is missing"
+        )
+    if ".metadata" in names and {"common.pt", "metadata.json"} & names:
+        raise CriticProbeError(
+            f"{path}: a Megatron dist_ckpt (common.pt beside .metadata); convert it first: `python -m "
+            "verl.model_merger merge --backend megatron --is-value-model --local_dir STEP_DIR --target_dir OUT_DIR`"
+        )
+    if ".metadata" in names:
+        home = path if (path / "config.json").exists() else base
+        if home is None:
+            raise CriticProbeError(
+                f"{path}: a torch distributed checkpoint carries no config; give the directory of its base model with "
+                "--base"
+            )
+        return Layout(path, "torch-dcp", home, _config(home), read_dcp(path))
+    if "adapter_config.json" in names:
+        return _adapter(path, base)
+    if not {n for n in names if n.startswith(("model.safetensors", "pytorch_model.bin"))} and "latest" in names:
+        tag = (path / "latest").read_text(encoding="utf-8", errors="replace").strip()
+        step_directory = path / Path(tag).name
+        if not step_directory.is_dir():
+            raise CriticProbeError(f"{path / 'latest'}: names {tag!r}, which is not there; copy it")
+        home = path if (path / "config.json").exists() else base
+        tensors = read_zero2(step_directory)
+        if home is None:
+            raise CriticProbeError(f"{path}: no config.json beside DeepSpeed's states; give its base with --base")
+        return Layout(path, "deepspeed-zero2", home, _config(home), tensors)
+    return _hugging_face(path)
+
+
+def _hugging_face(path: Path) -> Layout:
+    config = _config(path)
+    tensors = _read_files(path, _weight_files(path))
+    extra = [path / name for name in _VALUE_HEAD if (path / name).exists()]
+    for file in extra[:1]:
+        tensors |= _named(file)
+    return Layout(path, "value-head-file" if extra else "huggingface", path, config, tensors)
+
+
+def _adapter(path: Path, base: Path | None) -> Layout:
+    settings = read_json(path / "adapter_config.json", "the adapter's settings")
+    files = [path / name for name in _ADAPTER if (path / name).exists()]
+    if not files:
+        raise CriticProbeError(f"{path}: adapter_config.json without {' or '.join(_ADAPTER)}; copy the weights")
+    named = settings.get("base_model_name_or_path")
+    if base is None and named and (Path(named) / "config.json").exists():
+        base = Path(named)
+    if base is None:
+        raise CriticProbeError(
+            f"{path}: an adapter over {named or 'an unnamed model'}, which is not on this machine; give its directory "
+            "with --base"
+        )
+    below = _hugging_face(base)
+    tensors = _named(files[0])
+    for file in [path / name for name in _VALUE_HEAD if (path / name).exists()][:1]:
+        tensors |= _named(file)
+    merged = merge_adapter(path, settings, tensors, {_bare(n): s for n, s in below.tensors.items()})
+    home = path if any((path / name).exists() for name in _TOKENIZER_FILES) else base
+    return Layout(path, "peft-adapter", home, below.config, merged, base=base)
+
+
+def _lora_settings(path: Path) -> dict[str, Any]:
+    for file in (path / "lora_train_meta.json", path / "lora_adapter" / "adapter_config.json"):
+        if file.exists():
+            return read_json(file, "the scale of LoRA factors")
+    return {}
+
+
+def _bare(name: str) -> str:
+    while (wrapper := next((w for w in _WRAPPERS if name.startswith(w)), None)) is not None:
+        name = name.removeprefix(wrapper)
+    return name.replace("._fsdp_wrapped_module.", ".").replace("._orig_mod.", ".")
+
+
+def _step_of(path: Path) -> int | None:
+    for part in (path, path.parent):
+        if match := _STEP.fullmatch(part.resolve().name):
+            return int(match[1])
+    state = path / "trainer_state.json"
+    if state.exists():
+        step = read_json(state, "the trainer's state").get("global_step")
+        return step if isinstance(step, int) else None
+    latest = path / "latest"
+    if latest.is_file() and (match := _STEP.fullmatch(latest.read_text(encoding="utf-8", errors="replace").strip())):
+        return int(match[1])
+    return None
+
+
+def _config(home: Path) -> dict[str, Any]:
+    return read_json(home / "config.json", "a Hugging Face checkpoint directory has one beside its weights")
+
+
+def _weight_files(path: Path) -> list[Path]:
+    for index in (path / "model.safetensors.index.json", path / "pytorch_model.bin.index.json"):
+        if index.exists():
+            weight_map = read_json(index, "the index of the shards").get("weight_map")
+            if not isinstance(weight_map, dict) or not weight_map:
+                raise CriticProbeError(f"{index}: no weight_map; save the checkpoint again")
+            shards = [path / Path(name).name for name in sorted(set(weight_map.values()))]
+            missing = [shard.name for shard in shards if not shard.exists()]
+            if missing:
+                raise CriticProbeError(
+                    f"{index}: names {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not there; "
+                    "copy the rest"
+                )
+            return shards
+        if (single := index.with_name(index.name.removesuffix(".index.json"))).exists():
+            return [single]
+    found = sorted(child.name for child in path.iterdir() if child.suffix in (".pt", ".pth", ".bin", ".gguf"))
+    seen = f"found {', '.join(found[:5])}" if found else "found no weights"
+    raise CriticProbeError(
+        f"{path}: no model.safetensors or pytorch_model.bin, and no verl, PEFT, DeepSpeed or torch distributed "
+        f"checkpoint ({seen}); give the directory that the training wrote its critic to"
+    )
+
+
+def _read_files(path: Path, files: list[Path]) -> Tensors:
+    tensors: Tensors = {}
+    for file in files:
+        for name, stored in _named(file).items():
+            if name in tensors:
+                raise CriticProbeError(
+                    f"{file}: tensor {name} is also in {tensors[name].file.name}; remove the stale file"
+                )
+            tensors[name] = stored
+    if not tensors:
+        raise CriticProbeError(f"{path}: its weight files hold no tensors; copy them again")
+    return tensors
+
+
+def _named(file: Path) -> Tensors:
+    """The tensors of one weight file."""
+    if file.suffix == ".bin":
+        tree = read_torch_file(file)
+        if not isinstance(tree, dict):
+            raise CriticProbeError(f"{file}: holds no state dict; save the weights with save_pretrained")
+        return {str(name): value for name, value in tree.items() if isinstance(value, Stored)}
+    try:
+        with safe_open(file, framework="pt") as tensors:
+            found = {}
+            for name in tensors.keys():  # noqa: SIM118
+                header = tensors.get_slice(name)
+                if header.get_dtype() not in _DTYPES:
+                    raise CriticProbeError(
+                        f"{file}: {name} is stored as {header.get_dtype()}; quantised critics are not read, save it in "
+                        "bfloat16 or float32"
+                    )
+                found[name] = Stored(
+                    tuple(header.get_shape()),
+                    _DTYPES[header.get_dtype()],
+                    (file,),
+                    partial(_read_safetensor, file, name),
+                )
+            return found
+    except (SafetensorError, OSError) as error:
+        raise CriticProbeError(f"{file}: not a readable safetensors file ({error}); copy it again") from error
+
+
+def _read_safetensor(file: Path, name: str, dtype: torch.dtype | None = None) -> Tensor:
+    with safe_open(file, framework="pt") as tensors:
+        tensor: Tensor = tensors.get_tensor(name)
+        return tensor.to(dtype or tensor.dtype, copy=True)
 
 
 def fingerprint(layout: Layout) -> str:
@@ -73,8 +324,8 @@ def fingerprint(layout: Layout) -> str:
     evenly spaced with the first and the last among them.
     """
     block, most = 1 << 20, 64
-    digest = hashlib.sha256((layout.path / "config.json").read_bytes())
-    for file in sorted(set(layout.files.values())):
+    digest = hashlib.sha256((layout.home / "config.json").read_bytes())
+    for file in layout.files:
         size = file.stat().st_size
         blocks = -(-size // block)
         chosen = range(blocks) if blocks <= most else [round(i * (blocks - 1) / (most - 1)) for i in range(most)]
@@ -93,41 +344,6 @@ def tokenizer_hash(path: Path) -> str:
         if (path / name).exists():
             digest.update(name.encode() + (path / name).read_bytes())
     return digest.hexdigest()[:8]
-
-
-def _weight_files(path: Path) -> list[Path]:
-    index = path / "model.safetensors.index.json"
-    if index.exists():
-        weight_map = read_json(index, "the index of the shards").get("weight_map")
-        if not isinstance(weight_map, dict) or not weight_map:
-            raise CriticProbeError(f"{index}: no weight_map; save the checkpoint again")
-        shards = [path / name for name in sorted(set(weight_map.values()))]
-        missing = [shard.name for shard in shards if not shard.exists()]
-        if missing:
-            raise CriticProbeError(
-                f"{index}: names {', '.join(missing)}, which {_is(missing)} not there; copy the rest"
-            )
-        return shards
-    single = path / "model.safetensors"
-    if single.exists():
-        return [single]
-    found = sorted({file.name for pattern in _OTHER_WEIGHTS for file in path.glob(pattern)})
-    seen = f"found {', '.join(found)}" if found else "found no weights"
-    raise CriticProbeError(
-        f"{path}: no model.safetensors ({seen}); save the critic with save_pretrained(..., safe_serialization=True)"
-    )
-
-
-def _is(names: list[str]) -> str:
-    return "is" if len(names) == 1 else "are"
-
-
-def _header(file: Path) -> dict[str, tuple[int, ...]]:
-    try:
-        with safe_open(file, framework="pt") as tensors:
-            return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise CriticProbeError(f"{file}: not a readable safetensors file ({error}); copy it again") from error
 
 
 def read_json(file: Path, what: str) -> dict[str, Any]:

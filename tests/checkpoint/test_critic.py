@@ -50,7 +50,7 @@ def test_the_last_value_equals_the_sequence_classification_logit(make_critic):
     with torch.no_grad():
         pooled = model(input_ids=torch.tensor([IDS])).logits[0, 0]
     critic = load_critic(path, device="cpu")
-    assert critic.head.bias is None
+    assert critic.head.biases == (None,)
     assert critic.values(IDS)[-1].item() == pytest.approx(pooled.item(), abs=1e-6)
 
 
@@ -145,10 +145,10 @@ def test_weights_of_another_format_truncated_weights_and_a_missing_tokenizer(cri
     (copy / "model.safetensors").write_bytes(weights[:-100])
     with pytest.raises(CriticProbeError, match=r"model\.safetensors: not a readable safetensors"):
         load_critic(copy)
-    (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
-    with pytest.raises(CriticProbeError, match=r"no model\.safetensors \(found pytorch_model\.bin\)"):
+    (copy / "model.safetensors").rename(copy / "weights.pt")
+    with pytest.raises(CriticProbeError, match=r"no model\.safetensors or pytorch_model\.bin.*\(found weights\.pt\)"):
         load_critic(copy)
-    (copy / "pytorch_model.bin").unlink()
+    (copy / "weights.pt").unlink()
     (copy / "model.safetensors").write_bytes(weights)
     for file in copy.glob("tokenizer*"):
         file.unlink()

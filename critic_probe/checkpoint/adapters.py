@@ -1,0 +1,135 @@
+"""LoRA: a small difference kept beside the weights that it changes, added to them when they are read.
+
+W' = W + (alpha / r) B A (Hu et al. 2021, https://arxiv.org/abs/2106.09685), with alpha / sqrt(r) for rank-stabilised
+LoRA (Kalajdzievski 2023, https://arxiv.org/abs/2312.03732). Anything else that PEFT can do is refused by name.
+"""
+
+import math
+import re
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from critic_probe.checkpoint.stored import Stored, Tensors
+from critic_probe.errors import CriticProbeError
+
+_PEFT = "base_model.model."
+_MERGE = "merge it with PEFT first: model.merge_and_unload().save_pretrained(OUT_DIR)"
+_FACTOR = re.compile(r"\.lora_(embedding_)?([AB])(\.default)?(\.weight)?$")
+_UNSUPPORTED = {
+    "use_dora": "DoRA",
+    "lora_bias": "biases in its factors",
+    "target_parameters": "factors on bare parameters",
+    "layer_replication": "replicated layers",
+    "trainable_token_indices": "trainable tokens",
+}
+
+
+def merge_adapter(path: Path, settings: dict[str, Any], adapter: Tensors, base: Tensors) -> Tensors:
+    """The base's tensors with a PEFT adapter's differences added and its saved modules (the head) in place.
+
+    Args:
+        path: The adapter's directory, for messages.
+        settings: Its `adapter_config.json`.
+        adapter: Its tensors.
+        base: The tensors of the model under it.
+
+    Raises:
+        CriticProbeError: The adapter is no plain LoRA, or does not fit the base.
+    """
+    kind = settings.get("peft_type")
+    if kind != "LORA":
+        raise CriticProbeError(f"{path}: an adapter of type {kind}; only LoRA is read here, {_MERGE}")
+    odd = [what for key, what in _UNSUPPORTED.items() if settings.get(key)]
+    if str(settings.get("init_lora_weights", True)) not in ("True", "False", "gaussian"):
+        odd.append(f"the initialisation {settings['init_lora_weights']}, which changes the base")
+    if odd:
+        raise CriticProbeError(f"{path}: the adapter has {odd[0]}; {_MERGE}")
+    merged = dict(base)
+    factors: dict[str, dict[str, Stored]] = {}
+    for name, stored in adapter.items():
+        name = name.removeprefix(_PEFT)
+        if match := _FACTOR.search(name):
+            factors.setdefault(name[: match.start()], {})[match[2]] = stored
+        elif ".lora_" in name:
+            raise CriticProbeError(f"{path}: the adapter holds {name}, which plain LoRA does not have; {_MERGE}")
+        else:
+            name = name.replace(".modules_to_save.default.", ".").replace(".modules_to_save.", ".")
+            merged[_in_base(name, base) or name] = stored
+    for module, pair in factors.items():
+        _add(path, merged, module, pair, _scale(settings, module, pair), bool(settings.get("fan_in_fan_out")))
+    return merged
+
+
+def merge_unmerged(path: Path, tensors: Tensors, meta: dict[str, Any]) -> Tensors:
+    """A training run's own state dict of a PEFT model (`base_layer`, `lora_A.default`), merged.
+
+    Args:
+        path: The checkpoint's directory, for messages.
+        tensors: Its tensors; without LoRA among them they are returned as they are.
+        meta: verl's `lora_train_meta.json` or an `adapter_config.json`: r and lora_alpha.
+
+    Raises:
+        CriticProbeError: There are LoRA factors, but nothing says how they are scaled.
+    """
+    if not any(".lora_" in name for name in tensors):
+        return tensors
+    if "lora_alpha" not in meta:
+        raise CriticProbeError(
+            f"{path}: holds unmerged LoRA factors but no lora_train_meta.json or lora_adapter/adapter_config.json with "
+            "lora_alpha, so their scale is not known; put the adapter's config there"
+        )
+    base = {
+        name.removeprefix(_PEFT).replace(".base_layer.", "."): stored
+        for name, stored in tensors.items()
+        if ".lora_" not in name and ".original_module." not in name and ".modules_to_save." not in name
+    }
+    rest = {name: stored for name, stored in tensors.items() if ".lora_" in name or ".modules_to_save." in name}
+    return merge_adapter(path, {"peft_type": "LORA", **meta}, rest, base)
+
+
+def _in_base(name: str, base: Tensors) -> str | None:
+    """The base's own name of a tensor: a base without a head may lack the outer model's first component."""
+    return next((n for n in (name, name.partition(".")[2], f"model.{name}") if n in base), None)
+
+
+def _scale(settings: dict[str, Any], module: str, pair: dict[str, Stored]) -> float:
+    alphas = settings.get("alpha_pattern") or {}
+    alpha = next((a for key, a in alphas.items() if re.match(rf"(.*\.)?({key})$", module)), settings["lora_alpha"])
+    rank = pair["A"].shape[0] if "A" in pair else settings["r"]
+    return float(alpha / (math.sqrt(rank) if settings.get("use_rslora") else rank))
+
+
+def _add(
+    path: Path, tensors: Tensors, module: str, pair: dict[str, Stored], scale: float, fan_in_fan_out: bool
+) -> None:
+    name = _in_base(f"{module}.weight", tensors)
+    if name is None:
+        raise CriticProbeError(
+            f"{path}: the adapter changes {module}, whose own weights are in neither the adapter nor the base; if that "
+            "is the head, its weights were never saved (OpenRLHF#1342) and cannot be recovered"
+        )
+    if set(pair) != {"A", "B"}:
+        raise CriticProbeError(f"{path}: the adapter has only one of the two factors of {module}; save it again")
+    weight, a, b = tensors[name], pair["A"], pair["B"]
+    product = (b.shape[0], a.shape[1])
+    transpose = fan_in_fan_out or (product != weight.shape and product[::-1] == weight.shape)
+    if b.shape[1] != a.shape[0] or (product[::-1] if transpose else product) != weight.shape:
+        raise CriticProbeError(
+            f"{path}: its factors of {module} give {list(product)}, the base's weight is {list(weight.shape)}; "
+            "give the base that the adapter was trained on"
+        )
+    files = tuple(dict.fromkeys((*weight.files, *a.files, *b.files)))
+    read = partial(_read_sum, weight, a, b, scale, transpose)
+    tensors[name] = replace(weight, dtype=torch.float32, files=files, read=read)
+
+
+def _read_sum(
+    weight: Stored, a: Stored, b: Stored, scale: float, transpose: bool, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    difference = b.read().float() @ a.read().float()
+    return weight.read(torch.float32).add_(difference.T if transpose else difference, alpha=scale).to(dtype)

@@ -1,0 +1,45 @@
+"""One tensor of a checkpoint that has not been read yet."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What headers say of a tensor, and how to read it.
+
+    Attributes:
+        shape: Of the whole tensor, however many files hold its parts.
+        dtype: As stored.
+        files: The files that hold it or its parts.
+        read: Reads it, in the dtype given or else as stored, into memory of its own; no file stays mapped for it. A
+            narrower dtype is filled straight from the file, so that no wider copy is ever held.
+    """
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    files: tuple[Path, ...]
+    read: Callable[..., Tensor]
+
+    @property
+    def file(self) -> Path:
+        """The file to name in an error."""
+        return self.files[0]
+
+    def to(self, dtype: torch.dtype) -> "Stored":
+        """The same tensor, read in another floating dtype; integers stay as they are."""
+        if not self.dtype.is_floating_point:
+            return self
+        return replace(self, dtype=dtype, read=partial(self.read, dtype))
+
+    def __getitem__(self, _: object) -> Tensor:
+        """The whole tensor: transformers reads a lazy state dict through `stored[...]`."""
+        return self.read()
+
+
+Tensors = dict[str, Stored]
