@@ -209,7 +209,8 @@ class Encoder:
         if outside:
             raise CriticProbeError(
                 f"token id {outside[0]} is outside the critic's vocabulary of {self._vocabulary}; "
-                "the ids or the tokenizer belong to another critic"
+                "the ids or the tokenizer belong to another critic",
+                check="vocabulary",
             )
         return ids
 
@@ -249,7 +250,7 @@ def encode_pairs(
                 pair, encoder.prompt(pair.prompt), encoder.response(pair.student), encoder.response(pair.teacher)
             )
         except CriticProbeError as error:
-            raise CriticProbeError(f"{pair.source or 'pair'} (id {pair.id}): {error}") from error
+            raise CriticProbeError(f"{pair.source or 'pair'} (id {pair.id}): {error}", check=error.check) from error
         length = len(encoded.prompt_ids) + max(len(encoded.student.ids), len(encoded.teacher.ids))
         if encoder.context_length is not None and length > encoder.context_length:
             too_long.append(pair.id)
@@ -260,6 +261,7 @@ def encode_pairs(
         listed = ", ".join(too_long[:5]) + (f" and {len(too_long) - 5} more" if len(too_long) > 5 else "")
         raise CriticProbeError(
             f"{len(too_long)} of {len(pairs)} pairs are longer than the critic's context of {encoder.context_length} "
-            f"tokens (longest {longest}): {listed}; nothing is cut: shorten them, or use --on-too-long skip"
+            f"tokens (longest {longest}): {listed}; nothing is cut: shorten them, or use --on-too-long skip",
+            check="truncation",
         )
     return EncodedPairs(kept, too_long)

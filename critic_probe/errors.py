@@ -9,7 +9,15 @@ class CriticProbeError(Exception):
 
     The message is one line that names the file and row (or the tensor), what was found, and the cure. The command
     line prints it to stderr and exits with code 2.
+
+    Args:
+        message: That line.
+        check: The check of `critic-probe doctor` that fails with it; empty where no one check does.
     """
+
+    def __init__(self, message: str, *, check: str = "") -> None:
+        super().__init__(message)
+        self.check = check
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,20 @@
 """Values become scores, scores become figures with intervals: the results of the commands."""
 
 from critic_probe.analysis.compare import compare
+from critic_probe.analysis.doctor import doctor
 from critic_probe.analysis.measure import Settings
 from critic_probe.analysis.perturb import perturb
-from critic_probe.analysis.results import CompareResult, PerturbResult, TraceResult
+from critic_probe.analysis.results import CompareResult, DoctorResult, PerturbResult, TraceResult
 from critic_probe.analysis.trace import trace
 
-__all__ = ["CompareResult", "PerturbResult", "Settings", "TraceResult", "compare", "perturb", "trace"]
+__all__ = [
+    "CompareResult",
+    "DoctorResult",
+    "PerturbResult",
+    "Settings",
+    "TraceResult",
+    "compare",
+    "doctor",
+    "perturb",
+    "trace",
+]

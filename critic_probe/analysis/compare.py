@@ -64,6 +64,7 @@ def score_pairs(measured: Measured) -> pd.DataFrame:
     frames = []
     for aggregation in reader.settings.aggregations:
         rows: list[dict[str, Any]] = []
+        normalisation = reader.critic.head.normalisation
         for pair, values in zip(measured.pairs, measured.values, strict=True):
             sides = [
                 (reader.score(v, side, aggregation), _read_text(reader, pair, v, side, aggregation))
@@ -81,6 +82,13 @@ def score_pairs(measured: Measured) -> pd.DataFrame:
                     "teacher_token_read": sides[1][1],
                 }
             )
+            if normalisation is not None:
+                mean, std = normalisation
+                raw = [
+                    reader.score(v * std + mean, side, aggregation)
+                    for v, side in zip(values, (pair.student, pair.teacher), strict=True)
+                ]
+                rows[-1] |= {"student_raw_score": raw[0], "teacher_raw_score": raw[1]}
         frame = pd.DataFrame(rows)
         scores = pd.concat([frame.student_score, frame.teacher_score])
         floor = numeric_floor(reader.critic.dtype, scores)

@@ -11,7 +11,7 @@ from torch import Tensor
 from critic_probe import __version__
 from critic_probe.aggregation import Aggregation, aggregate
 from critic_probe.analysis.results import Signature
-from critic_probe.checkpoint import Critic
+from critic_probe.checkpoint import Anatomy, Critic, audit
 from critic_probe.encoding import (
     EncodedPair,
     EncodedResponse,
@@ -106,6 +106,9 @@ class Reader:
             "dtype": str(critic.dtype).removeprefix("torch."),
             "device": critic.device.type,
             "attention": critic.attention,
+            "format": critic.layout.format,
+            "step": critic.layout.step,
+            "normalisation": critic.head.normalisation,
         }
 
 
@@ -129,6 +132,7 @@ def measure(reader: Reader, pairs: Sequence[Pair], progress: Progress) -> Measur
         CriticProbeError: A pair cannot be encoded, is too long without leave to skip it, or none is left.
     """
     critic, settings = reader.critic, reader.settings
+    notices = preflight(critic)
     encoded, too_long = encode_pairs(pairs, reader.encoder, on_too_long=settings.on_too_long)
     if not encoded:
         raise CriticProbeError(
@@ -136,7 +140,27 @@ def measure(reader: Reader, pairs: Sequence[Pair], progress: Progress) -> Measur
             "shorten them or use a critic with a longer context"
         )
     values = list(reader.values([pair.group for pair in encoded], "pairs", progress))
-    return Measured(reader, encoded, values, _notices(reader, encoded, too_long))
+    return Measured(reader, encoded, values, [*notices, *_notices(reader, encoded, too_long)])
+
+
+def preflight(critic: Critic) -> list[Notice]:
+    """What `doctor` can tell of a critic without a forward pass, as notices.
+
+    Raises:
+        CriticProbeError: One of its checks fails.
+    """
+    checks = audit(Anatomy(critic.layout, critic.backbone.config, critic.tokenizer, critic.head))
+    for check in checks:
+        if check.verdict == "fail":
+            raise CriticProbeError(f"{critic.layout.path}: {check.check}: {check.evidence}; {check.cure}")
+    notices = [Notice(c.check, f"{critic.name}: {c.evidence}") for c in checks if c.verdict == "warn"]
+    if critic.head.normalisation is not None:
+        mean, std = critic.head.normalisation
+        told = (
+            f"scores are normalised as OpenRLHF does, (raw - {mean:g}) / {std:g}; raw ones stand beside them in files"
+        )
+        notices.append(Notice("normalised", f"{critic.name}: {told}"))
+    return notices
 
 
 def signature(settings: Settings, pairs: Sequence[Pair], critics: Sequence[dict[str, Any]]) -> Signature:

@@ -1,4 +1,4 @@
-"""What the three commands find out, as tables; every renderer takes these and computes nothing."""
+"""What the commands find out, as tables; every renderer takes these and computes nothing."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,6 +55,21 @@ class PerturbResult:
     notices: list[Notice]
     signature: Signature
     reading: list[str]
+
+
+@dataclass(frozen=True)
+class DoctorResult:
+    """Whether a critic's values can be trusted.
+
+    Attributes:
+        checks: One row per check: check, verdict (ok, warn, fail, not run), evidence, cure.
+        notices: Warnings that belong to the report.
+        signature: Everything that determined it.
+    """
+
+    checks: pd.DataFrame
+    notices: list[Notice]
+    signature: Signature
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """From a directory of weights to a loaded critic; a critic is its tensors, and nothing is ever initialised."""
 
+from critic_probe.checkpoint.audit import Anatomy, Check, audit, dissect, inspect
 from critic_probe.checkpoint.critic import Critic, load_critic
 
-__all__ = ["Critic", "load_critic"]
+__all__ = ["Anatomy", "Check", "Critic", "audit", "dissect", "inspect", "load_critic"]

@@ -294,7 +294,8 @@ def _require_causal(critic: Critic) -> None:
     except TypeError as error:  # an encoder that knows no key-value cache
         raise CriticProbeError(
             f"{critic.layout.path}: not a decoder-only critic ({_one_line(error)}); "
-            "give a causal language model with a scalar head"
+            "give a causal language model with a scalar head",
+            check="causal",
         ) from error
     if not torch.isfinite(a).all():
         raise CriticProbeError(
@@ -305,7 +306,8 @@ def _require_causal(critic: Critic) -> None:
     if drift > 64 * torch.finfo(critic.dtype).eps * max(1.0, a.abs().max().item()):
         raise CriticProbeError(
             f"{critic.layout.path}: not a decoder-only critic: changing the last token moves earlier values by "
-            f"{drift:.2g}; give a causal language model with a scalar head"
+            f"{drift:.2g}; give a causal language model with a scalar head",
+            check="causal",
         )
 
 

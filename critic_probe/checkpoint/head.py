@@ -81,20 +81,23 @@ def find_head(layout: Layout, hidden_size: int) -> tuple[Layer, ...]:
     if gated:
         raise CriticProbeError(
             f"{layout.path}: {gated[0]} belongs to a multi-objective reward model (ArmoRM, QRM), whose gated sum of "
-            "objectives at one token is no value per token; score it with its own code"
+            "objectives at one token is no value per token; score it with its own code",
+            check="head-shape",
         )
     heads = _candidates(layout)
     if not heads:
-        raise CriticProbeError(_no_head(layout))
+        raise CriticProbeError(_no_head(layout), check="head-present")
     if len(heads) > 1:
         raise CriticProbeError(
-            f"{layout.path}: several heads ({_listed(layout)}); keep the one that training used and remove the others"
+            f"{layout.path}: several heads ({_listed(layout)}); keep the one that training used and remove the others",
+            check="head-present",
         )
     [(base, indices)] = heads.items()
     if indices not in ([""], [".0", ".2"]):
         raise CriticProbeError(
             f"{layout.path}: the head {base} has layers {', '.join(i.lstrip('.') for i in indices)}; only a linear "
-            "layer, or two with a ReLU between them (0 and 2), are known; score it with its own code"
+            "layer, or two with a ReLU between them (0 and 2), are known; score it with its own code",
+            check="head-shape",
         )
     layers = []
     wanted_in = hidden_size
@@ -105,7 +108,8 @@ def find_head(layout: Layout, hidden_size: int) -> tuple[Layer, ...]:
         if bias in layout.tensors and layout.tensors[bias].shape != shape[:1]:
             raise CriticProbeError(
                 f"{layout.path}: head bias {bias} has shape {list(layout.tensors[bias].shape)}, expected "
-                f"{list(shape[:1])}; the checkpoint is damaged, save it again"
+                f"{list(shape[:1])}; the checkpoint is damaged, save it again",
+                check="head-shape",
             )
         layers.append(Layer(weight, bias if bias in layout.tensors else None))
         wanted_in = shape[0]
@@ -113,7 +117,8 @@ def find_head(layout: Layout, hidden_size: int) -> tuple[Layer, ...]:
     if labels not in (None, 1):
         raise CriticProbeError(
             f"{layout.home / 'config.json'}: declares {labels} labels but {layers[-1].weight} has a single row; "
-            "set num_labels to 1 (one id2label entry) if the weights are the critic's, else give the right config"
+            "set num_labels to 1 (one id2label entry) if the weights are the critic's, else give the right config",
+            check="head-config",
         )
     return tuple(layers)
 
@@ -130,7 +135,8 @@ def read_head(layout: Layout, hidden_size: int) -> Head:
         if not bool(torch.isfinite(tensor.float()).all()):
             raise CriticProbeError(
                 f"{layout.tensors[name].file}: {name} holds NaN or infinity; the training diverged or the file is "
-                "damaged, use an earlier checkpoint"
+                "damaged, use an earlier checkpoint",
+                check="head-finite",
             )
     return Head(
         layers,
@@ -155,7 +161,8 @@ def normalisation(config: dict[str, Any], layout: Layout) -> tuple[float, float]
     if not numbers or std <= 0:  # type: ignore[operator]
         raise CriticProbeError(
             f"{layout.home / 'config.json'}: normalize_reward is on but mean is {mean} and std is {std}; give the "
-            "numbers that training wrote, or set normalize_reward to false for raw scores"
+            "numbers that training wrote, or set normalize_reward to false for raw scores",
+            check="head-config",
         )
     return float(mean), float(std)  # type: ignore[arg-type]
 
@@ -221,7 +228,8 @@ def _check_shape(layout: Layout, name: str, shape: tuple[int, ...], wanted_in: i
     elif last and math.prod(shape) == wanted_in:
         cause = "it was saved reshaped (Open-Reasoner-Zero#63); save it again as weight.reshape(1, -1)"
     raise CriticProbeError(
-        f"{layout.path}: head {name} has shape {list(shape)}, expected [{'1' if last else 'any'}, {wanted_in}]: {cause}"
+        f"{layout.path}: head {name} has shape {list(shape)}, expected [{1 if last else 'any'}, {wanted_in}]: {cause}",
+        check="head-shape",
     )
 
 

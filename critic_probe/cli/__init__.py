@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from critic_probe import __version__
-from critic_probe.cli import compare, perturb, trace
+from critic_probe.cli import compare, doctor, inspect, perturb, trace
 
 app = typer.Typer(
     name="critic-probe",
@@ -19,6 +19,8 @@ app = typer.Typer(
 app.command("compare")(compare.command)
 app.command("perturb")(perturb.command)
 app.command("trace")(trace.command)
+app.command("inspect")(inspect.command)
+app.command("doctor")(doctor.command)
 
 
 def _print_version(wanted: bool) -> None:

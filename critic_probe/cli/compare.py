@@ -21,7 +21,10 @@ def command(
     value_position: options.ValuePosition = "at",
     template: options.Template = "auto",
     on_too_long: options.OnTooLong = "error",
+    base: options.Base = None,
+    step: options.Step = None,
     device: options.Device = "auto",
+    device_map: options.DeviceMap = None,
     dtype: options.Dtype = "auto",
     trust_remote_code: options.TrustRemoteCode = False,
     prompt_field: options.PromptField = None,
@@ -34,7 +37,15 @@ def command(
     """Compare student and teacher scores under every critic and read-out."""
     with session.exit_codes():
         session.check_outputs(output)
-        critics = session.find_critics(checkpoint, device, dtype, trust_remote_code)
+        critics = session.find_critics(
+            checkpoint,
+            base=base,
+            step=step,
+            device=device,
+            device_map=device_map,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+        )
         read = session.find_pairs(pairs, Fields(prompt_field, student_field, teacher_field), critics)
         chosen = session.settings(aggregation, eos, value_position, template, on_too_long)
         from critic_probe.analysis import compare

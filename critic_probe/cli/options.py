@@ -36,6 +36,14 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Dtype = Annotated[
     str, typer.Option(help="auto (the checkpoint's on a GPU, float32 on a CPU), float32, bfloat16, float16.")
 ]
+DeviceMap = Annotated[
+    str | None, typer.Option(metavar="auto", help="auto: spread a critic over all GPUs (needs accelerate).")
+]
+Base = Annotated[
+    str | None,
+    typer.Option(metavar="DIR", help="The model under an adapter, or where config and tokenizer come from."),
+]
+Step = Annotated[int | None, typer.Option(min=0, help="The step to read from a run's directory. Default: the newest.")]
 TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Let code in the checkpoint run.")]
 PromptField = Annotated[str | None, typer.Option(metavar="NAME", help="The field that holds the prompt.")]
 StudentField = Annotated[str | None, typer.Option(metavar="NAME", help="The field that holds the student's response.")]

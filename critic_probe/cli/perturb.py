@@ -23,7 +23,10 @@ def command(
     value_position: options.ValuePosition = "at",
     template: options.Template = "auto",
     on_too_long: options.OnTooLong = "error",
+    base: options.Base = None,
+    step: options.Step = None,
     device: options.Device = "auto",
+    device_map: options.DeviceMap = None,
     dtype: options.Dtype = "auto",
     trust_remote_code: options.TrustRemoteCode = False,
     prompt_field: options.PromptField = None,
@@ -38,7 +41,15 @@ def command(
         if not punct:
             raise CriticProbeError("perturb: no family of edits chosen; add --punct")
         session.check_outputs(output)
-        critics = session.find_critics(checkpoint, device, dtype, trust_remote_code)
+        critics = session.find_critics(
+            checkpoint,
+            base=base,
+            step=step,
+            device=device,
+            device_map=device_map,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+        )
         read = session.find_pairs(pairs, Fields(prompt_field, student_field, teacher_field), critics)
         chosen = session.settings(aggregation, eos, value_position, template, on_too_long)
         from critic_probe.analysis import perturb

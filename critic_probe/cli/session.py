@@ -52,21 +52,27 @@ class Critics:
 
     paths: dict[str, Path]  # name -> directory
     bundled: bool  # nothing was asked for, so the bundled ones are used
-    device: str
-    dtype: str
-    trust_remote_code: bool
+    loading: dict[str, Any]  # what `load_critic` takes beside the path
 
     def load(self) -> "Iterator[Critic]":
         """Loads one critic after the other."""
         from critic_probe.checkpoint import load_critic
 
         for name, path in self.paths.items():
-            critic = load_critic(
-                path, name=name, device=self.device, dtype=self.dtype, trust_remote_code=self.trust_remote_code
-            )
+            critic = load_critic(path, name=name, **self.loading)
             _one_thread_for_a_tiny(critic)
             yield critic
             del critic  # before the next one is loaded
+
+
+def require_checkpoint(path: Path) -> None:
+    """Refuses a path that is no directory: what is wrong then is the command line, not a critic.
+
+    Raises:
+        CriticProbeError: It is none.
+    """
+    if not path.is_dir():
+        raise CriticProbeError(f"{path}: no such checkpoint directory; give a local directory, nothing is downloaded")
 
 
 def _one_thread_for_a_tiny(critic: "Critic") -> None:
@@ -78,8 +84,12 @@ def _one_thread_for_a_tiny(critic: "Critic") -> None:
         torch.set_num_threads(1)
 
 
-def find_critics(given: Sequence[str] | None, device: str, dtype: str, trust_remote_code: bool) -> Critics:
+def find_critics(given: Sequence[str] | None, **loading: Any) -> Critics:
     """The critics of `-c`, else of the environment, else the bundled ones.
+
+    Args:
+        given: What `-c` named.
+        loading: What `load_critic` takes beside the path.
 
     Raises:
         CriticProbeError: A `bundled:` name is unknown, or the same directory is given twice.
@@ -99,7 +109,7 @@ def find_critics(given: Sequence[str] | None, device: str, dtype: str, trust_rem
         if name in paths:
             raise CriticProbeError(f"--checkpoint {text} is given twice; give each critic once")
         paths[name] = path
-    return Critics(paths, not wanted, device, dtype, trust_remote_code)
+    return Critics(paths, not wanted, loading)
 
 
 def _unique_name(path: Path, taken: dict[str, Path]) -> str:

@@ -28,7 +28,10 @@ def command(
     eos: options.Eos = "exclude",
     value_position: options.ValuePosition = "at",
     template: options.Template = "auto",
+    base: options.Base = None,
+    step: options.Step = None,
     device: options.Device = "auto",
+    device_map: options.DeviceMap = None,
     dtype: options.Dtype = "auto",
     trust_remote_code: options.TrustRemoteCode = False,
     prompt_field: options.PromptField = None,
@@ -40,7 +43,15 @@ def command(
     """Show the value of every token of one pair, student and teacher side by side."""
     with session.exit_codes():
         session.check_outputs(output)
-        critics = session.find_critics(checkpoint, device, dtype, trust_remote_code)
+        critics = session.find_critics(
+            checkpoint,
+            base=base,
+            step=step,
+            device=device,
+            device_map=device_map,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+        )
         given = (prompt, student, teacher)
         if any(text is not None for text in given):
             if prompt is None or student is None or teacher is None or pairs or pair_id:

@@ -194,7 +194,8 @@ def _text(value: Any, source: str, name: str) -> str:
     if _PRINTED.match(value) or _holds_messages(_parsed(value)):
         raise CriticProbeError(
             f"{source}: '{name}' is the printed form of a list of messages ({shown(value)}), which no critic was "
-            "trained on; store the list itself"
+            "trained on; store the list itself",
+            check="prompt-repr",
         )
     return _encodable(value, source, name)
 

@@ -11,18 +11,19 @@ from typing import Any
 
 import pandas as pd
 
-from critic_probe.analysis.results import CompareResult, PerturbResult, TraceResult
+from critic_probe.analysis.results import CompareResult, DoctorResult, PerturbResult, TraceResult
 from critic_probe.errors import CriticProbeError
 
-Result = CompareResult | PerturbResult | TraceResult
+Result = CompareResult | DoctorResult | PerturbResult | TraceResult
 
 # The tables of each command in the order of its JSON object, and the one that CSV and Parquet hold.
 _TABLES = {
     "compare": ("summary", "categories", "baselines", "pairs"),
     "perturb": ("summary", "cases", "not_measured"),
     "trace": ("tokens", "scores"),
+    "doctor": ("checks",),
 }
-_MAIN = {"compare": "pairs", "perturb": "cases", "trace": "tokens"}
+_MAIN = {"compare": "pairs", "perturb": "cases", "trace": "tokens", "doctor": "checks"}
 _SUFFIXES = (".json", ".csv", ".parquet")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -33,7 +34,7 @@ def to_json(command: str, result: Result) -> dict[str, Any]:
     NaN and infinities become None. A lone surrogate, which no UTF-8 file can hold, becomes U+FFFD.
 
     Args:
-        command: `compare`, `perturb` or `trace`.
+        command: `compare`, `perturb`, `trace` or `doctor`.
         result: What that command found.
     """
     data: dict[str, Any] = {"schema": f"critic-probe/{command}/1"}
@@ -53,6 +54,11 @@ def dump_json(command: str, result: Result) -> str:
     return json.dumps(to_json(command, result), allow_nan=False, ensure_ascii=False, indent=2)
 
 
+def dump_plain(data: Mapping[str, Any]) -> str:
+    """A mapping of plain values as JSON text, without a final newline."""
+    return json.dumps(_plain(data), allow_nan=False, ensure_ascii=False, indent=2)
+
+
 def check_path(path: Path) -> None:
     """Refuses a path that `write_result` could not write, so that hours of scoring are not spent first.
 
@@ -70,7 +76,7 @@ def check_path(path: Path) -> None:
 
 
 def write_result(path: Path, command: str, result: Result) -> None:
-    """Writes the whole result (.json) or its main table (.csv, .parquet): pairs, cases or tokens.
+    """Writes the whole result (.json) or its main table (.csv, .parquet): pairs, cases, tokens or checks.
 
     The file appears complete or not at all: a write that fails leaves what was there before.
 

@@ -81,7 +81,7 @@ def test_compare_json_is_one_object_with_flat_records(pairs_file, critic_dir):
     row = next(r for r in found["pairs"] if r["id"] == "a" and r["aggregation"] == "last")
     assert (row["student_token_read"], row["teacher_token_read"]) == ("，", "。")
     assert row["gap"] == pytest.approx(row["teacher_score"] - row["student_score"])
-    assert {w["code"] for w in found["warnings"]} == {"few-pairs"}
+    assert {w["code"] for w in found["warnings"]} == {"few-pairs", "head-untrained"}
     assert found["signature"]["critics"][0]["dtype"] == "float32"
 
 

@@ -1,0 +1,329 @@
+"""What can be said of a critic without running it: what it is, how it would be read, and what is wrong with it."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from critic_probe.checkpoint.critic import eos_ids, read_config, read_tokenizer, stored_dtype
+from critic_probe.checkpoint.head import Head, looks_untrained, read_head
+from critic_probe.checkpoint.layout import Layout, fingerprint, read_layout, tokenizer_hash
+
+Verdict = Literal["ok", "warn", "fail", "not run"]
+
+
+class Check(NamedTuple):
+    """One line of `critic-probe doctor`.
+
+    Attributes:
+        check: Its fixed name.
+        verdict: `not run` where something that it needs has failed, or no pairs were given.
+        evidence: What was seen.
+        cure: What to do; empty where there is nothing to do.
+    """
+
+    check: str
+    verdict: Verdict
+    evidence: str
+    cure: str = ""
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """A checkpoint's parts as they lie in its files; no backbone is built.
+
+    Attributes:
+        layout: What the directory holds.
+        config: The transformers config.
+        tokenizer: The tokenizer.
+        head: The value head.
+    """
+
+    layout: Layout
+    config: Any
+    tokenizer: Any
+    head: Head
+
+
+def dissect(
+    path: Path, *, base: Path | None = None, step: int | None = None, trust_remote_code: bool = False
+) -> Anatomy:
+    """Reads headers, config, tokenizer and head.
+
+    Raises:
+        CriticProbeError: One of them is missing or broken.
+    """
+    layout = read_layout(path, base=base, step=step)
+    config = read_config(layout, trust_remote_code)
+    tokenizer = read_tokenizer(layout, trust_remote_code)
+    return Anatomy(layout, config, tokenizer, read_head(layout, config.get_text_config().hidden_size))
+
+
+def inspect(anatomy: Anatomy) -> dict[str, Any]:
+    """What a checkpoint is, as plain values: the object of `critic-probe inspect --json`."""
+    layout, head, tokenizer = anatomy.layout, anatomy.head, anatomy.tokenizer
+    text = anatomy.config.get_text_config()
+    weights = [tensor for tensor in (*head.weights, *head.biases) if tensor is not None]
+    return {
+        "path": str(layout.path),
+        "format": layout.format,
+        "framework": framework(anatomy),
+        "step": layout.step,
+        "base": None if layout.base is None else str(layout.base),
+        "fingerprint": fingerprint(layout),
+        "architecture": str(anatomy.config.model_type),
+        "architectures": layout.config.get("architectures"),
+        "parameters": sum(math.prod(stored.shape) for stored in layout.tensors.values()),
+        "dtype": str(stored_dtype(layout)).removeprefix("torch."),
+        "files": len(layout.files),
+        "context_length": getattr(text, "max_position_embeddings", None),
+        "head": {
+            "tensor": head.name,
+            "tensors": [name for layer in head.layers for name in layer if name is not None],
+            "shape": list(head.weights[-1].shape),
+            "bias": head.biases[-1] is not None,
+            "norm": sum(float(tensor.float().square().sum()) for tensor in weights) ** 0.5,
+            "hash": head.hash,
+            "looks_untrained": looks_untrained(head, _initializer_range(anatomy)) is not None,
+            "normalisation": None
+            if head.normalisation is None
+            else {"mean": head.normalisation[0], "std": head.normalisation[1]},
+        },
+        "tokenizer": {
+            "class": type(tokenizer).__name__,
+            "size": len(tokenizer),
+            "hash": tokenizer_hash(layout.home),
+            "special_tokens": {key: str(value) for key, value in tokenizer.special_tokens_map.items()},
+            "pad_id": tokenizer.pad_token_id,
+            "eos_id": tokenizer.eos_token_id,
+        },
+        "stop_ids": sorted(eos_ids(layout, tokenizer, text)),
+        "template": bool(getattr(tokenizer, "chat_template", None)),
+        "reading": reading(anatomy),
+    }
+
+
+def framework(anatomy: Anatomy) -> str:
+    """Who most likely wrote the checkpoint, by its files, its head's name and its config's own keys."""
+    layout, head, config = anatomy.layout, anatomy.head, anatomy.layout.config
+    first = head.layers[0].weight
+    if (layout.path / "critic_probe.json").exists():
+        return "critic-probe"
+    if layout.format == "verl-fsdp" or "summary_dropout_prob" in config:
+        return "verl"
+    if "value_head_prefix" in config or {"RewardModel", "CriticModel"} & set(config.get("architectures") or ()):
+        return "OpenRLHF"
+    by_format = {
+        "value-head-file": "LLaMA-Factory or ROLL",
+        "peft-adapter": "PEFT",
+        "deepspeed-zero2": "DeepSpeed",
+        "torch-dcp": "torch",
+    }
+    if layout.format in by_format:
+        return by_format[layout.format]
+    by_head = {
+        "v_head.summary.weight": "TRL",
+        "v_head.0.weight": "trlx",
+        "v_head.weight": "InternLM2",
+        "regression_head.weight": "UltraRM",
+        "score.0.weight": "Qwen2.5-Math-RM",
+    }
+    return by_head.get(first, "transformers")
+
+
+def reading(anatomy: Anatomy) -> list[str]:
+    """How the critic's own framework turns values into a score, and which options read it so, in sentences."""
+    head, config = anatomy.head, anatomy.layout.config
+    layers = "a linear layer" if len(head.layers) == 1 else "two linear layers with a ReLU between them"
+    with_bias = "with" if head.biases[-1] is not None else "without"
+    sentences = [
+        f"One value per token: {layers} {with_bias} bias ({head.name}) on the hidden state after the final norm."
+    ]
+    if head.normalisation is not None:
+        mean, std = head.normalisation
+        sentences.append(f"OpenRLHF normalises it when it scores, and so do we: (raw - {mean:g}) / {std:g}.")
+    who = framework(anatomy)
+    if "reward_token_id" in config:
+        sentences.append(
+            f"Its own code appends token {config['reward_token_id']} and reads there: give ids that end in it."
+        )
+    elif who == "verl":
+        sentences.append(
+            "verl's PPO critic takes the value before each response token: --value-position before. A GAD "
+            "discriminator takes it at the token: --value-position at, the default."
+        )
+    elif who == "OpenRLHF":
+        sentences.append(
+            "OpenRLHF's reward model reads at the EOS that it appends: --eos include -a last+eos. Its PPO critic takes "
+            "the value before each token: --value-position before."
+        )
+    elif head.biases[-1] is None and who in ("transformers", "UltraRM", "Qwen2.5-Math-RM"):
+        sentences.append(
+            "Sequence classification reads at the last id that is not the pad token, EOS or not: -a last+eos."
+        )
+    return sentences
+
+
+def audit(anatomy: Anatomy) -> list[Check]:
+    """The checks that cost no forward pass and need no pairs."""
+    return [
+        *_head_checks(anatomy),
+        _dropout(anatomy),
+        *_token_checks(anatomy),
+        _template(anatomy),
+        _template_tail(anatomy),
+    ]
+
+
+def _head_checks(anatomy: Anatomy) -> list[Check]:
+    layout, head = anatomy.layout, anatomy.head
+    names = ", ".join(name for layer in head.layers for name in layer if name is not None)
+    labels = layout.config.get("id2label")
+    fresh = looks_untrained(head, _initializer_range(anatomy))
+    return [
+        Check("head-present", "ok", f"{names} in {layout.tensors[head.name].file.name}"),
+        Check("head-shape", "ok", f"{head.name} {list(head.weights[-1].shape)}"),
+        Check(
+            "head-config",
+            "ok",
+            f"config.json declares {len(labels)} label" if isinstance(labels, dict) else "config.json names no labels",
+        ),
+        Check("head-finite", "ok", "no NaN and no infinity"),
+        Check("head-untrained", "ok", "its weights are no draw from a fresh initialisation")
+        if fresh is None
+        else Check(
+            "head-untrained",
+            "warn",
+            f"looks untrained: {head.name} cannot be told from a fresh head ({fresh})",
+            "if it was trained for more than a few steps, the head was lost on the way: look for the checkpoint that "
+            "the training itself wrote",
+        ),
+    ]
+
+
+def _dropout(anatomy: Anatomy) -> Check:
+    config = anatomy.layout.config
+    given = {
+        key: config[key] for key in ("classifier_dropout", "hidden_dropout", "summary_dropout_prob") if key in config
+    }
+    shown = ", ".join(f"{key} {value!r}" for key, value in given.items()) or "none in config.json"
+    if isinstance(given.get("hidden_dropout"), str) and given.get("classifier_dropout") is None:
+        return Check(
+            "dropout",
+            "fail",
+            f"hidden_dropout is the text {given['hidden_dropout']!r} and nothing stands before it: token "
+            "classification of transformers cannot be built from this config",
+            "set classifier_dropout to 0.0 in config.json",
+        )
+    return Check("dropout", "ok", f"off: scored in eval mode ({shown})")
+
+
+def _token_checks(anatomy: Anatomy) -> list[Check]:
+    tokenizer, layout = anatomy.tokenizer, anatomy.layout
+    pad, eos = tokenizer.pad_token_id, tokenizer.eos_token_id
+    checks = []
+    if pad is not None and pad == eos:
+        checks.append(
+            Check(
+                "pad-token",
+                "warn",
+                f"pad and EOS are the same token, {tokenizer.pad_token!r} ({pad}): sequence classification then reads "
+                "the token before EOS, and masks made from pad ids hide EOS",
+                "train and score with a pad token of its own; here nothing is padded, so no score changes",
+            )
+        )
+    elif pad is None:
+        checks.append(
+            Check("pad-token", "warn", "no pad token: frameworks refuse batches or read a pad", "set one in training")
+        )
+    else:
+        checks.append(Check("pad-token", "ok", f"{tokenizer.pad_token!r} ({pad}), EOS {tokenizer.eos_token!r} ({eos})"))
+    stops = sorted(eos_ids(layout, tokenizer, anatomy.config.get_text_config()))
+    shown = ", ".join(f"{tokenizer.convert_ids_to_tokens(stop)!r} ({stop})" for stop in stops)
+    if len(stops) > 1:
+        checks.append(
+            Check(
+                "stop-ids",
+                "warn",
+                f"{len(stops)} ids end a response: {shown}; all count as EOS here, training knew perhaps one",
+                "see which of them the training's responses end in; --aggregation last skips all of them",
+            )
+        )
+    elif not stops:
+        checks.append(Check("stop-ids", "warn", "no EOS is named anywhere", "name it in tokenizer_config.json"))
+    else:
+        checks.append(Check("stop-ids", "ok", shown))
+    rows = next(
+        (s.shape[0] for n, s in layout.tensors.items() if n.endswith(("embed_tokens.weight", "wte.weight"))), None
+    )
+    size = len(tokenizer)
+    if rows is not None and size > rows:
+        checks.append(
+            Check(
+                "vocabulary",
+                "fail",
+                f"the tokenizer knows {size} tokens, the embedding has {rows} rows",
+                "give the tokenizer that the critic was trained with",
+            )
+        )
+    else:
+        checks.append(Check("vocabulary", "ok", f"{size} tokens, {rows or 'an unknown number of'} embedding rows"))
+    return checks
+
+
+def _template(anatomy: Anatomy) -> Check:
+    if getattr(anatomy.tokenizer, "chat_template", None):
+        return Check("template", "ok", "the tokenizer has a chat template; prompts go through it")
+    return Check(
+        "template",
+        "warn",
+        "the tokenizer has no chat template: prompts go in as plain text",
+        "if training used a template, put its chat_template.jinja beside the tokenizer",
+    )
+
+
+def _template_tail(anatomy: Anatomy) -> Check:
+    """What a template puts around the answer when it is given one as a message, as sequence classifiers are."""
+    tokenizer, question, answer = anatomy.tokenizer, "1 + 1?", "It is 2"
+    if not getattr(tokenizer, "chat_template", None):
+        return Check("template-tail", "ok", "no template")
+    user = {"role": "user", "content": question}
+    try:
+        prompt = tokenizer.apply_chat_template([user], tokenize=False, add_generation_prompt=True)
+        whole = tokenizer.apply_chat_template([user, {"role": "assistant", "content": answer}], tokenize=False)
+    except Exception as error:  # templates are programs and raise what they like
+        return Check(
+            "template-tail",
+            "warn",
+            f"the template does not render a question and its answer ({' '.join(str(error).split())[:120]})",
+            "give prompts as the training rendered them, with --template raw",
+        )
+    head, found, tail = whole.rpartition(answer)
+    inserted = head.removeprefix(prompt) if head.startswith(prompt) else None
+    if not found or inserted is None or inserted:
+        what = (
+            "drops the answer"
+            if not found
+            else f"writes {head[len(prompt) - 12 :] if inserted is None else inserted!r}"
+        )
+        return Check(
+            "template-tail",
+            "warn",
+            f"given the answer as a message the template {what} where the generation prompt has none: a model trained "
+            "on whole chats saw other ids than prompt + answer",
+            "score what training saw: ids, or --template raw with the rendered prompt",
+        )
+    after_eos = tail.removeprefix(tokenizer.eos_token or "")
+    if after_eos and anatomy.head.biases[-1] is None and framework(anatomy) == "transformers":
+        return Check(
+            "template-tail",
+            "warn",
+            f"the template closes an answer with {tail!r}: a reward model trained on whole chats reads at its last "
+            f"token, {after_eos[-1]!r}, not at the answer's end",
+            "to read as it was trained, give ids that end in that tail and use -a last+eos",
+        )
+    return Check("template-tail", "ok", f"nothing before an answer, {tail!r} after it (not part of a response here)")
+
+
+def _initializer_range(anatomy: Anatomy) -> float:
+    return float(getattr(anatomy.config.get_text_config(), "initializer_range", 0.02) or 0.02)
