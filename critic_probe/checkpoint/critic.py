@@ -70,7 +70,7 @@ class Critic:
             ids: Rows of token ids.
             inputs: What else the backbone takes, such as `attention_mask` or `position_ids`.
         """
-        inputs = {key: value.to(self.device) for key, value in inputs.items()}
+        inputs = {k: v.to(self.device) if isinstance(v, Tensor) else v for k, v in inputs.items()}
         hidden = self.backbone(input_ids=ids.to(self.device), use_cache=False, **inputs).last_hidden_state
         values = self.head.values(hidden).cpu()  # of states (B, T, H) after the final norm
         if self.head.normalisation is None:

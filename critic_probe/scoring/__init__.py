@@ -1,5 +1,7 @@
 """From prompt groups to values."""
 
+from critic_probe.scoring.cache import Cache, cache_info, cache_path, clear_cache
+from critic_probe.scoring.engine import Engine, Mode
 from critic_probe.scoring.reference import ReferenceScorer, Scorer
 
-__all__ = ["ReferenceScorer", "Scorer"]
+__all__ = ["Cache", "Engine", "Mode", "ReferenceScorer", "Scorer", "cache_info", "cache_path", "clear_cache"]

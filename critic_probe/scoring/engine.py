@@ -1,0 +1,231 @@
+"""Groups become values: every distinct prefix of a row once, checked against the plain path, kept, resumed.
+
+The engine decides by itself. It tries the prefix tree on the first groups against one sequence at a time; an
+architecture that cannot take part, or values that differ, fall back to the plain path with a reason.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from critic_probe.checkpoint import Critic
+from critic_probe.encoding import Group
+from critic_probe.errors import CriticProbeError
+from critic_probe.scoring.cache import Cache
+from critic_probe.scoring.tree import TreeAttention, tree_attention
+from critic_probe.scoring.trie import Ids, distinct, lay_out, pack, shared
+
+Mode = Literal["auto", "tree", "reference"]
+
+WINDOW = 64  # groups that are laid out together
+MOST_TOKENS = 8192  # of a row; longer ones gain nothing
+FEWEST_TOKENS = 256
+SAMPLE = 3  # groups on which the tree is checked, and the floor measured
+
+
+@dataclass
+class Stats:
+    """What was computed, in tokens.
+
+    Attributes:
+        given: Of all sequences, prompt and response, as a framework would compute them.
+        computed: Positions that went through the model.
+        cached: Of sequences that were found in the cache.
+        rows: Forward passes.
+    """
+
+    given: int = 0
+    computed: int = 0
+    cached: int = 0
+    rows: int = 0
+
+
+@dataclass
+class Engine:
+    """A critic's scorer.
+
+    Args:
+        critic: The loaded critic.
+        mode: `auto`, `tree` (an error where it cannot be used), or `reference`.
+        cache: Where values are kept; None keeps none.
+        budget: Distinct tokens of a row; None takes it from the free memory.
+
+    Attributes:
+        stats: What was computed so far.
+        notices: What users must know, as they happen: a fallback, a smaller budget.
+    """
+
+    critic: Critic
+    mode: Mode = "auto"
+    cache: Cache | None = None
+    budget: int | None = None
+    stats: Stats = field(default_factory=Stats)
+    notices: list[str] = field(default_factory=list)
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        self.budget = self.budget or row_budget(self.critic)
+        if self.mode == "reference":
+            self.name = "reference"
+
+    def values(self, groups: Iterable[Group]) -> Iterator[list[Tensor]]:
+        """Yields per group, in order, one tensor (1 + R,) per response: see `Scorer`."""
+        groups = iter(groups)
+        while window := list(islice(groups, WINDOW)):
+            if not self.name:
+                self._choose(window[:SAMPLE])
+            done: list[dict[int, Tensor]] = [{} for _ in window]
+            for row in self._rows(window):
+                sequences = [window[g].prompt_ids + window[g].responses[r] for g, r in row]
+                firsts = [len(window[g].prompt_ids) - 1 for g, _ in row]
+                for (g, r), values in zip(row, self._row(sequences, firsts), strict=True):
+                    done[g][r] = values
+            for of_group in done:
+                yield [of_group[r] for r in range(len(of_group))]
+
+    def _rows(self, window: Sequence[Group]) -> Iterator[list[tuple[int, int]]]:
+        """Whole groups up to the budget, those with a common head side by side; a group above it is split."""
+        assert self.budget is not None
+        if self.name == "reference":
+            yield from ([(g, r)] for g, group in enumerate(window) for r in range(len(group.responses)))
+            return
+        row: list[tuple[int, int]] = []
+        size = 0
+        before: Ids = ()
+        for g in sorted(range(len(window)), key=lambda g: window[g].prompt_ids):
+            group = window[g]
+            sequences = [group.prompt_ids + response for response in group.responses]
+            alone = distinct(sequences)
+            members = [(g, r) for r in range(len(sequences))]
+            new = alone - (shared(before, group.prompt_ids) if row else 0)
+            if row and size + new > self.budget:
+                yield row
+                row, size, new = [], 0, alone
+            if new > self.budget:
+                order = sorted(range(len(sequences)), key=lambda r: sequences[r])
+                for part in pack([sequences[r] for r in order], self.budget):
+                    yield [(g, order[i]) for i in part]
+                continue
+            row += members
+            size, before = size + new, group.prompt_ids
+        if row:
+            yield row
+
+    def _row(self, sequences: Sequence[Ids], firsts: Sequence[int]) -> list[Tensor]:
+        """Values of one row's sequences, each from index `first` on; what the cache has is not computed."""
+        self.stats.given += sum(map(len, sequences))
+        found: list[Tensor | None] = [None] * len(sequences)
+        if self.cache is not None:
+            found = self.cache.get(sequences, firsts, self.name)
+        missing = [i for i, values in enumerate(found) if values is None]
+        self.stats.cached += sum(len(s) for s, values in zip(sequences, found, strict=True) if values is not None)
+        if missing:
+            wanted = [sequences[i] for i in missing]
+            for i, values in zip(missing, self._compute(wanted), strict=True):
+                found[i] = values[firsts[i] :].clone()
+            if self.cache is not None:
+                new = [found[i] for i in missing]
+                self.cache.put(wanted, [firsts[i] for i in missing], self.name, [v for v in new if v is not None])
+        return [values for values in found if values is not None]
+
+    def _compute(self, sequences: Sequence[Ids]) -> list[Tensor]:
+        """All values of each sequence; a row that memory does not hold is halved until it does."""
+        assert self.budget is not None
+        try:
+            if self.name == "reference":
+                return [self._reference(sequence) for sequence in sequences]
+            return self._tree(sequences)[0]
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            if len(sequences) == 1:
+                raise CriticProbeError(
+                    f"{self.critic.name}: a sequence of {len(sequences[0])} tokens does not fit into memory "
+                    f"({self.critic.device}, {self.critic.dtype}); use --dtype bfloat16 or shorter pairs"
+                ) from error
+        if self.critic.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.budget = max(FEWEST_TOKENS, min(self.budget, distinct(sequences)) // 2)
+        self.notices.append(f"out of memory: rows are now at most {self.budget} tokens; nothing was lost")
+        order = sorted(range(len(sequences)), key=lambda i: sequences[i])
+        half = len(order) // 2
+        values: dict[int, Tensor] = {}
+        for part in (order[:half], order[half:]):
+            values |= dict(zip(part, self._compute([sequences[i] for i in part]), strict=True))
+        return [values[i] for i in range(len(sequences))]
+
+    def _reference(self, sequence: Ids) -> Tensor:
+        self.stats.computed += len(sequence)
+        self.stats.rows += 1
+        return self.critic.values(sequence)
+
+    def _tree(self, sequences: Sequence[Ids]) -> tuple[list[Tensor], TreeAttention]:
+        row = lay_out(sequences)
+        critic = self.critic
+        plan = TreeAttention(row, critic.device, critic.dtype)
+        with tree_attention(critic.backbone):
+            values = critic.batch_values(row.ids[None], position_ids=row.depths[None], critic_probe_tree=plan)[0]
+        self.stats.computed += len(row.ids)
+        self.stats.rows += 1
+        return [values[path] for path in row.paths], plan
+
+    def _choose(self, groups: Sequence[Group]) -> None:
+        """Takes the tree if it gives the plain path's values on these groups, else the plain path with the reason."""
+        reason = self._why_not(groups)
+        self.name = "reference" if reason else "tree"
+        if reason and self.mode == "tree":
+            raise CriticProbeError(f"{self.critic.name}: --engine tree: {reason}; use --engine auto or reference")
+        if reason:
+            self.notices.append(f"one sequence at a time, because the prefix tree cannot be used: {reason}")
+        self.stats = Stats()
+
+    def _why_not(self, groups: Sequence[Group]) -> str | None:
+        sequences = [
+            (group.prompt_ids + response)[:MOST_TOKENS] for group in groups for response in group.responses[:4]
+        ]
+        config = self.critic.backbone.config.get_text_config()  # type: ignore[operator, union-attr]
+        try:
+            values, plan = self._tree(sequences)
+        except (TypeError, ValueError, AssertionError, KeyError) as error:
+            return f"its layers do not take the plan ({' '.join(str(error).split())[:120] or type(error).__name__})"
+        if complaint := plan.complaint(config.num_hidden_layers):
+            return complaint
+        return disagreement(values, [self.critic.values(sequence) for sequence in sequences], self.critic.dtype)
+
+
+def disagreement(values: Sequence[Tensor], reference: Sequence[Tensor], dtype: torch.dtype) -> str | None:
+    """How two ways to compute the same values differ by more than rounding, or None.
+
+    fp32: 2e-5 times the largest |value|, at least 2e-5. Half precision: 16 rounding steps of the largest |value|.
+    """
+    worst = max(float((a - b).abs().max()) for a, b in zip(values, reference, strict=True))
+    scale = max(1.0, *(float(r.abs().max()) for r in reference))
+    limit = scale * (2e-5 if dtype == torch.float32 else 16 * torch.finfo(dtype).eps)
+    return None if worst <= limit else f"its values differ from those of single sequences by {worst:.2g}"
+
+
+def row_budget(critic: Critic) -> int:
+    """Tokens of a row that a quarter of the free memory holds, a power of two."""
+    config = critic.backbone.config.get_text_config()  # type: ignore[operator, union-attr]
+    hidden = config.hidden_size
+    inner = getattr(config, "intermediate_size", None) or 4 * hidden
+    size = critic.dtype.itemsize
+    per_token = size * (12 * hidden + 4 * inner) + 8 * hidden
+    if critic.device.type == "cuda":
+        free = torch.cuda.mem_get_info(critic.device)[0]
+    else:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    fits = max(FEWEST_TOKENS, free // 4 // per_token)
+    return int(min(MOST_TOKENS, 1 << (fits.bit_length() - 1)))
+
+
+def _out_of_memory(error: Exception) -> bool:
+    text = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
+    )

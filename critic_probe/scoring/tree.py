@@ -1,0 +1,148 @@
+"""The attention of the prefix tree: each chain of new tokens attends to its own path from the root.
+
+transformers calls any function registered under a config's attention name, with the model's extra arguments, and makes
+no mask for a name that its mask registry does not know. So the plan of a row travels as an argument, no model code is
+touched, and linear layers run once over the row. Not every architecture takes part: see `TreeAttention.complaint`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from critic_probe.scoring.trie import Row
+
+NAME = "critic_probe_tree"
+_BLOCK = 512  # queries that share one mask
+# What architectures pass that changes nothing here; anything else that is not None must be applied, so it is refused.
+_HARMLESS = {
+    "position_ids",
+    "use_cache",
+    "output_attentions",
+    "output_hidden_states",
+    "is_causal",
+    "head_mask",
+    "cache_position",
+    "return_dict",
+}
+
+
+class TreeAttention:
+    """The plan of one row for all layers, and a witness that every layer used it.
+
+    Args:
+        row: The row.
+        device: Where queries and keys are.
+        dtype: Of the masks that are added to attention scores.
+    """
+
+    def __init__(self, row: Row, device: torch.device, dtype: torch.dtype) -> None:
+        self.calls = 0
+        self.unknown: set[str] = set()
+        self._row = row
+        self._device = device
+        self._dtype = dtype
+        self._blocks: dict[int | None, list[_Block]] = {}
+        self._masks: dict[tuple[int, int], Tensor] = {}
+
+    def complaint(self, layers: int) -> str | None:
+        """Why the values cannot be trusted: a layer that did not come here, or one that wanted more than was done."""
+        if self.unknown:
+            return f"its attention needs {', '.join(sorted(self.unknown))}"
+        if self.calls != layers:
+            return f"{self.calls} of its {layers} layers use the attention interface"
+        return None
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None) -> Tensor:
+        """Attention of a row: (1, Hq, N, D), (1, Hkv, N, D) and (1, Hkv, N, E) to (1, N, Hq, E)."""
+        heads, kv_heads = query.shape[1], key.shape[1]
+        groups = heads // kv_heads
+        out = query.new_empty(1, heads, query.shape[2], value.shape[3])
+        for block in self._plan(window):
+            rows = slice(block.start, block.start + block.length)
+            q = query[:, :, rows]
+            if block.path is None:  # a chain from the root: its path is the chain itself
+                k, v = key[:, :, rows], value[:, :, rows]
+                out[:, :, rows] = F.scaled_dot_product_attention(
+                    q, k, v, is_causal=True, scale=scaling, enable_gqa=groups > 1
+                )
+                continue
+            k, v = key.index_select(2, block.path), value.index_select(2, block.path)
+            # Heads that share keys are folded into one longer block of queries, so that keys are not copied for them.
+            q = q.reshape(1, kv_heads, groups * block.length, -1)
+            mask = None if block.mask is None else block.mask.repeat(groups, 1)
+            part = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling)
+            out[:, :, rows] = part.reshape(1, heads, block.length, -1)
+        return out.transpose(1, 2)
+
+    def _plan(self, window: int | None) -> "list[_Block]":
+        if window not in self._blocks:
+            self._blocks[window] = list(self._make(window))
+        return self._blocks[window]
+
+    def _make(self, window: int | None) -> "Iterator[_Block]":
+        for chain in self._row.chains:
+            above = len(chain.path) - chain.length
+            if above == 0 and (window is None or chain.length <= window):
+                yield _Block(chain.start, chain.length, None, None)
+                continue
+            for begin in range(0, chain.length, _BLOCK):
+                length = min(_BLOCK, chain.length - begin)
+                deepest = above + begin + length
+                first = 0 if window is None else max(0, above + begin - window + 1)
+                path = chain.path[first:deepest].to(self._device)
+                yield _Block(chain.start + begin, length, path, self._mask(length, len(path), window))
+
+    def _mask(self, queries: int, keys: int, window: int | None) -> Tensor | None:
+        """Added to scores: each of the last `queries` positions sees keys up to itself, at most a window of them."""
+        if queries == 1:
+            return None
+        ahead = torch.arange(keys) - torch.arange(keys - queries, keys)[:, None]  # key position - query position
+        hidden = ahead > 0 if window is None else (ahead > 0) | (ahead <= -window)
+        return torch.zeros(queries, keys, dtype=self._dtype).masked_fill(hidden, -torch.inf).to(self._device)
+
+
+class _Block:
+    __slots__ = ("length", "mask", "path", "start")
+
+    def __init__(self, start: int, length: int, path: Tensor | None, mask: Tensor | None) -> None:
+        self.start, self.length, self.path, self.mask = start, length, path, mask
+
+
+def _attention(
+    module: nn.Module,  # noqa: ARG001  # transformers calls with these names
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,  # noqa: ARG001  # some models make one although the registry has none
+    scaling: float | None = None,
+    dropout: float = 0.0,  # noqa: ARG001  # off in eval mode
+    sliding_window: int | None = None,
+    critic_probe_tree: TreeAttention | None = None,
+    **more: Any,
+) -> tuple[Tensor, None]:
+    """What transformers calls in every layer."""
+    assert critic_probe_tree is not None
+    plan = critic_probe_tree
+    plan.calls += 1
+    plan.unknown |= {name for name, given in more.items() if given is not None and name not in _HARMLESS}
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    return plan.attend(query, key, value, scaling, sliding_window), None
+
+
+@contextmanager
+def tree_attention(backbone: nn.Module) -> Iterator[None]:
+    """Runs a backbone under the tree's attention, and puts its own back."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(NAME, _attention)
+    config: Any = backbone.config
+    before = config._attn_implementation
+    config._attn_implementation = NAME
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
