@@ -1,4 +1,4 @@
-"""`python -m critic_probe`: the same as the `critic-probe` command."""
+"""`python -m critic_probe`: the command line."""
 
 from critic_probe.cli import main
 

@@ -61,6 +61,11 @@ class EncodedPair:
     teacher: EncodedResponse
 
     @property
+    def length(self) -> int:
+        """Tokens of the longer side with its prompt."""
+        return len(self.prompt_ids) + max(len(self.student.ids), len(self.teacher.ids))
+
+    @property
     def group(self) -> Group:
         """The pair as a prompt group: student first."""
         return Group(self.prompt_ids, (self.student.ids, self.teacher.ids))
@@ -226,42 +231,15 @@ class Encoder:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
-class EncodedPairs(NamedTuple):
-    """The pairs that fit the context, and the ids of those that do not."""
-
-    pairs: list[EncodedPair]
-    too_long: list[str]
-
-
-def encode_pairs(
-    pairs: Sequence[Pair], encoder: Encoder, *, on_too_long: Literal["error", "skip"] = "error"
-) -> EncodedPairs:
-    """Encodes both sides of every pair.
+def encode_pair(pair: Pair, encoder: Encoder) -> EncodedPair:
+    """Encodes both sides of a pair behind its prompt.
 
     Raises:
-        CriticProbeError: A pair cannot be encoded, or is longer than the context and `on_too_long` is `error`.
+        CriticProbeError: It cannot be encoded; the message names file, row and id.
     """
-    kept: list[EncodedPair] = []
-    too_long: list[str] = []
-    longest = 0
-    for pair in pairs:
-        try:
-            encoded = EncodedPair(
-                pair, encoder.prompt(pair.prompt), encoder.response(pair.student), encoder.response(pair.teacher)
-            )
-        except CriticProbeError as error:
-            raise CriticProbeError(f"{pair.source or 'pair'} (id {pair.id}): {error}", check=error.check) from error
-        length = len(encoded.prompt_ids) + max(len(encoded.student.ids), len(encoded.teacher.ids))
-        if encoder.context_length is not None and length > encoder.context_length:
-            too_long.append(pair.id)
-            longest = max(longest, length)
-        else:
-            kept.append(encoded)
-    if too_long and on_too_long == "error":
-        listed = ", ".join(too_long[:5]) + (f" and {len(too_long) - 5} more" if len(too_long) > 5 else "")
-        raise CriticProbeError(
-            f"{len(too_long)} of {len(pairs)} pairs are longer than the critic's context of {encoder.context_length} "
-            f"tokens (longest {longest}): {listed}; nothing is cut: shorten them, or use --on-too-long skip",
-            check="truncation",
+    try:
+        return EncodedPair(
+            pair, encoder.prompt(pair.prompt), encoder.response(pair.student), encoder.response(pair.teacher)
         )
-    return EncodedPairs(kept, too_long)
+    except CriticProbeError as error:
+        raise CriticProbeError(f"{pair.source or 'pair'} (id {pair.id}): {error}", check=error.check) from error

@@ -14,6 +14,12 @@ from tiny import save_critic
 torch.set_num_threads(1)  # threads that wait for each other cost tiny models far more than they compute
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test begins without computed values."""
+    monkeypatch.setenv("CRITIC_PROBE_CACHE", str(tmp_path_factory.mktemp("cache") / "values.sqlite"))
+
+
 @pytest.fixture(scope="session")
 def make_critic(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """`make_critic(family, task, seed=, chat=, **config)` saves a tiny random model and returns its directory."""

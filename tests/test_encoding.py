@@ -1,7 +1,7 @@
 import pytest
 from tiny import CHATML, byte_tokenizer
 
-from critic_probe.encoding import Encoder, encode_pairs
+from critic_probe.encoding import Encoder, encode_pair
 from critic_probe.errors import CriticProbeError
 from critic_probe.pairs import Pair, TokenIds
 
@@ -107,17 +107,11 @@ def test_nothing_is_ever_cut():
     coder = encoder()
     edge = len(coder.prompt("p")) + 462
     assert edge <= 512
-    with pytest.raises(CriticProbeError, match=r"1 of 3 pairs are longer .* 512 tokens \(longest \d+\): long; .*skip"):
-        encode_pairs(pairs, coder)
-    kept, too_long = encode_pairs(pairs, coder, on_too_long="skip")
-    assert [p.pair.id for p in kept] == ["short", "edge"]
-    assert too_long == ["long"]
-    full = encoder(context_length=edge)
-    assert encode_pairs(pairs[2:], full).too_long == []
-    assert encode_pairs(pairs[2:], encoder(context_length=edge - 1), on_too_long="skip").too_long == ["edge"]
+    assert [encode_pair(pair, coder).length > 512 for pair in pairs] == [False, True, False]
+    assert encode_pair(pairs[2], coder).length == edge
 
 
 def test_an_error_names_the_row():
     pairs = [Pair("x", "p", "", "b", source="file.jsonl row 3")]
     with pytest.raises(CriticProbeError, match=r"file\.jsonl row 3 \(id x\): the response has no tokens"):
-        encode_pairs(pairs, encoder())
+        encode_pair(pairs[0], encoder())

@@ -4,6 +4,7 @@ from critic_probe.analysis.compare import compare
 from critic_probe.analysis.doctor import doctor
 from critic_probe.analysis.measure import Settings
 from critic_probe.analysis.perturb import perturb
+from critic_probe.analysis.price import price
 from critic_probe.analysis.results import CompareResult, DoctorResult, PerturbResult, TraceResult
 from critic_probe.analysis.trace import trace
 
@@ -16,5 +17,6 @@ __all__ = [
     "compare",
     "doctor",
     "perturb",
+    "price",
     "trace",
 ]

@@ -1,27 +1,36 @@
 """Student against teacher under every critic and read-out."""
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from torch import Tensor
 
 from critic_probe.aggregation import Aggregation
-from critic_probe.analysis.measure import Measured, Progress, Reader, Settings, measure, signature
+from critic_probe.analysis.measure import (
+    Progress,
+    Reader,
+    Settings,
+    floor_sentence,
+    hash_of,
+    measure_floors,
+    signature,
+    survey,
+)
 from critic_probe.analysis.results import CompareResult
-from critic_probe.analysis.statistics import accuracy, flips, numeric_floor, separation, verdict
+from critic_probe.analysis.statistics import accuracy, flips, separation, verdict
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse
 from critic_probe.errors import Notice
-from critic_probe.pairs import Pair
+from critic_probe.pairs import Pairs
 from critic_probe.text import ends_in_terminal
 
 FEW = 20
 
 
-def compare(critics: Iterable[Critic], pairs: Sequence[Pair], settings: Settings, progress: Progress) -> CompareResult:
+def compare(critics: Iterable[Critic], pairs: Pairs, settings: Settings, progress: Progress) -> CompareResult:
     """Scores all pairs with each critic in turn and tabulates what the read-outs make of them.
 
     Args:
@@ -33,16 +42,27 @@ def compare(critics: Iterable[Critic], pairs: Sequence[Pair], settings: Settings
     Raises:
         CriticProbeError: A pair cannot be scored honestly.
     """
-    frames, notices, records = [], [], []
-    texts: dict[str, tuple[str, str]] = {}
+    frames: list[pd.DataFrame] = []
+    notices: list[Notice] = []
+    records = []
+    texts: dict[str, _Texts] = {}
     for critic in critics:
         reader = Reader(critic, settings)
-        measured = measure(reader, pairs, progress)
-        frames.append(score_pairs(measured))
-        notices += [notice for notice in measured.notices if notice not in notices]
-        records.append(reader.record())
-        texts |= {p.pair.id: (p.student.text, p.teacher.text) for p in measured.pairs}
-        del critic, reader, measured  # before the next critic is loaded
+        surveyed = survey(reader, pairs)
+        floors, rounding = measure_floors(reader, surveyed.sample)
+        step = progress(f"{critic.name}: pairs", surveyed.pairs)
+
+        def rows(reader: Reader = reader, step: Callable[[], None] = step) -> Iterator[dict[str, Any]]:
+            items = ((pair.group, pair) for pair in reader.encoded(pairs))
+            for pair, values in reader.scored(items):
+                step()
+                texts.setdefault(pair.pair.id, _Texts.of(pair))
+                yield from score_pair(reader, pair, values)
+
+        frames.append(with_verdicts(pd.DataFrame(rows()), floors))
+        notices += [n for n in (*surveyed.notices, *rounding, *reader.notices()) if n not in notices]
+        records.append(reader.record() | {"noise_floor": floors})
+        del critic, reader, rows  # before the next critic is loaded
     scored = pd.concat(frames, ignore_index=True)
     summary, categories = summarise(scored), _by_category(scored)
     baselines = _baselines(texts)
@@ -53,49 +73,60 @@ def compare(critics: Iterable[Critic], pairs: Sequence[Pair], settings: Settings
         baselines=baselines,
         pairs=_most_disputed_first(scored),
         notices=notices,
-        signature=signature(settings, pairs, records),
-        reading=_reading(summary, baselines),
+        signature=signature(settings, hash_of(pairs), records),
+        reading=[*_reading(summary, baselines), floor_sentence(records)],
     )
 
 
-def score_pairs(measured: Measured) -> pd.DataFrame:
-    """One row per aggregation and pair: scores, gap, gap over the SD of all scores, verdict, tokens read."""
-    reader = measured.reader
-    frames = []
+class _Texts(NamedTuple):
+    """What rules that read no content need of a pair's two texts."""
+
+    lengths: tuple[int, int]
+    closed: tuple[bool, bool]
+    same: bool
+
+    @classmethod
+    def of(cls, pair: EncodedPair) -> "_Texts":
+        student, teacher = pair.student.text, pair.teacher.text
+        return cls(
+            (len(student), len(teacher)), (ends_in_terminal(student), ends_in_terminal(teacher)), student == teacher
+        )
+
+
+def score_pair(reader: Reader, pair: EncodedPair, values: Sequence[Tensor]) -> Iterator[dict[str, Any]]:
+    """One row per aggregation: both scores, raw ones too where the critic normalises, and the tokens read."""
+    normalisation = reader.critic.head.normalisation
+    both = list(zip(values, (pair.student, pair.teacher), strict=True))
     for aggregation in reader.settings.aggregations:
-        rows: list[dict[str, Any]] = []
-        normalisation = reader.critic.head.normalisation
-        for pair, values in zip(measured.pairs, measured.values, strict=True):
-            sides = [
-                (reader.score(v, side, aggregation), _read_text(reader, pair, v, side, aggregation))
-                for v, side in zip(values, (pair.student, pair.teacher), strict=True)
-            ]
-            rows.append(
-                {
-                    "critic": reader.critic.name,
-                    "id": pair.pair.id,
-                    "category": pair.pair.category,
-                    "aggregation": aggregation.name,
-                    "student_score": sides[0][0],
-                    "teacher_score": sides[1][0],
-                    "student_token_read": sides[0][1],
-                    "teacher_token_read": sides[1][1],
-                }
-            )
-            if normalisation is not None:
-                mean, std = normalisation
-                raw = [
-                    reader.score(v * std + mean, side, aggregation)
-                    for v, side in zip(values, (pair.student, pair.teacher), strict=True)
-                ]
-                rows[-1] |= {"student_raw_score": raw[0], "teacher_raw_score": raw[1]}
-        frame = pd.DataFrame(rows)
-        scores = pd.concat([frame.student_score, frame.teacher_score])
-        floor = numeric_floor(reader.critic.dtype, scores)
+        scores = [reader.score(v, side, aggregation) for v, side in both]
+        tokens = [_read_text(reader, pair, v, side, aggregation) for v, side in both]
+        row = {
+            "critic": reader.critic.name,
+            "id": pair.pair.id,
+            "category": pair.pair.category,
+            "aggregation": aggregation.name,
+            "student_score": scores[0],
+            "teacher_score": scores[1],
+            "student_token_read": tokens[0],
+            "teacher_token_read": tokens[1],
+        }
+        if normalisation is not None:
+            mean, std = normalisation
+            raw = [reader.score(v * std + mean, side, aggregation) for v, side in both]
+            row |= {"student_raw_score": raw[0], "teacher_raw_score": raw[1]}
+        yield row
+
+
+def with_verdicts(scored: pd.DataFrame, floors: dict[str, float]) -> pd.DataFrame:
+    """Rows of `score_pair` with gap, gap over the SD of all scores of the read-out, noise floor and verdict."""
+    frames = []
+    for name, frame in scored.groupby("aggregation", sort=False):
+        frame = frame.copy()
         frame["gap"] = frame.teacher_score - frame.student_score
-        frame["sd"] = scores.std()
+        frame["sd"] = pd.concat([frame.student_score, frame.teacher_score]).std()
         frame["gap_over_sd"] = frame.gap / frame.sd
-        frame["verdict"] = [verdict(gap, floor) for gap in frame.gap]
+        frame["floor"] = floors[str(name)]
+        frame["verdict"] = [verdict(gap, floors[str(name)]) for gap in frame.gap]
         frames.append(frame)
     return pd.concat(frames, ignore_index=True)
 
@@ -152,15 +183,15 @@ def _by_category(scored: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*columns, "gap_over_sd"])
 
 
-def _baselines(texts: dict[str, tuple[str, str]]) -> pd.DataFrame:
-    rules: dict[str, Callable[[str], int]] = {
-        "longer wins": len,
-        "shorter wins": lambda text: -len(text),
-        "ends in terminal punctuation wins": ends_in_terminal,
+def _baselines(texts: dict[str, _Texts]) -> pd.DataFrame:
+    rules: dict[str, Callable[[_Texts], float]] = {
+        "longer wins": lambda texts: texts.lengths[1] - texts.lengths[0],
+        "shorter wins": lambda texts: texts.lengths[0] - texts.lengths[1],
+        "ends in terminal punctuation wins": lambda texts: float(texts.closed[1]) - float(texts.closed[0]),
     }
     rows = []
     for name, rule in rules.items():
-        verdicts = pd.Series([verdict(float(rule(t)) - float(rule(s)), 0.0) for s, t in texts.values()])
+        verdicts = pd.Series([verdict(rule(pair), 0.0) for pair in texts.values()])
         found = accuracy(verdicts)
         rows.append(
             {
@@ -197,11 +228,11 @@ def _read_text(
     return reader.encoder.pieces(ids)[index].text
 
 
-def _pair_notices(scored: pd.DataFrame, texts: dict[str, tuple[str, str]]) -> list[Notice]:
+def _pair_notices(scored: pd.DataFrame, texts: dict[str, _Texts]) -> list[Notice]:
     notices = []
     if len(texts) < FEW:
         notices.append(Notice("few-pairs", f"{len(texts)} pairs are too few (under {FEW}) to tell read-outs apart"))
-    same = [key for key, (student, teacher) in texts.items() if student == teacher]
+    same = [key for key, pair in texts.items() if pair.same]
     for (critic, aggregation), frame in scored[scored.id.isin(same)].groupby(["critic", "aggregation"], sort=False):
         apart = frame[frame.verdict != "tie"]
         if len(apart):

@@ -2,21 +2,22 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import torch
 from torch import Tensor
 
 from critic_probe.aggregation import parse
-from critic_probe.analysis.compare import score_pairs
-from critic_probe.analysis.measure import Measured, Progress, Reader, Settings, signature
+from critic_probe.analysis.compare import score_pair, with_verdicts
+from critic_probe.analysis.measure import Progress, Reader, Settings, hash_of, measure_floors, signature
 from critic_probe.analysis.results import DoctorResult
 from critic_probe.analysis.statistics import numeric_floor
-from critic_probe.checkpoint import Anatomy, Check, Critic, audit, dissect, load_critic
-from critic_probe.encoding import EncodedPair, Group, encode_pairs
+from critic_probe.checkpoint import Check, Critic, audit, dissect, load_critic
+from critic_probe.encoding import EncodedPair, Group, encode_pair
 from critic_probe.errors import CriticProbeError
-from critic_probe.pairs import Pair
+from critic_probe.pairs import Pair, Pairs
+from critic_probe.scoring import padded_values
 
 CHECKS = (
     "weights",
@@ -63,7 +64,7 @@ _TIES, _OUTLIER, _FAR = 0.1, 8.0, 2.0
 
 def doctor(
     path: Path,
-    read: Callable[[], Sequence[Pair]],
+    read: Callable[[], Pairs],
     settings: Settings,
     progress: Progress,
     *,
@@ -103,14 +104,17 @@ def doctor(
         failed(error, "weights")
     pairs: Sequence[Pair] = ()
     try:
-        pairs = read()
+        pairs = list(read())
         note(Check("pairs", "ok", f"{len(pairs)} pairs"), Check("prompt-repr", "ok", "prompts are text or messages"))
         if critic is not None:
             reader = Reader(critic, settings)
-            encoded, too_long = encode_pairs(pairs, reader.encoder, on_too_long="skip")
+            encoded = [encode_pair(pair, reader.encoder) for pair in pairs]
+            limit = critic.context_length
+            too_long = [p.pair.id for p in encoded if limit is not None and p.length > limit]
+            encoded = [p for p in encoded if limit is None or p.length <= limit]
             note(_truncation(critic, pairs, too_long), *_text_checks(reader, encoded))
             if encoded:
-                note(*_value_checks(reader, encoded[:MOST_PAIRS], progress, anatomy, options))
+                note(*_value_checks(reader, encoded[:MOST_PAIRS], progress))
     except CriticProbeError as error:
         failed(error, "pairs")
     checks = [found.get(check) or Check(check, "not run", "needs a check that failed") for check in CHECKS]
@@ -118,7 +122,7 @@ def doctor(
     return DoctorResult(
         checks=pd.DataFrame(checks, columns=Check._fields),
         notices=[],
-        signature=signature(settings, pairs, record),
+        signature=signature(settings, hash_of(pairs), record),
     )
 
 
@@ -168,12 +172,14 @@ def _text_checks(reader: Reader, pairs: Sequence[EncodedPair]) -> Iterator[Check
         yield Check("eos-one-side", "ok", "both sides of every pair end alike")
 
 
-def _value_checks(
-    reader: Reader, pairs: Sequence[EncodedPair], progress: Progress, anatomy: Anatomy, options: dict[str, Any]
-) -> Iterator[Check]:
-    values = list(reader.values([pair.group for pair in pairs], "doctor", progress))
+def _value_checks(reader: Reader, pairs: Sequence[EncodedPair], progress: Progress) -> Iterator[Check]:
+    step = progress(f"{reader.critic.name}: doctor", len(pairs))
+    values = []
+    for of_pair in reader.values([pair.group for pair in pairs]):
+        step()
+        values.append(of_pair)
     yield _read_token(reader, pairs, values)
-    yield from _function_of_ids(reader, pairs, anatomy, options)
+    yield from _function_of_ids(reader, pairs)
     yield from _score_checks(reader, pairs, values)
 
 
@@ -204,9 +210,7 @@ def _read_token(reader: Reader, pairs: Sequence[EncodedPair], values: Sequence[l
     )
 
 
-def _function_of_ids(
-    reader: Reader, pairs: Sequence[EncodedPair], anatomy: Anatomy, options: dict[str, Any]
-) -> Iterator[Check]:
+def _function_of_ids(reader: Reader, pairs: Sequence[EncodedPair]) -> Iterator[Check]:
     """Whether a value depends on anything but the ids before it; the largest differences are the noise floor."""
     critic = reader.critic
     sequences = [
@@ -248,23 +252,24 @@ def _function_of_ids(
         list(together),
         "a row's value depends on its place in the batch: score one sequence at a time",
     )
-    pad = critic.tokenizer.pad_token_id
-    for side in ("right", "left"):
-        yield _guarded(
+    spread = f"rows of {length} to {max(map(len, sequences))} tokens padded on the"
+
+    def padded(side: Literal["left", "right"]) -> Check:
+        return verdict(
             f"{side}-padding",
-            lambda side=side: verdict(  # type: ignore[misc]
-                f"{side}-padding",
-                f"rows of {length} to {max(map(len, sequences))} tokens padded on the {side}, with a mask",
-                _padded(critic, sequences, 0 if pad is None else pad, side),
-                alone,
-                f"scores of this model that were made with {side} padding are wrong by that much",
-            ),
+            f"{spread} {side}, with a mask",
+            padded_values(critic, [ids.tolist() for ids in sequences], side),
+            alone,
+            f"scores of this model that were made with {side} padding are wrong by that much",
         )
+
+    yield _guarded("right-padding", lambda: padded("right"))
+    yield _guarded("left-padding", lambda: padded("left"))
     yield _guarded("packed", lambda: _packed(critic, sequences, alone, verdict))
-    yield _dtype(critic, sequences, alone, anatomy, options)
+    yield _dtype(critic, sequences, alone)
     first = pairs[:SAMPLE]
-    straight = list(reader.scorer.values([p.group for p in first]))
-    swapped = list(reader.scorer.values([Group(p.prompt_ids, p.group.responses[::-1]) for p in first]))
+    straight = list(reader.engine.values([p.group for p in first]))
+    swapped = list(reader.engine.values([Group(p.prompt_ids, p.group.responses[::-1]) for p in first]))
     yield verdict(
         "swapped-sides",
         "teacher scored first, student second",
@@ -281,18 +286,6 @@ def _guarded(check: str, run: Callable[[], Check]) -> Check:
         return run()
     except (TypeError, ValueError) as error:  # an architecture that takes no mask or no position ids
         return Check(check, "not run", f"the model does not take such input ({' '.join(str(error).split())[:120]})")
-
-
-def _padded(critic: Critic, sequences: Sequence[Tensor], pad: int, side: str) -> list[Tensor]:
-    longest = max(map(len, sequences))
-    ids = torch.full((len(sequences), longest), pad)
-    mask = torch.zeros_like(ids)
-    windows = [slice(len(s)) if side == "right" else slice(longest - len(s), None) for s in sequences]
-    for row, (sequence, window) in enumerate(zip(sequences, windows, strict=True)):
-        ids[row, window], mask[row, window] = sequence, 1
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
-    values = critic.batch_values(ids, attention_mask=mask, position_ids=positions)
-    return [row[window] for row, window in zip(values, windows, strict=True)]
 
 
 def _packed(
@@ -315,12 +308,10 @@ def _packed(
     return found if found.verdict == "ok" else found._replace(verdict="warn")
 
 
-def _dtype(
-    critic: Critic, sequences: Sequence[Tensor], alone: Sequence[Tensor], anatomy: Anatomy, options: dict[str, Any]
-) -> Check:
+def _dtype(critic: Critic, sequences: Sequence[Tensor], alone: Sequence[Tensor]) -> Check:
     if critic.dtype == torch.float32:
         return Check("dtype", "ok", "computed in float32")
-    exact = load_critic(anatomy.layout.path, **options | {"dtype": "float32", "step": None})
+    exact = critic.in_float32()
     wanted = [exact.batch_values(ids[None])[0] for ids in sequences]
     difference = torch.cat(list(alone)) - torch.cat(wanted)
     sd = float(torch.cat(wanted).std())
@@ -333,7 +324,8 @@ def _dtype(
 
 
 def _score_checks(reader: Reader, pairs: Sequence[EncodedPair], values: list[list[Tensor]]) -> Iterator[Check]:
-    scored = score_pairs(Measured(reader, list(pairs), values, []))
+    rows = [row for pair, both in zip(pairs, values, strict=True) for row in score_pair(reader, pair, both)]
+    scored = with_verdicts(pd.DataFrame(rows), measure_floors(reader, pairs[:SAMPLE])[0])
     same = {p.pair.id for p in pairs if p.student.text == p.teacher.text}
     of_each = list(scored.groupby("aggregation", sort=False))
 
@@ -401,7 +393,7 @@ def _eos_delta(reader: Reader, pairs: Sequence[EncodedPair], scored: pd.DataFram
     if not sides:
         return Check("eos-delta", "not run", "every response of the first pairs has EOS already")
     groups = [Group(prompt, (side.ids, (*side.ids, eos))) for prompt, side in sides]
-    values = list(reader.values(groups, "EOS", lambda *_: lambda: None))
+    values = list(reader.values(groups))
     sd = float(scored.sd.iloc[0])
     told, moved, far = [], False, False
     for aggregation in dict.fromkeys((*reader.settings.aggregations, parse("last+eos"), parse("mean+eos"))):

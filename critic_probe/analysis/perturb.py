@@ -2,31 +2,36 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
-from torch import Tensor
 
-from critic_probe.analysis.compare import FEW, score_pairs
-from critic_probe.analysis.measure import Measured, Progress, Reader, Settings, measure, signature
+from critic_probe.analysis.compare import FEW
+from critic_probe.analysis.measure import (
+    Progress,
+    Reader,
+    Settings,
+    floor_sentence,
+    hash_of,
+    measure_floors,
+    signature,
+    survey,
+)
 from critic_probe.analysis.results import PerturbResult
-from critic_probe.analysis.statistics import numeric_floor, rate, verdict
+from critic_probe.analysis.statistics import rate, verdict
 from critic_probe.checkpoint import Critic
-from critic_probe.encoding import EncodedResponse, Group
+from critic_probe.encoding import EncodedPair, EncodedResponse, Group
 from critic_probe.errors import CriticProbeError, Notice
-from critic_probe.pairs import Pair, TokenIds
+from critic_probe.pairs import Pairs, TokenIds
 from critic_probe.probes import Edit, Skip
 
 CONTEXT = 12  # characters shown on either side of an edit
 SIDES = ("student", "teacher")
 
 
-@dataclass(frozen=True)
-class _Variant:
+class _Variant(NamedTuple):
     """One edit of one side of a pair, and the response that it makes."""
 
-    pair: int  # index into the measured pairs
     side: int  # 0 student, 1 teacher
     edit: Edit
     response: EncodedResponse
@@ -34,7 +39,7 @@ class _Variant:
 
 def perturb(
     critics: Iterable[Critic],
-    pairs: Sequence[Pair],
+    pairs: Pairs,
     settings: Settings,
     edits: Callable[[str], Sequence[Edit | Skip]],
     progress: Progress,
@@ -51,24 +56,25 @@ def perturb(
     Raises:
         CriticProbeError: A pair cannot be scored honestly, or no edit applies to any response.
     """
-    frames, skips, notices, records = [], [], [], []
+    frames: list[pd.DataFrame] = []
+    skips: list[pd.DataFrame] = []
+    notices: list[Notice] = []
+    records = []
     for critic in critics:
         reader = Reader(critic, settings)
-        measured = measure(reader, pairs, progress)
-        variants, not_measured = _variants(measured, edits)
-        if not variants:
-            reasons = ", ".join(sorted({reason for _, reason in not_measured})) or "no punctuation found"
-            raise CriticProbeError(f"{critic.name}: no edit applies to any response ({reasons}); give other pairs")
-        frames.append(_cases(measured, variants, progress))
+        surveyed = survey(reader, pairs)
+        floors, rounding = measure_floors(reader, surveyed.sample)
+        skipped: Counter[tuple[str, str]] = Counter()
+        frames.append(_cases(reader, pairs, edits, skipped, floors, progress(f"{critic.name}: edits", surveyed.pairs)))
         skips.append(
             pd.DataFrame(
-                [(critic.name, family, reason, count) for (family, reason), count in sorted(not_measured.items())],
+                [(critic.name, family, reason, count) for (family, reason), count in sorted(skipped.items())],
                 columns=["critic", "family", "reason", "count"],
             )
         )
-        notices += [notice for notice in measured.notices if notice not in notices]
-        records.append(reader.record())
-        del critic, reader, measured, variants  # before the next critic is loaded
+        notices += [n for n in (*surveyed.notices, *rounding, *reader.notices()) if n not in notices]
+        records.append(reader.record() | {"noise_floor": floors})
+        del critic, reader  # before the next critic is loaded
     cases = pd.concat(frames, ignore_index=True)
     summary = _summarise(cases)
     cases = cases.iloc[(-cases.delta_over_sd.abs()).argsort(kind="stable")].reset_index(drop=True)
@@ -81,34 +87,42 @@ def perturb(
         cases=cases.drop(columns="decided"),
         not_measured=pd.concat(skips, ignore_index=True),
         notices=notices,
-        signature=signature(settings, pairs, records),
-        reading=_reading(summary),
+        signature=signature(settings, hash_of(pairs), records),
+        reading=[*_reading(summary), floor_sentence(records)],
     )
 
 
+def edited_responses(
+    reader: Reader, pair: EncodedPair, edits: Callable[[str], Sequence[Edit | Skip]]
+) -> list[tuple[int, ...]]:
+    """Both responses of a pair and every edit of them that can be scored, as ids."""
+    return [*pair.group.responses, *(v.response.ids for v in _variants(reader, pair, edits, Counter()))]
+
+
 def _variants(
-    measured: Measured, edits: Callable[[str], Sequence[Edit | Skip]]
-) -> tuple[list[_Variant], Counter[tuple[str, str]]]:
+    reader: Reader,
+    pair: EncodedPair,
+    edits: Callable[[str], Sequence[Edit | Skip]],
+    skipped: Counter[tuple[str, str]],
+) -> list[_Variant]:
+    """The edits of both sides that can be scored; the others are counted with their reason."""
     variants: list[_Variant] = []
-    skipped: Counter[tuple[str, str]] = Counter()
-    reader = measured.reader
-    for index, pair in enumerate(measured.pairs):
-        for side, response in enumerate((pair.student, pair.teacher)):
-            body = response.ids[:-1] if response.eos[-1] else response.ids
-            canonical = _body_ids(reader, response.text) == body
-            for edit in edits(response.text):
-                if isinstance(edit, Skip):
-                    made: EncodedResponse | str = edit.reason
-                elif not canonical:
-                    made = "ids are not the tokenisation of their text"
-                else:
-                    made = _apply(reader, len(pair.prompt_ids), response, edit)
-                if isinstance(made, str):
-                    skipped[edit.family, made] += 1
-                else:
-                    assert isinstance(edit, Edit)
-                    variants.append(_Variant(index, side, edit, made))
-    return variants, skipped
+    for side, response in enumerate((pair.student, pair.teacher)):
+        body = response.ids[:-1] if response.eos[-1] else response.ids
+        canonical = _body_ids(reader, response.text) == body
+        for edit in edits(response.text):
+            if isinstance(edit, Skip):
+                made: EncodedResponse | str = edit.reason
+            elif not canonical:
+                made = "ids are not the tokenisation of their text"
+            else:
+                made = _apply(reader, len(pair.prompt_ids), response, edit)
+            if isinstance(made, str):
+                skipped[edit.family, made] += 1
+            else:
+                assert isinstance(edit, Edit)
+                variants.append(_Variant(side, edit, made))
+    return variants
 
 
 def _apply(reader: Reader, prompt_length: int, response: EncodedResponse, edit: Edit) -> EncodedResponse | str:
@@ -133,64 +147,70 @@ def _body_ids(reader: Reader, text: str) -> tuple[int, ...]:
     return encoded.ids[:-1] if reader.encoder.eos == "include" and encoded.eos[-1] else encoded.ids
 
 
-def _cases(measured: Measured, variants: Sequence[_Variant], progress: Progress) -> pd.DataFrame:
-    reader = measured.reader
-    scored = score_pairs(measured)
-    unedited = {name: frame.set_index("id") for name, frame in scored.groupby("aggregation", sort=False)}
-    floors = {
-        name: numeric_floor(reader.critic.dtype, pd.concat([frame.student_score, frame.teacher_score]))
-        for name, frame in unedited.items()
-    }
-    by_pair: dict[int, list[_Variant]] = {}
-    for variant in variants:
-        by_pair.setdefault(variant.pair, []).append(variant)
-    groups = [
-        Group(measured.pairs[index].prompt_ids, tuple(v.response.ids for v in group))
-        for index, group in by_pair.items()
-    ]
+def _cases(
+    reader: Reader,
+    pairs: Pairs,
+    edits: Callable[[str], Sequence[Edit | Skip]],
+    skipped: Counter[tuple[str, str]],
+    floors: dict[str, float],
+    step: Callable[[], None],
+) -> pd.DataFrame:
+    """One row per read-out and edit. Original and variants are one group: what they share is computed once."""
+
+    def items() -> Iterator[tuple[Group, tuple[EncodedPair, list[_Variant]]]]:
+        for pair in reader.encoded(pairs):
+            variants = _variants(reader, pair, edits, skipped)
+            responses = (*pair.group.responses, *(variant.response.ids for variant in variants))
+            yield Group(pair.prompt_ids, responses), (pair, variants)
+
+    scores: dict[str, list[float]] = {aggregation.name: [] for aggregation in reader.settings.aggregations}
     rows: list[dict[str, Any]] = []
-    for group, values in zip(by_pair.values(), reader.values(groups, "edits", progress), strict=True):
-        for variant, variant_values in zip(group, values, strict=True):
-            rows += _rows(measured, variant, variant_values, unedited, floors)
+    for (pair, variants), values in reader.scored(items()):
+        step()
+        for aggregation in reader.settings.aggregations:
+            both = [
+                reader.score(v, side, aggregation)
+                for v, side in zip(values[:2], (pair.student, pair.teacher), strict=True)
+            ]
+            scores[aggregation.name] += both
+            for variant, variant_values in zip(variants, values[2:], strict=True):
+                edited = reader.score(variant_values, variant.response, aggregation)
+                rows.append(_row(reader, pair, variant, aggregation.name, both, edited, floors[aggregation.name]))
+    if not rows:
+        reasons = ", ".join(sorted({reason for _, reason in skipped})) or "no punctuation found"
+        raise CriticProbeError(f"{reader.critic.name}: no edit applies to any response ({reasons}); give other pairs")
     cases = pd.DataFrame(rows)
-    sds = cases.aggregation.map({name: frame.sd.iloc[0] for name, frame in unedited.items()})
-    cases.insert(cases.columns.get_loc("delta") + 1, "delta_over_sd", cases.delta / sds)
+    sds = {name: pd.Series(of_all).std() for name, of_all in scores.items()}
+    cases.insert(cases.columns.get_loc("delta") + 1, "delta_over_sd", cases.delta / cases.aggregation.map(sds))
     return cases
 
 
-def _rows(
-    measured: Measured,
-    variant: _Variant,
-    values: Tensor,
-    unedited: dict[str, pd.DataFrame],
-    floors: dict[str, float],
-) -> Iterator[dict[str, Any]]:
-    reader, pair, edit = measured.reader, measured.pairs[variant.pair], variant.edit
+def _row(
+    reader: Reader, pair: EncodedPair, variant: _Variant, name: str, both: Sequence[float], edited: float, floor: float
+) -> dict[str, Any]:
+    edit, original = variant.edit, both[variant.side]
     text = (pair.student, pair.teacher)[variant.side].text
-    for aggregation in reader.settings.aggregations:
-        before = unedited[aggregation.name].loc[pair.pair.id]
-        scores = [before.student_score, before.teacher_score]
-        original = scores[variant.side]
-        scores[variant.side] = reader.score(values, variant.response, aggregation)
-        after = verdict(scores[1] - scores[0], floors[aggregation.name])
-        yield {
-            "critic": reader.critic.name,
-            "id": pair.pair.id,
-            "side": SIDES[variant.side],
-            "family": edit.family,
-            "position": edit.position,
-            "kind": edit.kind,
-            "aggregation": aggregation.name,
-            "original_score": original,
-            "variant_score": scores[variant.side],
-            "delta": scores[variant.side] - original,
-            "flip": {before.verdict, after} == {"student", "teacher"},
-            "decided": before.verdict != "tie",
-            "left": text[max(0, edit.start - CONTEXT) : edit.start],
-            "removed": text[edit.start : edit.end],
-            "added": edit.replacement,
-            "right": text[edit.end : edit.end + CONTEXT],
-        }
+    after = (edited, both[1]) if variant.side == 0 else (both[0], edited)
+    verdicts = verdict(both[1] - both[0], floor), verdict(after[1] - after[0], floor)
+    return {
+        "critic": reader.critic.name,
+        "id": pair.pair.id,
+        "side": SIDES[variant.side],
+        "family": edit.family,
+        "position": edit.position,
+        "kind": edit.kind,
+        "aggregation": name,
+        "original_score": original,
+        "variant_score": edited,
+        "delta": edited - original,
+        "floor": floor,
+        "flip": set(verdicts) == {"student", "teacher"},
+        "decided": verdicts[0] != "tie",
+        "left": text[max(0, edit.start - CONTEXT) : edit.start],
+        "removed": text[edit.start : edit.end],
+        "added": edit.replacement,
+        "right": text[edit.end : edit.end + CONTEXT],
+    }
 
 
 def _summarise(cases: pd.DataFrame) -> pd.DataFrame:

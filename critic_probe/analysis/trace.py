@@ -5,13 +5,13 @@ from collections.abc import Iterable
 import pandas as pd
 import torch
 
-from critic_probe.analysis.measure import Progress, Reader, Settings, measure, signature
+from critic_probe.analysis.measure import Reader, Settings, signature, survey
 from critic_probe.analysis.results import TraceResult
 from critic_probe.checkpoint import Critic
-from critic_probe.pairs import Pair
+from critic_probe.pairs import Pair, data_hash
 
 
-def trace(critics: Iterable[Critic], pair: Pair, settings: Settings, progress: Progress) -> TraceResult:
+def trace(critics: Iterable[Critic], pair: Pair, settings: Settings) -> TraceResult:
     """Tabulates every token's value on both sides, the running mean, and which read-outs read just that token.
 
     Raises:
@@ -20,8 +20,9 @@ def trace(critics: Iterable[Critic], pair: Pair, settings: Settings, progress: P
     tokens, scores, notices, records, prompt = [], [], [], [], ""
     for critic in critics:
         reader = Reader(critic, settings)
-        measured = measure(reader, [pair], progress)
-        [encoded], [values] = measured.pairs, measured.values
+        surveyed = survey(reader, [pair])
+        [encoded] = surveyed.sample
+        [values] = reader.values([encoded.group])
         prompt = reader.encoder.prompt_text(pair.prompt)
         for side, response, side_values in zip(
             ("student", "teacher"), (encoded.student, encoded.teacher), values, strict=True
@@ -48,16 +49,16 @@ def trace(critics: Iterable[Critic], pair: Pair, settings: Settings, progress: P
                         "read_by": ", ".join(read_by.get(index, [])),
                     }
                 )
-        notices += [notice for notice in measured.notices if notice not in notices]
+        notices += [n for n in (*surveyed.notices, *reader.notices()) if n not in notices]
         records.append(reader.record())
-        del critic, reader, measured  # before the next critic is loaded
+        del critic, reader  # before the next critic is loaded
     position = "at the token" if settings.value_position == "at" else "before the token (the state's value)"
     return TraceResult(
         tokens=pd.DataFrame(tokens),
         scores=pd.DataFrame(scores, columns=["critic", "side", "aggregation", "score"]).assign(id=pair.id),
         prompt=prompt,
         notices=notices,
-        signature=signature(settings, [pair], records),
+        signature=signature(settings, data_hash([pair]), records),
         reading=[
             f"Each value is read {position}; the running mean is over all tokens so far.",
             "Tokens marked · belong to the character above them: one character can be several byte-level tokens.",

@@ -41,6 +41,7 @@ class Critic:
         fingerprint: Tells this checkpoint from every other.
         tokenizer_hash: Tells its tokenizer files from every other.
         training: The contents of `critic_probe.json`, empty where there is none.
+        loading: The options that it was loaded with.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Critic:
     fingerprint: str
     tokenizer_hash: str
     training: dict[str, Any]
+    loading: dict[str, Any]
 
     @torch.inference_mode()
     def values(self, ids: Sequence[int]) -> Tensor:
@@ -77,6 +79,10 @@ class Critic:
             return values
         mean, std = self.head.normalisation
         return (values - mean) / std
+
+    def in_float32(self) -> "Critic":
+        """The same critic, loaded once more, computing in float32."""
+        return load_critic(self.layout.path, name=self.name, **self.loading | {"dtype": "float32"})
 
     @property
     def attention(self) -> str:
@@ -138,6 +144,13 @@ def load_critic(
         fingerprint=fingerprint(layout),
         tokenizer_hash=tokenizer_hash(layout.home),
         training=_training(layout.path),
+        loading={
+            "base": base,
+            "device": device,
+            "dtype": dtype,
+            "device_map": device_map,
+            "trust_remote_code": trust_remote_code,
+        },
     )
     _require_causal(critic)
     return critic

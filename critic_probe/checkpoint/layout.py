@@ -325,6 +325,8 @@ def fingerprint(layout: Layout) -> str:
     """
     block, most = 1 << 20, 64
     digest = hashlib.sha256((layout.home / "config.json").read_bytes())
+    for code in sorted(layout.home.glob("*.py")):  # a model may be code in its directory
+        digest.update(code.read_bytes())
     for file in layout.files:
         size = file.stat().st_size
         blocks = -(-size // block)

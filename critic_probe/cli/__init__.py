@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from critic_probe import __version__
-from critic_probe.cli import compare, doctor, inspect, perturb, trace
+from critic_probe.cli import cache, compare, doctor, inspect, perturb, trace
 
 app = typer.Typer(
     name="critic-probe",
@@ -21,6 +21,7 @@ app.command("perturb")(perturb.command)
 app.command("trace")(trace.command)
 app.command("inspect")(inspect.command)
 app.command("doctor")(doctor.command)
+app.add_typer(cache.app, name="cache")
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,5 +1,6 @@
 """`critic-probe compare`: student against teacher under every critic and read-out."""
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -26,6 +27,9 @@ def command(
     device: options.Device = "auto",
     device_map: options.DeviceMap = None,
     dtype: options.Dtype = "auto",
+    engine: options.Engine = "auto",
+    no_cache: options.NoCache = False,
+    dry_run: options.DryRun = False,
     trust_remote_code: options.TrustRemoteCode = False,
     prompt_field: options.PromptField = None,
     student_field: options.StudentField = None,
@@ -47,11 +51,15 @@ def command(
             trust_remote_code=trust_remote_code,
         )
         read = session.find_pairs(pairs, Fields(prompt_field, student_field, teacher_field), critics)
-        chosen = session.settings(aggregation, eos, value_position, template, on_too_long)
-        from critic_probe.analysis import compare
+        chosen = session.settings(aggregation, eos, value_position, template, on_too_long, engine, no_cache)
+        from critic_probe.analysis import compare, price
         from critic_probe.report.terminal import print_compare
 
-        with session.progress() as progress:
+        if dry_run:
+            table = price(critics.load(), read, replace(chosen, cache=None), lambda _, pair: pair.group.responses)
+            session.show_price(table, json)
+            return
+        with session.progress(resumable=not no_cache) as progress:
             result = compare(critics.load(), read, chosen, progress)
         session.finish(
             "compare",

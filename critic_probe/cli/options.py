@@ -44,6 +44,15 @@ Base = Annotated[
     typer.Option(metavar="DIR", help="The model under an adapter, or where config and tokenizer come from."),
 ]
 Step = Annotated[int | None, typer.Option(min=0, help="The step to read from a run's directory. Default: the newest.")]
+Engine = Annotated[
+    str,
+    typer.Option(
+        help="auto, tree (every shared prefix once), or reference (one sequence at a time). auto takes the tree where "
+        "it gives the same values."
+    ),
+]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep values that were computed before.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what the run would cost.")]
 TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Let code in the checkpoint run.")]
 PromptField = Annotated[str | None, typer.Option(metavar="NAME", help="The field that holds the prompt.")]
 StudentField = Annotated[str | None, typer.Option(metavar="NAME", help="The field that holds the student's response.")]

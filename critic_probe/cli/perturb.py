@@ -1,5 +1,6 @@
 """`critic-probe perturb`: what edits of a response do to its score."""
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -28,6 +29,9 @@ def command(
     device: options.Device = "auto",
     device_map: options.DeviceMap = None,
     dtype: options.Dtype = "auto",
+    engine: options.Engine = "auto",
+    no_cache: options.NoCache = False,
+    dry_run: options.DryRun = False,
     trust_remote_code: options.TrustRemoteCode = False,
     prompt_field: options.PromptField = None,
     student_field: options.StudentField = None,
@@ -51,12 +55,22 @@ def command(
             trust_remote_code=trust_remote_code,
         )
         read = session.find_pairs(pairs, Fields(prompt_field, student_field, teacher_field), critics)
-        chosen = session.settings(aggregation, eos, value_position, template, on_too_long)
-        from critic_probe.analysis import perturb
+        chosen = session.settings(aggregation, eos, value_position, template, on_too_long, engine, no_cache)
+        from critic_probe.analysis import perturb, price
+        from critic_probe.analysis.perturb import edited_responses
         from critic_probe.probes import punctuation_edits
         from critic_probe.report.terminal import print_perturb
 
-        with session.progress() as progress:
+        if dry_run:
+            table = price(
+                critics.load(),
+                read,
+                replace(chosen, cache=None),
+                lambda reader, pair: edited_responses(reader, pair, punctuation_edits),
+            )
+            session.show_price(table, json)
+            return
+        with session.progress(resumable=not no_cache) as progress:
             result = perturb(critics.load(), read, chosen, punctuation_edits, progress)
         session.finish(
             "perturb",

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
     from critic_probe.analysis import Settings
     from critic_probe.checkpoint import Critic
-    from critic_probe.pairs import Fields, Pair
+    from critic_probe.pairs import Fields, Pairs
 
 BUNDLED = "bundled:"
 TINY = 10_000_000  # parameters
+LONG_RUN = 1000  # pairs from which the price is told where there is no progress bar
 
 
 @contextmanager
@@ -118,15 +119,16 @@ def _unique_name(path: Path, taken: dict[str, Path]) -> str:
     return next((name for name in names if name not in taken), str(path))
 
 
-def find_pairs(path: str | None, fields: "Fields", critics: Critics) -> "list[Pair]":
+def find_pairs(path: str | None, fields: "Fields", critics: Critics) -> "Pairs":
     """The pairs of a file, or the bundled ones where no file is given.
 
-    Token ids belong to one tokenizer: for other critics than the bundled ones the bundled pairs are read as text.
+    Token ids belong to one tokenizer: for other critics than the bundled ones the bundled pairs are read as
+    text. A file is read anew each time it is gone through.
     """
-    from critic_probe.pairs import TokenIds, read_pairs
+    from critic_probe.pairs import PairFile, TokenIds, read_pairs
 
     if path is not None:
-        return read_pairs(path, fields)
+        return PairFile(path, fields)
     pairs = read_pairs(fixtures() / "pairs.jsonl", fields)
     if all(name.startswith(BUNDLED) for name in critics.paths):
         return pairs
@@ -135,7 +137,13 @@ def find_pairs(path: str | None, fields: "Fields", critics: Critics) -> "list[Pa
 
 
 def settings(
-    aggregations: Sequence[str] | None, eos: str, value_position: str, template: str, on_too_long: str
+    aggregations: Sequence[str] | None,
+    eos: str,
+    value_position: str,
+    template: str,
+    on_too_long: str,
+    engine: str = "auto",
+    no_cache: bool = True,
 ) -> "Settings":
     """Checks the options that say how text becomes a score.
 
@@ -144,6 +152,7 @@ def settings(
     """
     from critic_probe.aggregation import parse
     from critic_probe.analysis import Settings
+    from critic_probe.scoring import cache_path
 
     parsed = tuple(dict.fromkeys(parse(name) for name in aggregations or ("last", "mean")))
     return Settings(
@@ -152,6 +161,8 @@ def settings(
         value_position=cast(Literal["at", "before"], _choice("--value-position", value_position, "at", "before")),
         template=cast(Literal["auto", "chat", "raw"], _choice("--template", template, "auto", "chat", "raw")),
         on_too_long=cast(Literal["error", "skip"], _choice("--on-too-long", on_too_long, "error", "skip")),
+        engine=cast(Literal["auto", "tree", "reference"], _choice("--engine", engine, "auto", "tree", "reference")),
+        cache=None if no_cache else cache_path(),
     )
 
 
@@ -162,19 +173,60 @@ def _choice(option: str, value: str, *allowed: str) -> str:
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[str, int], Callable[[], None]]]:
-    """A progress bar on stderr, and only where that is a terminal."""
+def progress(resumable: bool = False) -> Iterator[Callable[[str, int], Callable[[], None]]]:
+    """A progress bar on stderr, and only where that is a terminal; on Ctrl-C it says how far the run came.
+
+    Args:
+        resumable: Whether what was scored is kept.
+    """
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Speed(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:,.1f}/s" if task.speed else "")
 
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Speed(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
 
         def start(label: str, total: int) -> Callable[[], None]:
             task = bar.add_task(label, total=total)
+            if total >= LONG_RUN and not console.is_terminal:
+                typer.echo(label, err=True)
             return lambda: bar.advance(task)
 
-        yield start
+        try:
+            yield start
+        except KeyboardInterrupt:
+            done = ", ".join(f"{t.description}: {t.completed:.0f} of {t.total:.0f}" for t in bar.tasks) or "nothing yet"
+            kept = "what was scored is kept, run the same command again to go on" if resumable else "nothing was kept"
+            typer.echo(f"critic-probe: interrupted ({done}); {kept}", err=True)
+            raise typer.Exit(130) from None
+
+
+def show_price(table: Any, json: bool) -> None:
+    """Prints what a run would cost."""
+    if json:
+        from critic_probe.report.files import dump_plain
+
+        typer.echo(dump_plain({"schema": "critic-probe/price/1", "price": table.to_dict("records")}))
+        return
+    for row in table.to_dict("records"):
+        typer.echo(
+            f"{row['critic']}: {row['pairs']:,} pairs, {row['responses']:,} responses, {row['tokens']:,} tokens, "
+            f"{row['tokens_after_sharing']:,} after sharing ({row['saved']:.0%} saved, engine {row['engine']}); "
+            f"about {row['seconds']:,.0f} s at {row['tokens_per_second']:,.0f} tokens/s, timed on the first pairs"
+        )
 
 
 def check_outputs(output: Sequence[str] | None) -> None:

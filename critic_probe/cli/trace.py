@@ -9,7 +9,7 @@ from critic_probe.errors import CriticProbeError
 from critic_probe.pairs import Fields, Pair
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
 
 def command(
@@ -33,6 +33,8 @@ def command(
     device: options.Device = "auto",
     device_map: options.DeviceMap = None,
     dtype: options.Dtype = "auto",
+    engine: options.Engine = "auto",
+    no_cache: options.NoCache = False,
     trust_remote_code: options.TrustRemoteCode = False,
     prompt_field: options.PromptField = None,
     student_field: options.StudentField = None,
@@ -60,12 +62,11 @@ def command(
         else:
             fields = Fields(prompt_field, student_field, teacher_field)
             pair = _find(session.find_pairs(pairs, fields, critics), pair_id, pairs or "the bundled pairs")
-        chosen = session.settings(aggregation, eos, value_position, template, "error")
+        chosen = session.settings(aggregation, eos, value_position, template, "error", engine, no_cache)
         from critic_probe.analysis import trace
         from critic_probe.report.terminal import print_trace
 
-        with session.progress() as progress:
-            result = trace(critics.load(), pair, chosen, progress)
+        result = trace(critics.load(), pair, chosen)
         session.finish(
             "trace",
             result,
@@ -77,7 +78,7 @@ def command(
         )
 
 
-def _find(pairs: "Sequence[Pair]", wanted: str | None, where: str) -> Pair:
+def _find(pairs: "Iterable[Pair]", wanted: str | None, where: str) -> Pair:
     ids = [pair.id for pair in pairs]
     listed = ", ".join(ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
     if wanted is None:

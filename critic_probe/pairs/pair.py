@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import Any, Protocol, TypedDict
 
 
 class Message(TypedDict):
@@ -54,10 +54,21 @@ class Pair:
     source: str = field(default="", compare=False)
 
 
-def data_hash(pairs: Sequence[Pair]) -> str:
+class Pairs(Protocol):
+    """Pairs that can be counted and gone through more than once: a list, or a `PairFile`."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Pair]: ...
+
+
+def data_hash(pairs: Iterable[Pair]) -> str:
     """Twelve hex digits of the SHA-256 over what the pairs say; where they were read from does not count."""
-    content = [[p.id, p.prompt, _plain(p.student), _plain(p.teacher), p.category] for p in pairs]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+    digest = hashlib.sha256()
+    for p in pairs:
+        content = [p.id, p.prompt, _plain(p.student), _plain(p.teacher), p.category]
+        digest.update(json.dumps(content, sort_keys=True).encode() + b"\n")
+    return digest.hexdigest()[:12]
 
 
 def _plain(response: Response) -> Any:

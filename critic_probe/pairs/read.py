@@ -7,10 +7,10 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from critic_probe.errors import CriticProbeError
-from critic_probe.pairs.pair import Pair
+from critic_probe.pairs.pair import Pair, data_hash
 from critic_probe.pairs.rows import Fields, from_csv, shown, to_pair
 from critic_probe.text import neutralise
 
@@ -20,35 +20,71 @@ class _Row(NamedTuple):
     content: Any
 
 
-def read_pairs(path: str | Path, fields: Fields = Fields()) -> list[Pair]:  # noqa: B008 (frozen, so safely shared)
-    """Reads every pair of a file.
+class PairFile:
+    """A file's pairs, read anew each time they are gone through, so that a large file needs no memory.
+
+    Standard input and JSON arrays cannot be read twice or in part, and are held.
 
     Args:
         path: A `.jsonl`, `.json`, `.csv` or `.parquet` file, or `-` for JSONL on stdin.
         fields: Field names, where the ones in use do not fit.
 
+    Attributes:
+        hash: Twelve hex digits over what the pairs say, see `data_hash`.
+
     Raises:
         CriticProbeError: The file cannot be read, a row is no pair, or an id stands twice; the message names the file
-            and the row.
+            and the row. Every row is checked before anything is scored.
     """
-    name = "stdin" if str(path) == "-" else str(path)
-    reader = _READERS[".jsonl"] if name == "stdin" else _reader(Path(path))
-    pairs: list[Pair] = []
-    seen: dict[str, str] = {}
-    for number, (where, content) in enumerate(reader(name, _bytes(path)), start=1):
-        source = f"{name} {where}"
-        if not isinstance(content, dict):
-            raise CriticProbeError(
-                f"{source}: {shown(content)} is not an object with named fields; write one object a row"
-            )
-        pair = to_pair(content, number, source, fields)
-        if pair.id in seen:
-            raise CriticProbeError(f"{source}: id {shown(pair.id)} is already that of {seen[pair.id]}; make ids unique")
-        seen[pair.id] = where
-        pairs.append(pair)
-    if not pairs:
-        raise CriticProbeError(f"{name}: no rows, the file is empty; give at least one pair")
-    return pairs
+
+    def __init__(self, path: str | Path, fields: Fields = Fields()) -> None:  # noqa: B008 (frozen, so safely shared)
+        self._name = "stdin" if str(path) == "-" else str(path)
+        self._rows = _READERS[".jsonl"] if self._name == "stdin" else _reader(Path(path))
+        self._held = sys.stdin.buffer.read() if self._name == "stdin" else None
+        self._fields = fields
+        self._length = 0
+        self.hash = data_hash(self._count())
+        if not self._length:
+            raise CriticProbeError(f"{self._name}: no rows, the file is empty; give at least one pair")
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[Pair]:
+        seen: dict[str, str] = {}
+        with self._open() as stream:
+            for number, (where, content) in enumerate(self._rows(self._name, stream), start=1):
+                source = f"{self._name} {where}"
+                if not isinstance(content, dict):
+                    raise CriticProbeError(
+                        f"{source}: {shown(content)} is not an object with named fields; write one object a row"
+                    )
+                pair = to_pair(content, number, source, self._fields)
+                if pair.id in seen:
+                    raise CriticProbeError(
+                        f"{source}: id {shown(pair.id)} is already that of {seen[pair.id]}; make ids unique"
+                    )
+                seen[pair.id] = where
+                yield pair
+
+    def _count(self) -> Iterator[Pair]:
+        for self._length, pair in enumerate(self, start=1):  # noqa: B020
+            yield pair
+
+    def _open(self) -> BinaryIO:
+        if self._held is not None:
+            return io.BytesIO(self._held)
+        try:
+            return open(self._name, "rb")
+        except FileNotFoundError:
+            raise CriticProbeError(f"{self._name}: no such file; check the path") from None
+        except OSError as error:
+            raise CriticProbeError(f"{self._name}: cannot be read ({error.strerror}); check the path") from error
+
+
+def read_pairs(path: str | Path, fields: Fields = Fields()) -> list[Pair]:  # noqa: B008 (as above)
+    """All pairs of a file, in memory: see `PairFile`."""
+    return list(PairFile(path, fields))
 
 
 def _reader(path: Path) -> "_Reader":
@@ -59,31 +95,23 @@ def _reader(path: Path) -> "_Reader":
     return _READERS[path.suffix.lower()]
 
 
-def _bytes(path: str | Path) -> bytes:
-    if str(path) == "-":
-        return sys.stdin.buffer.read()
+def _decode(name: str, data: bytes, line: int = 1, before: int = 0) -> str:
+    """UTF-8 text of a file, or of a part of it that begins at a line and an offset."""
     try:
-        return Path(path).read_bytes()
-    except FileNotFoundError:
-        raise CriticProbeError(f"{path}: no such file; check the path") from None
-    except OSError as error:
-        raise CriticProbeError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-
-
-def _decode(name: str, data: bytes) -> str:
-    try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8-sig" if before == 0 else "utf-8")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
+        line += data.count(b"\n", 0, error.start)
         raise CriticProbeError(
-            f"{name} line {line}: not valid UTF-8 (byte 0x{data[error.start]:02x} at offset {error.start}); "
+            f"{name} line {line}: not valid UTF-8 (byte 0x{data[error.start]:02x} at offset {before + error.start}); "
             "save the file as UTF-8"
         ) from None
 
 
-def _jsonl(name: str, data: bytes) -> Iterator[_Row]:
-    number = 0
-    for line, text in enumerate(_decode(name, data).split("\n"), start=1):
+def _jsonl(name: str, stream: BinaryIO) -> Iterator[_Row]:
+    number = offset = 0
+    for line, data in enumerate(stream, start=1):
+        text = _decode(name, data, line, offset)
+        offset += len(data)
         if not text.strip():
             continue
         number += 1
@@ -97,8 +125,8 @@ def _jsonl(name: str, data: bytes) -> Iterator[_Row]:
         yield _Row(where, content)
 
 
-def _json(name: str, data: bytes) -> Iterator[_Row]:
-    text = _decode(name, data)
+def _json(name: str, stream: BinaryIO) -> Iterator[_Row]:
+    text = _decode(name, stream.read())
     if not text.strip():
         return
     try:
@@ -119,9 +147,9 @@ def _fault(error: Exception) -> str:
     return "nested too deeply" if isinstance(error, RecursionError) else "a number of thousands of digits"
 
 
-def _csv(name: str, data: bytes) -> Iterator[_Row]:
+def _csv(name: str, stream: BinaryIO) -> Iterator[_Row]:
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-    rows = csv.reader(io.StringIO(_decode(name, data), newline=""), strict=True)
+    rows = csv.reader(_lines(name, stream), strict=True)
     try:
         header = next(rows, None)
         if header is None:
@@ -142,18 +170,28 @@ def _csv(name: str, data: bytes) -> Iterator[_Row]:
         raise CriticProbeError(f"{name} line {rows.line_num}: not valid CSV ({error}); quote the cell") from None
 
 
-def _parquet(name: str, data: bytes) -> Iterator[_Row]:
+def _lines(name: str, stream: BinaryIO) -> Iterator[str]:
+    offset = 0
+    for line, data in enumerate(stream, start=1):
+        yield _decode(name, data, line, offset)
+        offset += len(data)
+
+
+def _parquet(name: str, stream: BinaryIO) -> Iterator[_Row]:
     import pyarrow
     import pyarrow.parquet
 
     try:
         # to_pylist gives lists and dicts, where pandas would give arrays whose text is a repr.
-        rows = pyarrow.parquet.read_table(pyarrow.BufferReader(data)).to_pylist()
+        number = 0
+        for batch in pyarrow.parquet.ParquetFile(stream).iter_batches(batch_size=1024):
+            for row in batch.to_pylist():
+                number += 1
+                yield _Row(f"row {number}", row)
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         fault = neutralise(" ".join(str(error).split())[:200])
         raise CriticProbeError(f"{name}: not a readable Parquet file ({fault}); write it anew") from error
-    yield from (_Row(f"row {number}", row) for number, row in enumerate(rows, start=1))
 
 
-_Reader = Callable[[str, bytes], Iterator[_Row]]
+_Reader = Callable[[str, BinaryIO], Iterator[_Row]]
 _READERS: dict[str, _Reader] = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}

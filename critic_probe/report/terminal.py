@@ -123,7 +123,8 @@ def signature_line(signature: Signature) -> str:
         named("tokenizer", of_critics("tokenizer")),
         named("template", of_critics("template")),
         *(of_critics(key) for key in ("dtype", "device", "attention")),
-        *(named(key, rest.pop(key, None)) for key in ("engine", "torch", "transformers", "data")),
+        named("engine", of_critics("engine")),
+        *(named(key, rest.pop(key, None)) for key in ("torch", "transformers", "data")),
         *(named(key, value) for key, value in rest.items()),
     ]
     return _line(" | ".join(part for part in parts if part))
@@ -203,8 +204,8 @@ def _pairs(result: CompareResult, console: Console, limit: int) -> RenderableTyp
                 _label(named(row)),
                 _number(row["student_score"], score),
                 _number(row["teacher_score"], score),
-                _number(row["gap"], score, signed=True),
-                _number(row["gap_over_sd"], signed=True),
+                _above_floor(row, "gap", score),
+                _above_floor(row, "gap_over_sd"),
                 Text(row["verdict"], style=_VERDICT_STYLES.get(row["verdict"], "")),
                 *([_token_read(row) or ""] if reads_token else []),
             )
@@ -265,8 +266,8 @@ def _cases(result: PerturbResult, console: Console, limit: int) -> RenderableTyp
             Group(_heading(row["id"], f"{row['side']}, {named(row)}"), _plain(what), _edit(row)),
             _number(row["original_score"], score),
             _number(row["variant_score"], score),
-            _number(row["delta"], score, signed=True),
-            _number(row["delta_over_sd"], signed=True),
+            _above_floor(row, "delta", score),
+            _above_floor(row, "delta_over_sd"),
             "" if _missing(row["flip"]) else "yes" if row["flip"] else "no",
         )
     return _block(f"Worst cases ({len(shown)} of {len(result.cases)})", table)
@@ -513,6 +514,12 @@ def _number(value: Any, decimals: int = 2, *, signed: bool = False) -> str:
     if math.isfinite(value) and abs(value) >= 1e6:
         return f"{value:{sign}.2e}"
     return f"{value or 0:{sign}.{decimals}f}"
+
+
+def _above_floor(row: Record, name: str, decimals: int = 2) -> str:
+    """A difference, or `< floor` where arithmetic alone can make it."""
+    below = abs(row[name.removesuffix("_over_sd")]) <= row["floor"]
+    return "< floor" if below else _number(row[name], decimals, signed=True)
 
 
 def _interval(value: Any, low: Any, high: Any) -> str:

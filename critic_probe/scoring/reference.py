@@ -1,8 +1,9 @@
 """The reference scorer: one sequence at a time, plainly right; every faster path must agree with it."""
 
-from collections.abc import Iterable, Iterator
-from typing import Protocol
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal, Protocol
 
+import torch
 from torch import Tensor
 
 from critic_probe.checkpoint import Critic
@@ -37,3 +38,19 @@ class ReferenceScorer:
         for group in groups:
             first = len(group.prompt_ids) - 1
             yield [self._critic.values(group.prompt_ids + response)[first:] for response in group.responses]
+
+
+def padded_values(
+    critic: Critic, sequences: Sequence[Sequence[int]], side: Literal["left", "right"] = "right"
+) -> list[Tensor]:
+    """Values of sequences in one padded batch with a mask, as training frameworks compute them."""
+    longest = max(map(len, sequences))
+    pad = critic.tokenizer.pad_token_id or 0
+    ids = torch.full((len(sequences), longest), pad)
+    mask = torch.zeros_like(ids)
+    windows = [slice(len(s)) if side == "right" else slice(longest - len(s), None) for s in sequences]
+    for row, (sequence, window) in enumerate(zip(sequences, windows, strict=True)):
+        ids[row, window], mask[row, window] = torch.as_tensor(sequence), 1
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    values = critic.batch_values(ids, attention_mask=mask, position_ids=positions)
+    return [row[window] for row, window in zip(values, windows, strict=True)]

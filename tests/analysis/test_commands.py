@@ -166,7 +166,7 @@ def test_perturb_without_any_edit_is_an_error(critic):
 
 
 def test_trace_lists_every_value_once_and_which_read_out_takes_it(critic):
-    result = trace([critic], PAIRS[1], settings("last", "mean", "max"), quiet)
+    result = trace([critic], PAIRS[1], settings("last", "mean", "max"))
     teacher = result.tokens[result.tokens.side == "teacher"]
     values = values_of(critic, "ask", ids_of("Four, of course."))
     torch.testing.assert_close(torch.tensor(teacher.value.to_numpy()).float(), values, rtol=0, atol=1e-5)

@@ -172,6 +172,7 @@ TOGETHER = {  # what the same fault must also move
     "same-ids": {"swapped-sides", "batch-mates", "batch-order", "right-padding", "left-padding", "packed", "eos-delta"},
     "batch-order": {"batch-mates"},
     "ties": {"read-token"},
+    "right-padding": {"ties"},  # the floor counts what padding does
     "collapsed": {"ties"},
 }
 

@@ -253,8 +253,8 @@ BAD_FILES = {
     "no list": ("x.json", b"{}", r"holds no list of rows"),
     "invalid utf-8": (
         "x.jsonl",
-        b'{"a": 1}\n{"b": "\xff"}',
-        r"x\.jsonl line 2: not valid UTF-8 \(byte 0xff at offset 16\)",
+        b'\n{"b": "\xff"}',
+        r"x\.jsonl line 2: not valid UTF-8 \(byte 0xff at offset 8\)",
     ),
     "empty jsonl": ("x.jsonl", b"\n \n", r"x\.jsonl: no rows, the file is empty"),
     "empty json": ("x.json", b"[]", r"no rows"),

@@ -24,12 +24,12 @@ SIGNATURE = {
             "dtype": "float32",
             "device": "cpu",
             "attention": "sdpa",
+            "engine": "reference",
         }
     ],
     "aggregations": ["last", "mean"],
     "eos": "exclude",
     "value_position": "at",
-    "engine": "reference",
     "torch": "2.13.0",
     "transformers": "5.23.0",
     "data": "0099" * 16,
@@ -79,7 +79,7 @@ def compare() -> CompareResult:
         ],
         columns="critic id category aggregation student_score teacher_score gap gap_over_sd verdict "
         "student_token_read teacher_token_read dispute",
-    )
+    ).assign(floor=[1e-5, 1e-10] * 3)
     return CompareResult(summary, categories, baselines, pairs, NOTICES, SIGNATURE, READING)
 
 
@@ -117,7 +117,7 @@ def perturb() -> PerturbResult:
         ],
         columns="critic id side family position kind aggregation original_score variant_score delta delta_over_sd "
         "flip left removed added right",
-    )
+    ).assign(floor=1e-5)
     not_measured = _table(
         [("tiny-last", "punctuation", "the response has no full stop to replace", 7)],
         columns="critic family reason count",

@@ -124,6 +124,13 @@ def test_a_sign_that_decides_a_verdict_survives_rounding(compare):
     assert line_of(printed(compare), "病例-017", "mean") == "mean 0.12 0.12 -0.00 -0.00 student"
 
 
+def test_a_difference_that_arithmetic_makes_is_below_the_floor(compare, perturb):
+    shown = printed(replace(compare, pairs=compare.pairs.assign(floor=1e-5)))
+    assert line_of(shown, "病例-017", "mean") == "mean 0.12 0.12 < floor < floor student"
+    assert "< floor" in printed(replace(perturb, cases=perturb.cases.assign(floor=1.0)))
+    assert "< floor" not in printed(perturb)
+
+
 def test_critics_are_named_only_where_there_are_several(compare):
     other = compare.pairs.assign(critic="tiny-mean")
     both = replace(compare, pairs=pd.concat([compare.pairs, other]))

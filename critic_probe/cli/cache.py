@@ -1,0 +1,33 @@
+"""`critic-probe cache`: the values that were computed before."""
+
+import typer
+
+from critic_probe.cli import options, session
+
+app = typer.Typer(help="Values that were computed before, and where they lie.", no_args_is_help=True)
+
+
+@app.command("info")
+def info(json: options.Json = False) -> None:
+    """Say where the cache is and what it holds."""
+    with session.exit_codes():
+        from critic_probe.report.files import dump_plain
+        from critic_probe.scoring import cache_info, cache_path
+
+        found = cache_info(cache_path())
+        if json:
+            typer.echo(dump_plain({"schema": "critic-probe/cache/1", **found}))
+        else:
+            typer.echo(
+                f"{found['path']}: {found['responses']:,} responses of {found['critics']:,} critics, "
+                f"{found['bytes'] / 1e6:,.1f} MB"
+            )
+
+
+@app.command("clear")
+def clear() -> None:
+    """Remove the cache."""
+    with session.exit_codes():
+        from critic_probe.scoring import cache_path, clear_cache
+
+        clear_cache(cache_path())

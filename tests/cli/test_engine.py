@@ -1,0 +1,192 @@
+"""The engine as users meet it: kept values, killed runs, prices, Ctrl-C."""
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from critic_probe.cli import app
+from critic_probe.scoring import cache_path
+
+
+def write_pairs(path: Path, n: int, seed: int = 0) -> Path:
+    draw = random.Random(seed)
+    words = ["red", "green", "blue", "12.5", "seven,", "done."]
+
+    def text() -> str:
+        return " ".join(draw.choices(words, k=draw.randint(4, 30)))
+
+    rows = ({"id": f"r{i}", "prompt": text(), "student": text(), "teacher": text()} for i in range(n))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def run(*arguments: object) -> str:
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def values_kept() -> int:
+    return json.loads(run("cache", "info", "--json"))["responses"]
+
+
+def test_values_are_computed_once_for_all_commands(critic_dir, tmp_path):
+    pairs = write_pairs(tmp_path / "p.jsonl", 30)
+    options = ("-c", critic_dir, "--device", "cpu", "--json")
+    assert values_kept() == 0
+    first = run("compare", pairs, *options)
+    assert values_kept() == 60
+    assert run("compare", pairs, *options) == first
+    run("trace", pairs, "--id", "r3", *options)
+    assert values_kept() == 60
+    run("perturb", "--punct", pairs, *options)
+    edits = json.loads(run("perturb", "--punct", pairs, *options))["cases"]
+    assert values_kept() > 60 + len(edits) / 2 * 0.5
+    run("cache", "clear")
+    assert values_kept() == 0
+    without = json.loads(run("compare", pairs, *options, "--no-cache"))
+    assert values_kept() == 0
+    assert without["summary"][0]["d_acc"] == json.loads(first)["summary"][0]["d_acc"]
+
+
+def test_the_three_engines_agree(critic_dir, tmp_path):
+    pairs = write_pairs(tmp_path / "p.jsonl", 20)
+    found = {
+        name: json.loads(run("compare", pairs, "-c", critic_dir, "--device", "cpu", "--json", "--engine", name))
+        for name in ("auto", "tree", "reference")
+    }
+    assert [found[name]["signature"]["critics"][0]["engine"] for name in found] == ["tree", "tree", "reference"]
+    floors = found["auto"]["signature"]["critics"][0]["noise_floor"]
+    assert 0 < floors["last"] < 1e-4
+    for a, b in zip(found["tree"]["pairs"], found["reference"]["pairs"], strict=True):
+        assert a["student_score"] == pytest.approx(b["student_score"], abs=2e-5)
+        assert a["verdict"] == b["verdict"]
+
+
+def start(pairs: Path, critic: Path, out: Path, cache: Path) -> subprocess.Popen:
+    command = [sys.executable, "-m", "critic_probe", "compare", pairs, "-c", critic, "--device", "cpu", "-o", out]
+    here = os.environ | {"CRITIC_PROBE_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        list(map(str, command)), env=here, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+
+
+def finish(process: subprocess.Popen) -> int:
+    process.communicate()
+    return process.returncode
+
+
+def wait_for_values(cache: Path, at_least: int, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if cache.exists():
+            try:
+                with sqlite3.connect(f"file:{cache}?mode=ro", uri=True) as db:
+                    if db.execute('SELECT COUNT(*) FROM "values"').fetchone()[0] >= at_least:
+                        return
+            except sqlite3.OperationalError:
+                pass
+        time.sleep(0.01)
+    raise AssertionError(f"the run ended before {at_least} values: {process.stderr.read() if process.stderr else ''}")
+
+
+@pytest.fixture(scope="module")
+def slow_critic(make_critic) -> Path:
+    return make_critic(hidden_size=128, intermediate_size=512, num_hidden_layers=4)
+
+
+def test_a_killed_run_resumes_to_the_same_bytes(slow_critic, tmp_path):
+    pairs = write_pairs(tmp_path / "p.jsonl", 600)
+    whole = start(pairs, slow_critic, tmp_path / "whole.json", tmp_path / "a.sqlite")
+    assert finish(whole) == 0
+    cache = tmp_path / "b.sqlite"
+    for kept in (200, random.randint(300, 700)):
+        killed = start(pairs, slow_critic, tmp_path / "resumed.json", cache)
+        wait_for_values(cache, kept, killed)
+        killed.send_signal(signal.SIGKILL)
+        assert finish(killed) == -signal.SIGKILL
+        assert not (tmp_path / "resumed.json").exists()
+    assert finish(start(pairs, slow_critic, tmp_path / "resumed.json", cache)) == 0
+    assert (tmp_path / "resumed.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
+
+
+def test_ctrl_c_says_how_far_it_came_and_how_to_go_on(slow_critic, tmp_path):
+    pairs = write_pairs(tmp_path / "p.jsonl", 1200)
+    running = start(pairs, slow_critic, tmp_path / "out.json", tmp_path / "c.sqlite")
+    wait_for_values(tmp_path / "c.sqlite", 300, running)
+    running.send_signal(signal.SIGINT)
+    told = running.communicate()[1].splitlines()
+    assert running.returncode == 130
+    assert told[0].endswith("pairs")  # the price of a long run
+    assert "of 1200); what was scored is kept, run the same command again to go on" in told[-1]
+
+
+def test_two_processes_share_a_cache(slow_critic, tmp_path):
+    pairs = write_pairs(tmp_path / "p.jsonl", 150)
+    both = [start(pairs, slow_critic, tmp_path / f"{i}.json", tmp_path / "c.sqlite") for i in range(2)]
+    assert [finish(process) for process in both] == [0, 0]
+    a, b = (json.loads((tmp_path / f"{i}.json").read_text()) for i in range(2))
+    assert a["summary"][0]["d_acc"] == b["summary"][0]["d_acc"]
+
+
+@pytest.mark.parametrize("damage", ["header", "blob", "empty", "other"])
+def test_a_damaged_cache_is_set_aside_and_rebuilt(critic_dir, tmp_path, damage):
+    pairs = write_pairs(tmp_path / "p.jsonl", 20)
+    options = (pairs, "-c", critic_dir, "--device", "cpu", "--json")
+    first = json.loads(run("compare", *options))
+    path = cache_path()
+    if damage == "header":
+        path.write_bytes(b"not a database at all" + path.read_bytes()[21:])
+    elif damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "other":
+        path.write_text("a text file")
+        for log in path.parent.glob("*-wal"):  # else SQLite rebuilds the file from it
+            log.unlink()
+    else:
+        with sqlite3.connect(path) as db:
+            db.execute('UPDATE "values" SET data = zeroblob(length(data))')
+    again = json.loads(run("compare", *options))
+    assert again["pairs"] == first["pairs"]
+    told = [w["message"] for w in again["warnings"] if w["code"] == "engine"]
+    if damage != "empty":  # an empty file is an empty database
+        assert "the cache was damaged" in told[0]
+        assert list(path.parent.glob("*.damaged-*"))
+    assert values_kept() == 40
+
+
+def test_a_cache_that_cannot_be_written_is_an_error_with_a_way_out(critic_dir, tmp_path, monkeypatch):
+    monkeypatch.setenv("CRITIC_PROBE_CACHE", str(tmp_path))
+    pairs = write_pairs(tmp_path / "p.jsonl", 2)
+    result = CliRunner().invoke(app, ["compare", str(pairs), "-c", str(critic_dir)])
+    assert result.exit_code == 2
+    assert "--no-cache" in result.stderr
+
+
+def test_a_dry_run_tells_the_price_and_scores_nothing(critic_dir, tmp_path):
+    pairs = write_pairs(tmp_path / "p.jsonl", 12)
+    options = (pairs, "-c", critic_dir, "--device", "cpu", "--dry-run")
+    [price] = json.loads(run("perturb", "--punct", *options, "--json"))["price"]
+    assert price["pairs"] == 12
+    assert price["responses"] > 24
+    assert 0 < price["tokens_after_sharing"] < price["tokens"]
+    assert price["seconds"] == pytest.approx(price["tokens_after_sharing"] / price["tokens_per_second"])
+    assert "after sharing" in run("compare", *options)
+    assert values_kept() == 0
+
+
+def test_half_precision_reports_what_rounding_does(critic_dir, tmp_path):
+    pairs = write_pairs(tmp_path / "p.jsonl", 20)
+    found = json.loads(run("compare", pairs, "-c", critic_dir, "--device", "cpu", "--dtype", "bfloat16", "--json"))
+    [told] = [w["message"] for w in found["warnings"] if w["code"] == "half-precision"]
+    assert "bfloat16 moves the scores of 8 responses against float32 by last" in told
+    assert found["signature"]["critics"][0]["noise_floor"]["last"] > 1e-3
