@@ -62,6 +62,7 @@ def compare(critics: Iterable[Critic], pairs: Pairs, settings: Settings, progres
         frames.append(with_verdicts(pd.DataFrame(rows()), floors))
         notices += [n for n in (*surveyed.notices, *rounding, *reader.notices()) if n not in notices]
         records.append(reader.record() | {"noise_floor": floors})
+        reader.close()
         del critic, reader, rows  # before the next critic is loaded
     scored = pd.concat(frames, ignore_index=True)
     summary, categories = summarise(scored), _by_category(scored)

@@ -123,6 +123,11 @@ class Reader:
         eos = torch.tensor([response.eos])
         return int(aggregate(aggregation, indices[None], torch.ones_like(eos), eos=eos).item())
 
+    def close(self) -> None:
+        """Lets the cache's file go."""
+        if self.cache is not None:
+            self.cache.close()
+
     def notices(self) -> list[Notice]:
         """What happened while scoring."""
         told = [*self.engine.notices, *(self.cache.notices if self.cache else ())]

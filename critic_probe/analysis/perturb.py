@@ -74,6 +74,7 @@ def perturb(
         )
         notices += [n for n in (*surveyed.notices, *rounding, *reader.notices()) if n not in notices]
         records.append(reader.record() | {"noise_floor": floors})
+        reader.close()
         del critic, reader  # before the next critic is loaded
     cases = pd.concat(frames, ignore_index=True)
     summary = _summarise(cases)

@@ -51,6 +51,7 @@ def trace(critics: Iterable[Critic], pair: Pair, settings: Settings) -> TraceRes
                 )
         notices += [n for n in (*surveyed.notices, *reader.notices()) if n not in notices]
         records.append(reader.record())
+        reader.close()
         del critic, reader  # before the next critic is loaded
     position = "at the token" if settings.value_position == "at" else "before the token (the state's value)"
     return TraceResult(

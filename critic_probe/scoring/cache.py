@@ -98,6 +98,10 @@ class Cache:
 
         return self._mended(settle)
 
+    def close(self) -> None:
+        """Writes what SQLite still holds beside the file, and lets the file go."""
+        self._db.close()
+
     def _key(self, sequence: tuple[int, ...], first: int, engine: str) -> bytes:
         digest = hashlib.blake2b(f"{self._critic}:{engine}:{first}:".encode(), digest_size=20)
         digest.update(np.asarray(sequence, dtype="<i8").tobytes())
