@@ -206,12 +206,22 @@ def _rank(rank: int, world: int, modes: list[str], source: Path, target: Path) -
 
 
 def _sharded_state(mode: str, world: int, source: Path) -> dict[str, object]:
+    from torch.distributed.fsdp import FullyShardedDataParallel, ShardedStateDictConfig, StateDictType
+
+    model = sharded_model(mode, world, source)
+    if not isinstance(model, FullyShardedDataParallel):
+        return model.state_dict()
+    sharded = ShardedStateDictConfig(offload_to_cpu=True)
+    with FullyShardedDataParallel.state_dict_type(model, StateDictType.SHARDED_STATE_DICT, sharded):
+        return model.state_dict()
+
+
+def sharded_model(mode: str, world: int, source: Path) -> torch.nn.Module:
+    """The critic under FSDP, placed as a mode says."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import (
         FullyShardedDataParallel,
-        ShardedStateDictConfig,
         ShardingStrategy,
-        StateDictType,
         fully_shard,
     )
     from torch.distributed.fsdp.wrap import ModuleWrapPolicy
@@ -232,15 +242,12 @@ def _sharded_state(mode: str, world: int, source: Path) -> dict[str, object]:
         for layer in model.model.layers:
             fully_shard(layer, mesh=flat, **options)
         fully_shard(model, mesh=flat, **options)
-        return model.state_dict()
+        return model
     grid = init_device_mesh("cpu", (2, world // 2), mesh_dim_names=("ddp", "fsdp")) if mode == "hsdp" else None
-    wrapped = FullyShardedDataParallel(
+    return FullyShardedDataParallel(
         model,
         device_mesh=grid if mode == "hsdp" else flat if mode == "fsdp1" else None,
         auto_wrap_policy=ModuleWrapPolicy({type(model.model.layers[0])}),
         sharding_strategy=ShardingStrategy.HYBRID_SHARD if mode == "hsdp" else ShardingStrategy.FULL_SHARD,
         device_id=torch.device("cpu"),
     )
-    sharded = ShardedStateDictConfig(offload_to_cpu=True)
-    with FullyShardedDataParallel.state_dict_type(wrapped, StateDictType.SHARDED_STATE_DICT, sharded):
-        return wrapped.state_dict()

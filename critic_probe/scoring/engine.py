@@ -23,9 +23,11 @@ from critic_probe.scoring.trie import Ids, distinct, lay_out, pack, shared
 Mode = Literal["auto", "tree", "reference"]
 
 WINDOW = 64  # groups that are laid out together
-MOST_TOKENS = 8192  # of a row; longer ones gain nothing
+MOST_TOKENS = 8192  # of a row
+MERGED_TOKENS = 2048  # up to which small groups are merged: a longer row leaves the processor's caches for no gain
 FEWEST_TOKENS = 256
-SAMPLE = 3  # groups on which the tree is checked, and the floor measured
+SAMPLE = 3  # groups on which the tree is checked: their first two responses, with what stands before them
+CHECKED = 512  # tokens of each
 
 
 @dataclass
@@ -105,7 +107,7 @@ class Engine:
             alone = distinct(sequences)
             members = [(g, r) for r in range(len(sequences))]
             new = alone - (shared(before, group.prompt_ids) if row else 0)
-            if row and size + new > self.budget:
+            if row and size + new > min(self.budget, MERGED_TOKENS):
                 yield row
                 row, size, new = [], 0, alone
             if new > self.budget:
@@ -187,9 +189,7 @@ class Engine:
         self.stats = Stats()
 
     def _why_not(self, groups: Sequence[Group]) -> str | None:
-        sequences = [
-            (group.prompt_ids + response)[:MOST_TOKENS] for group in groups for response in group.responses[:4]
-        ]
+        sequences = [(g.prompt_ids + response)[-CHECKED:] for g in groups for response in g.responses[:2]]
         config = self.critic.backbone.config.get_text_config()  # type: ignore[operator, union-attr]
         try:
             values, plan = self._tree(sequences)

@@ -17,6 +17,7 @@ from critic_probe.scoring.trie import Row
 
 NAME = "critic_probe_tree"
 _BLOCK = 512  # queries that share one mask
+_KEPT = 1 << 20  # elements of a mask that is kept from layer to layer
 # What architectures pass that changes nothing here; anything else that is not None must be applied, so it is refused.
 _HARMLESS = {
     "position_ids",
@@ -73,7 +74,7 @@ class TreeAttention:
             k, v = key.index_select(2, block.path), value.index_select(2, block.path)
             # Heads that share keys are folded into one longer block of queries, so that keys are not copied for them.
             q = q.reshape(1, kv_heads, groups * block.length, -1)
-            mask = None if block.mask is None else block.mask.repeat(groups, 1)
+            mask = block.folded_mask(groups)
             part = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling)
             out[:, :, rows] = part.reshape(1, heads, block.length, -1)
         return out.transpose(1, 2)
@@ -106,10 +107,22 @@ class TreeAttention:
 
 
 class _Block:
-    __slots__ = ("length", "mask", "path", "start")
+    __slots__ = ("folded", "length", "mask", "path", "start")
 
     def __init__(self, start: int, length: int, path: Tensor | None, mask: Tensor | None) -> None:
         self.start, self.length, self.path, self.mask = start, length, path, mask
+        self.folded: Tensor | None = None
+
+    def folded_mask(self, groups: int) -> Tensor | None:
+        """The mask for each of the heads that share keys, one below the other; kept for all layers where it is small."""
+        if self.mask is None or groups == 1:
+            return self.mask
+        if self.folded is not None:
+            return self.folded
+        folded = self.mask.repeat(groups, 1)
+        if folded.numel() <= _KEPT:
+            self.folded = folded
+        return folded
 
 
 def _attention(

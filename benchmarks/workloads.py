@@ -1,0 +1,53 @@
+"""What the benchmarks score: random ids with the shapes that users have."""
+
+import random
+
+from critic_probe.encoding import Group
+
+Ids = tuple[int, ...]
+
+
+def _ids(draw: random.Random, low: int, high: int) -> Ids:
+    """Skewed towards the short end, as answers are."""
+    length = low + int((high - low) * draw.random() ** 2)
+    return tuple(draw.randrange(10, 250) for _ in range(length))
+
+
+def pairs(prompts: int) -> list[Group]:
+    """W1: two responses a prompt, prompts of 64 to 512 tokens, responses of 16 to 256."""
+    draw = random.Random(1)
+    return [Group(_ids(draw, 64, 512), (_ids(draw, 16, 256), _ids(draw, 16, 256))) for _ in range(prompts)]
+
+
+def edits(prompts: int) -> list[Group]:
+    """W2: a response and 40 edits of one token, anywhere in it."""
+    draw = random.Random(2)
+    groups = []
+    for _ in range(prompts):
+        base = _ids(draw, 16, 256)
+        places = [draw.randrange(len(base)) for _ in range(40)]
+        variants = ((*base[:at], draw.randrange(10, 250), *base[at + 1 :]) for at in places)
+        groups.append(Group(_ids(draw, 64, 512), (base, *variants)))
+    return groups
+
+
+def candidates(prompts: int) -> list[Group]:
+    """W3: eight responses to a prompt of 1,024 tokens."""
+    draw = random.Random(3)
+    return [Group(_ids(draw, 1024, 1024), tuple(_ids(draw, 16, 256) for _ in range(8))) for _ in range(prompts)]
+
+
+def long(prompts: int) -> list[Group]:
+    """W4: two responses of 4,096 tokens."""
+    draw = random.Random(4)
+    return [Group(_ids(draw, 64, 512), (_ids(draw, 4096, 4096), _ids(draw, 4096, 4096))) for _ in range(prompts)]
+
+
+FULL = {"W1": (pairs, 200), "W2": (edits, 20), "W3": (candidates, 50)}
+"""Workload by name, with its number of prompts at full scale."""
+
+
+def make(name: str, scale: float) -> list[Group]:
+    """A workload at a fraction of its size."""
+    build, prompts = FULL[name]
+    return build(max(1, round(prompts * scale)))

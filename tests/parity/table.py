@@ -1,0 +1,20 @@
+"""Prints the record of a parity run as a Markdown table. Usage: table.py RECORD."""
+
+import json
+import sys
+from pathlib import Path
+
+
+def table(record: Path) -> str:
+    """One line a comparison."""
+    lines = ["| comparison | versions | values | largest difference | largest value |", "|---|---|---|---|---|"]
+    for text in record.read_text(encoding="utf-8").splitlines():
+        row = json.loads(text)
+        name = row["what"].removeprefix("test_").replace("_", " ")
+        versions = row["versions"].replace("+cpu", "")
+        lines.append(f"| {name} | {versions} | {row['tokens']} | {row['worst']:.1e} | {row['largest']:.2f} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table(Path(sys.argv[1])))
