@@ -19,7 +19,7 @@ import transformers
 from transformers import AutoModelForTokenClassification, AutoTokenizer, LlamaConfig, Qwen3Config
 
 from benchmarks.ways import WAYS
-from benchmarks.workloads import FULL, Ids, make
+from benchmarks.workloads import FULL, make
 from critic_probe import __version__
 from critic_probe.checkpoint import Critic, load_critic
 from critic_probe.encoding import Group
@@ -84,12 +84,9 @@ def check(critic: Critic, groups: list[Group]) -> tuple[int, int]:
     """Every way gives our values, and each distinct prefix was computed once; returns tokens given and computed."""
     engine = Engine(critic, mode="tree")
     expected = list(engine.values(groups))
-    sequences = [group.prompt_ids + response for group in groups for response in group.responses]
-    nodes: set[tuple[int, Ids]] = (
-        {(n, s[:n]) for s in sequences for n in range(1, len(s) + 1)} if len(groups) < 6 else set()
-    )
-    if nodes and engine.stats.computed != len(nodes):
-        raise SystemExit(f"computed {engine.stats.computed} tokens, {len(nodes)} prefixes are distinct")
+    nodes = len(depths(groups))
+    if engine.stats.computed != nodes:
+        raise SystemExit(f"computed {engine.stats.computed} tokens, {nodes} prefixes are distinct")
     for name, way in WAYS.items():
         for a, b in zip(expected, way(critic, groups), strict=True):
             for x, y in zip(a, b, strict=True):
@@ -97,6 +94,21 @@ def check(critic: Critic, groups: list[Group]) -> tuple[int, int]:
                 if float((x - y).abs().max()) > limit:
                     raise SystemExit(f"{name} differs from ours by {float((x - y).abs().max()):.2g}")
     return engine.stats.given, engine.stats.computed
+
+
+def depths(groups: list[Group]) -> list[int]:
+    """The depth of every node of the sequences' trie, counted the plain way: one node a distinct prefix."""
+    children: dict[tuple[int, int], int] = {}
+    found = []
+    for group in groups:
+        for response in group.responses:
+            node = 0
+            for depth, token in enumerate(group.prompt_ids + response, start=1):
+                if (node, token) not in children:
+                    children[node, token] = len(children) + 1
+                    found.append(depth)
+                node = children[node, token]
+    return found
 
 
 def time_ways(critic: Critic, groups: list[Group], rounds: int) -> dict[str, float]:
@@ -121,18 +133,8 @@ def floor_seconds(critic: Critic, groups: list[Group], computed: int) -> float:
         a @ b
         rate = max(rate, 2 * 2048 * hidden * inner / (time.process_time() - begun))
     linear = sum(p.numel() for n, p in critic.backbone.named_parameters() if p.dim() == 2 and "embed" not in n)
-    pairs = 0
-    seen: set[Ids] = set()
-    for group in groups:
-        for response in group.responses:
-            sequence = group.prompt_ids + response
-            for n in range(len(sequence), 0, -1):
-                if sequence[:n] in seen:
-                    break
-                seen.add(sequence[:n])
-                pairs += n
     head = getattr(config, "head_dim", None) or hidden // config.num_attention_heads
-    attention = 4 * head * config.num_attention_heads * config.num_hidden_layers * pairs
+    attention = 4 * head * config.num_attention_heads * config.num_hidden_layers * sum(depths(groups))
     return (2 * linear * computed + attention) / rate
 
 
@@ -141,6 +143,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scale", type=float, default=1.0, help="a further fraction of every workload")
+    parser.add_argument("--only", default="", help="backbones whose name begins so")
     parser.add_argument("--smollm2", type=Path, help="a SmolLM2-135M critic; else random weights of its shape")
     parser.add_argument("--layers", type=int, default=3, help="of SmolLM2")
     parser.add_argument("--json", type=Path, default=None)
@@ -153,6 +156,8 @@ def main() -> None:
         "backbones": {},
     }
     for name, (make_it, fraction) in backbones(options.smollm2, options.layers).items():
+        if not name.startswith(options.only):
+            continue
         critic = load(make_it, options.layers, options.smollm2 is not None and name.startswith("SmolLM2"))
         rows: dict[str, Any] = {}
         for workload in FULL:

@@ -37,12 +37,6 @@ def candidates(prompts: int) -> list[Group]:
     return [Group(_ids(draw, 1024, 1024), tuple(_ids(draw, 16, 256) for _ in range(8))) for _ in range(prompts)]
 
 
-def long(prompts: int) -> list[Group]:
-    """W4: two responses of 4,096 tokens."""
-    draw = random.Random(4)
-    return [Group(_ids(draw, 64, 512), (_ids(draw, 4096, 4096), _ids(draw, 4096, 4096))) for _ in range(prompts)]
-
-
 FULL = {"W1": (pairs, 200), "W2": (edits, 20), "W3": (candidates, 50)}
 """Workload by name, with its number of prompts at full scale."""
 
