@@ -17,7 +17,7 @@ from critic_probe.checkpoint import Critic
 from critic_probe.encoding import Group
 from critic_probe.errors import CriticProbeError
 from critic_probe.scoring.cache import Cache
-from critic_probe.scoring.tree import TreeAttention, tree_attention
+from critic_probe.scoring.tree import Kernel, TreeAttention, tree_attention
 from critic_probe.scoring.trie import Ids, distinct, lay_out, pack, shared
 
 Mode = Literal["auto", "tree", "reference"]
@@ -56,6 +56,7 @@ class Engine:
         mode: `auto`, `tree` (an error where it cannot be used), or `reference`.
         cache: Where values are kept; None keeps none.
         budget: Distinct tokens of a row; None takes it from the free memory.
+        kernel: How the tree attends; None tries FlexAttention first on a GPU.
 
     Attributes:
         stats: What was computed so far.
@@ -66,6 +67,7 @@ class Engine:
     mode: Mode = "auto"
     cache: Cache | None = None
     budget: int | None = None
+    kernel: Kernel | None = None
     stats: Stats = field(default_factory=Stats)
     notices: list[str] = field(default_factory=list)
     name: str = ""
@@ -171,7 +173,7 @@ class Engine:
     def _tree(self, sequences: Sequence[Ids]) -> tuple[list[Tensor], TreeAttention]:
         row = lay_out(sequences)
         critic = self.critic
-        plan = TreeAttention(row, critic.device, critic.dtype)
+        plan = TreeAttention(row, critic.device, critic.dtype, self.kernel or "chains")
         with tree_attention(critic.backbone):
             values = critic.batch_values(row.ids[None], position_ids=row.depths[None], critic_probe_tree=plan)[0]
         self.stats.computed += len(row.ids)
@@ -180,7 +182,12 @@ class Engine:
 
     def _choose(self, groups: Sequence[Group]) -> None:
         """Takes the tree if it gives the plain path's values on these groups, else the plain path with the reason."""
-        reason = self._why_not(groups)
+        kernels: tuple[Kernel, ...] = ("flex", "chains") if self.critic.device.type == "cuda" else ("chains",)
+        reason = None
+        for kernel in (self.kernel,) if self.kernel else kernels:
+            self.kernel = kernel
+            if not (reason := self._why_not(groups)):
+                break
         self.name = "reference" if reason else "tree"
         if reason and self.mode == "tree":
             raise CriticProbeError(f"{self.critic.name}: --engine tree: {reason}; use --engine auto or reference")
@@ -193,7 +200,9 @@ class Engine:
         config = self.critic.backbone.config.get_text_config()  # type: ignore[operator, union-attr]
         try:
             values, plan = self._tree(sequences)
-        except (TypeError, ValueError, AssertionError, KeyError) as error:
+        except Exception as error:  # models, and compilers on a GPU, refuse in any way there is
+            if _out_of_memory(error):
+                raise
             return f"its layers do not take the plan ({' '.join(str(error).split())[:120] or type(error).__name__})"
         if complaint := plan.complaint(config.num_hidden_layers):
             return complaint

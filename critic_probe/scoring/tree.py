@@ -7,7 +7,8 @@ touched, and linear layers run once over the row. Not every architecture takes p
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import lru_cache
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +32,9 @@ _HARMLESS = {
 }
 
 
+Kernel = Literal["chains", "flex"]
+
+
 class TreeAttention:
     """The plan of one row for all layers, and a witness that every layer used it.
 
@@ -38,16 +42,19 @@ class TreeAttention:
         row: The row.
         device: Where queries and keys are.
         dtype: Of the masks that are added to attention scores.
+        kernel: `chains` runs scaled dot-product attention chain by chain; `flex` runs FlexAttention once over the row
+            with the trie as its block mask, compiled on a GPU.
     """
 
-    def __init__(self, row: Row, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, row: Row, device: torch.device, dtype: torch.dtype, kernel: Kernel = "chains") -> None:
         self.calls = 0
         self.unknown: set[str] = set()
         self._row = row
         self._device = device
         self._dtype = dtype
+        self._kernel = kernel
         self._blocks: dict[int | None, list[_Block]] = {}
-        self._masks: dict[tuple[int, int], Tensor] = {}
+        self._block_masks: dict[int | None, Any] = {}
 
     def complaint(self, layers: int) -> str | None:
         """Why the values cannot be trusted: a layer that did not come here, or one that wanted more than was done."""
@@ -59,6 +66,8 @@ class TreeAttention:
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None) -> Tensor:
         """Attention of a row: (1, Hq, N, D), (1, Hkv, N, D) and (1, Hkv, N, E) to (1, N, Hq, E)."""
+        if self._kernel == "flex":
+            return self._flex(query, key, value, scaling, window)
         heads, kv_heads = query.shape[1], key.shape[1]
         groups = heads // kv_heads
         out = query.new_empty(1, heads, query.shape[2], value.shape[3])
@@ -77,6 +86,29 @@ class TreeAttention:
             mask = block.folded_mask(groups)
             part = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling)
             out[:, :, rows] = part.reshape(1, heads, block.length, -1)
+        return out.transpose(1, 2)
+
+    def _flex(self, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None) -> Tensor:
+        from torch.nn.attention.flex_attention import create_block_mask
+
+        if window not in self._block_masks:
+            ends, depths = self._row.ends.to(self._device), self._row.depths.to(self._device)
+            reach = torch.iinfo(torch.int64).max if window is None else window
+
+            def sees(_batch: Tensor, _head: Tensor, q: Tensor, k: Tensor) -> Tensor:
+                return (k <= q) & (q < ends[k]) & (depths[q] - depths[k] < reach)
+
+            length = len(ends)
+            self._block_masks[window] = create_block_mask(sees, None, None, length, length, device=self._device)
+        run = _flex_attention(self._device.type == "cuda")
+        out: Tensor = run(
+            query,
+            key,
+            value,
+            block_mask=self._block_masks[window],
+            scale=scaling,
+            enable_gqa=query.shape[1] != key.shape[1],
+        )
         return out.transpose(1, 2)
 
     def _plan(self, window: int | None) -> "list[_Block]":
@@ -106,6 +138,13 @@ class TreeAttention:
         return torch.zeros(queries, keys, dtype=self._dtype).masked_fill(hidden, -torch.inf).to(self._device)
 
 
+@lru_cache
+def _flex_attention(compiled: bool) -> Any:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention, dynamic=True) if compiled else flex_attention
+
+
 class _Block:
     __slots__ = ("folded", "length", "mask", "path", "start")
 
@@ -114,7 +153,7 @@ class _Block:
         self.folded: Tensor | None = None
 
     def folded_mask(self, groups: int) -> Tensor | None:
-        """The mask for each of the heads that share keys, one below the other; kept for all layers where it is small."""
+        """The mask for each of the heads that share keys, one below the other; kept for all layers if small."""
         if self.mask is None or groups == 1:
             return self.mask
         if self.folded is not None:

@@ -200,6 +200,16 @@ def test_architectures_take_part_or_fall_back_with_the_reason(family, tmp_path, 
         list(Engine(critic, mode="tree").values(groups))
 
 
+@pytest.mark.filterwarnings("ignore:.*flex_attention called without torch.compile")  # compiled on a GPU
+@pytest.mark.parametrize("family", ["qwen2", "mistral, window"])
+def test_flex_attention_gives_the_same_values(family, tmp_path, critic_dir):
+    critic = load_critic(save_family(family, tmp_path, critic_dir), device="cpu")
+    for groups in (edits(Draw(3), 2), few_shot(Draw(4), 4)):
+        engine = Engine(critic, kernel="flex")
+        assert worst(critic, groups, engine) < 2e-5
+        assert (engine.name, engine.kernel, engine.notices) == ("tree", "flex", [])
+
+
 def test_the_model_is_left_as_it_was(critic):
     before = critic.attention
     list(Engine(critic).values(pairs(Draw(4), 2)))
