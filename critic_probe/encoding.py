@@ -193,7 +193,7 @@ class Encoder:
 
     def _from_ids(self, response: TokenIds) -> EncodedResponse:
         ids = self._checked(response.ids)
-        text = self._decode(ids[:-1] if ids and ids[-1] in self._eos_ids else ids)
+        text = self._decode_ids(ids[:-1] if ids and ids[-1] in self._eos_ids else ids)
         if response.text is not None and response.text.strip() != text.strip():
             raise CriticProbeError(
                 "its ids do not decode to the text beside them under this critic's tokenizer; "

@@ -8,7 +8,7 @@ touched, and linear layers run once over the row. Not every architecture takes p
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,6 @@ from critic_probe.scoring.trie import Row
 
 NAME = "critic_probe_tree"
 _BLOCK = 512  # queries that share one mask
-_KEPT = 1 << 20  # elements of a mask that is kept from layer to layer
 # What architectures pass that changes nothing here; anything else that is not None must be applied, so it is refused.
 _HARMLESS = {
     "position_ids",
@@ -54,6 +53,7 @@ class TreeAttention:
         self._dtype = dtype
         self._kernel = kernel
         self._blocks: dict[int | None, list[_Block]] = {}
+        self._masks: dict[int | None, Tensor] = {}
         self._block_masks: dict[int | None, Any] = {}
 
     def complaint(self, layers: int) -> str | None:
@@ -80,11 +80,13 @@ class TreeAttention:
                     q, k, v, is_causal=True, scale=scaling, enable_gqa=groups > 1
                 )
                 continue
-            k, v = key.index_select(2, block.path), value.index_select(2, block.path)
-            # Heads that share keys are folded into one longer block of queries, so that keys are not copied for them.
-            q = q.reshape(1, kv_heads, groups * block.length, -1)
-            mask = block.folded_mask(groups)
-            part = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling)
+            # Key heads stand in the batch, so that the query heads that share one need no copy of it, nor of the mask.
+            k, v = (
+                tensor.index_select(2, block.path).transpose(0, 1).expand(kv_heads, groups, -1, -1)
+                for tensor in (key, value)
+            )
+            q = q.reshape(kv_heads, groups, block.length, -1)
+            part = F.scaled_dot_product_attention(q, k, v, attn_mask=block.mask, scale=scaling)
             out[:, :, rows] = part.reshape(1, heads, block.length, -1)
         return out.transpose(1, 2)
 
@@ -130,12 +132,21 @@ class TreeAttention:
                 yield _Block(chain.start + begin, length, path, self._mask(length, len(path), window))
 
     def _mask(self, queries: int, keys: int, window: int | None) -> Tensor | None:
-        """Added to scores: each of the last `queries` positions sees keys up to itself, at most a window of them."""
+        """Added to scores: each of the last `queries` positions sees keys up to itself, at most a window of them.
+
+        All blocks' masks are windows on one, since only the distance of query and key matters.
+        """
         if queries == 1:
             return None
-        ahead = torch.arange(keys) - torch.arange(keys - queries, keys)[:, None]  # key position - query position
-        hidden = ahead > 0 if window is None else (ahead > 0) | (ahead <= -window)
-        return torch.zeros(queries, keys, dtype=self._dtype).masked_fill(hidden, -torch.inf).to(self._device)
+        if window not in self._masks:
+            above = max(len(chain.path) for chain in self._row.chains)
+            ahead = torch.arange(above + _BLOCK) - above - torch.arange(_BLOCK)[:, None]  # key - query position
+            hidden = ahead > 0 if window is None else (ahead > 0) | (ahead <= -window)
+            mask = torch.zeros(hidden.shape, dtype=self._dtype).masked_fill(hidden, -torch.inf)
+            self._masks[window] = mask.to(self._device)
+        whole = self._masks[window]
+        first = whole.shape[1] - _BLOCK - (keys - queries)
+        return whole[:queries, first : first + keys]
 
 
 @lru_cache
@@ -145,23 +156,11 @@ def _flex_attention(compiled: bool) -> Any:
     return torch.compile(flex_attention, dynamic=True) if compiled else flex_attention
 
 
-class _Block:
-    __slots__ = ("folded", "length", "mask", "path", "start")
-
-    def __init__(self, start: int, length: int, path: Tensor | None, mask: Tensor | None) -> None:
-        self.start, self.length, self.path, self.mask = start, length, path, mask
-        self.folded: Tensor | None = None
-
-    def folded_mask(self, groups: int) -> Tensor | None:
-        """The mask for each of the heads that share keys, one below the other; kept for all layers if small."""
-        if self.mask is None or groups == 1:
-            return self.mask
-        if self.folded is not None:
-            return self.folded
-        folded = self.mask.repeat(groups, 1)
-        if folded.numel() <= _KEPT:
-            self.folded = folded
-        return folded
+class _Block(NamedTuple):
+    start: int
+    length: int
+    path: Tensor | None
+    mask: Tensor | None
 
 
 def _attention(

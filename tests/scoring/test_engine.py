@@ -224,6 +224,7 @@ def test_a_poisoned_mask_is_caught_and_the_plain_path_taken(critic, monkeypatch,
         mask = right(self, queries, keys, window)
         if mask is None:
             return None
+        mask = mask.clone()
         if poison == "misses the root":
             mask[:, 0] = -torch.inf
         elif poison == "sees the next token":
