@@ -81,7 +81,7 @@ def load(make_it: Callable[[Path], Path], layers: int, real: bool) -> Critic:
 
 
 def check(critic: Critic, groups: list[Group]) -> tuple[int, int]:
-    """Every way gives our values, and each prompt's distinct prefixes were computed once; returns tokens given, computed.
+    """Every way gives our values, each prompt's distinct prefixes are computed once; returns tokens given, computed.
 
     Prompts of one row share what they have in common too; two rows that happen to begin alike compute that twice.
     """
