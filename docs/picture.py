@@ -22,7 +22,7 @@ COMMAND = f"""grep -E '"({"|".join(CATEGORIES)})"' fixtures/pairs.jsonl | critic
 
 def main() -> None:
     """Scores the fixtures with the bundled critics and writes `docs/compare.svg`."""
-    critics = session.find_critics(None, "cpu", "auto", False)
+    critics = session.find_critics(None, device="cpu")
     pairs = session.find_pairs(str(ROOT / "fixtures" / "pairs.jsonl"), Fields(), critics)
     pairs = [pair for pair in pairs if pair.category in CATEGORIES]
     with session.progress() as progress:
