@@ -167,6 +167,14 @@ class Encoder:
             raise CriticProbeError("the text holds a lone surrogate; store it as valid Unicode") from error
         return self._close(tuple(ids), response)
 
+    def exact(self, ids: tuple[int, ...], text: str) -> EncodedResponse:
+        """Ids of this tokenizer as a response, whatever the EOS policy; `text` is what they say without EOS.
+
+        Raises:
+            CriticProbeError: An id is outside the vocabulary.
+        """
+        return EncodedResponse(self._checked(ids), tuple(i in self._eos_ids for i in ids), text)
+
     def pieces(self, ids: Sequence[int]) -> list[Piece]:
         """For each token its character group: one character of several byte-level tokens is one piece.
 

@@ -66,3 +66,9 @@ def is_cjk(char: str) -> bool:
     """Whether a character is Han, kana or Hangul, after which a full-width mark is the usual one."""
     names = ("CJK ", "IDEOGRAPHIC ", "HIRAGANA ", "KATAKANA", "HALFWIDTH KATAKANA ", "HANGUL ")
     return char.isalnum() and unicodedata.name(char, "").startswith(names)
+
+
+def is_chinese(text: str) -> bool:
+    """Whether a text is Chinese rather than English: at least one Han, kana or Hangul for two Latin letters."""
+    cjk = sum(map(is_cjk, text))
+    return cjk > 0 and 2 * cjk >= sum(char.isalpha() and char.isascii() for char in text)

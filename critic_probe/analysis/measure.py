@@ -267,7 +267,7 @@ def measure_floors(reader: Reader, sample: Sequence[EncodedPair]) -> tuple[dict[
 
     The sample's responses are scored as the run scores them, each alone, and in one padded batch; in half precision
     also by the same critic in float32. The floor is twice the largest difference of a response's scores, since a gap
-    has two ends, and at least four rounding steps of the largest score.
+    has two ends, and at least sixteen rounding steps of the largest score.
 
     Returns:
         The floor by read-out, and in half precision what it does to scores.
@@ -296,7 +296,7 @@ def measure_floors(reader: Reader, sample: Sequence[EncodedPair]) -> tuple[dict[
             dtype=torch.float64,
         )
         spread = float((scores.max(0).values - scores.min(0).values).max())
-        steps = 4 * torch.finfo(torch.float32).eps * max(1.0, float(scores.abs().max()))
+        steps = 16 * torch.finfo(torch.float32).eps * max(1.0, float(scores.abs().max()))
         floors[aggregation.name] = max(2 * spread, steps)
         if critic.dtype != torch.float32:
             moved = scores[0] - scores[-1]

@@ -1,10 +1,14 @@
 """What edits of a response do to its score, and to the verdict of its pair."""
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import pandas as pd
+from torch import Tensor
 
 from critic_probe.analysis.compare import FEW
 from critic_probe.analysis.measure import (
@@ -18,39 +22,58 @@ from critic_probe.analysis.measure import (
     survey,
 )
 from critic_probe.analysis.results import PerturbResult
-from critic_probe.analysis.statistics import rate, verdict
+from critic_probe.analysis.sensitivity import headline, read_aloud, summarise
+from critic_probe.analysis.statistics import verdict
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse, Group
 from critic_probe.errors import CriticProbeError, Notice
-from critic_probe.pairs import Pairs, TokenIds
-from critic_probe.probes import Edit, Skip
+from critic_probe.pairs import Pairs
+from critic_probe.probes import Case, Family, Skip, Subject, outcomes
+from critic_probe.scoring import padded_values
 
 CONTEXT = 12  # characters shown on either side of an edit
 SIDES = ("student", "teacher")
+OTHERS = 16  # answers to other prompts that are kept for the families that need one
+TWICE = 8  # pairs whose responses are computed a second time, outside the tree and its cache
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which edits are made.
+
+    Attributes:
+        families: Asked of every response, in order.
+        sides: The sides that are edited.
+        most: At most this many cases a response; None for all.
+        seed: Decides what the families leave to chance.
+    """
+
+    families: Sequence[Family]
+    sides: tuple[str, ...] = SIDES
+    most: int | None = None
+    seed: int = 0
 
 
 class _Variant(NamedTuple):
-    """One edit of one side of a pair, and the response that it makes."""
+    """One case of one side of a pair, as responses: edited, what it is compared with, ending restored."""
 
     side: int  # 0 student, 1 teacher
-    edit: Edit
-    response: EncodedResponse
+    case: Case
+    edited: EncodedResponse
+    base: EncodedResponse | None  # None: the side's own response
+    restored: EncodedResponse | None  # None: its closing mark is the original's already
 
 
 def perturb(
-    critics: Iterable[Critic],
-    pairs: Pairs,
-    settings: Settings,
-    edits: Callable[[str], Sequence[Edit | Skip]],
-    progress: Progress,
+    critics: Iterable[Critic], pairs: Pairs, settings: Settings, plan: Plan, progress: Progress
 ) -> PerturbResult:
-    """Scores every edit of both responses of every pair, as variants in the pair's prompt group.
+    """Scores every edit of the responses of every pair, as variants in the pair's prompt group.
 
     Args:
         critics: Loaded one after the other, so that only one needs to be in memory.
         pairs: At least one.
         settings: How text becomes a score.
-        edits: The edits of a text, and what was left alone and why.
+        plan: Which edits are made.
         progress: Told of every group scored.
 
     Raises:
@@ -65,7 +88,8 @@ def perturb(
         surveyed = survey(reader, pairs)
         floors, rounding = measure_floors(reader, surveyed.sample)
         skipped: Counter[tuple[str, str]] = Counter()
-        frames.append(_cases(reader, pairs, edits, skipped, floors, progress(f"{critic.name}: edits", surveyed.pairs)))
+        step = progress(f"{critic.name}: edits", surveyed.pairs)
+        frames.append(_cases(reader, pairs, plan, skipped, floors, step))
         skips.append(
             pd.DataFrame(
                 [(critic.name, family, reason, count) for (family, reason), count in sorted(skipped.items())],
@@ -76,68 +100,126 @@ def perturb(
         records.append(reader.record() | {"noise_floor": floors})
         reader.close()
         del critic, reader  # before the next critic is loaded
-    cases = pd.concat(frames, ignore_index=True)
-    summary = _summarise(cases)
-    cases = cases.iloc[(-cases.delta_over_sd.abs()).argsort(kind="stable")].reset_index(drop=True)
-    few = summary[summary.n < FEW]
-    if len(few):
-        families = sorted({f"{row.family} {row.position}" for row in few.itertuples()})
-        notices.append(Notice("few-cases", f"fewer than {FEW} edits, too few to conclude from: {', '.join(families)}"))
-    return PerturbResult(
-        summary=summary,
-        cases=cases.drop(columns="decided"),
-        not_measured=pd.concat(skips, ignore_index=True),
-        notices=notices,
-        signature=signature(settings, hash_of(pairs), records),
-        reading=[*_reading(summary), floor_sentence(records)],
+    return judged(
+        pd.concat(frames, ignore_index=True),
+        pd.concat(skips, ignore_index=True),
+        notices,
+        signature(settings, hash_of(pairs), records) | _recorded(plan),
+        floor_sentence(records),
     )
 
 
-def edited_responses(
-    reader: Reader, pair: EncodedPair, edits: Callable[[str], Sequence[Edit | Skip]]
-) -> list[tuple[int, ...]]:
-    """Both responses of a pair and every edit of them that can be scored, as ids."""
-    return [*pair.group.responses, *(v.response.ids for v in _variants(reader, pair, edits, Counter()))]
+def judged(
+    cases: pd.DataFrame, not_measured: pd.DataFrame, notices: list[Notice], signed: dict[str, Any], floor: str
+) -> PerturbResult:
+    """The figures and verdicts of scored cases."""
+    summary, ratios = summarise(cases), headline(cases)
+    few = summary[(summary.n < FEW) & (summary.kind != "identity")]
+    if len(few):
+        families = sorted({f"{row.family} {row.position}" for row in few.itertuples()})
+        notices.append(Notice("few-cases", f"fewer than {FEW} edits, too few to conclude from: {', '.join(families)}"))
+    worst_first = cases.iloc[(-cases.delta_over_sd.abs()).argsort(kind="stable")].reset_index(drop=True)
+    return PerturbResult(
+        summary=summary,
+        headline=ratios,
+        cases=worst_first.drop(columns="decided"),
+        not_measured=not_measured,
+        notices=notices,
+        signature=signed,
+        reading=[*read_aloud(summary, ratios, cases), floor],
+    )
+
+
+def edited_responses(plan: Plan, pairs: Pairs) -> Callable[[Reader, EncodedPair], list[tuple[int, ...]]]:
+    """What a run computes of a pair, as ids: both responses and every edit of them that can be scored."""
+    kept: dict[str, dict[str, str]] = {}
+
+    def responses(reader: Reader, pair: EncodedPair) -> list[tuple[int, ...]]:
+        if reader.critic.name not in kept:
+            kept[reader.critic.name] = answers(reader, pairs)
+        others = _others(kept[reader.critic.name], pair)
+        return _ids(pair, _variants(reader, pair, plan, others, Counter()))
+
+    return responses
+
+
+def answers(reader: Reader, pairs: Pairs) -> dict[str, str]:
+    """The teacher's answers to the first prompts of a file, by prompt: for families that need another's answer."""
+    found: dict[str, str] = {}
+    for pair in itertools.islice(reader.encoded(pairs), 4 * OTHERS):
+        found.setdefault(str(pair.pair.prompt), pair.teacher.text)
+        if len(found) == OTHERS:
+            break
+    return found
+
+
+def _others(kept: dict[str, str], pair: EncodedPair) -> list[str]:
+    return [answer for prompt, answer in kept.items() if prompt != str(pair.pair.prompt)]
+
+
+def _ids(pair: EncodedPair, variants: Sequence[_Variant]) -> list[tuple[int, ...]]:
+    """The distinct responses that a pair's cases need, the two sides first."""
+    needed = (r.ids for v in variants for r in (v.edited, v.base, v.restored) if r is not None)
+    return list(dict.fromkeys((*pair.group.responses, *needed)))
 
 
 def _variants(
-    reader: Reader,
-    pair: EncodedPair,
-    edits: Callable[[str], Sequence[Edit | Skip]],
-    skipped: Counter[tuple[str, str]],
+    reader: Reader, pair: EncodedPair, plan: Plan, others: Sequence[str], skipped: Counter[tuple[str, str]]
 ) -> list[_Variant]:
-    """The edits of both sides that can be scored; the others are counted with their reason."""
+    """The cases of a pair that can be scored; the others are counted with their reason."""
     variants: list[_Variant] = []
     for side, response in enumerate((pair.student, pair.teacher)):
+        if SIDES[side] not in plan.sides:
+            continue
         body = response.ids[:-1] if response.eos[-1] else response.ids
         canonical = _body_ids(reader, response.text) == body
-        for edit in edits(response.text):
-            if isinstance(edit, Skip):
-                made: EncodedResponse | str = edit.reason
-            elif not canonical:
-                made = "ids are not the tokenisation of their text"
-            else:
-                made = _apply(reader, len(pair.prompt_ids), response, edit)
+        subject = Subject(response.text, SIDES[side], tuple(others), pair.pair.meta, plan.seed)
+        for outcome in outcomes(plan.families, subject, plan.most):
+            if isinstance(outcome, Skip):
+                skipped[outcome.family, outcome.reason] += 1
+                continue
+            made = _made(reader, len(pair.prompt_ids), response, side, outcome, canonical)
             if isinstance(made, str):
-                skipped[edit.family, made] += 1
+                skipped[outcome.family, made] += 1
             else:
-                assert isinstance(edit, Edit)
-                variants.append(_Variant(side, edit, made))
+                variants.append(made)
     return variants
 
 
-def _apply(reader: Reader, prompt_length: int, response: EncodedResponse, edit: Edit) -> EncodedResponse | str:
-    """The edited response, its closing EOS kept; or the reason why it cannot be compared with the original."""
+def _made(
+    reader: Reader, prompt_length: int, response: EncodedResponse, side: int, case: Case, canonical: bool
+) -> _Variant | str:
+    """The case as responses, the closing EOS kept; or why it cannot be compared with the original."""
+    if case.scoring in ("again", "batch"):
+        return _Variant(side, case, response, None, None)
     closing = response.ids[-1:] if response.eos[-1] else ()
-    ids = _body_ids(reader, edit.apply(response.text)) + closing
-    if ids == response.ids:
+    if case.scoring == "eos":
+        eos = reader.critic.tokenizer.eos_token_id
+        if not closing and eos is None:
+            return "the tokenizer has no EOS"
+        ids = response.ids[:-1] if closing else (*response.ids, eos)
+        return _Variant(side, case, reader.encoder.exact(ids, response.text), None, None) if ids else "nothing left"
+    if not canonical and case.original == response.text:
+        return "ids are not the tokenisation of their text"
+
+    def encoded(text: str) -> EncodedResponse | str:
+        ids = _body_ids(reader, text) + closing
+        if not ids:  # an answer of nothing is what a framework sees as a lone EOS
+            eos = reader.critic.tokenizer.eos_token_id
+            ids = () if eos is None else (eos,)
+        limit = reader.encoder.context_length
+        if limit is not None and prompt_length + len(ids) > limit:
+            return "too long"
+        return reader.encoder.exact(ids, text) if ids else "nothing left"
+
+    edited = encoded(case.text)
+    base = None if case.original == response.text else encoded(case.original)
+    restored = None if case.restored is None else encoded(case.restored)
+    if isinstance(edited, str) or isinstance(base, str) or isinstance(restored, str):
+        return next(made for made in (edited, base, restored) if isinstance(made, str))
+    if edited.ids == (base or response).ids:
         return "no token change"
-    if ids == closing:
-        return "nothing left"
-    limit = reader.encoder.context_length
-    if limit is not None and prompt_length + len(ids) > limit:
-        return "too long"
-    return reader.encoder.response(TokenIds(ids))
+    return _Variant(side, case, edited, base, restored)
 
 
 def _body_ids(reader: Reader, text: str) -> tuple[int, ...]:
@@ -151,105 +233,140 @@ def _body_ids(reader: Reader, text: str) -> tuple[int, ...]:
 def _cases(
     reader: Reader,
     pairs: Pairs,
-    edits: Callable[[str], Sequence[Edit | Skip]],
+    plan: Plan,
     skipped: Counter[tuple[str, str]],
     floors: dict[str, float],
     step: Callable[[], None],
 ) -> pd.DataFrame:
-    """One row per read-out and edit. Original and variants are one group: what they share is computed once."""
+    """One row per read-out and case. Original and variants are one group: what they share is computed once."""
+    kept = answers(reader, pairs)
 
     def items() -> Iterator[tuple[Group, tuple[EncodedPair, list[_Variant]]]]:
         for pair in reader.encoded(pairs):
-            variants = _variants(reader, pair, edits, skipped)
-            responses = (*pair.group.responses, *(variant.response.ids for variant in variants))
-            yield Group(pair.prompt_ids, responses), (pair, variants)
+            variants = _variants(reader, pair, plan, _others(kept, pair), skipped)
+            yield Group(pair.prompt_ids, tuple(_ids(pair, variants))), (pair, variants)
 
     scores: dict[str, list[float]] = {aggregation.name: [] for aggregation in reader.settings.aggregations}
     rows: list[dict[str, Any]] = []
-    for (pair, variants), values in reader.scored(items()):
+    for seen, ((pair, variants), values) in enumerate(reader.scored(items())):
         step()
+        by_ids = dict(zip(_ids(pair, variants), values, strict=True))
+        twice = _twice(reader, pair, variants) if seen < TWICE else {}
         for aggregation in reader.settings.aggregations:
-            both = [
-                reader.score(v, side, aggregation)
-                for v, side in zip(values[:2], (pair.student, pair.teacher), strict=True)
-            ]
+
+            def score(
+                response: EncodedResponse, values: Tensor | None = None, by_ids: Any = by_ids, agg: Any = aggregation
+            ) -> float:
+                return reader.score(by_ids[response.ids] if values is None else values, response, agg)
+
+            both = [score(pair.student), score(pair.teacher)]
             scores[aggregation.name] += both
-            for variant, variant_values in zip(variants, values[2:], strict=True):
-                edited = reader.score(variant_values, variant.response, aggregation)
-                rows.append(_row(reader, pair, variant, aggregation.name, both, edited, floors[aggregation.name]))
+            for variant in variants:
+                scoring = variant.case.scoring
+                if scoring in ("again", "batch"):
+                    if (again := twice.get((scoring, variant.side))) is None:
+                        continue
+                    edited = score(variant.edited, again)
+                else:
+                    edited = score(variant.edited)
+                base = None if variant.base is None else score(variant.base)
+                restored = None if variant.restored is None else score(variant.restored)
+                kind = variant.case.kind
+                if scoring == "eos" and aggregation.kind.endswith("+eos"):
+                    kind = "invariance"  # a read-out that keeps EOS may move, and should not
+                row = _row(reader, pair, variant, both, edited, base, restored, floors[aggregation.name])
+                rows.append(row | {"kind": kind, "aggregation": aggregation.name})
     if not rows:
-        reasons = ", ".join(sorted({reason for _, reason in skipped})) or "no punctuation found"
+        reasons = ", ".join(sorted({reason for _, reason in skipped})) or "nothing in them that a family edits"
         raise CriticProbeError(f"{reader.critic.name}: no edit applies to any response ({reasons}); give other pairs")
     cases = pd.DataFrame(rows)
     sds = {name: pd.Series(of_all).std() for name, of_all in scores.items()}
-    cases.insert(cases.columns.get_loc("delta") + 1, "delta_over_sd", cases.delta / cases.aggregation.map(sds))
+    # A score that does not vary has no spread to set a delta against.
+    sds = {name: sd if sd > floors[name] else float("nan") for name, sd in sds.items()}
+    sd = cases.aggregation.map(sds)
+    cases.insert(cases.columns.get_loc("delta") + 1, "delta_over_sd", cases.delta / sd)
+    cases.insert(cases.columns.get_loc("ending_effect") + 1, "ending_effect_over_sd", cases.ending_effect / sd)
     return cases
 
 
+def _twice(reader: Reader, pair: EncodedPair, variants: Sequence[_Variant]) -> dict[tuple[str, int], Tensor]:
+    """Values (R,) of the pair's responses computed outside the tree, by way and side; () where no family asks."""
+    asked = {variant.case.scoring for variant in variants} & {"again", "batch"}
+    if not asked:
+        return {}
+    prompt = pair.prompt_ids
+    window = slice(1, None) if reader.settings.value_position == "at" else slice(None, -1)
+    sides = [prompt + response.ids for response in (pair.student, pair.teacher)]
+    found = {}
+    if "again" in asked:
+        for side, ids in enumerate(sides):
+            found["again", side] = reader.critic.values(ids)[len(prompt) - 1 :][window]
+    if "batch" in asked:
+        mates = [*sides, prompt, *(prompt + v.edited.ids for v in variants[:4])]
+        with suppress(TypeError, ValueError):  # an architecture that takes no mask has no batches to differ by
+            padded = list(padded_values(reader.critic, mates))
+            for side in (0, 1):
+                found["batch", side] = padded[side][len(prompt) - 1 :][window]
+    return found
+
+
 def _row(
-    reader: Reader, pair: EncodedPair, variant: _Variant, name: str, both: Sequence[float], edited: float, floor: float
+    reader: Reader,
+    pair: EncodedPair,
+    variant: _Variant,
+    both: Sequence[float],
+    edited: float,
+    base: float | None,
+    restored: float | None,
+    floor: float,
 ) -> dict[str, Any]:
-    edit, original = variant.edit, both[variant.side]
-    text = (pair.student, pair.teacher)[variant.side].text
-    after = (edited, both[1]) if variant.side == 0 else (both[0], edited)
-    verdicts = verdict(both[1] - both[0], floor), verdict(after[1] - after[0], floor)
+    case, original = variant.case, both[variant.side] if base is None else base
+    before = verdict(both[1] - both[0], floor)
+    moved = (edited, both[1]) if variant.side == 0 else (both[0], edited)
+    after = verdict(moved[1] - moved[0], floor)
+    start, end, added = _difference(case.original, case.text)
+    own = (pair.student, pair.teacher)[variant.side] if variant.base is None else variant.base
     return {
         "critic": reader.critic.name,
         "id": pair.pair.id,
+        "prompt": pair.pair.prompt if isinstance(pair.pair.prompt, str) else str(pair.pair.prompt),
         "side": SIDES[variant.side],
-        "family": edit.family,
-        "position": edit.position,
-        "kind": edit.kind,
-        "aggregation": name,
+        "family": case.family,
+        "group": case.group,
+        "position": case.position,
+        "kind": case.kind,
+        "sign": case.sign,
+        "aggregation": "",
         "original_score": original,
         "variant_score": edited,
         "delta": edited - original,
         "floor": floor,
-        "flip": set(verdicts) == {"student", "teacher"},
-        "decided": verdicts[0] != "tie",
-        "left": text[max(0, edit.start - CONTEXT) : edit.start],
-        "removed": text[edit.start : edit.end],
-        "added": edit.replacement,
-        "right": text[edit.end : edit.end + CONTEXT],
+        "restored_score": restored,
+        "ending_effect": None if restored is None else edited - restored,
+        "tokens": len(own.ids),
+        "token_change": len(variant.edited.ids) - len(own.ids),
+        "only_last_token": own.ids[:-1] == variant.edited.ids[:-1] and not own.eos[-1],
+        "flip": base is None and {before, after} == {"student", "teacher"},
+        "decided": base is None and before != "tie",
+        "left": case.original[max(0, start - CONTEXT) : start],
+        "removed": case.original[start:end],
+        "added": added,
+        "right": case.original[end : end + CONTEXT],
     }
 
 
-def _summarise(cases: pd.DataFrame) -> pd.DataFrame:
-    rows = []
-    for keys, frame in cases.groupby(["family", "position", "critic", "aggregation"], sort=False):
-        raw, scaled = frame.delta.abs(), frame.delta_over_sd.abs()
-        flipped = rate(int(frame.flip.sum()), int(frame.decided.sum()))
-        family, position, critic, aggregation = keys
-        rows.append(
-            {
-                "critic": critic,
-                "aggregation": aggregation,
-                "family": family,
-                "position": position,
-                "n": len(frame),
-                "median_abs_delta": raw.median(),
-                "p95_abs_delta": raw.quantile(0.95),
-                "median_abs_delta_over_sd": scaled.median(),
-                "p95_abs_delta_over_sd": scaled.quantile(0.95),
-                "flips": int(frame.flip.sum()),
-                "flip_rate": flipped.value,
-                "flip_low": flipped.low,
-                "flip_high": flipped.high,
-            }
-        )
-    # The stable sort keeps critics and read-outs in the order in which they were asked for.
-    return pd.DataFrame(rows).sort_values(["family", "position"], kind="stable").reset_index(drop=True)
+def _difference(original: str, edited: str) -> tuple[int, int, str]:
+    """The one span of the original that an edit replaces, and what takes its place."""
+    shorter = min(len(original), len(edited))
+    start = next((i for i in range(shorter) if original[i] != edited[i]), shorter)
+    back = next((i for i in range(shorter - start) if original[-1 - i] != edited[-1 - i]), shorter - start)
+    return start, len(original) - back, edited[start : len(edited) - back]
 
 
-def _reading(summary: pd.DataFrame) -> list[str]:
-    sentences = [
-        "|delta| is how far the score moves when only the punctuation does; /SD sets it against the spread of the "
-        "unedited scores under the same critic and read-out, so those columns compare across read-outs.",
-        "A flip is a pair whose verdict changes sides; pairs tied before the edit are left out of the rate.",
-    ]
-    if {"last", "mean"} <= set(summary.aggregation) and (summary.position == "terminal").any():
-        sentences.append(
-            "A closing mark's swap moves only the last value, so it moves the mean by the last value's change divided "
-            "by N by construction: a small raw delta under mean is arithmetic, not a merit. Look at the SD columns."
-        )
-    return sentences
+def _recorded(plan: Plan) -> dict[str, Any]:
+    return {
+        "families": [family.name for family in plan.families],
+        "sides": list(plan.sides),
+        "max_per_response": plan.most,
+        "seed": plan.seed,
+    }

@@ -40,8 +40,12 @@ class PerturbResult:
     """What edits of a response do to its score.
 
     Attributes:
-        summary: One row per critic, aggregation, family and position: median and p95 of |delta|, raw and over the SD
-            of the unedited scores, and how often the student/teacher verdict flips.
+        summary: One row per critic, aggregation, family, position and kind: n; median, p95 and max of |delta|, raw and
+            over the SD of the unedited scores; the signed mean; how often the student/teacher verdict flips; the share
+            below the noise floor; the rate of the right order, also with the closing mark restored; the ending's
+            effect; and the verdict with its figure, interval, preset floor and smallest detectable effect.
+        headline: One row per critic and aggregation: median |delta| of controls and invariances, raw and in SD, their
+            ratio (signal to noise), punctuation over wrong facts, and the controls' rate of the right order.
         cases: One row per critic, aggregation and edit, the largest |delta| over SD first.
         not_measured: Edits that were not scored: critic, family, reason, count.
         notices: Warnings that belong to the figures.
@@ -50,11 +54,23 @@ class PerturbResult:
     """
 
     summary: pd.DataFrame
+    headline: pd.DataFrame
     cases: pd.DataFrame
     not_measured: pd.DataFrame
     notices: list[Notice]
     signature: Signature
     reading: list[str]
+
+
+@dataclass(frozen=True)
+class SelftestResult:
+    """Whether the probes find what was planted, and nothing else.
+
+    Attributes:
+        checks: One row per critic and read-out: critic, aggregation, expected, found, verdict (pass, fail).
+    """
+
+    checks: pd.DataFrame
 
 
 @dataclass(frozen=True)

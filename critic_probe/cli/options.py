@@ -24,9 +24,9 @@ Aggregations = Annotated[
         "last+eos, mean+eos, mix:A, min, max, median, sum, tail:K, ema:G, content.",
     ),
 ]
-Eos = Annotated[
-    str, typer.Option(help="exclude, or include: close every response with EOS. Ids from a file stay as they are.")
-]
+_EOS_HELP = "exclude, or include: close every response with EOS. Ids from a file stay as they are."
+Eos = Annotated[str, typer.Option("--eos", "--eos-policy", help=_EOS_HELP)]
+EosPolicy = Annotated[str, typer.Option("--eos-policy", help=_EOS_HELP)]
 ValuePosition = Annotated[
     str, typer.Option(help="at the token (reward models, GAD), or before it (PPO critics of verl and OpenRLHF).")
 ]
@@ -58,6 +58,11 @@ PromptField = Annotated[str | None, typer.Option(metavar="NAME", help="The field
 StudentField = Annotated[str | None, typer.Option(metavar="NAME", help="The field that holds the student's response.")]
 TeacherField = Annotated[str | None, typer.Option(metavar="NAME", help="The field that holds the teacher's response.")]
 Rows = Annotated[int, typer.Option(min=0, help="How many pairs or cases to show.")]
+Side = Annotated[str, typer.Option(help="Which responses are edited: student, teacher or both.")]
+MaxPerResponse = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="At most N edits a response, drawn by the seed.")
+]
+Seed = Annotated[int, typer.Option(help="Decides every choice that an edit leaves to chance.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout, and nothing else there.")]
 Output = Annotated[
     list[str] | None,

@@ -1,6 +1,23 @@
 """Controlled edits of a response's text."""
 
-from critic_probe.probes.edit import Edit, Family, Kind, Position, Skip
-from critic_probe.probes.punctuation import FAMILIES, punctuation_edits
+from critic_probe.probes.case import Case, Change, Family, Group, Kind, Position, Skip, Subject, with_ending_of
+from critic_probe.probes.controls import WRONG_FACTS
+from critic_probe.probes.suite import BUILT_IN, GROUPS, all_families, choose, outcomes
 
-__all__ = ["FAMILIES", "Edit", "Family", "Kind", "Position", "Skip", "punctuation_edits"]
+__all__ = [
+    "BUILT_IN",
+    "GROUPS",
+    "WRONG_FACTS",
+    "Case",
+    "Change",
+    "Family",
+    "Group",
+    "Kind",
+    "Position",
+    "Skip",
+    "Subject",
+    "all_families",
+    "choose",
+    "outcomes",
+    "with_ending_of",
+]

@@ -6,7 +6,7 @@ match, so `Good。Next` does not become the file name `Good.Next`.
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import chain
 from typing import NamedTuple
 
@@ -93,6 +93,11 @@ class Guards:
             line = edited[first : start + _REACH].partition("\n")[0]
             found = _by_index(_words(line)).get(start - first)
         return found
+
+    def covered(self, start: int, end: int, *, allow: Collection[str] = ()) -> str | None:
+        """The first reason to leave any of `text[start:end]` alone, those in `allow` apart; None without one."""
+        reasons = (self._guarded.get(index) for index in range(start, end))
+        return next((reason for reason in reasons if reason is not None and reason not in allow), None)
 
 
 def _blocks(text: str) -> Iterator[_Span]:

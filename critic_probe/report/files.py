@@ -19,11 +19,12 @@ Result = CompareResult | DoctorResult | PerturbResult | TraceResult
 # The tables of each command in the order of its JSON object, and the one that CSV and Parquet hold.
 _TABLES = {
     "compare": ("summary", "categories", "baselines", "pairs"),
-    "perturb": ("summary", "cases", "not_measured"),
+    "perturb": ("summary", "headline", "cases", "not_measured"),
+    "completeness": ("summary", "headline", "cases", "not_measured"),
     "trace": ("tokens", "scores"),
     "doctor": ("checks",),
 }
-_MAIN = {"compare": "pairs", "perturb": "cases", "trace": "tokens", "doctor": "checks"}
+_MAIN = {"compare": "pairs", "perturb": "cases", "completeness": "cases", "trace": "tokens", "doctor": "checks"}
 _SUFFIXES = (".json", ".csv", ".parquet")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 

@@ -6,11 +6,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from critic_probe.analysis.results import DoctorResult
+from critic_probe.analysis.results import DoctorResult, SelftestResult
 from critic_probe.report.terminal import signature_line
 from critic_probe.text import neutralise
 
-_STYLES = {"ok": "green", "warn": "bold yellow", "fail": "bold red", "not run": "dim"}
+_STYLES = {"pass": "green", "ok": "green", "warn": "bold yellow", "fail": "bold red", "not run": "dim"}
 
 
 def print_inspect(found: dict[str, Any], console: Console) -> None:
@@ -44,6 +44,26 @@ def print_inspect(found: dict[str, Any], console: Console) -> None:
             table.add_row(Text(name, style="bold"), Text(neutralise(str(fact), newlines=True), overflow="fold"))
     table.add_row(Text("read as", style="bold"), Text(neutralise("\n".join(found["reading"])), overflow="fold"))
     console.print(table)
+
+
+def print_selftest(result: SelftestResult, console: Console) -> None:
+    """Prints what was planted beside what the probes found.
+
+    Args:
+        result: What the selftest found.
+        console: Where to print.
+    """
+    table = Table.grid("", "critic", "read-out", "found", padding=(0, 2, 0, 0))
+    for row in result.checks.itertuples():
+        found = Text(row.found, overflow="fold")
+        if row.verdict == "fail":
+            found.append(f"\n-> expected: {row.expected}", style="bold")
+        table.add_row(Text(row.verdict, style=_STYLES[row.verdict]), Text(row.critic), Text(row.aggregation), found)
+    console.print(table)
+    failed = int((result.checks.verdict == "fail").sum())
+    console.print()
+    told = "the probes found every planted bias, and no other" if not failed else f"{failed} of these do not hold"
+    console.print(Text(told, "bold"))
 
 
 def print_doctor(result: DoctorResult, console: Console) -> None:

@@ -72,7 +72,8 @@ def print_perturb(result: PerturbResult, console: Console, rows: int) -> None:
     """
     _print(
         console,
-        _perturb_summary(result, console),
+        _headline(result, console),
+        *(_by_kind(result, kind, title, console) for kind, title in _KINDS),
         _cases(result, console, rows),
         _not_measured(result, console),
         _reading(result.reading),
@@ -230,27 +231,72 @@ def _flips(flips: Any, p: Any) -> Text:
 # Perturb
 
 
-def _perturb_summary(result: PerturbResult, console: Console) -> RenderableType | None:
-    rows = _records(result.summary)
+_KINDS = (
+    ("identity", "Identities: the same response once more (must move by nothing)"),
+    ("invariance", "Invariances: the meaning stays, so should the score"),
+    ("directional", "Completeness: the same facts, complete against terse"),
+    ("control", "Controls: the answer gets worse, so should the score"),
+    ("meaning-changing", "Punctuation that changes the meaning: must be seen"),
+)
+
+
+def _headline(result: PerturbResult, console: Console) -> RenderableType | None:
+    rows = _records(result.headline)
     if not rows:
         return None
-    delta = _decimals(result.summary["median_abs_delta"], result.summary["p95_abs_delta"])
-    named = _namer(result.summary)
-    table = _table(console, "n", "median\n|Δ|", "\n/SD", "p95\n|Δ|", "\n/SD", "flips", "flip rate")
-    for of_edit in _groups(rows, "family", "position"):
-        table.add_row(_heading(of_edit[0]["family"], of_edit[0]["position"]))
-        for row in of_edit:
-            table.add_row(
-                _label(named(row)),
-                _number(row["n"], 0),
-                _number(row["median_abs_delta"], delta),
-                _number(row["median_abs_delta_over_sd"]),
-                _number(row["p95_abs_delta"], delta),
-                _number(row["p95_abs_delta_over_sd"]),
-                _number(row["flips"], 0),
-                _interval(row["flip_rate"], row["flip_low"], row["flip_high"]),
+    raw = _decimals(result.headline["control_median_abs_delta"], result.headline["invariance_median_abs_delta"])
+    moves = _table(console, "controls\nmedian |Δ|", "\n/SD", "harmless\nmedian |Δ|", "\n/SD")
+    ratios = _table(console, "signal to noise", "punct. over\nwrong fact", "controls right")
+    for of_critic in _groups(rows, "critic"):
+        for table in (moves, ratios):
+            table.add_row(_heading(of_critic[0]["critic"]))
+        for row in of_critic:
+            label = _label(row["aggregation"])
+            moves.add_row(
+                label,
+                _number(row["control_median_abs_delta"], raw),
+                _number(row["control_median_over_sd"]),
+                _number(row["invariance_median_abs_delta"], raw),
+                _number(row["invariance_median_over_sd"]),
             )
-    return _block("What an edit does to the score (Δ = edited - original)", table)
+            ratios.add_row(
+                label,
+                *(
+                    _interval(row[name], row[f"{name}_low"], row[f"{name}_high"])
+                    for name in ("signal_to_noise", "punct_over_wrong_fact", "controls_right")
+                ),
+            )
+    return _block("What the score reacts to (Δ = edited - original; SD of the unedited scores)", moves, Text(), ratios)
+
+
+def _by_kind(result: PerturbResult, kind: str, title: str, console: Console) -> RenderableType | None:
+    frame = result.summary[result.summary.kind == kind]
+    rows = _records(frame)
+    if not rows:
+        return None
+    named = _namer(result.summary)
+    raw = _decimals(frame["median_abs_delta"], frame["p95_abs_delta"])
+    ordered = kind not in ("identity", "invariance")
+    common = ("n", "median\n|Δ|", "\n/SD")
+    if ordered:
+        table = _table(console, *common, "mean\nΔ/SD", "right order", "ending\nrestored", "verdict")
+    else:
+        table = _table(console, *common, "p95\n/SD", "max\n/SD", "flip\nrate", "below\nfloor", "verdict")
+    for of_edit in _groups(rows, "family", "position"):
+        position = of_edit[0]["position"]
+        table.add_row(_heading(of_edit[0]["family"], "" if position == "whole" else position))
+        for row in of_edit:
+            cells = [_number(row["n"], 0), _number(row["median_abs_delta"], raw)]
+            cells.append(_number(row["median_abs_delta_over_sd"]))
+            if ordered:
+                cells.append(_number(row["mean_delta_over_sd"], signed=True))
+                cells.append(_interval(row["right_order"], row["right_order_low"], row["right_order_high"]))
+                cells.append(_number(row["right_order_ending_restored"]))
+            else:
+                cells += [_number(row[f"{name}_abs_delta_over_sd"]) for name in ("p95", "max")]
+                cells += [_number(row["flip_rate"]), _number(row["below_floor"])]
+            table.add_row(_label(named(row)), *cells, row["verdict"])
+    return _block(title, table)
 
 
 def _cases(result: PerturbResult, console: Console, limit: int) -> RenderableType | None:

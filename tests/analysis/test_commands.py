@@ -6,13 +6,14 @@ import torch
 from tiny import byte_tokenizer
 
 from critic_probe.aggregation import parse
-from critic_probe.analysis import Settings, compare, perturb, trace
+from critic_probe.analysis import Plan, Settings, compare, perturb, trace
 from critic_probe.checkpoint import load_critic
 from critic_probe.errors import CriticProbeError
 from critic_probe.pairs import Pair, TokenIds
-from critic_probe.probes import punctuation_edits
+from critic_probe.probes import BUILT_IN
 
 EOS = 258
+PUNCTUATION = Plan([family for family in BUILT_IN.values() if family.group == "punct"])
 PAIRS = [
     Pair("a", "问", "好，是的，", "好，是的。", "comma"),
     Pair("b", "ask", "No idea", "Four, of course.", "fact"),
@@ -119,7 +120,7 @@ def test_baselines_know_nothing_but_length_and_the_closing_mark(critic):
 
 
 def test_perturb_scores_each_edit_against_its_own_original(critic):
-    result = perturb([critic], PAIRS, settings(), punctuation_edits, quiet)
+    result = perturb([critic], PAIRS, settings(), PUNCTUATION, quiet)
     case = result.cases[
         (result.cases.id == "b") & (result.cases.family == "terminal-drop") & (result.cases.aggregation == "last")
     ].iloc[0]
@@ -133,7 +134,7 @@ def test_perturb_scores_each_edit_against_its_own_original(critic):
 
 
 def test_perturb_flips_are_verdicts_of_the_edited_pair(critic):
-    result = perturb([critic], PAIRS, settings("last"), punctuation_edits, quiet)
+    result = perturb([critic], PAIRS, settings("last"), PUNCTUATION, quiet)
     compared = compare([critic], PAIRS, settings("last"), quiet).pairs.set_index("id")
     for case in result.cases.itertuples():
         row = compared.loc[case.id]
@@ -148,7 +149,7 @@ def test_perturb_flips_are_verdicts_of_the_edited_pair(critic):
 
 def test_perturb_keeps_the_closing_eos_of_ids(critic):
     closed = TokenIds((*ids_of("Yes, it is."), EOS), None)
-    result = perturb([critic], [Pair("x", "ask", closed, "No.")], settings("last+eos"), punctuation_edits, quiet)
+    result = perturb([critic], [Pair("x", "ask", closed, "No.")], settings("last+eos"), PUNCTUATION, quiet)
     case = result.cases[(result.cases.side == "student") & (result.cases.family == "terminal-drop")].iloc[0]
     expected = values_of(critic, "ask", [*ids_of("Yes, it is"), EOS])[-1].item()
     assert case.variant_score == pytest.approx(expected, abs=1e-5)
@@ -156,13 +157,13 @@ def test_perturb_keeps_the_closing_eos_of_ids(critic):
 
 def test_perturb_leaves_ids_alone_that_their_text_would_not_give(critic):
     unusual = TokenIds((*ids_of("中")[:2], *ids_of(" is.")), None)  # half a character
-    result = perturb([critic], [Pair("x", "ask", unusual, "No.")], settings("last"), punctuation_edits, quiet)
+    result = perturb([critic], [Pair("x", "ask", unusual, "No.")], settings("last"), PUNCTUATION, quiet)
     assert set(result.cases.side) == {"teacher"}
 
 
 def test_perturb_without_any_edit_is_an_error(critic):
     with pytest.raises(CriticProbeError, match="no edit applies to any response"):
-        perturb([critic], [Pair("x", "ask", "`code`", "`more`")], settings(), punctuation_edits, quiet)
+        perturb([critic], [Pair("x", "ask", "`code`", "`more`")], settings(), PUNCTUATION, quiet)
 
 
 def test_trace_lists_every_value_once_and_which_read_out_takes_it(critic):
@@ -193,7 +194,7 @@ def test_a_constant_critic_is_named_not_divided_by(make_critic, tmp_path):
     assert set(result.pairs.verdict) == {"tie"}
     assert "constant" in {notice.code for notice in result.notices}
     assert list(result.summary.d_acc) == [0.5, 0.5]
-    perturb([critic], PAIRS, settings(), punctuation_edits, quiet)
+    perturb([critic], PAIRS, settings(), PUNCTUATION, quiet)
 
 
 def test_the_signature_changes_with_everything_that_changes_a_score(critic, make_critic):

@@ -85,14 +85,29 @@ def compare() -> CompareResult:
 
 @pytest.fixture
 def perturb() -> PerturbResult:
+    figures = (0.31, 1.22, 1.5, 0.128, 0.505, 0.62, -0.2, -0.083, 6, 0.15, 0.07, 0.29, 0.1)
     summary = _table(
         [
-            ("tiny-last", read_out, family, position, 40, 0.31, 1.22, 0.128, 0.505, 6, 0.15, 0.07, 0.29)
+            ("tiny-last", read_out, family, "punct", position, kind, sign, 40, *figures, *ordered, 12, 0.4, word)
             for read_out in ("last", "mean")
-            for family, position in [("punctuation", "end"), ("layout", None)]
+            for family, position, kind, sign, ordered, word in [
+                ("punctuation", "terminal", "invariance", 0, (math.nan,) * 4, "cannot tell"),
+                ("truncated", "whole", "control", -1, (0.8, 0.65, 0.9, 0.55), "pass"),
+            ]
         ],
-        columns="critic aggregation family position n median_abs_delta p95_abs_delta median_abs_delta_over_sd "
-        "p95_abs_delta_over_sd flips flip_rate flip_low flip_high",
+        columns="critic aggregation family group position kind sign n median_abs_delta p95_abs_delta max_abs_delta "
+        "median_abs_delta_over_sd p95_abs_delta_over_sd max_abs_delta_over_sd mean_delta mean_delta_over_sd flips "
+        "flip_rate flip_low flip_high below_floor right_order right_order_low right_order_high "
+        "right_order_ending_restored ending_n ending_effect_over_sd verdict",
+    )
+    headline = _table(
+        [
+            ("tiny-last", name, 3.06, 0.31, 1.27, 0.13, 9.87, 4.0, 15.0, 0.2, 0.1, 0.4, 0.8, 0.65, 0.9)
+            for name in ("last", "mean")
+        ],
+        columns="critic aggregation control_median_abs_delta invariance_median_abs_delta control_median_over_sd "
+        "invariance_median_over_sd signal_to_noise signal_to_noise_low signal_to_noise_high punct_over_wrong_fact "
+        "punct_over_wrong_fact_low punct_over_wrong_fact_high controls_right controls_right_low controls_right_high",
     )
     teacher_edit = ("teacher", "punctuation", "end", "invariance")
     student_edit = ("student", "layout", None, "invariance")
@@ -122,7 +137,7 @@ def perturb() -> PerturbResult:
         [("tiny-last", "punctuation", "the response has no full stop to replace", 7)],
         columns="critic family reason count",
     )
-    return PerturbResult(summary, cases, not_measured, NOTICES, SIGNATURE, READING)
+    return PerturbResult(summary, headline, cases, not_measured, NOTICES, SIGNATURE, READING)
 
 
 @pytest.fixture

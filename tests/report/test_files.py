@@ -17,7 +17,7 @@ def refuse(constant):
     ("command", "tables"),
     [
         ("compare", ["summary", "categories", "baselines", "pairs"]),
-        ("perturb", ["summary", "cases", "not_measured"]),
+        ("perturb", ["summary", "headline", "cases", "not_measured"]),
         ("trace", ["tokens", "scores"]),
     ],
 )

@@ -7,10 +7,10 @@ import torch
 from transformers import AutoModelForTokenClassification
 
 from critic_probe.aggregation import parse
-from critic_probe.analysis import Settings, compare, perturb
+from critic_probe.analysis import Plan, Settings, compare, perturb
 from critic_probe.checkpoint import load_critic
 from critic_probe.pairs import read_pairs
-from critic_probe.probes import punctuation_edits
+from critic_probe.probes import BUILT_IN
 from critic_probe.training import demo
 
 
@@ -49,7 +49,7 @@ def test_they_order_wrong_digits_and_items_below_the_right_ones(summary):
 def test_a_final_comma_moves_the_last_critic_more_than_the_mean_critic(critics, fixtures):
     settings = Settings(aggregations=(parse("last"), parse("mean")))
     pairs = read_pairs(fixtures / "pairs.jsonl")
-    result = perturb(critics.values(), pairs, settings, punctuation_edits, lambda *_: lambda: None)
+    result = perturb(critics.values(), pairs, settings, Plan([BUILT_IN["terminal-swap"]]), lambda *_: lambda: None)
     swaps = result.summary[(result.summary.family == "terminal-swap") & (result.summary.position == "terminal")]
     effect = swaps.set_index(["critic", "aggregation"]).median_abs_delta_over_sd
     assert effect["last", "last"] > 2 * effect["mean", "mean"]

@@ -1,0 +1,26 @@
+"""`critic-probe selftest`: whether the probes find what is known to be there."""
+
+import typer
+
+from critic_probe.cli import options, session
+
+
+def command(json: options.Json = False) -> None:
+    """Run all probes on critics with a planted bias: each bias must be named, and no other. Under a minute."""
+    with session.exit_codes():
+        import torch
+        from rich.console import Console
+
+        from critic_probe.analysis.selftest import selftest
+        from critic_probe.report.files import dump_plain
+        from critic_probe.report.health import print_selftest
+
+        torch.set_num_threads(1)  # the critics are tiny
+        with session.progress() as progress:
+            result = selftest(session.fixtures() / "critics" / "last", progress)
+        if json:
+            typer.echo(dump_plain({"schema": "critic-probe/selftest/1", "checks": result.checks.to_dict("records")}))
+        else:
+            print_selftest(result, Console())
+        if (result.checks.verdict == "fail").any():
+            raise typer.Exit(1)

@@ -1,0 +1,228 @@
+"""Edits of white space, invisible characters, encodings and form: what is said stays the same."""
+
+import importlib
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+
+from critic_probe.probes.case import Change, Family, Subject
+from critic_probe.probes.guards import Guards
+from critic_probe.probes.punctuation import Candidate, one_per_position
+from critic_probe.text import is_chinese
+
+_NOT_PROSE = ("code", "latex", "json", "tag", "url", "email", "path")
+
+
+def _family(
+    name: str, description: str, edits: Callable[[Subject], Iterator[Change]], *, ending_control: bool = False
+) -> Family:
+    return Family(name, "layout", "invariance", 0, description, edits, ending_control=ending_control)
+
+
+def _edges(blank: str) -> Callable[[Subject], Iterator[Change]]:
+    def edits(subject: Subject) -> Iterator[Change]:
+        yield Change("initial", blank + subject.text)
+        yield Change("terminal", subject.text + blank)
+
+    return edits
+
+
+def _at(pattern: str, replacement: str) -> Callable[[Subject], Iterator[Change]]:
+    """Edits one match of prose per position, none of it inside code, formulas, data or addresses."""
+    places = re.compile(pattern)
+
+    def edits(subject: Subject) -> Iterator[Change]:
+        text, guards = subject.text, Guards(subject.text)
+        candidates = [
+            Candidate(*place.span(), replacement, _prose(guards, *place.span())) for place in places.finditer(text)
+        ]
+        yield from one_per_position(text, candidates, ("initial", "medial"))
+
+    return edits
+
+
+def _prose(guards: Guards, start: int, end: int) -> str | None:
+    reason = guards.covered(start - 1, end + 1)
+    return reason if reason in _NOT_PROSE else None
+
+
+def _byte_order_mark(subject: Subject) -> Iterator[Change]:
+    yield Change("initial", "\ufeff" + subject.text)
+
+
+_JSON_TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|[^\s"]')
+
+
+def _json_layout(subject: Subject) -> Iterator[Change]:
+    """Compact to indented and back; only where every character but white space stays as it is."""
+    text = subject.text
+    if text.lstrip()[:1] not in ("{", "["):
+        return
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return
+    other = json.dumps(data, ensure_ascii=False, indent=None if "\n" in text.strip() else 2)
+    same = _JSON_TOKEN.findall(other) == _JSON_TOKEN.findall(text)
+    yield Change("whole", other) if same else Change("whole", None, "not the same data when written anew")
+
+
+def _unicode_form(subject: Subject) -> Iterator[Change]:
+    """Letters with marks composed or decomposed; both forms are canonically equivalent."""
+    composed = unicodedata.normalize("NFC", subject.text)
+    yield Change("whole", composed if composed != subject.text else unicodedata.normalize("NFD", subject.text))
+
+
+def _unicode_compatibility(subject: Subject) -> Iterator[Change]:
+    """Full-width letters and digits, and ligatures, as plain ones: the part of NFKC that changes no meaning."""
+    yield Change("whole", re.sub(r"[Ａ-Ｚａ-ｚ０-９ﬀ-ﬆ]", lambda m: unicodedata.normalize("NFKC", m[0]), subject.text))
+
+
+_MARKDOWN = (
+    (re.compile(r"(?m)^#{1,6}[ ]+"), ""),
+    (re.compile(r"(\*\*|__)(?=\S)([^*_\n]+?)(?<=\S)\1"), r"\2"),
+    (re.compile(r"(?<![\w*])\*(?=\S)([^*\n]+?)(?<=\S)\*(?![\w*])"), r"\1"),
+    (re.compile(r"(?m)^([ \t]*)[-*+][ ]+"), r"\1"),
+    (re.compile(r"(?m)^>[ ]?"), ""),
+)
+
+
+def _markdown_removed(subject: Subject) -> Iterator[Change]:
+    text, guards = subject.text, Guards(subject.text)
+    reason = guards.covered(0, len(text))
+    if reason in ("code", "latex", "json"):
+        if any(pattern.search(text) for pattern, _ in _MARKDOWN):
+            yield Change("whole", None, reason)
+        return
+    for pattern, plain in _MARKDOWN:
+        text = pattern.sub(plain, text)
+    yield Change("whole", text)
+
+
+_BOXED = re.compile(r"\$?\\boxed\{([^{}\n]+)\}\$?")
+_ANSWER = re.compile(
+    r"(?i)(?P<lead>\banswer:[ ]*|答案(?:是)?：[ ]*)(?P<answer>[^\s，。,;；!！?？]+?)(?=[.。]?(?:\s|$))"
+)
+
+
+def _answer_format(subject: Subject) -> Iterator[Change]:
+    text = subject.text
+    if found := list(_BOXED.finditer(text)):
+        match, lead = found[-1], "答案：" if is_chinese(text) else "Answer: "
+        yield Change("whole", text[: match.start()] + lead + match[1] + text[match.end() :])
+    elif found := list(_ANSWER.finditer(text)):
+        match = found[-1]
+        yield Change("whole", text[: match.start()] + rf"\boxed{{{match['answer']}}}" + text[match.end() :])
+
+
+@lru_cache(maxsize=2)
+def _converter(way: str) -> Callable[[str], str] | None:
+    try:
+        opencc = importlib.import_module("opencc")
+    except ImportError:
+        return None
+    convert: Callable[[str], str] = opencc.OpenCC(way).convert
+    return convert
+
+
+def _script(subject: Subject) -> Iterator[Change]:
+    """Simplified to traditional characters, or back."""
+    text = subject.text
+    if not is_chinese(text):
+        return
+    to_traditional, to_simplified = _converter("s2t"), _converter("t2s")
+    if to_traditional is None or to_simplified is None:
+        yield Change("whole", None, "OpenCC is not installed: pip install opencc-python-reimplemented")
+        return
+    simplified = to_simplified(text)
+    yield Change("whole", simplified if simplified != text else to_traditional(text))
+
+
+_HOMOPHONES = {"的": "地", "在": "再", "做": "作", "作": "做", "已": "己", "像": "象", "账": "帐", "哪": "那"}
+_LOOKALIKES = {
+    **dict(zip("aeopcxy", "аеорсху", strict=True)),
+    **dict(zip("一人大水日月", "⼀⼈⼤⽔⽇⽉", strict=True)),
+}
+
+
+def _one_of(subject: Subject, name: str, candidates: list[Candidate]) -> Iterator[Change]:
+    free = [c for c in candidates if c.reason is None]
+    if free:
+        c = subject.rng(name).choice(free)
+        yield Change("whole", subject.text[: c.start] + c.replacement + subject.text[c.end :])
+    elif candidates:
+        yield Change("whole", None, candidates[0].reason or "")
+
+
+def _typo(subject: Subject) -> Iterator[Change]:
+    """Two inner letters of a long word change places, or a Chinese character becomes one that sounds the same."""
+    text, guards = subject.text, Guards(subject.text)
+    candidates = []
+    for place in re.finditer(r"(?<![\w-])[A-Za-z][a-z]{4,}(?![\w-])|[" + "".join(_HOMOPHONES) + "]", text):
+        word = place[0]
+        if word in _HOMOPHONES:
+            wrong = _HOMOPHONES[word]
+        else:
+            middle = len(word) // 2
+            wrong = word[: middle - 1] + word[middle] + word[middle - 1] + word[middle + 1 :]
+        if wrong != word:
+            candidates.append(Candidate(*place.span(), wrong, _prose(guards, *place.span())))
+    yield from _one_of(subject, "typo", candidates)
+
+
+def _homoglyph(subject: Subject) -> Iterator[Change]:
+    text, guards = subject.text, Guards(subject.text)
+    candidates = [
+        Candidate(i, i + 1, _LOOKALIKES[char], _prose(guards, i, i + 1))
+        for i, char in enumerate(text)
+        if char in _LOOKALIKES
+    ]
+    yield from _one_of(subject, "homoglyph", candidates)
+
+
+def _paraphrases(subject: Subject) -> Iterator[Change]:
+    """The row's own: `paraphrases` is an object with a list of texts a side, or a list for the teacher's side."""
+    given = subject.fields.get("paraphrases")
+    if given is None:
+        return
+    if isinstance(given, list):
+        given = {"teacher": given}
+    texts = given.get(subject.side, []) if isinstance(given, dict) else None
+    if not isinstance(texts, list) or not all(isinstance(text, str) and text.strip() for text in texts):
+        yield Change("whole", None, "'paraphrases' is no list of texts")
+        return
+    for text in texts:
+        yield Change("whole", text)
+
+
+FAMILIES: tuple[Family, ...] = (
+    _family("edge-blank", "a blank before or after the response", _edges(" ")),
+    _family("edge-newline", "a newline before or after the response", _edges("\n")),
+    _family("double-space", "a blank between two words is doubled", _at(r"(?<=\w) (?=\w)", "  ")),
+    _family("json-layout", "JSON on one line is indented, or indented JSON written on one line", _json_layout),
+    _family("invisible-nbsp", "a blank becomes a no-break space", _at(r"(?<=\S) (?=\S)", "\u00a0")),
+    _family(
+        "invisible-zwsp",
+        "a zero-width space inside or between words",
+        _at(r"(?<=[^\W\d_])(?=[^\W\d_])", "\u200b"),
+    ),
+    _family("invisible-bom", "a byte order mark before the response", _byte_order_mark),
+    _family("invisible-u3000", "a blank becomes an ideographic one", _at(r"(?<=\S) (?=\S)", "\u3000")),
+    _family("unicode-form", "letters with marks composed (NFC) or decomposed (NFD)", _unicode_form),
+    _family(
+        "unicode-compat", "full-width letters and digits, and ligatures, as plain ones (NFKC)", _unicode_compatibility
+    ),
+    _family("markdown-removed", "headings, emphasis, bullets and quotes as plain text", _markdown_removed),
+    _family(
+        "answer-format",
+        r"the final answer in \boxed{} becomes 'Answer:' or 答案：, or back",
+        _answer_format,
+        ending_control=True,
+    ),
+    _family("script", "simplified characters become traditional ones, or back (needs OpenCC)", _script),
+    _family("typo", "one typing error", _typo),
+    _family("homoglyph", "one letter becomes another that looks the same", _homoglyph),
+    _family("paraphrase", "the row's own paraphrases (field `paraphrases`)", _paraphrases, ending_control=True),
+)
