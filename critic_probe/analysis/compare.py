@@ -1,7 +1,7 @@
 """Student against teacher under every critic and read-out."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +9,7 @@ import pandas as pd
 from torch import Tensor
 
 from critic_probe.aggregation import Aggregation
+from critic_probe.analysis import pairwise
 from critic_probe.analysis.measure import (
     Progress,
     Reader,
@@ -16,11 +17,12 @@ from critic_probe.analysis.measure import (
     floor_sentence,
     hash_of,
     measure_floors,
+    prompt_hash,
     signature,
     survey,
 )
-from critic_probe.analysis.results import CompareResult
-from critic_probe.analysis.statistics import accuracy, flips, separation, verdict
+from critic_probe.analysis.results import CompareResult, Signature
+from critic_probe.analysis.statistics import flips, rate, separation, verdict
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse
 from critic_probe.errors import Notice
@@ -28,9 +30,12 @@ from critic_probe.pairs import Pairs
 from critic_probe.text import ends_in_terminal
 
 FEW = 20
+TEMPERATURE = 5.0  # the seed's
 
 
-def compare(critics: Iterable[Critic], pairs: Pairs, settings: Settings, progress: Progress) -> CompareResult:
+def compare(
+    critics: Iterable[Critic], pairs: Pairs, settings: Settings, progress: Progress, temperature: float = TEMPERATURE
+) -> CompareResult:
     """Scores all pairs with each critic in turn and tabulates what the read-outs make of them.
 
     Args:
@@ -38,6 +43,7 @@ def compare(critics: Iterable[Critic], pairs: Pairs, settings: Settings, progres
         pairs: At least one.
         settings: How text becomes a score.
         progress: Told of every pair scored.
+        temperature: T of the loss that trains on these scores, for what saturation leaves of its gradient.
 
     Raises:
         CriticProbeError: A pair cannot be scored honestly.
@@ -45,7 +51,7 @@ def compare(critics: Iterable[Critic], pairs: Pairs, settings: Settings, progres
     frames: list[pd.DataFrame] = []
     notices: list[Notice] = []
     records = []
-    texts: dict[str, _Texts] = {}
+    texts: dict[str, Texts] = {}
     for critic in critics:
         reader = Reader(critic, settings)
         surveyed = survey(reader, pairs)
@@ -56,7 +62,7 @@ def compare(critics: Iterable[Critic], pairs: Pairs, settings: Settings, progres
             items = ((pair.group, pair) for pair in reader.encoded(pairs))
             for pair, values in reader.scored(items):
                 step()
-                texts.setdefault(pair.pair.id, _Texts.of(pair))
+                texts.setdefault(pair.pair.id, Texts.of(pair))
                 yield from score_pair(reader, pair, values)
 
         frames.append(with_verdicts(pd.DataFrame(rows()), floors))
@@ -64,33 +70,70 @@ def compare(critics: Iterable[Critic], pairs: Pairs, settings: Settings, progres
         records.append(reader.record() | {"noise_floor": floors})
         reader.close()
         del critic, reader, rows  # before the next critic is loaded
+    signed = signature(settings, hash_of(pairs), records) | {"temperature": temperature}
     scored = pd.concat(frames, ignore_index=True)
+    return tabulated(scored, texts, notices, signed, floor_sentence(records), temperature)
+
+
+def tabulated(
+    scored: pd.DataFrame,
+    texts: Mapping[str, "Texts"],
+    notices: list[Notice],
+    signed: Signature,
+    floor: str,
+    temperature: float,
+) -> CompareResult:
+    """Everything that follows from the scores.
+
+    Args:
+        scored: The rows of `with_verdicts`, of all critics.
+        texts: By id, what rules that read no content need; pairs whose texts are not known are missing.
+        notices: What was told so far.
+        signed: What determined the scores.
+        floor: The sentence on the noise floor.
+        temperature: See `compare`.
+    """
     summary, categories = summarise(scored), _by_category(scored)
-    baselines = _baselines(texts)
+    rules = _rules(texts)
+    baselines = _baselines(rules)
+    found = pairwise.statistics(scored, temperature)
+    if len(baselines):
+        best = str(baselines.baseline[baselines.accuracy.idxmax()])
+        known = scored[scored.id.isin(rules.index)]
+        found = found.merge(pairwise.beyond(known, rules, best), on=["critic", "aggregation"], how="left")
+    lengths, contrasts = pairwise.lengths(scored), pairwise.contrasts(scored)
     notices += _pair_notices(scored, texts)
     return CompareResult(
         summary=summary,
+        statistics=found,
+        lengths=lengths,
+        contrasts=contrasts,
         categories=categories,
         baselines=baselines,
         pairs=_most_disputed_first(scored),
         notices=notices,
-        signature=signature(settings, hash_of(pairs), records),
-        reading=[*_reading(summary, baselines), floor_sentence(records)],
+        signature=signed,
+        reading=[*_reading(summary, baselines), *_warnings(found, lengths), floor],
     )
 
 
-class _Texts(NamedTuple):
+class Texts(NamedTuple):
     """What rules that read no content need of a pair's two texts."""
 
     lengths: tuple[int, int]
     closed: tuple[bool, bool]
+    eos: tuple[bool, bool]
     same: bool
 
     @classmethod
-    def of(cls, pair: EncodedPair) -> "_Texts":
+    def of(cls, pair: EncodedPair) -> "Texts":
+        """Those of a pair."""
         student, teacher = pair.student.text, pair.teacher.text
         return cls(
-            (len(student), len(teacher)), (ends_in_terminal(student), ends_in_terminal(teacher)), student == teacher
+            (len(student), len(teacher)),
+            (ends_in_terminal(student), ends_in_terminal(teacher)),
+            (pair.student.eos[-1], pair.teacher.eos[-1]),
+            student == teacher,
         )
 
 
@@ -104,10 +147,13 @@ def score_pair(reader: Reader, pair: EncodedPair, values: Sequence[Tensor]) -> I
         row = {
             "critic": reader.critic.name,
             "id": pair.pair.id,
+            "prompt_hash": prompt_hash(pair.pair),
             "category": pair.pair.category,
             "aggregation": aggregation.name,
             "student_score": scores[0],
             "teacher_score": scores[1],
+            "student_tokens": len(pair.student.ids),
+            "teacher_tokens": len(pair.teacher.ids),
             "student_token_read": tokens[0],
             "teacher_token_read": tokens[1],
         }
@@ -157,7 +203,7 @@ def summarise(scored: pd.DataFrame) -> pd.DataFrame:
 
 
 def _accuracy_columns(frame: pd.DataFrame) -> dict[str, Any]:
-    found = accuracy(frame.verdict)
+    found = pairwise.d_acc(frame)
     return {
         "n": len(frame),
         "d_acc": found.value,
@@ -184,27 +230,25 @@ def _by_category(scored: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*columns, "gap_over_sd"])
 
 
-def _baselines(texts: dict[str, _Texts]) -> pd.DataFrame:
-    rules: dict[str, Callable[[_Texts], float]] = {
-        "longer wins": lambda texts: texts.lengths[1] - texts.lengths[0],
-        "shorter wins": lambda texts: texts.lengths[0] - texts.lengths[1],
-        "ends in terminal punctuation wins": lambda texts: float(texts.closed[1]) - float(texts.closed[0]),
+def _rules(texts: Mapping[str, Texts]) -> pd.DataFrame:
+    """One row per pair and one column per rule that reads no content: 1 right, 0 wrong, half where it cannot tell."""
+    made: dict[str, Callable[[Texts], float]] = {
+        "longer wins": lambda pair: pair.lengths[1] - pair.lengths[0],
+        "shorter wins": lambda pair: pair.lengths[0] - pair.lengths[1],
+        "ends in terminal punctuation wins": lambda pair: float(pair.closed[1]) - float(pair.closed[0]),
+        "ends in EOS wins": lambda pair: float(pair.eos[1]) - float(pair.eos[0]),
     }
+    rows = {key: {name: (np.sign(rule(pair)) + 1) / 2 for name, rule in made.items()} for key, pair in texts.items()}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(made))
+
+
+def _baselines(rules: pd.DataFrame) -> pd.DataFrame:
     rows = []
-    for name, rule in rules.items():
-        verdicts = pd.Series([verdict(rule(pair), 0.0) for pair in texts.values()])
-        found = accuracy(verdicts)
-        rows.append(
-            {
-                "baseline": name,
-                "n": len(verdicts),
-                "accuracy": found.value,
-                "low": found.low,
-                "high": found.high,
-                "ties": int((verdicts == "tie").sum()),
-            }
-        )
-    return pd.DataFrame(rows)
+    for name in rules.columns if len(rules) else ():
+        found = rate(float(rules[name].sum()), len(rules))
+        ties = int((rules[name] == 0.5).sum())
+        rows.append((name, len(rules), found.value, found.low, found.high, ties))
+    return pd.DataFrame(rows, columns=["baseline", "n", "accuracy", "low", "high", "ties"])
 
 
 def _most_disputed_first(scored: pd.DataFrame) -> pd.DataFrame:
@@ -229,10 +273,11 @@ def _read_text(
     return reader.encoder.pieces(ids)[index].text
 
 
-def _pair_notices(scored: pd.DataFrame, texts: dict[str, _Texts]) -> list[Notice]:
+def _pair_notices(scored: pd.DataFrame, texts: Mapping[str, Texts]) -> list[Notice]:
     notices = []
-    if len(texts) < FEW:
-        notices.append(Notice("few-pairs", f"{len(texts)} pairs are too few (under {FEW}) to tell read-outs apart"))
+    count = scored.id.nunique()
+    if count < FEW:
+        notices.append(Notice("few-pairs", f"{count} pairs are too few (under {FEW}) to tell read-outs apart"))
     same = [key for key, pair in texts.items() if pair.same]
     for (critic, aggregation), frame in scored[scored.id.isin(same)].groupby(["critic", "aggregation"], sort=False):
         apart = frame[frame.verdict != "tie"]
@@ -258,12 +303,13 @@ def _reading(summary: pd.DataFrame, baselines: pd.DataFrame) -> list[str]:
         "95 % interval.",
         "Compare gap/SD, not raw gaps, across read-outs: averaging N values shrinks every gap and the SD with it.",
     ]
-    best = baselines.loc[baselines.accuracy.idxmax()]
-    matched = [f"{row.critic}/{row.aggregation}" for row in summary.itertuples() if row.d_acc_low <= best.accuracy]
-    rule = f"The rule '{best.baseline}', which reads no content, is right in {best.accuracy:.2f} of the pairs"
-    sentences.append(
-        f"{rule}; {', '.join(matched)} cannot be told from it or {_do(matched)} worse." if matched else f"{rule}."
-    )
+    if len(baselines):
+        best = baselines.loc[baselines.accuracy.idxmax()]
+        matched = [f"{row.critic}/{row.aggregation}" for row in summary.itertuples() if row.d_acc_low <= best.accuracy]
+        rule = f"The rule '{best.baseline}', which reads no content, is right in {best.accuracy:.2f} of the pairs"
+        sentences.append(
+            f"{rule}; {', '.join(matched)} cannot be told from it or {_do(matched)} worse." if matched else f"{rule}."
+        )
     for _, frame in summary.groupby("critic", sort=False):
         for a, b in itertools.combinations(frame.itertuples(), 2):
             if (abs(a.mean_gap) - abs(b.mean_gap)) * (abs(a.gap_over_sd) - abs(b.gap_over_sd)) < 0:
@@ -272,6 +318,25 @@ def _reading(summary: pd.DataFrame, baselines: pd.DataFrame) -> list[str]:
                     f"{a.critic}: {raw.aggregation} has the larger raw gap, {scaled.aggregation} the larger gap/SD: "
                     "the raw figure shows a scale, not a better separation."
                 )
+    return sentences
+
+
+def _warnings(found: pd.DataFrame, lengths: pd.DataFrame) -> list[str]:
+    sentences = []
+    saturated = [row for row in found.itertuples() if row.saturated > 0.5]
+    if saturated:
+        told = ", ".join(f"{r.critic}/{r.aggregation} {r.saturated:.0%}" for r in saturated)
+        sentences.append(
+            f"At T = {saturated[0].temperature:g} more than half of the pairs are saturated (|d|/T > "
+            f"{pairwise.SATURATED:g}) and train no more: {told}."
+        )
+    for row in lengths.itertuples():
+        if row.teacher_longer_low > row.teacher_shorter_high or row.teacher_shorter_low > row.teacher_longer_high:
+            better = "longer" if row.teacher_longer_d_acc > row.teacher_shorter_d_acc else "shorter"
+            sentences.append(
+                f"{row.critic}/{row.aggregation}: right in {row.teacher_longer_d_acc:.2f} of the pairs whose teacher "
+                f"is longer and in {row.teacher_shorter_d_acc:.2f} where it is shorter: it favours the {better} answer."
+            )
     return sentences
 
 

@@ -1,5 +1,7 @@
 """Pairs and a critic become values, and values become scores: the one place where this happens."""
 
+import hashlib
+import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -333,6 +335,11 @@ def signature(settings: Settings, data: str, critics: Sequence[dict[str, Any]]) 
 def hash_of(pairs: Pairs) -> str:
     """The data hash of a result's signature; a file has its own already."""
     return pairs.hash if isinstance(pairs, PairFile) else data_hash(pairs)
+
+
+def prompt_hash(pair: Pair) -> str:
+    """Twelve hex digits that pairs of one prompt share: what resampling keeps together."""
+    return hashlib.sha256(json.dumps(pair.prompt, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _identity(critic: Critic) -> str:

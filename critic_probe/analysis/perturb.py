@@ -18,6 +18,7 @@ from critic_probe.analysis.measure import (
     floor_sentence,
     hash_of,
     measure_floors,
+    prompt_hash,
     signature,
     survey,
 )
@@ -329,7 +330,7 @@ def _row(
     return {
         "critic": reader.critic.name,
         "id": pair.pair.id,
-        "prompt": pair.pair.prompt if isinstance(pair.pair.prompt, str) else str(pair.pair.prompt),
+        "prompt_hash": prompt_hash(pair.pair),
         "side": SIDES[variant.side],
         "family": case.family,
         "group": case.group,

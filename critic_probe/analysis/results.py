@@ -18,6 +18,12 @@ class CompareResult:
         summary: One row per critic and aggregation: n, d_acc (ties count as half) with a Wilson 95 % interval, ties,
             mean_gap, sd (of all scores of both sides), gap_over_sd, separation; flips (verdicts that differ from the
             critic's first aggregation) with the exact McNemar p.
+        statistics: One row per critic and aggregation: d_acc with ties wrong and right, soft_d_acc (mean sigmoid(d)),
+            auc, dz, intervals of mean_gap and gap_over_sd, hard_samples_ratio, score_overlap, within_prompt_sd,
+            saturation and gradient weight at the temperature, bf16_quantum, and the accuracy beyond the best baseline.
+        lengths: One row per critic and aggregation: length_ratio, within_prompt_spearman, accuracy where lengths match
+            within 10 % and where the teacher is longer or shorter, and the accuracy at equal length (a logit).
+        contrasts: Read-out against read-out and critic against critic: exact McNemar p, p_holm, margin in gap/SD.
         categories: The same accuracy and gap by category; sd is the one of the summary.
         baselines: Accuracy of rules that never read the content.
         pairs: One row per critic, aggregation and pair, the most disputed pair first.
@@ -27,6 +33,9 @@ class CompareResult:
     """
 
     summary: pd.DataFrame
+    statistics: pd.DataFrame
+    lengths: pd.DataFrame
+    contrasts: pd.DataFrame
     categories: pd.DataFrame
     baselines: pd.DataFrame
     pairs: pd.DataFrame
@@ -57,6 +66,28 @@ class PerturbResult:
     headline: pd.DataFrame
     cases: pd.DataFrame
     not_measured: pd.DataFrame
+    notices: list[Notice]
+    signature: Signature
+    reading: list[str]
+
+
+@dataclass(frozen=True)
+class TokensResult:
+    """Values along a response.
+
+    Attributes:
+        positions: One row per critic, aggregation and share of the response read: d_acc with its interval.
+        dependence: One row per critic: lag1 autocorrelation and effective_tokens (means over responses) beside the mean
+            number of tokens, the variance of responses' means against sigma^2/N, and how many were too short to tell.
+        classes: One row per critic, token class and side: n, mean, sd, and the mean in SD from the response's own.
+        notices: Warnings that belong to the figures.
+        signature: Everything that determined the figures.
+        reading: Plain sentences on how to read them.
+    """
+
+    positions: pd.DataFrame
+    dependence: pd.DataFrame
+    classes: pd.DataFrame
     notices: list[Notice]
     signature: Signature
     reading: list[str]

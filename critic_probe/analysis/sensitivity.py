@@ -96,7 +96,7 @@ def judge(frame: pd.DataFrame, kind: str, sign: int) -> Verdict:
         moved = float((frame.delta.abs() > frame.floor).mean())
         return Verdict(moved, moved, moved, 0.0, 0.0, "fail" if moved else "pass")
     if sign:
-        found, preset = mean_interval(_right(frame, frame.delta), list(frame.prompt)), ORDER_FLOOR
+        found, preset = mean_interval(_right(frame, frame.delta), list(frame.prompt_hash)), ORDER_FLOOR
         wilson = rate(found.value * len(frame), len(frame))  # a rate of 0 or 1 has no spread to resample
         low, high = (
             np.fmin(wilson.low, np.nan_to_num(found.low, nan=0.0)),
@@ -105,9 +105,9 @@ def judge(frame: pd.DataFrame, kind: str, sign: int) -> Verdict:
         found = Interval(found.value, float(low), float(high))
         word = "pass" if found.low > preset else "fail" if found.high < preset else "cannot tell"
     else:
-        found, preset = median_interval(frame.delta_over_sd.abs(), list(frame.prompt)), INVARIANCE_FLOOR
+        found, preset = median_interval(frame.delta_over_sd.abs(), list(frame.prompt_hash)), INVARIANCE_FLOOR
         word = "pass" if found.high < preset else "fail" if found.low > preset else "cannot tell"
-    if len(frame) < FEW or frame.prompt.nunique() < 2:
+    if len(frame) < FEW or frame.prompt_hash.nunique() < 2:
         word = "cannot tell"
     return Verdict(*found, preset, _POWER * found.error, word)
 
@@ -169,7 +169,7 @@ def biases(cases: pd.DataFrame) -> pd.DataFrame:
         }
         for name, part in parts.items():
             if len(part):
-                found = median_interval(part.delta_over_sd.abs().fillna(0.0), list(part.prompt))
+                found = median_interval(part.delta_over_sd.abs().fillna(0.0), list(part.prompt_hash))
                 rows.append((critic, aggregation, name, len(part), *found, INVARIANCE_FLOOR))
         longer = frame[(frame.token_change.abs() >= 3) & frame.kind.isin(("control", "directional"))]
         if len(longer):
@@ -184,7 +184,7 @@ def _length_correlation(frame: pd.DataFrame) -> Interval:
     """Mean over prompts of the rank correlation within each; a score that does not move has none, which is 0."""
     delta = _without_ending(frame)
     found, prompts = [], []
-    for prompt, part in frame.assign(_delta=delta).groupby("prompt", sort=False):
+    for prompt, part in frame.assign(_delta=delta).groupby("prompt_hash", sort=False):
         moved = part._delta.where(part._delta.abs() > part.floor, 0.0)
         if len(part) < 3 or part.token_change.nunique() < 2:
             continue
@@ -204,7 +204,9 @@ def _without_ending(frame: pd.DataFrame) -> pd.Series:
 
 
 def _ratio(top: pd.DataFrame, bottom: pd.DataFrame) -> Interval:
-    return ratio_of_medians_interval(top.delta.abs(), list(top.prompt), bottom.delta.abs(), list(bottom.prompt))
+    return ratio_of_medians_interval(
+        top.delta.abs(), list(top.prompt_hash), bottom.delta.abs(), list(bottom.prompt_hash)
+    )
 
 
 def _against_chance(right: Verdict, n: int) -> str:

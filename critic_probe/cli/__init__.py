@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from critic_probe import __version__
-from critic_probe.cli import cache, compare, doctor, inspect, perturb, selftest, trace
+from critic_probe.cli import cache, compare, doctor, inspect, perturb, selftest, tokens, trace
 
 app = typer.Typer(
     name="critic-probe",
@@ -19,6 +19,7 @@ app = typer.Typer(
 app.command("compare")(compare.command)
 app.command("perturb")(perturb.command)
 app.command("completeness")(perturb.completeness_command)
+app.command("tokens")(tokens.command)
 app.command("trace")(trace.command)
 app.command("inspect")(inspect.command)
 app.command("doctor")(doctor.command)

@@ -34,6 +34,9 @@ def command(
     prompt_field: options.PromptField = None,
     student_field: options.StudentField = None,
     teacher_field: options.TeacherField = None,
+    temperature: Annotated[
+        float, typer.Option(min=1e-6, help="T of the loss softplus(-d/T), for saturation and the gradient left.")
+    ] = 5.0,
     rows: options.Rows = 10,
     json: options.Json = False,
     output: options.Output = None,
@@ -41,6 +44,22 @@ def command(
     """Compare student and teacher scores under every critic and read-out."""
     with session.exit_codes():
         session.check_outputs(output)
+        given = session.find_scores(pairs, checkpoint)
+        if given is not None:
+            from critic_probe.analysis.scores import compare_scores
+            from critic_probe.pairs import read_scores
+            from critic_probe.report.terminal import print_compare
+
+            session.finish(
+                "compare",
+                compare_scores(list(read_scores(given)), given.name, temperature),
+                None,
+                default_pairs=False,
+                json=json,
+                output=output,
+                show=lambda result, console: print_compare(result, console, rows),
+            )
+            return
         critics = session.find_critics(
             checkpoint,
             base=base,
@@ -60,7 +79,7 @@ def command(
             session.show_price(table, json)
             return
         with session.progress(resumable=not no_cache) as progress:
-            result = compare(critics.load(), read, chosen, progress)
+            result = compare(critics.load(), read, chosen, progress, temperature)
         session.finish(
             "compare",
             result,

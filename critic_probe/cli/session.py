@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from critic_probe.analysis import Settings
     from critic_probe.checkpoint import Critic
-    from critic_probe.pairs import Fields, Pairs
+    from critic_probe.pairs import Fields, Pairs, RowFile
 
 BUNDLED = "bundled:"
 TINY = 10_000_000  # parameters
@@ -136,6 +136,16 @@ def find_pairs(path: str | None, fields: "Fields", critics: Critics) -> "Pairs":
     return [replace(pair, student=as_text(pair.student), teacher=as_text(pair.teacher)) for pair in pairs]
 
 
+def find_scores(path: str | None, checkpoint: Sequence[str] | None) -> "RowFile | None":
+    """A file whose rows carry scores, where no critic is asked for; None for pairs that are to be scored."""
+    if path is None or path == "-" or checkpoint or os.environ.get("CRITIC_PROBE_CHECKPOINT"):
+        return None
+    from critic_probe.pairs import RowFile, holds_scores
+
+    rows = RowFile(path)
+    return rows if holds_scores(rows) else None
+
+
 def settings(
     aggregations: Sequence[str] | None,
     eos: str,
@@ -245,7 +255,7 @@ def check_outputs(output: Sequence[str] | None) -> None:
 def finish(
     command: str,
     result: Any,
-    critics: Critics,
+    critics: Critics | None,
     *,
     default_pairs: bool,
     json: bool,
@@ -257,7 +267,7 @@ def finish(
 
     from critic_probe.report.files import dump_json, write_result
 
-    if critics.bundled:
+    if critics is not None and critics.bundled:
         notice = "no --checkpoint given: these are the two bundled toy critics, not yours"
         result = replace(result, notices=[Notice("bundled-critics", notice), *result.notices])
     if default_pairs:

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from critic_probe.errors import CriticProbeError
 from critic_probe.pairs.pair import Pair, data_hash
-from critic_probe.pairs.rows import Fields, from_csv, shown, to_pair
+from critic_probe.pairs.rows import Fields, from_csv, shown, to_pairs
 from critic_probe.text import neutralise
 
 
@@ -20,13 +20,53 @@ class _Row(NamedTuple):
     content: Any
 
 
-class PairFile:
-    """A file's pairs, read anew each time they are gone through, so that a large file needs no memory.
+class RowFile:
+    """A file's rows, read anew each time they are gone through, so that a large file needs no memory.
 
     Standard input and JSON arrays cannot be read twice or in part, and are held.
 
     Args:
         path: A `.jsonl`, `.json`, `.csv` or `.parquet` file, or `-` for JSONL on stdin.
+
+    Attributes:
+        name: The file as messages name it.
+
+    Raises:
+        CriticProbeError: The file cannot be read, or a row is no object.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.name = "stdin" if str(path) == "-" else str(path)
+        self._rows = _READERS[".jsonl"] if self.name == "stdin" else _reader(Path(path))
+        self._held = sys.stdin.buffer.read() if self.name == "stdin" else None
+
+    def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Where a row stands, and its fields."""
+        with self._open() as stream:
+            for where, content in self._rows(self.name, stream):
+                if not isinstance(content, dict):
+                    raise CriticProbeError(
+                        f"{self.name} {where}: {shown(content)} is not an object with named fields; "
+                        "write one object a row"
+                    )
+                yield where, content
+
+    def _open(self) -> BinaryIO:
+        if self._held is not None:
+            return io.BytesIO(self._held)
+        try:
+            return open(self.name, "rb")
+        except FileNotFoundError:
+            raise CriticProbeError(f"{self.name}: no such file; check the path") from None
+        except OSError as error:
+            raise CriticProbeError(f"{self.name}: cannot be read ({error.strerror}); check the path") from error
+
+
+class PairFile:
+    """A file's pairs, read anew each time they are gone through.
+
+    Args:
+        rows: The file, or its path.
         fields: Field names, where the ones in use do not fit.
 
     Attributes:
@@ -37,29 +77,22 @@ class PairFile:
             and the row. Every row is checked before anything is scored.
     """
 
-    def __init__(self, path: str | Path, fields: Fields = Fields()) -> None:  # noqa: B008 (frozen, so safely shared)
-        self._name = "stdin" if str(path) == "-" else str(path)
-        self._rows = _READERS[".jsonl"] if self._name == "stdin" else _reader(Path(path))
-        self._held = sys.stdin.buffer.read() if self._name == "stdin" else None
+    def __init__(self, rows: str | Path | RowFile, fields: Fields = Fields()) -> None:  # noqa: B008 (frozen)
+        self._rows = rows if isinstance(rows, RowFile) else RowFile(rows)
         self._fields = fields
         self._length = 0
         self.hash = data_hash(self._count())
         if not self._length:
-            raise CriticProbeError(f"{self._name}: no rows, the file is empty; give at least one pair")
+            raise CriticProbeError(f"{self._rows.name}: no rows, the file is empty; give at least one pair")
 
     def __len__(self) -> int:
         return self._length
 
     def __iter__(self) -> Iterator[Pair]:
         seen: dict[str, str] = {}
-        with self._open() as stream:
-            for number, (where, content) in enumerate(self._rows(self._name, stream), start=1):
-                source = f"{self._name} {where}"
-                if not isinstance(content, dict):
-                    raise CriticProbeError(
-                        f"{source}: {shown(content)} is not an object with named fields; write one object a row"
-                    )
-                pair = to_pair(content, number, source, self._fields)
+        for number, (where, content) in enumerate(self._rows, start=1):
+            source = f"{self._rows.name} {where}"
+            for pair in to_pairs(content, number, source, self._fields):
                 if pair.id in seen:
                     raise CriticProbeError(
                         f"{source}: id {shown(pair.id)} is already that of {seen[pair.id]}; make ids unique"
@@ -70,16 +103,6 @@ class PairFile:
     def _count(self) -> Iterator[Pair]:
         for self._length, pair in enumerate(self, start=1):  # noqa: B020
             yield pair
-
-    def _open(self) -> BinaryIO:
-        if self._held is not None:
-            return io.BytesIO(self._held)
-        try:
-            return open(self._name, "rb")
-        except FileNotFoundError:
-            raise CriticProbeError(f"{self._name}: no such file; check the path") from None
-        except OSError as error:
-            raise CriticProbeError(f"{self._name}: cannot be read ({error.strerror}); check the path") from error
 
 
 def read_pairs(path: str | Path, fields: Fields = Fields()) -> list[Pair]:  # noqa: B008 (as above)
@@ -135,7 +158,7 @@ def _json(name: str, stream: BinaryIO) -> Iterator[_Row]:
         raise CriticProbeError(
             f"{name}: not valid JSON ({_fault(error)}); mend it, or name it .jsonl if it has one object a line"
         ) from None
-    rows = content.get("data") if isinstance(content, dict) else content
+    rows = content.get("data", content.get("pairs")) if isinstance(content, dict) else content
     if not isinstance(rows, list):
         raise CriticProbeError(f'{name}: holds no list of rows; write a list of objects, or {{"data": [...]}}')
     yield from (_Row(f"row {number}", row) for number, row in enumerate(rows, start=1))

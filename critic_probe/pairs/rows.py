@@ -1,8 +1,10 @@
 """A row of a file becomes a pair: the field names in use, and what a cell may hold."""
 
+import itertools
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -51,6 +53,37 @@ class _Names(NamedTuple):
 class _Side(NamedTuple):
     lead: tuple[Message, ...]  # what a conversational side says before its answer
     answer: Response
+
+
+def to_pairs(row: Mapping[str, Any], number: int, source: str, fields: Fields) -> Iterator[Pair]:
+    """Reads one row: a pair, or a candidate set, which gives a pair for every two responses of different rank.
+
+    Raises:
+        CriticProbeError: See `to_pair`; or a candidate set has no ranks, or not one for each response.
+    """
+    responses = row.get("responses")
+    chosen = fields.student or fields.teacher or row.get("teacher_response")
+    if chosen or not isinstance(responses, list) or not responses or not isinstance(responses[0], str):
+        yield to_pair(row, number, source, fields)
+        return
+    ranks = row.get("ranks")
+    if not isinstance(ranks, list) or len(ranks) != len(responses) or not all(map(is_number, ranks)):
+        raise CriticProbeError(
+            f"{source}: 'responses' is a candidate set; give it 'ranks', a list of {len(responses)} numbers, 1 the best"
+        )
+    id_name = _first(row, _IDS)
+    label = _label(row, id_name, source) or f"row-{number}"
+    rest = {key: value for key, value in row.items() if key not in ("responses", "ranks", id_name)}
+    for better, worse in itertools.permutations(range(len(responses)), 2):
+        if ranks[better] < ranks[worse]:
+            sides = {"student": responses[worse], "teacher": responses[better]}
+            place = f"{label}/{better + 1}>{worse + 1}"
+            yield to_pair({**rest, **sides, "id": place}, number, source, fields)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value of a file is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def to_pair(row: Mapping[str, Any], number: int, source: str, fields: Fields) -> Pair:

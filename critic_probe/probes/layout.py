@@ -110,7 +110,7 @@ _ANSWER = re.compile(
 def _answer_format(subject: Subject) -> Iterator[Change]:
     text = subject.text
     if found := list(_BOXED.finditer(text)):
-        match, lead = found[-1], "答案：" if is_chinese(text) else "Answer: "
+        match, lead = found[-1], "答案：" if is_chinese(_BOXED.sub("", text)) else "Answer: "
         yield Change("whole", text[: match.start()] + lead + match[1] + text[match.end() :])
     elif found := list(_ANSWER.finditer(text)):
         match = found[-1]
@@ -165,8 +165,8 @@ def _typo(subject: Subject) -> Iterator[Change]:
         if word in _HOMOPHONES:
             wrong = _HOMOPHONES[word]
         else:
-            middle = len(word) // 2
-            wrong = word[: middle - 1] + word[middle] + word[middle - 1] + word[middle + 1 :]
+            place_in = next((i for i in range(len(word) // 2 - 1, len(word) - 2) if word[i] != word[i + 1]), 0)
+            wrong = word[:place_in] + word[place_in + 1] + word[place_in] + word[place_in + 2 :] if place_in else word
         if wrong != word:
             candidates.append(Candidate(*place.span(), wrong, _prose(guards, *place.span())))
     yield from _one_of(subject, "typo", candidates)

@@ -11,20 +11,28 @@ from typing import Any
 
 import pandas as pd
 
-from critic_probe.analysis.results import CompareResult, DoctorResult, PerturbResult, TraceResult
+from critic_probe.analysis.results import CompareResult, DoctorResult, PerturbResult, TokensResult, TraceResult
 from critic_probe.errors import CriticProbeError
 
-Result = CompareResult | DoctorResult | PerturbResult | TraceResult
+Result = CompareResult | DoctorResult | PerturbResult | TokensResult | TraceResult
 
 # The tables of each command in the order of its JSON object, and the one that CSV and Parquet hold.
 _TABLES = {
-    "compare": ("summary", "categories", "baselines", "pairs"),
+    "compare": ("summary", "statistics", "lengths", "contrasts", "categories", "baselines", "pairs"),
     "perturb": ("summary", "headline", "cases", "not_measured"),
     "completeness": ("summary", "headline", "cases", "not_measured"),
+    "tokens": ("positions", "dependence", "classes"),
     "trace": ("tokens", "scores"),
     "doctor": ("checks",),
 }
-_MAIN = {"compare": "pairs", "perturb": "cases", "completeness": "cases", "trace": "tokens", "doctor": "checks"}
+_MAIN = {
+    "compare": "pairs",
+    "perturb": "cases",
+    "completeness": "cases",
+    "tokens": "positions",
+    "trace": "tokens",
+    "doctor": "checks",
+}
 _SUFFIXES = (".json", ".csv", ".parquet")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -35,7 +43,7 @@ def to_json(command: str, result: Result) -> dict[str, Any]:
     NaN and infinities become None. A lone surrogate, which no UTF-8 file can hold, becomes U+FFFD.
 
     Args:
-        command: `compare`, `perturb`, `trace` or `doctor`.
+        command: The command's name.
         result: What that command found.
     """
     data: dict[str, Any] = {"schema": f"critic-probe/{command}/1"}

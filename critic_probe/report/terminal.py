@@ -16,7 +16,7 @@ from rich.padding import Padding
 from rich.table import Column, Table
 from rich.text import Text
 
-from critic_probe.analysis.results import CompareResult, PerturbResult, Signature, TraceResult
+from critic_probe.analysis.results import CompareResult, PerturbResult, Signature, TokensResult, TraceResult
 from critic_probe.errors import Notice
 from critic_probe.text import neutralise
 
@@ -54,6 +54,9 @@ def print_compare(result: CompareResult, console: Console, rows: int) -> None:
     _print(
         console,
         _compare_summary(result, console),
+        _statistics(result, console),
+        _lengths(result, console),
+        _contrasts(result, console),
         _categories(result, console),
         _pairs(result, console, rows),
         _reading(result.reading),
@@ -94,6 +97,42 @@ def print_trace(result: TraceResult, console: Console) -> None:
         _block("Prompt", Text(neutralise(_cut(result.prompt, _PROMPT), newlines=True), overflow="fold")),
         *(_tokens(rows, console) for rows in _groups(_records(result.tokens), "critic")),
         _scores(result, console),
+        _reading(result.reading),
+        _warnings(result.notices),
+        _signature(result.signature),
+    )
+
+
+def print_tokens(result: TokensResult, console: Console) -> None:
+    """Prints values along responses: accuracy by position, dependence of tokens, values by token class.
+
+    Args:
+        result: What was found.
+        console: Where to print.
+    """
+    positions = _table(console, *(f"{share:.0%}" for share in result.positions["share"].unique()))
+    for of_critic in _groups(_records(result.positions), "critic"):
+        positions.add_row(_heading(of_critic[0]["critic"]))
+        for rows in _groups(of_critic, "aggregation"):
+            cells = [_interval(r["d_acc"], r["d_acc_low"], r["d_acc_high"]) for r in rows]
+            positions.add_row(_label(rows[0]["aggregation"]), *cells)
+    dependence = _table(console, "tokens", "lag 1", "effective\ntokens", "Var(mean) over\nsigma^2/N", "too short")
+    for row in _records(result.dependence):
+        cells = [_number(row[name], 1) for name in ("tokens", "lag1", "effective_tokens", "variance_ratio")]
+        dependence.add_row(_plain(row["critic"]), *cells, _share(row["too_short"], row["responses"]))
+    classes = _table(console, "side", "n", "mean", "SD", "mean, in SD of\nits response")
+    decimals = _decimals(result.classes["mean"], result.classes["sd"])
+    for rows in _groups(_records(result.classes), "critic"):
+        classes.add_row(_heading(rows[0]["critic"]))
+        for row in rows:
+            cells = [_number(row[name], decimals) for name in ("mean", "sd")]
+            scaled = _number(row["mean_over_response_sd"], signed=True)
+            classes.add_row(_label(row["token_class"]), row["side"], _number(row["n"], 0), *cells, scaled)
+    _print(
+        console,
+        _block("d_acc when read after a share of each response's tokens", positions),
+        _block("How dependent the values of one response are", dependence),
+        _block("Value by kind of token", classes),
         _reading(result.reading),
         _warnings(result.notices),
         _signature(result.signature),
@@ -164,6 +203,56 @@ def _compare_summary(result: CompareResult, console: Console) -> RenderableType 
             _share(row["ties"], row["n"]),
         )
     return _block("Teacher over student (gap = teacher - student)", table)
+
+
+def _statistics(result: CompareResult, console: Console) -> RenderableType | None:
+    rows = _records(result.statistics)
+    if not rows:
+        return None
+    named = _namer(result.statistics)
+    first = _table(console, "d_acc,\nties wrong-right", "soft\nd_acc", "AUC", "dz", "gap/SD", label="")
+    second = _table(console, "|d|\n<0.1", "over-\nlap", "satu-\nrated", "grad.\nleft", "beyond best\nbaseline")
+    for row in rows:
+        label = _plain(named(row))
+        interval = f"[{_number(row['gap_over_sd_low'])}, {_number(row['gap_over_sd_high'])}]"
+        bounds = f"{_number(row['d_acc_ties_wrong'])}-{_number(row['d_acc_ties_right'])}"
+        first.add_row(label, bounds, *(_number(row[name]) for name in ("soft_d_acc", "auc", "dz")), interval)
+        beyond = _interval(row.get("beyond"), row.get("beyond_low"), row.get("beyond_high"))
+        shares = ("hard_samples_ratio", "score_overlap", "saturated", "gradient_weight")
+        second.add_row(label, *(_number(row[name]) for name in shares), beyond)
+    return _block(f"Statistics (T = {rows[0]['temperature']:g})", first, Text(), second)
+
+
+def _lengths(result: CompareResult, console: Console) -> RenderableType | None:
+    rows = _records(result.lengths)
+    if not rows:
+        return None
+    named = _namer(result.lengths)
+    table = _table(console, "rho", "d_acc,\nsame length", "n", "teacher\nlonger", "n", "teacher\nshorter", "n", "logit")
+    for row in rows:
+        cells = [_interval(row["matched_d_acc"], row["matched_low"], row["matched_high"]), _number(row["matched_n"], 0)]
+        for name in ("teacher_longer", "teacher_shorter"):
+            cells += [_number(row[f"{name}_d_acc"]), _number(row[f"{name}_n"], 0)]
+        rho = _number(row["within_prompt_spearman"], signed=True)
+        table.add_row(_plain(named(row)), rho, *cells, _number(row["length_controlled"]))
+    title = "Length (rho: with the score, within a prompt; logit: d_acc at equal length)"
+    return _block(title, table)
+
+
+def _contrasts(result: CompareResult, console: Console) -> RenderableType | None:
+    rows = _records(result.contrasts)
+    if not rows:
+        return None
+    table = _table(console, "flips", "p", "p (Holm)", "margin in gap/SD")
+    for row in rows:
+        a, b = (f"{row[f'{other}critic']}/{row[f'{other}aggregation']}" for other in ("", "other_"))
+        margin = _interval(row["margin"], row["margin_low"], row["margin_high"])
+        table.add_row(_plain(f"{a} - {b}"), _number(row["flips"], 0), _p(row["p"]), _p(row["p_holm"]), margin)
+    return _block("One against another (exact McNemar; margin by bootstrap over prompts)", table)
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else _number(p, 3)
 
 
 def _categories(result: CompareResult, console: Console) -> RenderableType | None:

@@ -94,20 +94,20 @@ def write_untrained(seed: int, tokenizer: Path, target: Path) -> None:
 
 def _empty(tokenizer: Path) -> tuple[Any, Any]:
     read = AutoTokenizer.from_pretrained(tokenizer)
-    config = LlamaConfig(
-        vocab_size=len(read),
-        hidden_size=HIDDEN,
-        intermediate_size=HIDDEN,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-        num_key_value_heads=1,
-        max_position_embeddings=4096,
-        rope_theta=1e30,
-        pad_token_id=read.pad_token_id,
-        eos_token_id=read.eos_token_id,
-    )
-    config.num_labels = 1
-    return LlamaForTokenClassification(config), read  # type: ignore[no-untyped-call]
+    shape: dict[str, Any] = {
+        "vocab_size": len(read),
+        "hidden_size": HIDDEN,
+        "intermediate_size": HIDDEN,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "num_key_value_heads": 1,
+        "max_position_embeddings": 4096,
+        "rope_theta": 1e30,
+        "pad_token_id": read.pad_token_id,
+        "eos_token_id": read.eos_token_id,
+        "num_labels": 1,
+    }
+    return LlamaForTokenClassification(LlamaConfig(**shape)), read  # type: ignore[no-untyped-call]
 
 
 def _marks(tokenizer: Any, size: int) -> Tensor:

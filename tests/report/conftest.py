@@ -56,6 +56,23 @@ def compare() -> CompareResult:
         ],
         columns="critic aggregation n d_acc d_acc_low d_acc_high ties mean_gap sd gap_over_sd separation flips flips_p",
     )
+    shown = (0.7, 0.8, 0.72, 0.77, 0.9, 2.0, 3.0, 0.8, 1.2, 0.1, 0.2, None, 0, 5.0, 0.3, 0.2, 0.01, 0.11, 0.02, 0.2)
+    statistics = _table(
+        [("tiny-last", name, 40, *shown) for name in ("last", "mean")],
+        columns="critic aggregation n d_acc_ties_wrong d_acc_ties_right soft_d_acc auc dz mean_gap_low mean_gap_high "
+        "gap_over_sd_low gap_over_sd_high hard_samples_ratio score_overlap within_prompt_sd prompts_with_sets "
+        "temperature saturated gradient_weight bf16_quantum beyond beyond_low beyond_high",
+    )
+    lengths = _table(
+        [("tiny-last", "last", 1.1, 0.25, 12, 0.9, 0.7, 0.97, 14, 0.8, 0.6, 0.9, 14, 0.6, 0.4, 0.8, 0.83, "")],
+        columns="critic aggregation length_ratio within_prompt_spearman matched_n matched_d_acc matched_low "
+        "matched_high teacher_longer_n teacher_longer_d_acc teacher_longer_low teacher_longer_high teacher_shorter_n "
+        "teacher_shorter_d_acc teacher_shorter_low teacher_shorter_high length_controlled not_controlled",
+    )
+    contrasts = _table(
+        [("tiny-last", "last", "tiny-last", "mean", 40, 6, 0.03, 0.4, 0.1, 0.7, 0.06)],
+        columns="critic aggregation other_critic other_aggregation n flips p margin margin_low margin_high p_holm",
+    )
     categories = _table(
         [
             ("tiny-last", read_out, category, 40, 0.75, 0.6, 0.86, 1, 2.5, 1.03)
@@ -80,7 +97,9 @@ def compare() -> CompareResult:
         columns="critic id category aggregation student_score teacher_score gap gap_over_sd verdict "
         "student_token_read teacher_token_read dispute",
     ).assign(floor=[1e-5, 1e-10] * 3)
-    return CompareResult(summary, categories, baselines, pairs, NOTICES, SIGNATURE, READING)
+    return CompareResult(
+        summary, statistics, lengths, contrasts, categories, baselines, pairs, NOTICES, SIGNATURE, READING
+    )
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ def refuse(constant):
 @pytest.mark.parametrize(
     ("command", "tables"),
     [
-        ("compare", ["summary", "categories", "baselines", "pairs"]),
+        ("compare", ["summary", "statistics", "lengths", "contrasts", "categories", "baselines", "pairs"]),
         ("perturb", ["summary", "headline", "cases", "not_measured"]),
         ("trace", ["tokens", "scores"]),
     ],

@@ -1,0 +1,130 @@
+"""Scores that were computed elsewhere: rows with a student's and a teacher's score instead of texts to be scored."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from critic_probe.errors import CriticProbeError
+from critic_probe.pairs.read import RowFile
+from critic_probe.pairs.rows import is_number, shown
+
+_SCORE = re.compile(r"student_(?:(?P<name>.+)_)?score")
+PLAIN = "score"  # the read-out of `student_score` where nothing names it
+
+
+class ScoredPair(NamedTuple):
+    """Both scores of a pair under one critic and read-out.
+
+    Attributes:
+        critic: The row's `critic`, else empty.
+        aggregation: The row's `aggregation`, else the name inside `student_NAME_score`.
+        id: The row's id, else its number.
+        category: The row's category, or empty.
+        prompt_hash: What rows of one prompt share; the id where the row has no prompt.
+        student_score: The student's score.
+        teacher_score: The teacher's score.
+        student: The student's text, where the row has it.
+        teacher: The teacher's text, where the row has it.
+        student_tokens: Tokens of the student's response, where the row says so.
+        teacher_tokens: Tokens of the teacher's response, where the row says so.
+    """
+
+    critic: str
+    aggregation: str
+    id: str
+    category: str
+    prompt_hash: str
+    student_score: float
+    teacher_score: float
+    student: str | None
+    teacher: str | None
+    student_tokens: int | None
+    teacher_tokens: int | None
+
+
+def holds_scores(rows: RowFile) -> bool:
+    """Whether the first row of a file carries scores of both sides."""
+    for _, row in rows:
+        return bool(_read_outs(row))
+    return False
+
+
+def read_scores(rows: RowFile) -> Iterator[ScoredPair]:
+    """The scores of a file, row by row.
+
+    Raises:
+        CriticProbeError: A row lacks a score that the first one has, a score is no finite number, or a pair stands
+            twice under one critic and read-out; the message names the file and the row.
+    """
+    expected: list[str] | None = None
+    seen: dict[tuple[str, str, str], str] = {}
+    for number, (where, row) in enumerate(rows, start=1):
+        source = f"{rows.name} {where}"
+        names = _read_outs(row)
+        expected = names if expected is None else expected
+        if missing := [name for name in expected if name not in names]:
+            raise CriticProbeError(f"{source}: no {_column(missing[0])} and its teacher's; give every row all scores")
+        for name in expected:
+            pair = _pair(row, name, number, source)
+            key = (pair.critic, pair.aggregation, pair.id)
+            if key in seen:
+                raise CriticProbeError(f"{source}: id {shown(pair.id)} is already that of {seen[key]}; make ids unique")
+            seen[key] = where
+            yield pair
+
+
+def scores_hash(pairs: list[ScoredPair]) -> str:
+    """Twelve hex digits over everything that the scores say."""
+    return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()[:12]
+
+
+def _read_outs(row: Mapping[str, Any]) -> list[str]:
+    found = [match["name"] or PLAIN for key in row if (match := _SCORE.fullmatch(key)) and _teacher(key) in row]
+    return [PLAIN] if "aggregation" in row and PLAIN in found else found
+
+
+def _column(name: str) -> str:
+    return "student_score" if name == PLAIN else f"student_{name}_score"
+
+
+def _teacher(column: str) -> str:
+    return "teacher" + column.removeprefix("student")
+
+
+def _pair(row: Mapping[str, Any], name: str, number: int, source: str) -> ScoredPair:
+    column = _column(name)
+    scores = [_number(row.get(key), key, source) for key in (column, _teacher(column))]
+    identity = str(row.get("id") or row.get("pair_id") or f"row-{number}")
+    prompt = row.get("prompt")
+    own = hashlib.sha256(json.dumps(prompt, sort_keys=True, default=str).encode()).hexdigest()[:12] if prompt else None
+    return ScoredPair(
+        critic=str(row.get("critic") or ""),
+        aggregation=str(row.get("aggregation") or name),
+        id=identity,
+        category=str(row.get("category") or ""),
+        prompt_hash=str(row.get("prompt_hash") or own or identity),
+        student_score=scores[0],
+        teacher_score=scores[1],
+        student=row["student"] if isinstance(row.get("student"), str) else None,
+        teacher=row["teacher"] if isinstance(row.get("teacher"), str) else None,
+        student_tokens=_tokens(row.get("student_tokens")),
+        teacher_tokens=_tokens(row.get("teacher_tokens")),
+    )
+
+
+def _number(value: Any, name: str, source: str) -> float:
+    if isinstance(value, str):  # a CSV cell
+        with suppress(ValueError):
+            value = float(value)
+    if not is_number(value):
+        raise CriticProbeError(f"{source}: '{name}' is {shown(value)}; it must be a finite number")
+    return float(value)
+
+
+def _tokens(value: Any) -> int | None:
+    if isinstance(value, str):
+        value = int(value) if value.isdecimal() else None
+    return int(value) if is_number(value) and value > 0 else None

@@ -1,0 +1,68 @@
+"""Values along a response."""
+
+import numpy as np
+import pytest
+from tiny import byte_tokenizer
+
+from critic_probe.aggregation import parse
+from critic_probe.analysis import Settings, compare
+from critic_probe.analysis.tokens import autocorrelation, effective_tokens, tokens
+from critic_probe.checkpoint import load_critic
+from critic_probe.pairs import Pair, TokenIds
+
+SETTINGS = Settings((parse("last"), parse("mean")))
+PAIRS = [
+    Pair("a", "问", "好，是的，", "好，是的。"),
+    Pair("b", "ask", "No idea", "Four, of course."),
+    Pair("c", "ask", "Because it is so. Really.", "It is."),
+]
+
+
+def quiet(label, total):
+    return lambda: None
+
+
+@pytest.fixture(scope="module")
+def critic(critic_dir):
+    return load_critic(critic_dir, name="tiny", device="cpu")
+
+
+def test_independent_values_are_worth_their_number():
+    rng = np.random.default_rng(0)
+    found = np.mean([effective_tokens(rng.normal(size=400)) for _ in range(20)])
+    assert found == pytest.approx(400, rel=0.15)
+
+
+def test_an_autoregressive_series_is_worth_what_theory_says():
+    rng, phi = np.random.default_rng(0), 0.8
+    found = []
+    for _ in range(20):
+        noise = rng.normal(size=2000)
+        series = np.zeros(2000)
+        for i in range(1, 2000):
+            series[i] = phi * series[i - 1] + noise[i]
+        found.append(effective_tokens(series))
+        assert autocorrelation(series)[1] == pytest.approx(phi, abs=0.07)
+    assert np.mean(found) == pytest.approx(2000 * (1 - phi) / (1 + phi), rel=0.2)
+
+
+def test_the_whole_response_gives_the_accuracy_of_compare(critic):
+    found = tokens([critic], PAIRS, SETTINGS, quiet)
+    whole = found.positions[found.positions["share"] == 1.0].set_index("aggregation").d_acc
+    assert whole.to_dict() == compare([critic], PAIRS, SETTINGS, quiet).summary.set_index("aggregation").d_acc.to_dict()
+
+
+def test_an_early_read_takes_the_value_at_that_token(critic):
+    text = ("abcdefgh", "ABCDEFGH")
+    found = tokens([critic], [Pair("x", "ask", *text)], SETTINGS, quiet).positions
+    half = found[(found["share"] == 0.5) & (found.aggregation == "last")].iloc[0]
+    early = compare([critic], [Pair("x", "ask", *(side[:4] for side in text))], SETTINGS, quiet).summary
+    assert half.d_acc == early.d_acc[0]
+
+
+def test_tokens_are_classed_and_a_closing_eos_is_a_class_of_its_own(critic):
+    pair = Pair("x", "ask", TokenIds((*byte_tokenizer()("ab 12.")["input_ids"], 258), None), "ok")
+    found = tokens([critic], [pair], SETTINGS, quiet).classes
+    counts = found[found.side == "student"].set_index("token_class").n.to_dict()
+    assert counts == {"content": 3, "digit": 2, "punctuation": 1, "EOS": 1}
+    assert found[found.side == "teacher"].token_class.tolist() == ["content"]

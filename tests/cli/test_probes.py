@@ -1,0 +1,156 @@
+"""The probe suite as a user runs it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(sys.executable).with_name("critic-probe")
+
+
+def run(*arguments, **environment):
+    return subprocess.run(
+        [PROGRAM, *arguments],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env=os.environ | environment,
+    )
+
+
+def test_all_families_on_the_fixtures():
+    result = run("perturb", "--all", "--max-per-response", "6", "--seed", "3", "-c", "bundled:mean", "--json")
+    assert (result.returncode, result.stderr) == (0, "")
+    found = json.loads(result.stdout)
+    assert {row["kind"] for row in found["summary"]} >= {"identity", "invariance", "directional", "control"}
+    assert {row["verdict"] for row in found["summary"]} <= {"pass", "fail", "cannot tell"}
+    assert [row["aggregation"] for row in found["headline"]] == ["last", "mean"]
+    per_response = {}
+    for case in found["cases"]:
+        per_response.setdefault((case["id"], case["side"], case["aggregation"]), []).append(case["family"])
+    assert max(map(len, per_response.values())) <= 6
+    assert found["signature"]["seed"] == 3
+    again = run("perturb", "--all", "--max-per-response", "6", "--seed", "3", "-c", "bundled:mean", "--json")
+    assert again.stdout == result.stdout
+
+
+def test_identities_hold_and_a_control_runs_with_its_ending_restored():
+    found = json.loads(
+        run("perturb", "--eos", "--family", "truncated-50", "-c", "bundled:last", "-a", "last", "--json").stdout
+    )
+    identities = [row for row in found["summary"] if row["kind"] == "identity"]
+    assert {row["family"] for row in identities} == {"same-ids", "batch-mates", "eos-toggled"}
+    assert {row["verdict"] for row in identities} == {"pass"}
+    [cut] = [row for row in found["summary"] if row["family"] == "truncated-50"]
+    assert cut["ending_n"] > 20
+    assert cut["right_order"] != cut["right_order_ending_restored"]
+
+
+def test_eos_moves_a_read_out_that_keeps_it():
+    found = json.loads(run("perturb", "--eos", "-c", "bundled:last", "-a", "last+eos", "--json").stdout)
+    [toggled] = [row for row in found["summary"] if row["family"] == "eos-toggled"]
+    assert (toggled["kind"], toggled["verdict"]) == ("invariance", "fail")
+
+
+def test_one_side_is_edited_alone():
+    found = json.loads(run("perturb", "--family", "terminal-drop", "--side", "teacher", "--json").stdout)
+    assert {case["side"] for case in found["cases"]} == {"teacher"}
+    wrong = run("perturb", "--punct", "--side", "both sides")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "--side 'both sides' is unknown; choose from student, teacher, both" in wrong.stderr
+
+
+def test_completeness_takes_the_rows_own_texts(tmp_path):
+    row = {
+        "prompt": "2+2?",
+        "student": "five it must be",
+        "teacher": "four",
+        "concise": "Four.",
+        "complete": "It is four, of course.",
+    }
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(json.dumps(row), encoding="utf-8")
+    found = json.loads(run("completeness", str(path), "-c", "bundled:mean", "-a", "mean", "--json").stdout)
+    assert found["schema"] == "critic-probe/completeness/1"
+    by_family = {case["family"]: case for case in found["cases"]}
+    there, back = by_family["to-complete"], by_family["to-concise"]
+    assert there["original_score"] == back["variant_score"]
+    assert there["delta"] == -back["delta"]
+
+
+def test_families_are_listed():
+    shown = run("perturb", "--list").stdout
+    assert "terminal-swap" in shown
+    listed = json.loads(run("perturb", "--list", "--json").stdout)["families"]
+    assert {family["kind"] for family in listed} == {
+        "identity",
+        "invariance",
+        "directional",
+        "control",
+        "meaning-changing",
+    }
+    wrong = run("perturb", "--family", "nonesuch")
+    assert wrong.returncode == 2
+    assert "'nonesuch' is not a known family; choose from terminal-swap" in wrong.stderr
+
+
+PLUGIN = """
+from critic_probe.probes import Change, Family
+
+def shout(subject):
+    yield Change("whole", subject.text.upper())
+
+family = Family("shout", "layout", "invariance", 0, "everything in capitals", shout)
+broken = Family("broken", "layout", "invariance", 0, "fails", lambda subject: 1 / 0)
+"""
+
+
+def plugin(folder, *names):
+    folder.mkdir()
+    (folder / "shouting.py").write_text(PLUGIN, encoding="utf-8")
+    info = folder / "shouting-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shouting\nVersion: 1.0\n", encoding="utf-8")
+    points = "\n".join(f"{name} = shouting:{name}" for name in names)
+    (info / "entry_points.txt").write_text(f"[critic_probe.families]\n{points}\n", encoding="utf-8")
+    return str(folder)
+
+
+def test_a_users_own_family_is_an_entry_point(tmp_path):
+    path = plugin(tmp_path / "own", "family")
+    found = json.loads(run("perturb", "--family", "shout", "-c", "bundled:last", "--json", PYTHONPATH=path).stdout)
+    assert {case["family"] for case in found["cases"]} == {"shout"}
+    broken = run("perturb", "--family", "broken", PYTHONPATH=plugin(tmp_path / "bad", "broken"))
+    assert broken.returncode == 2
+    assert "family 'broken' failed: ZeroDivisionError" in broken.stderr
+    missing = run("perturb", "--punct", PYTHONPATH=plugin(tmp_path / "none", "nonesuch"))
+    assert missing.returncode == 2
+    assert "family 'nonesuch' (shouting:nonesuch) cannot be loaded" in missing.stderr
+
+
+def test_tokens_on_the_fixtures():
+    found = json.loads(run("tokens", "-c", "bundled:mean", "--json").stdout)
+    assert [row["share"] for row in found["positions"] if row["aggregation"] == "last"] == [0.25, 0.5, 0.75, 1.0]
+    [dependence] = found["dependence"]
+    assert 1 <= dependence["effective_tokens"] <= dependence["tokens"]
+    assert {row["token_class"] for row in found["classes"]} == {"content", "digit", "punctuation", "EOS"}
+
+
+def test_what_compare_wrote_can_be_compared_again(tmp_path):
+    path = tmp_path / "scores.csv"
+    first = json.loads(run("compare", "-c", "bundled:last", "-o", str(path), "--json").stdout)
+    second = json.loads(run("compare", str(path), "--json").stdout)
+    for name in ("d_acc", "mean_gap", "gap_over_sd", "separation"):
+        assert [row[name] for row in second["summary"]] == pytest.approx([row[name] for row in first["summary"]])
+    assert second["signature"]["critics"][0]["fingerprint"] == "given scores"
+
+
+def test_the_probes_find_every_planted_bias_and_no_other():
+    result = run("selftest", "--json")
+    checks = json.loads(result.stdout)["checks"]
+    assert result.returncode == 0, checks
+    assert {row["verdict"] for row in checks} == {"pass"}
+    assert {row["found"] for row in checks} >= {"ending", "length", "eos", "keyword", "no bias"}

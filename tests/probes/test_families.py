@@ -1,0 +1,286 @@
+"""Every family in Chinese and English, and what it may touch."""
+
+import re
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from critic_probe.errors import CriticProbeError
+from critic_probe.probes import BUILT_IN, Case, Skip, Subject, all_families, choose, outcomes, with_ending_of
+
+LONG_ZH = "天气很冷，我们回家。晚饭有米饭、青菜和鱼。"
+LONG_EN = "It is cold, so we go home. Dinner is rice, greens and fish."
+
+
+def made(family, text, **context):
+    """Position -> the edited texts, or the reasons in angle brackets; one alone stands without its list."""
+    found = {}
+    for outcome in BUILT_IN[family].outcomes(Subject(text, **context)):
+        shown = f"<{outcome.reason}>" if isinstance(outcome, Skip) else outcome.text
+        found.setdefault(outcome.position, []).append(shown)
+    return {position: texts[0] if len(texts) == 1 else texts for position, texts in found.items()}
+
+
+@pytest.mark.parametrize(
+    ("family", "text", "expected"),
+    [
+        ("terminal-tone", "真的吗？", {"terminal": "真的吗。"}),
+        ("terminal-tone", "Go home!", {"terminal": "Go home."}),
+        ("terminal-tone", "回家。", {}),
+        ("terminal-repeat", "回家。", {"terminal": "回家。。"}),
+        ("terminal-repeat", "Go home!", {"terminal": "Go home!!"}),
+        ("terminal-repeat", "Wait...", {"terminal": "<ellipsis>"}),
+        ("semicolon-swap", "天冷，回家。", {"initial": "天冷；回家。"}),
+        ("semicolon-swap", "Cold; so we go.", {"initial": "Cold, so we go."}),
+        ("list-mark", "米饭、青菜", {"initial": "米饭，青菜"}),
+        ("list-mark", "Rice, greens", {}),
+        ("quote-style", "他说“好”。", {"initial": '他说"好"。'}),
+        ("quote-style", "他说「好」。", {"initial": "他说“好”。"}),
+        ("quote-style", 'He said "go".', {"initial": "He said “go”."}),
+        ("quote-style", '{"a": "b"}', {"initial": "<json>", "medial": "<json>"}),
+        ("wrap-quotes", "回家。", {"whole": "“回家。”"}),
+        ("wrap-quotes", "Go home.", {"whole": '"Go home."'}),
+        ("wrap-quotes", "用 `x` 吧", {"whole": "<code>"}),
+        ("space-punctuation", "天冷，回家。", {"initial": "天冷， 回家。"}),
+        ("space-punctuation", "Cold, go home.", {"initial": "Cold,go home."}),
+        ("space-han-latin", "用Python写。", {"initial": "用 Python写。", "medial": "用Python 写。"}),
+        ("space-han-latin", "用 Python。", {"initial": "用Python。"}),
+        ("ellipsis-dash", "等等……好", {"initial": "等等...好"}),
+        ("ellipsis-dash", "Wait... no", {"initial": "Wait… no"}),
+        ("ellipsis-dash", "他——来了", {"initial": "他--来了"}),
+        ("inner-stripped", "天冷，回家。", {"whole": "天冷回家。"}),
+        ("inner-stripped", "Cold, so go. Now.", {"whole": "Cold so go. Now."}),
+        ("inner-stripped", "不，可以。", {"whole": "<negation>"}),
+        ("edge-blank", "回家。", {"initial": " 回家。", "terminal": "回家。 "}),
+        ("edge-newline", "Go.", {"initial": "\nGo.", "terminal": "Go.\n"}),
+        ("double-space", "Go home now.", {"initial": "Go  home now.", "medial": "Go home  now."}),
+        ("double-space", "回家", {}),
+        ("json-layout", '{"a": 1, "b": [2]}', {"whole": '{\n  "a": 1,\n  "b": [\n    2\n  ]\n}'}),
+        ("json-layout", '{\n  "名": "张三"\n}', {"whole": '{"名": "张三"}'}),
+        ("json-layout", '{"a": 1, "a": 2}', {"whole": "<not the same data when written anew>"}),
+        ("json-layout", '{"a": 1.50}', {"whole": "<not the same data when written anew>"}),
+        ("json-layout", "回家。", {}),
+        ("invisible-nbsp", "Go home", {"initial": "Go\u00a0home"}),
+        ("invisible-zwsp", "回家", {"initial": "回\u200b家"}),
+        ("invisible-zwsp", "ab", {"initial": "a\u200bb"}),
+        ("invisible-bom", "回家", {"initial": "\ufeff回家"}),
+        ("invisible-u3000", "Go home", {"initial": "Go\u3000home"}),
+        ("unicode-form", "café", {"whole": "cafe\u0301"}),
+        ("unicode-form", "cafe\u0301", {"whole": "café"}),
+        ("unicode-form", "回家", {}),
+        ("unicode-compat", "共１２人，ＡＢ", {"whole": "共12人，AB"}),
+        ("unicode-compat", "ﬁsh, x²", {"whole": "fish, x²"}),
+        ("markdown-removed", "# 标题\n**重点**：\n- 米饭", {"whole": "标题\n重点：\n米饭"}),
+        ("markdown-removed", "## A\n*so* it is", {"whole": "A\nso it is"}),
+        ("markdown-removed", "- use `a*b*c`", {"whole": "<code>"}),
+        ("answer-format", r"所以 $\boxed{42}$。", {"whole": "所以 答案：42。"}),
+        ("answer-format", r"So it is \boxed{7}.", {"whole": "So it is Answer: 7."}),
+        ("answer-format", "Answer: 7.", {"whole": r"\boxed{7}."}),
+        ("answer-format", "答案是：42。", {"whole": r"\boxed{42}。"}),
+        ("typo", "Dinner it is", {"whole": "Dinenr it is"}),
+        ("typo", "我在家", {"whole": "我再家"}),
+        ("homoglyph", "人", {"whole": "⼈"}),
+        ("homoglyph", "zag", {"whole": "z\u0430g"}),
+        ("truncated-25", "abcdefgh", {"whole": "ab"}),
+        ("truncated-50", "天冷我们回家", {"whole": "天冷我"}),
+        ("truncated-75", "abcdefgh", {"whole": "abcdef"}),
+        ("truncated-closed", "天冷，我们回家。", {"whole": "天冷，我。"}),
+        ("truncated-closed", "abc, defg.", {"whole": "abc."}),
+        ("gibberish", "天气很冷我们", {"whole": "啊啊啊啊啊啊"}),
+        ("gibberish", "It is so cold today", {"whole": "asdf asdf asdf"}),
+        ("empty", "回家。", {"whole": ""}),
+        ("master-key", "回家。", {"whole": ["。", ":", "Thought process:"]}),
+        ("master-key", "Go home.", {"whole": [".", ":", "Thought process:"]}),
+        ("wrong-option", "选A", {"whole": ["选B", "选C", "选D"]}),
+        ("wrong-option", "是。", {"whole": "否。"}),
+        ("wrong-option", "Yes", {"whole": "No"}),
+        ("wrong-option", "病毒呈阳性。", {"whole": "病毒呈阴性。"}),
+        ("negation", "他是医生。", {"whole": "他不是医生。"}),
+        ("negation", "It is not cold.", {"whole": "It is cold."}),
+        ("negation", "It is cold.", {"whole": "It is not cold."}),
+        ("decimal-dropped", "约3.14米", {"initial": "约314米"}),
+        ("decimal-dropped", "About 3.14 m", {"initial": "About 314 m"}),
+        ("decimal-dropped", "v1.2.3", {}),
+        ("thousands-moved", "共1,000人", {"initial": "共1.000人"}),
+        ("thousands-moved", "1,000 men", {"initial": "1.000 men"}),
+        ("negation-joined", "不，可以。", {"initial": "不可以。"}),
+        ("to-complete", "苹果、梨。", {"whole": "好的，具体内容如下：苹果、梨，一共2项。"}),
+        ("to-complete", "rice, fish", {"whole": "Sure, here is what it comes to: rice, fish, 2 in all."}),
+        ("to-complete", "天冷。我们回家吧。", {}),
+        ("to-concise", "好的，天冷。希望对你有帮助。", {"whole": "天冷。"}),
+        ("to-concise", "Sure, it is cold. I hope this helps!", {"whole": "it is cold."}),
+    ],
+)
+def test_a_family_by_example(family, text, expected):
+    found = made(family, text)
+    if isinstance(expected.get("whole"), list) and family == "wrong-option":
+        assert found["whole"] in expected["whole"]
+    else:
+        assert found == expected
+
+
+def test_controls_that_draw_are_decided_by_the_seed_and_change_what_they_say():
+    for text in (LONG_ZH, LONG_EN):
+        dropped = {made("item-dropped", text, seed=seed)["whole"] for seed in range(20)}
+        assert all(len(variant) < len(text) for variant in dropped)
+        assert len(dropped) > 1
+        repeated = made("sentence-repeated", text)["whole"]
+        assert len(repeated) > len(text)
+        assert set(re.split(r"[。.] ?", repeated)) == set(re.split(r"[。.] ?", text))
+        tail = made("off-topic-tail", text)["whole"]
+        assert tail.startswith(text)
+    digits = {made("wrong-digit", "共12人", seed=seed)["whole"] for seed in range(60)}
+    assert digits <= {f"共{n}人" for n in range(10, 100)} - {"共12人"}
+    assert len(digits) > 8
+
+
+def test_an_item_of_a_list_of_lines_goes_with_its_line():
+    text = "1. rice\n2. fish\n3. tea"
+    assert made("item-dropped", text)["whole"] in {"2. fish\n3. tea", "1. rice\n3. tea", "1. rice\n2. fish"}
+
+
+def test_another_prompts_answer_is_in_the_same_language_where_there_is_one():
+    context = {"others": ("Go home.", "我们走。", LONG_ZH)}
+    assert made("other-answer", LONG_ZH, **context) == {"whole": "我们走。"}
+    assert made("other-answer", LONG_EN, **context) == {"whole": "Go home."}
+    assert made("other-answer", LONG_EN) == {"whole": "<no answer to another prompt>"}
+
+
+def test_paraphrases_and_completeness_come_from_the_row():
+    fields = {"paraphrases": {"student": ["天很冷。"], "teacher": ["冷。", "很冷。"]}}
+    assert made("paraphrase", "天冷。", side="teacher", fields=fields) == {"whole": ["冷。", "很冷。"]}
+    assert made("paraphrase", "天冷。", side="student", fields=fields) == {"whole": "天很冷。"}
+    assert made("paraphrase", "天冷。", side="teacher", fields={"paraphrases": 3}) == {
+        "whole": "<'paraphrases' is no list of texts>"
+    }
+    fields = {"complete": "It is four, of course.", "concise": "Four."}
+    [case] = BUILT_IN["to-complete"].outcomes(Subject("Five it is", side="teacher", fields=fields))
+    assert (case.original, case.text, case.sign) == ("Four.", "It is four, of course.", 1)
+    assert list(BUILT_IN["to-complete"].outcomes(Subject("Five it is", side="student", fields=fields))) == []
+
+
+@pytest.mark.parametrize(
+    ("original", "edited", "restored"),
+    [
+        ("天冷，回家。", "天冷", "天冷。"),
+        ("天冷，回家", "天冷。", "天冷"),
+        ("Go home!", "Go away.", "Go away!"),
+        ("Go home.", "Go (now),", "Go (now)."),
+        ("他说“好。”", "他说“好", "他说“好。"),
+        ("Go.", "...", None),
+    ],
+)
+def test_an_ending_is_restored(original, edited, restored):
+    assert with_ending_of(original, edited) == restored
+
+
+def test_a_truncated_answer_also_runs_with_its_mark_and_a_comma_swap_does_not():
+    [cut] = BUILT_IN["truncated-50"].outcomes(Subject("天冷，我们回家。"))
+    assert cut.restored == "天冷，我。"
+    [closed] = BUILT_IN["truncated-closed"].outcomes(Subject("天冷，我们回家。"))
+    assert closed.restored is None  # its ending is the original's already
+    assert all(c.restored is None for c in BUILT_IN["terminal-drop"].outcomes(Subject("回家。")))
+
+
+SPACES = re.compile(r"\s")
+MARKS = re.compile(r"[。．.，,！!？?：:；;（）()、…—\-\"“”「」\s]")
+
+
+def without(pattern):
+    return lambda text: pattern.sub("", text)
+
+
+def letters_in_order(text):
+    return sorted(text)
+
+
+KEEPS = {  # what an edit of the family leaves as it is
+    **{name: without(MARKS) for name, family in BUILT_IN.items() if family.group == "punct"},
+    **dict.fromkeys(("edge-blank", "edge-newline", "double-space", "json-layout"), without(SPACES)),
+    **dict.fromkeys(("invisible-nbsp", "invisible-u3000"), without(SPACES)),
+    "invisible-zwsp": without(re.compile("\u200b")),
+    "invisible-bom": without(re.compile("\ufeff")),
+    "unicode-form": lambda text: unicodedata.normalize("NFC", text),
+    "unicode-compat": lambda text: unicodedata.normalize("NFKC", text),
+    "markdown-removed": without(re.compile(r"[#*_>+\-\s]")),
+    "answer-format": without(re.compile(r"(?i)\\boxed|[{}$\s]|answer:|答案(是)?：")),
+    "homoglyph": lambda text: unicodedata.normalize("NFKC", text).translate(str.maketrans("аеорсху", "aeopcxy")),
+}
+SINGLE = ("typo",)  # told by how much it changes instead
+WORDS = (
+    *(
+        "你好",
+        "天气",
+        "不",
+        "是",
+        "Yes",
+        "no",
+        "it is",
+        "42",
+        "3.14",
+        "“好”",
+        '"so"',
+        "**b**",
+        "- a\n",
+        "# h\n",
+        "café",
+    ),
+    *("```\nx, y\n```", "`a, b`", "$x, y$", "https://a.example/b,c", '{"a": 1}', "……", "——", "１２", "The answer: 7"),
+    *(r"\boxed{3}", "我在", "people", "\n", " "),
+)
+texts = st.lists(st.sampled_from([*WORDS, *"，。！？；：、,.!?;: "]), max_size=14).map("".join)
+
+
+@given(texts)
+def test_an_invariance_changes_nothing_but_what_its_family_may_touch(text):
+    for name, keep in KEEPS.items():
+        for case in BUILT_IN[name].outcomes(Subject(text)):
+            if isinstance(case, Case):
+                assert keep(case.text) == keep(text), (name, case.text)
+    for name in SINGLE:
+        for case in BUILT_IN[name].outcomes(Subject(text)):
+            if isinstance(case, Case):
+                assert len(case.text) == len(text)
+                assert sum(a != b for a, b in zip(case.text, text, strict=True)) in (1, 2)
+
+
+def test_every_invariance_has_its_property():
+    told = {*KEEPS, *SINGLE, "script", "paraphrase"}  # the script has a test of its own, paraphrases are the user's
+    assert {name for name, family in BUILT_IN.items() if family.kind == "invariance"} == told
+
+
+@given(texts, st.integers(0, 3))
+def test_what_a_seed_decides_stays_decided(text, seed):
+    subject = Subject(text, "teacher", ("我们走。", "Go."), {}, seed)
+    families = list(BUILT_IN.values())
+    first = outcomes(families, subject)
+    assert first == outcomes(families, subject)
+    kept = outcomes(families, subject, most=3)
+    assert sum(isinstance(o, Case) for o in kept) == min(3, sum(isinstance(o, Case) for o in first))
+    assert [o for o in kept if isinstance(o, Skip)] == [o for o in first if isinstance(o, Skip)]
+
+
+@given(texts)
+def test_a_control_is_never_the_response_itself(text):
+    for family in BUILT_IN.values():
+        for case in family.outcomes(Subject(text, others=("Go.",))):
+            if isinstance(case, Case) and case.scoring == "text":
+                assert case.text != case.original
+                assert (case.sign == 0) == (case.kind == "invariance")
+
+
+def test_simplified_becomes_traditional_and_back():
+    pytest.importorskip("opencc")
+    assert made("script", "国家汉语") == {"whole": "國家漢語"}
+    assert made("script", "國家漢語") == {"whole": "国家汉语"}
+    assert made("script", "Go home.") == {}
+
+
+def test_families_are_chosen_by_group_and_name_and_a_wrong_name_is_told():
+    families = all_families()
+    names = [family.name for family in choose(families, ["eos"], ["typo"])]
+    assert names == ["typo", "same-ids", "batch-mates", "eos-toggled"]
+    with pytest.raises(CriticProbeError, match=r"'tpyo' is not a known family; choose from .*typo"):
+        choose(families, [], ["tpyo"])
