@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -284,3 +285,8 @@ def test_families_are_chosen_by_group_and_name_and_a_wrong_name_is_told():
     assert names == ["typo", "same-ids", "batch-mates", "eos-toggled"]
     with pytest.raises(CriticProbeError, match=r"'tpyo' is not a known family; choose from .*typo"):
         choose(families, [], ["tpyo"])
+
+
+def test_the_documentation_lists_every_family():
+    text = (Path(__file__).parents[2] / "docs" / "probes.md").read_text(encoding="utf-8")
+    assert [name for name in BUILT_IN if f"`{name}`" not in text] == []
