@@ -23,7 +23,7 @@ from critic_probe.analysis.measure import (
     survey,
 )
 from critic_probe.analysis.results import PerturbResult
-from critic_probe.analysis.sensitivity import headline, read_aloud, summarise
+from critic_probe.analysis.sensitivity import contrasts, headline, read_aloud, summarise
 from critic_probe.analysis.statistics import verdict
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse, Group
@@ -123,6 +123,7 @@ def judged(
     return PerturbResult(
         summary=summary,
         headline=ratios,
+        contrasts=contrasts(cases),
         cases=worst_first.drop(columns="decided"),
         not_measured=not_measured,
         notices=notices,

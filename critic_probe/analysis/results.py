@@ -55,6 +55,8 @@ class PerturbResult:
             effect; and the verdict with its figure, interval, preset floor and smallest detectable effect.
         headline: One row per critic and aggregation: median |delta| of controls and invariances, raw and in SD, their
             ratio (signal to noise), punctuation over wrong facts, and the controls' rate of the right order.
+        contrasts: Read-out against read-out and critic against critic, family by family: the difference of |delta| over
+            SD with its interval, p and p_holm over all families; for controls and directions the exact McNemar p.
         cases: One row per critic, aggregation and edit, the largest |delta| over SD first.
         not_measured: Edits that were not scored: critic, family, reason, count.
         notices: Warnings that belong to the figures.
@@ -64,6 +66,7 @@ class PerturbResult:
 
     summary: pd.DataFrame
     headline: pd.DataFrame
+    contrasts: pd.DataFrame
     cases: pd.DataFrame
     not_measured: pd.DataFrame
     notices: list[Notice]

@@ -4,15 +4,23 @@ Raw deltas shrink with every read-out that averages, so every judgement here is 
 scores, on rates, or on ratios.
 """
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
+from scipy.stats import norm, spearmanr
+from statsmodels.stats.multitest import multipletests
 
-from critic_probe.analysis.bootstrap import Interval, mean_interval, median_interval, ratio_of_medians_interval
+from critic_probe.analysis.bootstrap import (
+    Interval,
+    difference_interval,
+    mean_interval,
+    median_interval,
+    ratio_of_medians_interval,
+)
 from critic_probe.analysis.compare import FEW
-from critic_probe.analysis.statistics import rate
+from critic_probe.analysis.statistics import flips, rate
 from critic_probe.probes import BUILT_IN, WRONG_FACTS
 
 INVARIANCE_FLOOR = 0.2  # SD: Cohen's (1988) small effect
@@ -150,6 +158,45 @@ def headline(cases: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def contrasts(cases: pd.DataFrame) -> pd.DataFrame:
+    """Read-out against read-out within a critic, and critic against critic under one read-out, family by family.
+
+    `difference` is the mean of |delta| over SD under the first minus that under the other, over the same edits, with
+    the paired cluster bootstrap's interval; `p` is two-sided from the interval's standard error, `p_holm` is Holm's
+    (1979) over all families. For controls and directions `right_flips` and `right_p` are the exact McNemar test on
+    which edits are ordered rightly.
+    """
+    keys = ["id", "side", "family", "position", "left", "removed", "added"]
+    rows = []
+    frames = dict(list(cases[cases.kind != "identity"].groupby(["critic", "aggregation"], sort=False)))
+    for one, other in itertools.combinations(frames, 2):
+        if (one[0] == other[0]) == (one[1] == other[1]):
+            continue
+        both = frames[one].merge(frames[other], on=keys, suffixes=("", "_other"))
+        for family, frame in both.groupby("family", sort=False):
+            a, b = frame.delta_over_sd.abs(), frame.delta_over_sd_other.abs()
+            found = difference_interval(a, b, list(frame.prompt_hash))
+            p = 2 * float(norm.sf(abs(found.value) / found.error)) if found.error > 0 else np.nan
+            right_flips, right_p = None, None
+            if frame.sign.iloc[0]:
+                verdicts = [
+                    np.sign(frame[f"delta{end}"])
+                    .where(frame[f"delta{end}"].abs() > frame[f"floor{end}"], 0.0)
+                    .map({1.0: "teacher", -1.0: "student", 0.0: "tie"})
+                    for end in ("", "_other")
+                ]
+                right_flips, right_p = flips(*verdicts)
+            rows.append((*one, *other, family, len(frame), *found, p, right_flips, right_p))
+    columns = ["critic", "aggregation", "other_critic", "other_aggregation", "family", "n"]
+    columns += ["difference", "low", "high", "p", "right_flips", "right_p"]
+    table = pd.DataFrame(rows, columns=columns).astype({"right_flips": "Int64", "right_p": "float64"})
+    table["p_holm"] = np.nan
+    tested = table.p.notna()
+    if tested.any():
+        table.loc[tested, "p_holm"] = multipletests(table.p[tested], method="holm")[1]
+    return table
+
+
 def biases(cases: pd.DataFrame) -> pd.DataFrame:
     """What the score reacts to without reading content: one row per critic, read-out and bias that can be named.
 
@@ -225,17 +272,24 @@ def read_aloud(summary: pd.DataFrame, ratios: pd.DataFrame, cases: pd.DataFrame)
         "A flip is a pair whose verdict changes sides; pairs tied before the edit are left out of the rate.",
         f"Verdicts: an invariance passes where the interval of its median |delta|/SD lies below {INVARIANCE_FLOOR:g}, "
         f"a control or direction where the interval of its right-order rate lies above {ORDER_FLOOR:g}; an interval "
-        f"that holds its floor, or fewer than {FEW} cases, is 'cannot tell'. An identity has nothing to estimate.",
+        f"that holds its floor, or fewer than {FEW} cases, is 'cannot tell'. MDE is the smallest distance from the "
+        "floor that so many prompts could show. An identity has nothing to estimate.",
     ]
     for row in ratios.itertuples():
         name = f"{row.critic}/{row.aggregation}"
         if row.controls_word == "at chance":
             sentences.append(
                 f"{name}: controls are at chance ({row.controls_right:.2f} of the worse answers score lower): nothing "
-                "here shows that this score reads content."
+                "here shows that this score reads content, whatever its signal to noise."
             )
         elif row.controls_word == "below chance":
             sentences.append(f"{name}: the worse answer scores higher more often than not ({row.controls_right:.2f}).")
+    rare = summary[(summary.kind == "invariance") & (summary.verdict == "pass") & (summary.p95_abs_delta_over_sd > 1)]
+    for (critic, aggregation), frame in rare.groupby(["critic", "aggregation"], sort=False):
+        sentences.append(
+            f"{critic}/{aggregation}: {', '.join(dict.fromkeys(frame.family))} pass by their median, yet one edit in "
+            "twenty moves the score by more than 1 SD: look at p95 and the flips."
+        )
     sentences += _raw_against_scaled(ratios)
     sentences += _dilution(cases)
     ends = summary[(summary.ending_n >= FEW) & (summary.ending_effect_over_sd > INVARIANCE_FLOOR)]
@@ -275,12 +329,14 @@ def _dilution(cases: pd.DataFrame) -> list[str]:
     sentences = []
     swaps = cases[cases.only_last_token & (cases.family == "terminal-swap")]
     for critic, frame in swaps.groupby("critic", sort=False):
+        # Below the noise floor both deltas are rounding, and their ratio says nothing.
+        frame = frame[frame.delta.abs() > frame.floor]
         table = frame.pivot_table(index=["id", "side"], columns="aggregation", values="delta")
         if not {"last", "mean"} <= set(table.columns):
             continue
+        table = table.dropna(subset=["last", "mean"])
         tokens = frame.groupby(["id", "side"]).tokens.first()
-        gap = (table["mean"] * tokens - table["last"]).abs()
-        worst = float((gap / table["last"].abs().clip(lower=1e-9)).max())
+        worst = float(((table["mean"] * tokens - table["last"]).abs() / table["last"].abs()).max())
         sentences.append(
             f"{critic}: in {len(table)} terminal swaps that change the last token alone, N x the mean's delta equals "
             f"last's delta within {worst:.1%}: dilution by arithmetic, not a merit of the mean."

@@ -19,8 +19,8 @@ Result = CompareResult | DoctorResult | PerturbResult | TokensResult | TraceResu
 # The tables of each command in the order of its JSON object, and the one that CSV and Parquet hold.
 _TABLES = {
     "compare": ("summary", "statistics", "lengths", "contrasts", "categories", "baselines", "pairs"),
-    "perturb": ("summary", "headline", "cases", "not_measured"),
-    "completeness": ("summary", "headline", "cases", "not_measured"),
+    "perturb": ("summary", "headline", "contrasts", "cases", "not_measured"),
+    "completeness": ("summary", "headline", "contrasts", "cases", "not_measured"),
     "tokens": ("positions", "dependence", "classes"),
     "trace": ("tokens", "scores"),
     "doctor": ("checks",),

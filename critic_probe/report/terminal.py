@@ -5,6 +5,7 @@ numbers keep their columns. Text from a file is neutralised and never read as ma
 """
 
 import math
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, zip_longest
 from typing import Any
@@ -150,6 +151,9 @@ def signature_line(signature: Signature) -> str:
     def named(word: str, value: Any) -> str:
         return f"{word} {_short(value)}" if value not in (None, "") else ""
 
+    families = rest.pop("families", ())
+    told = ",".join(families)
+    rest["families"] = told if len(families) <= _IDS else f"{len(families)}:{zlib.crc32(told.encode()):08x}"
     names = [
         f"{critic.get('name', '')}@{_short(critic.get('fingerprint'))} {_tagged('head', critic.get('head'))}"
         for critic in critics
@@ -322,7 +326,7 @@ def _flips(flips: Any, p: Any) -> Text:
 
 _KINDS = (
     ("identity", "Identities: the same response once more (must move by nothing)"),
-    ("invariance", "Invariances: the meaning stays, so should the score"),
+    ("invariance", "Invariances: the meaning stays, so should the score (|Δ|/SD)"),
     ("directional", "Completeness: the same facts, complete against terse"),
     ("control", "Controls: the answer gets worse, so should the score"),
     ("meaning-changing", "Punctuation that changes the meaning: must be seen"),
@@ -365,27 +369,37 @@ def _by_kind(result: PerturbResult, kind: str, title: str, console: Console) -> 
         return None
     named = _namer(result.summary)
     raw = _decimals(frame["median_abs_delta"], frame["p95_abs_delta"])
-    ordered = kind not in ("identity", "invariance")
-    common = ("n", "median\n|Δ|", "\n/SD")
-    if ordered:
-        table = _table(console, *common, "mean\nΔ/SD", "right order", "ending\nrestored", "verdict")
-    else:
-        table = _table(console, *common, "p95\n/SD", "max\n/SD", "flip\nrate", "below\nfloor", "verdict")
+    ordered, wide = kind not in ("identity", "invariance"), console.width >= _WIDE
+
+    def cells(row: Record) -> dict[str, str]:
+        """Cells by heading; those that only a wide console has room for are left out of a narrow one."""
+        found = {"n": _number(row["n"], 0)}
+        if wide or not ordered:
+            found["median\n|Δ|"] = _number(row["median_abs_delta"], raw)
+        if ordered:
+            found["mean\nΔ/SD"] = _number(row["mean_delta_over_sd"], signed=True)
+            found["right order"] = _interval(row["figure"], row["low"], row["high"])
+            found["ending\nrestored"] = _number(row["right_order_ending_restored"])
+        else:
+            scaled = _number(row["median_abs_delta_over_sd"])
+            found["median |Δ|\n/SD"] = _interval(row["figure"], row["low"], row["high"]) if row["preset"] else scaled
+            found["p95\n/SD"] = _number(row["p95_abs_delta_over_sd"])
+        if wide:
+            found["max\n/SD"] = _number(row["max_abs_delta_over_sd"])
+            found["below\nfloor"] = _number(row["below_floor"])
+        if wide or not ordered:
+            found["flip\nrate"] = _number(row["flip_rate"])
+        return found | {"MDE": _number(row["detectable"]), "verdict": row["verdict"]}
+
+    table = _table(console, *cells(rows[0]))
     for of_edit in _groups(rows, "family", "position"):
         position = of_edit[0]["position"]
         table.add_row(_heading(of_edit[0]["family"], "" if position == "whole" else position))
         for row in of_edit:
-            cells = [_number(row["n"], 0), _number(row["median_abs_delta"], raw)]
-            cells.append(_number(row["median_abs_delta_over_sd"]))
-            if ordered:
-                cells.append(_number(row["mean_delta_over_sd"], signed=True))
-                cells.append(_interval(row["right_order"], row["right_order_low"], row["right_order_high"]))
-                cells.append(_number(row["right_order_ending_restored"]))
-            else:
-                cells += [_number(row[f"{name}_abs_delta_over_sd"]) for name in ("p95", "max")]
-                cells += [_number(row["flip_rate"]), _number(row["below_floor"])]
-            table.add_row(_label(named(row)), *cells, row["verdict"])
-    return _block(title, table)
+            table.add_row(_label(named(row)), *cells(row).values())
+    floor = rows[0]["preset"]
+    demand = f"; must be {'above' if ordered else 'below'} {floor:g}" if floor else ""
+    return _block(title + demand, table)
 
 
 def _cases(result: PerturbResult, console: Console, limit: int) -> RenderableType | None:

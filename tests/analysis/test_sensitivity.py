@@ -3,8 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binomtest
+from statsmodels.stats.multitest import multipletests
 
-from critic_probe.analysis.sensitivity import biases, headline, judge, read_aloud, summarise
+from critic_probe.analysis.sensitivity import biases, contrasts, headline, judge, read_aloud, summarise
 
 
 def cases(delta, *, kind="invariance", family="terminal-drop", group="punct", position="terminal", sign=0, **columns):
@@ -139,3 +141,33 @@ def test_a_length_bias_is_told_from_an_ending_bias():
     assert biases(longer).set_index("bias").found["length"]
     assert not biases(ending).set_index("bias").found["length"]
     assert biases(cases(spread(1.0))).set_index("bias").found["ending"]
+
+
+def test_contrasts_compare_the_same_edits_and_correct_over_families():
+    context = {"left": "", "removed": "", "added": ""}
+    families = [cases(spread(1.0), family=f"f{i}", **context) for i in range(3)]
+    last = pd.concat(families, ignore_index=True)
+    noise = np.random.default_rng(0).normal(size=len(last)) * 0.3
+    mean = last.assign(aggregation="mean", delta_over_sd=last.delta_over_sd + np.where(last.family == "f0", 0.5, noise))
+    table = contrasts(pd.concat([last, mean], ignore_index=True)).set_index("family")
+    assert (table.n == 60).all()
+    assert table.difference["f0"] == pytest.approx(-0.5)
+    tested = table.dropna(subset=["p"])
+    assert tested.p_holm.tolist() == pytest.approx(list(multipletests(tested.p, method="holm")[1]))
+    assert (tested.p_holm >= tested.p).all()
+
+
+def test_contrasts_of_controls_test_which_edits_are_ordered_rightly():
+    context = {"left": "", "removed": "", "added": "", "kind": "control", "sign": -1}
+    last = cases(np.where(np.arange(40) < 30, -1.0, 1.0), **context)
+    mean = cases(np.full(40, -1.0), **context).assign(aggregation="mean")
+    row = contrasts(pd.concat([last, mean], ignore_index=True)).iloc[0]
+    assert row.right_flips == 10
+    assert row.right_p == pytest.approx(binomtest(0, 10).pvalue)
+
+
+def test_a_pass_by_the_median_does_not_hide_a_tail():
+    frame = cases(np.where(np.arange(60) < 6, 3.0, 0.01))
+    summary = summarise(frame)
+    assert summary.verdict.tolist() == ["pass"]
+    assert any("one edit in twenty" in sentence for sentence in read_aloud(summary, headline(frame), frame))

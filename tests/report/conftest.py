@@ -107,17 +107,40 @@ def perturb() -> PerturbResult:
     figures = (0.31, 1.22, 1.5, 0.128, 0.505, 0.62, -0.2, -0.083, 6, 0.15, 0.07, 0.29, 0.1)
     summary = _table(
         [
-            ("tiny-last", read_out, family, "punct", position, kind, sign, 40, *figures, *ordered, 12, 0.4, word)
+            (
+                "tiny-last",
+                read_out,
+                family,
+                "punct",
+                position,
+                kind,
+                sign,
+                40,
+                *figures,
+                *ordered,
+                12,
+                0.4,
+                *judged,
+                word,
+            )
             for read_out in ("last", "mean")
-            for family, position, kind, sign, ordered, word in [
-                ("punctuation", "terminal", "invariance", 0, (math.nan,) * 4, "cannot tell"),
-                ("truncated", "whole", "control", -1, (0.8, 0.65, 0.9, 0.55), "pass"),
+            for family, position, kind, sign, ordered, judged, word in [
+                (
+                    "punctuation",
+                    "terminal",
+                    "invariance",
+                    0,
+                    (math.nan,) * 4,
+                    (0.128, 0.07, 0.29, 0.2, 0.05),
+                    "cannot tell",
+                ),
+                ("truncated", "whole", "control", -1, (0.8, 0.65, 0.9, 0.55), (0.8, 0.65, 0.9, 0.75, 0.1), "pass"),
             ]
         ],
         columns="critic aggregation family group position kind sign n median_abs_delta p95_abs_delta max_abs_delta "
         "median_abs_delta_over_sd p95_abs_delta_over_sd max_abs_delta_over_sd mean_delta mean_delta_over_sd flips "
         "flip_rate flip_low flip_high below_floor right_order right_order_low right_order_high "
-        "right_order_ending_restored ending_n ending_effect_over_sd verdict",
+        "right_order_ending_restored ending_n ending_effect_over_sd figure low high preset detectable verdict",
     )
     headline = _table(
         [
@@ -127,6 +150,11 @@ def perturb() -> PerturbResult:
         columns="critic aggregation control_median_abs_delta invariance_median_abs_delta control_median_over_sd "
         "invariance_median_over_sd signal_to_noise signal_to_noise_low signal_to_noise_high punct_over_wrong_fact "
         "punct_over_wrong_fact_low punct_over_wrong_fact_high controls_right controls_right_low controls_right_high",
+    )
+    contrasts = _table(
+        [("tiny-last", "last", "tiny-last", "mean", "truncated", 40, 0.2, 0.1, 0.3, 0.01, 6, 0.03, 0.02)],
+        columns="critic aggregation other_critic other_aggregation family n difference low high p right_flips right_p "
+        "p_holm",
     )
     teacher_edit = ("teacher", "punctuation", "end", "invariance")
     student_edit = ("student", "layout", None, "invariance")
@@ -156,7 +184,7 @@ def perturb() -> PerturbResult:
         [("tiny-last", "punctuation", "the response has no full stop to replace", 7)],
         columns="critic family reason count",
     )
-    return PerturbResult(summary, headline, cases, not_measured, NOTICES, SIGNATURE, READING)
+    return PerturbResult(summary, headline, contrasts, cases, not_measured, NOTICES, SIGNATURE, READING)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ def refuse(constant):
     ("command", "tables"),
     [
         ("compare", ["summary", "statistics", "lengths", "contrasts", "categories", "baselines", "pairs"]),
-        ("perturb", ["summary", "headline", "cases", "not_measured"]),
+        ("perturb", ["summary", "headline", "contrasts", "cases", "not_measured"]),
         ("trace", ["tokens", "scores"]),
     ],
 )
