@@ -8,13 +8,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from critic_probe.aggregation import parse
+from critic_probe.aggregation import Aggregation, parse
 from critic_probe.analysis.compare import score_pair, with_verdicts
 from critic_probe.analysis.measure import Progress, Reader, Settings, hash_of, measure_floors, signature
 from critic_probe.analysis.results import DoctorResult
 from critic_probe.analysis.statistics import numeric_floor
 from critic_probe.checkpoint import Check, Critic, audit, dissect, load_critic
-from critic_probe.encoding import EncodedPair, Group, encode_pair
+from critic_probe.encoding import EncodedPair, EncodedResponse, Group, encode_pair
 from critic_probe.errors import CriticProbeError
 from critic_probe.pairs import Pair, Pairs
 from critic_probe.scoring import padded_values
@@ -198,7 +198,14 @@ def _read_token(reader: Reader, pairs: Sequence[EncodedPair], values: Sequence[l
                 shown.append(f"{pieces[index].text!r} (before: {before!r})")
             if side.ids[index] in special or any(side.eos[:index]) or "\n" in pieces[index].text:
                 odd.append((pair.pair.id, pieces[index].text))
-    evidence = f"last reads at {', '.join(shown)} in the first pairs"
+    first_side = pairs[0].teacher
+    others = [
+        f"{a.name} reads {_what_is_read(reader, first_side, values[0][1], a)}"
+        for a in reader.settings.aggregations
+        if a != last
+    ]
+    told = f"; in the first teacher's response {', '.join(others)}" if others else ""
+    evidence = f"last reads at {', '.join(shown)} in the first pairs{told}"
     if not odd:
         return Check("read-token", "ok", evidence)
     [(first, token), *_] = odd
@@ -208,6 +215,14 @@ def _read_token(reader: Reader, pairs: Sequence[EncodedPair], values: Sequence[l
         f"last reads a newline, a special token or one after EOS in {len(odd)} responses (pair {first}: {token!r})",
         "the responses carry a template's tail: store the ids or the text up to EOS",
     )
+
+
+def _what_is_read(reader: Reader, side: EncodedResponse, values: Tensor, aggregation: Aggregation) -> str:
+    index = reader.token_read(values, side, aggregation)
+    if index is not None:
+        return f"at {reader.encoder.pieces(side.ids)[index].text!r}"
+    kept = len(side.ids) if aggregation.name.endswith("+eos") or all(side.eos) else side.eos.count(False)
+    return f"{kept} of {len(side.ids)} tokens"
 
 
 def _function_of_ids(reader: Reader, pairs: Sequence[EncodedPair]) -> Iterator[Check]:

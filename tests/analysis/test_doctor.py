@@ -54,6 +54,7 @@ def test_a_healthy_critic_on_sound_pairs(healthy, tmp_path):
     assert set(verdicts.values()) == {"ok"}, bad(verdicts)
     assert code == 0
     assert all(check["evidence"] and not check["cure"] for check in checks.values())
+    assert "in the first teacher's response mean reads" in checks["read-token"]["evidence"]
 
 
 def weights_of(critic: Path, **tensors: torch.Tensor | None) -> None:
