@@ -334,12 +334,13 @@ _KINDS = (
 
 
 def _headline(result: PerturbResult, console: Console) -> RenderableType | None:
-    rows = _records(result.headline)
+    rows = [row for row in _records(result.headline) if row["controls"] or row["invariances"]]
     if not rows:
         return None
     raw = _decimals(result.headline["control_median_abs_delta"], result.headline["invariance_median_abs_delta"])
     moves = _table(console, "controls\nmedian |Δ|", "\n/SD", "harmless\nmedian |Δ|", "\n/SD")
     ratios = _table(console, "signal to noise", "punct. over\nwrong fact", "controls right")
+    with_controls = not all(_missing(row["controls_right"]) for row in rows)
     for of_critic in _groups(rows, "critic"):
         for table in (moves, ratios):
             table.add_row(_heading(of_critic[0]["critic"]))
@@ -359,7 +360,11 @@ def _headline(result: PerturbResult, console: Console) -> RenderableType | None:
                     for name in ("signal_to_noise", "punct_over_wrong_fact", "controls_right")
                 ),
             )
-    return _block("What the score reacts to (Δ = edited - original; SD of the unedited scores)", moves, Text(), ratios)
+    return _block(
+        "What the score reacts to (Δ = edited - original; SD of the unedited scores)",
+        moves,
+        *((Text(), ratios) if with_controls else ()),
+    )
 
 
 def _by_kind(result: PerturbResult, kind: str, title: str, console: Console) -> RenderableType | None:

@@ -380,7 +380,9 @@ def write_pairs(path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
 
 
 def _row(name: str, category: str, task: Task, student: str) -> dict[str, Any]:
-    return {"id": name, "category": category, "prompt": task.prompt, "student": student, "teacher": concise(task)}
+    row = {"id": name, "category": category, "prompt": task.prompt, "student": student, "teacher": concise(task)}
+    same_facts = {"complete": student, "concise": row["teacher"]} if category == "verbose" else {}
+    return row | same_facts
 
 
 def save_critic(

@@ -144,10 +144,11 @@ def perturb() -> PerturbResult:
     )
     headline = _table(
         [
-            ("tiny-last", name, 3.06, 0.31, 1.27, 0.13, 9.87, 4.0, 15.0, 0.2, 0.1, 0.4, 0.8, 0.65, 0.9)
+            ("tiny-last", name, 40, 80, 3.06, 0.31, 1.27, 0.13, 9.87, 4.0, 15.0, 0.2, 0.1, 0.4, 0.8, 0.65, 0.9)
             for name in ("last", "mean")
         ],
-        columns="critic aggregation control_median_abs_delta invariance_median_abs_delta control_median_over_sd "
+        columns="critic aggregation controls invariances control_median_abs_delta invariance_median_abs_delta "
+        "control_median_over_sd "
         "invariance_median_over_sd signal_to_noise signal_to_noise_low signal_to_noise_high punct_over_wrong_fact "
         "punct_over_wrong_fact_low punct_over_wrong_fact_high controls_right controls_right_low controls_right_high",
     )
