@@ -1,0 +1,185 @@
+"""`critic-probe check`: gates on a critic's figures, for CI; `critic-probe profiles` shows the gates that ship."""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+import typer
+
+from critic_probe.cli import options, session
+from critic_probe.errors import CriticProbeError
+from critic_probe.pairs import Fields
+
+if TYPE_CHECKING:
+    from critic_probe.analysis import Settings
+    from critic_probe.gates import Plan
+    from critic_probe.pairs import Pairs
+
+profiles = typer.Typer(help="The gates that ship with the tool.", no_args_is_help=True)
+
+
+@profiles.command("list")
+def list_profiles() -> None:
+    """Name the profiles."""
+    from critic_probe.gates import profile_names
+
+    for name in profile_names():
+        typer.echo(name)
+
+
+@profiles.command("show")
+def show_profile(name: Annotated[str, typer.Argument(help="A profile's name.")]) -> None:
+    """Print a profile as TOML, ready to be changed and given to --gates."""
+    with session.exit_codes():
+        from critic_probe.gates import profile_text
+
+        typer.echo(profile_text(name), nl=False)
+
+
+def command(
+    pairs: Annotated[
+        str | None,
+        typer.Argument(help="Pairs: .jsonl, .json, .csv or .parquet. Default: the bundled ones."),
+    ] = None,
+    profile: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Gates that ship: see `profiles list`. Default: default.")
+    ] = None,
+    gates: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A TOML file of gates, or a pyproject.toml with [tool.critic-probe]."),
+    ] = None,
+    on_unclear: Annotated[
+        str, typer.Option(help="Whether a gate that cannot be told counts as pass or fail.")
+    ] = "fail",
+    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write JUnit XML.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write Markdown; $GITHUB_STEP_SUMMARY gets it too.")
+    ] = None,
+    max_per_response: options.MaxPerResponse = None,
+    seed: options.Seed = 0,
+    checkpoint: options.Checkpoint = None,
+    aggregation: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--aggregation",
+            "-a",
+            metavar="NAME",
+            help="A read-out that gates bound which name none; repeatable. Default: last, mean.",
+        ),
+    ] = None,
+    eos: options.Eos = "exclude",
+    value_position: options.ValuePosition = "at",
+    template: options.Template = "auto",
+    on_too_long: options.OnTooLong = "error",
+    base: options.Base = None,
+    step: options.Step = None,
+    device: options.Device = "auto",
+    device_map: options.DeviceMap = None,
+    dtype: options.Dtype = "auto",
+    engine: options.Engine = "auto",
+    no_cache: options.NoCache = False,
+    trust_remote_code: options.TrustRemoteCode = False,
+    prompt_field: options.PromptField = None,
+    student_field: options.StudentField = None,
+    teacher_field: options.TeacherField = None,
+    json: options.Json = False,
+) -> None:
+    """Check a critic's figures against gates; exit code 1 where one fails."""
+    with session.exit_codes():
+        from rich.console import Console
+
+        from critic_probe.aggregation import parse
+        from critic_probe.gates import evaluate, exit_code, figures, load_gates
+        from critic_probe.probes import all_families
+        from critic_probe.report import verdicts as report
+
+        if on_unclear not in ("pass", "fail"):
+            raise CriticProbeError(f"--on-unclear '{on_unclear}' is unknown; choose from pass, fail")
+        plan = load_gates(profile, gates, all_families())
+        unnamed = [parse(name).name for name in aggregation or ("last", "mean")]
+        summary = os.environ.get("GITHUB_STEP_SUMMARY")
+        for path in (junit, markdown):
+            if path is not None and not path.absolute().parent.is_dir():
+                raise CriticProbeError(f"{path}: its folder does not exist; make it first")
+        critics = session.find_critics(
+            checkpoint,
+            base=base,
+            step=step,
+            device=device,
+            device_map=device_map,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+        )
+        read = session.find_pairs(pairs, Fields(prompt_field, student_field, teacher_field), critics)
+        settings = session.settings(
+            plan.aggregations(unnamed), eos, value_position, template, on_too_long, engine, no_cache
+        )
+        with session.progress(resumable=not no_cache) as progress:
+            results, signature = _measure(plan, critics, read, settings, (max_per_response, seed), progress)
+        found = evaluate(plan, figures(results), unnamed)
+        code = exit_code(found, cast(Literal["pass", "fail"], on_unclear))
+        record = report.to_json(plan.source, found, on_unclear, code, signature)
+        if junit is not None:
+            junit.write_text(report.to_junit(found, on_unclear), encoding="utf-8")
+        text = report.to_markdown(plan.source, found, code, signature)
+        if markdown is not None:
+            markdown.write_text(text, encoding="utf-8")
+        if summary:
+            with open(summary, "a", encoding="utf-8") as file:
+                file.write(text)
+        if json:
+            from critic_probe.report.files import dump_plain
+
+            typer.echo(dump_plain(record))
+        else:
+            report.print_verdicts(plan.source, found, on_unclear, code, signature, Console())
+        if code:
+            raise typer.Exit(code)
+
+
+def _measure(
+    plan: "Plan",
+    critics: session.Critics,
+    pairs: "Pairs",
+    settings: "Settings",
+    drawn: tuple[int | None, int],
+    progress: Callable[[str, int], Callable[[], None]],
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the gates need, each command once; what they share is computed once and kept for the run."""
+    from critic_probe.analysis import Plan as Edits
+    from critic_probe.analysis import compare, doctor, perturb
+    from critic_probe.analysis.tokens import tokens
+    from critic_probe.probes import all_families, choose
+
+    families = all_families()
+    results: dict[str, Any] = {}
+    for name in plan.commands:
+        if name == "compare":
+            results[name] = compare(critics.load(), pairs, settings, progress)
+        elif name == "tokens":
+            results[name] = tokens(critics.load(), pairs, settings, progress)
+        elif name == "doctor":
+            results[name] = [
+                (
+                    critic,
+                    doctor(
+                        path, lambda: pairs, replace(settings, cache=None), progress, name=critic, **critics.loading
+                    ),
+                )
+                for critic, path in critics.paths.items()
+            ]
+        else:
+            asked = {gate.family for gate in plan.gates if gate.metric.startswith(f"{name}.")}
+            whole = ["punct", "controls"] if name == "perturb" else ["completeness"]
+            chosen = choose(families, whole if "" in asked else [], asked - {""})
+            results[name] = perturb(
+                critics.load(), pairs, settings, Edits(chosen, most=drawn[0], seed=drawn[1]), progress
+            )
+    signed = (
+        next(result.signature for key, result in results.items() if key != "doctor")
+        if set(results) - {"doctor"}
+        else results["doctor"][0][1].signature
+    )
+    return results, signed

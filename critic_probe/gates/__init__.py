@@ -1,0 +1,16 @@
+"""Figures against bounds: which gates hold, which fail, and which cannot be told."""
+
+from critic_probe.gates.figures import METRICS, figures
+from critic_probe.gates.gate import Gate, Plan, evaluate, exit_code, load_gates, profile_names, profile_text
+
+__all__ = [
+    "METRICS",
+    "Gate",
+    "Plan",
+    "evaluate",
+    "exit_code",
+    "figures",
+    "load_gates",
+    "profile_names",
+    "profile_text",
+]

@@ -1,0 +1,191 @@
+"""Every figure that a gate can name, from the results of the commands, as one table."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from critic_probe.analysis.bootstrap import median_interval
+from critic_probe.analysis.results import CompareResult, DoctorResult, PerturbResult, TokensResult
+
+Row = dict[str, Any]
+_WORST = 5  # pairs that a failed gate names
+
+# Metric -> the columns of its interval, where it has one. The part before the dot is the command that measures it.
+_COMPARE = {
+    "d_acc": ("d_acc_low", "d_acc_high"),
+    "mean_gap": ("mean_gap_low", "mean_gap_high"),
+    "gap_over_sd": ("gap_over_sd_low", "gap_over_sd_high"),
+    "beyond": ("beyond_low", "beyond_high"),
+    "matched_d_acc": ("matched_low", "matched_high"),
+    **dict.fromkeys(
+        (
+            "separation",
+            "sd",
+            "soft_d_acc",
+            "auc",
+            "dz",
+            "hard_samples_ratio",
+            "score_overlap",
+            "saturated",
+            "gradient_weight",
+            "within_prompt_sd",
+            "length_ratio",
+            "within_prompt_spearman",
+            "length_controlled",
+        )
+    ),
+}
+_EDITS = {
+    "median_abs_delta_over_sd": ("low", "high"),
+    "right_order": ("low", "high"),
+    "flip_rate": ("flip_low", "flip_high"),
+    **dict.fromkeys(
+        (
+            "p95_abs_delta",
+            "max_abs_delta",
+            "p95_abs_delta_over_sd",
+            "max_abs_delta_over_sd",
+            "mean_delta",
+            "mean_delta_over_sd",
+            "right_order_ending_restored",
+            "ending_effect_over_sd",
+        )
+    ),
+}
+_HEADLINE = {
+    name: (f"{name}_low", f"{name}_high") for name in ("signal_to_noise", "punct_over_wrong_fact", "controls_right")
+}
+_TOKENS = ("lag1", "effective_tokens", "variance_ratio")
+METRICS: frozenset[str] = frozenset(
+    [
+        *(f"compare.{name}" for name in (*_COMPARE, "median_abs_gap")),
+        *(f"{command}.{name}" for command in ("perturb", "completeness") for name in (*_EDITS, "median_abs_delta")),
+        *(f"perturb.{name}" for name in _HEADLINE),
+        "completeness.complete_score",
+        *(f"tokens.{name}" for name in (*_TOKENS, "d_acc")),
+        "doctor.fails",
+        "doctor.warnings",
+    ]
+)
+
+
+def figures(results: Mapping[str, Any]) -> pd.DataFrame:
+    """One row per figure: metric, critic, aggregation, family, position, category, value, low, high, n, floor, ids.
+
+    Args:
+        results: Command -> its result; for `doctor`, a list of (critic, result).
+    """
+    rows: list[Row] = []
+    for command, result in results.items():
+        rows += _OF_COMMAND[command](command, result)
+    columns = [
+        "metric",
+        "critic",
+        "aggregation",
+        "family",
+        "position",
+        "category",
+        "value",
+        "low",
+        "high",
+        "n",
+        "floor",
+    ]
+    table = pd.DataFrame(rows, columns=[*columns, "ids"])
+    text = ["critic", "aggregation", "family", "position", "category"]
+    table[text] = table[text].fillna("")
+    return table
+
+
+def _compare(command: str, result: CompareResult) -> Iterator[Row]:
+    keys = ["critic", "aggregation"]
+    wide = result.summary.merge(result.statistics.drop(columns="n"), on=keys)
+    if len(result.lengths):
+        wide = wide.merge(result.lengths, on=keys, how="left")
+    for record in wide.to_dict("records"):
+        for name, interval in _COMPARE.items():
+            if name in record:
+                found = _figure(f"{command}.{name}", record, name, interval)
+                yield found | {"ids": _wrong(result, record) if name == "d_acc" else []}
+    for record in result.categories.to_dict("records"):
+        yield _figure(f"{command}.d_acc", record, "d_acc", ("d_acc_low", "d_acc_high"))
+        for name in ("mean_gap", "gap_over_sd"):
+            yield _figure(f"{command}.{name}", record, name, None)
+    for category in ("", *sorted(set(result.pairs.category) - {""})):
+        pairs = result.pairs if category == "" else result.pairs[result.pairs.category == category]
+        for (critic, aggregation), frame in pairs.groupby(keys, sort=False):
+            median = median_interval(frame.gap.abs(), list(frame.prompt_hash))
+            worst = frame.iloc[(-frame.gap.abs()).argsort(kind="stable")].id.head(_WORST)
+            yield {
+                **dict(zip(keys, (critic, aggregation), strict=True)),
+                "metric": f"{command}.median_abs_gap",
+                "category": category,
+                **median._asdict(),
+                "n": len(frame),
+                "floor": frame.floor.iloc[0],
+                "ids": list(worst),
+            }
+
+
+def _wrong(result: CompareResult, record: Row) -> list[str]:
+    own = result.pairs[(result.pairs.critic == record["critic"]) & (result.pairs.aggregation == record["aggregation"])]
+    return list(own[own.verdict == "student"].sort_values("gap_over_sd", kind="stable").id.head(_WORST))
+
+
+def _edits(command: str, result: PerturbResult) -> Iterator[Row]:
+    keys = ["critic", "aggregation", "family", "position", "kind"]
+    cases = dict(list(result.cases.groupby(keys, sort=False)))
+    for record in result.summary.to_dict("records"):
+        frame = cases[tuple(record[key] for key in keys)]
+        worst = list(dict.fromkeys(frame.id))[:_WORST]  # cases stand worst first
+        ordered = record["sign"] != 0
+        for name, interval in _EDITS.items():
+            if name == "right_order" and not ordered:
+                continue
+            if name == "median_abs_delta_over_sd" and (ordered or record["kind"] == "identity"):
+                interval = None  # the interval of the record is that of the rate
+            yield _figure(f"{command}.{name}", record, name, interval) | {"ids": worst}
+        raw = median_interval(frame.delta.abs(), list(frame.prompt_hash))
+        own = {key: record[key] for key in ("critic", "aggregation", "family", "position", "n")}
+        floor = {"floor": frame.floor.iloc[0], "ids": worst}
+        yield {"metric": f"{command}.median_abs_delta", **own, **raw._asdict(), **floor}
+        if command == "completeness" and record["family"] == "to-complete":
+            complete = median_interval(frame.variant_score, list(frame.prompt_hash))
+            yield {"metric": "completeness.complete_score", **own, **complete._asdict(), **floor}
+    if command == "perturb":
+        for record in result.headline.to_dict("records"):
+            for name, interval in _HEADLINE.items():
+                yield _figure(f"perturb.{name}", record | {"n": record["controls"]}, name, interval)
+
+
+def _tokens(command: str, result: TokensResult) -> Iterator[Row]:
+    for record in result.dependence.to_dict("records"):
+        for name in _TOKENS:
+            yield _figure(f"{command}.{name}", record | {"n": record["responses"]}, name, None)
+    for record in result.positions.to_dict("records"):
+        place = {"position": f"{record['share']:.0%}"}
+        yield _figure(f"{command}.d_acc", record | place, "d_acc", ("d_acc_low", "d_acc_high"))
+
+
+def _doctor(command: str, results: list[tuple[str, DoctorResult]]) -> Iterator[Row]:
+    for critic, result in results:
+        for name, verdict in (("fails", "fail"), ("warnings", "warn")):
+            found = result.checks[result.checks.verdict == verdict]
+            own = {"critic": critic, "value": float(len(found)), "n": len(result.checks)}
+            yield {"metric": f"{command}.{name}", **own, "ids": list(found.check)}
+
+
+def _figure(metric: str, record: Row, name: str, interval: tuple[str, str] | None) -> Row:
+    low, high = (record[interval[0]], record[interval[1]]) if interval else (None, None)
+    own = {key: record.get(key, "") for key in ("critic", "aggregation", "family", "position", "category")}
+    return {"metric": metric, **own, "value": record[name], "low": low, "high": high, "n": record["n"], "ids": []}
+
+
+_OF_COMMAND: dict[str, Callable[[str, Any], Iterator[Row]]] = {
+    "compare": _compare,
+    "perturb": _edits,
+    "completeness": _edits,
+    "tokens": _tokens,
+    "doctor": _doctor,
+}

@@ -1,0 +1,263 @@
+"""Gates: what a TOML file demands of figures, and whether they meet it."""
+
+import math
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import pandas as pd
+
+from critic_probe.aggregation import parse
+from critic_probe.analysis.compare import FEW
+from critic_probe.errors import CriticProbeError
+from critic_probe.gates.figures import METRICS
+
+At = Literal["value", "ci"]
+Severity = Literal["fail", "warn"]
+DEFAULT_PROFILE = "default"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A bound on one figure, under every critic, read-out, family and position that it does not name.
+
+    Attributes:
+        metric: The command and the figure, such as `perturb.median_abs_delta_over_sd`.
+        min: The smallest value that passes; None for none.
+        max: The largest value that passes; None for none.
+        at: `value` bounds the figure; `ci` both ends of its interval, so that noise alone neither passes nor fails it.
+        severity: Whether a failed gate fails the check, or only warns.
+        aggregation: A read-out; empty for all.
+        family: A family of edits; empty for all.
+        position: A position of edits or, for `tokens.d_acc`, a share such as `50%`; empty for all.
+        category: A category of pairs; empty for the figure over all pairs.
+        name: How the verdict names it; made of the rest where empty.
+    """
+
+    metric: str
+    min: float | None = None
+    max: float | None = None
+    at: At = "ci"
+    severity: Severity = "fail"
+    aggregation: str = ""
+    family: str = ""
+    position: str = ""
+    category: str = ""
+    name: str = ""
+
+    @property
+    def label(self) -> str:
+        """The name, or what makes the gate."""
+        parts = (self.metric, self.aggregation, self.family, self.position, self.category)
+        return self.name or " ".join(part for part in parts if part)
+
+    @property
+    def bound(self) -> str:
+        """The bounds in words."""
+        ends = [f">= {self.min:g}" if self.min is not None else "", f"<= {self.max:g}" if self.max is not None else ""]
+        return " and ".join(end for end in ends if end)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Gates and where they come from.
+
+    Attributes:
+        source: A profile's name or a file.
+        gates: In the order of the file.
+    """
+
+    source: str
+    gates: tuple[Gate, ...]
+
+    @property
+    def commands(self) -> list[str]:
+        """The commands that measure what the gates name."""
+        return list(dict.fromkeys(gate.metric.partition(".")[0] for gate in self.gates))
+
+    def aggregations(self, unnamed: Iterable[str]) -> list[str]:
+        """The read-outs to measure: those that gates name, and `unnamed` where a gate names none."""
+        named = [gate.aggregation for gate in self.gates if gate.aggregation]
+        return list(dict.fromkeys([*(unnamed if any(not gate.aggregation for gate in self.gates) else ()), *named]))
+
+
+def profile_names() -> list[str]:
+    """The profiles that ship with the tool."""
+    return sorted(path.name.removesuffix(".toml") for path in _profiles().iterdir() if path.name.endswith(".toml"))
+
+
+def profile_text(name: str) -> str:
+    """A profile as it is written, comments and all.
+
+    Raises:
+        CriticProbeError: There is none of that name.
+    """
+    if name not in profile_names():
+        raise CriticProbeError(f"profile '{name}' is unknown; choose from {', '.join(profile_names())}")
+    return str(_profiles().joinpath(f"{name}.toml").read_text(encoding="utf-8"))
+
+
+def load_gates(profile: str | None, path: Path | None, families: Iterable[str]) -> Plan:
+    """The gates of a file, else of a profile, else of `[tool.critic-probe]` in ./pyproject.toml, else the default ones.
+
+    Args:
+        profile: A profile's name.
+        path: A TOML file with `[[gates]]`, or a pyproject.toml with `[[tool.critic-probe.gates]]`.
+        families: The names of the known families of edits.
+
+    Raises:
+        CriticProbeError: Both are given, the file cannot be read, or a gate is not what it must be.
+    """
+    if profile is not None and path is not None:
+        raise CriticProbeError("check: give --profile or --gates, not both")
+    own = Path("pyproject.toml")
+    if profile is None and path is None and own.is_file() and _table(own.name, _text(own)) is not None:
+        path = own
+    if path is None:
+        name = profile or DEFAULT_PROFILE
+        return _plan(f"profile {name}", _table(name, profile_text(name)), families)
+    return _plan(str(path), _table(str(path), _text(path)), families)
+
+
+def _profiles() -> Any:
+    return files("critic_probe.gates") / "profiles"
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CriticProbeError(f"{path}: cannot be read ({error}); name a TOML file of gates") from error
+
+
+def _table(source: str, text: str) -> Mapping[str, Any] | None:
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise CriticProbeError(f"{source}: not valid TOML ({error}); mend it") from error
+    if "tool" in content:
+        found: Mapping[str, Any] | None = content["tool"].get("critic-probe")
+        return found
+    return None if source.endswith("pyproject.toml") else content
+
+
+def _plan(source: str, table: Mapping[str, Any] | None, families: Iterable[str]) -> Plan:
+    gates = (table or {}).get("gates")
+    if not isinstance(gates, list) or not gates:
+        raise CriticProbeError(f"{source}: holds no gates; write [[gates]] with metric and min or max")
+    known = set(families)
+    return Plan(source, tuple(_gate(gate, f"{source} gate {n}", known) for n, gate in enumerate(gates, start=1)))
+
+
+def _gate(given: Any, where: str, families: set[str]) -> Gate:
+    names = [field.name for field in fields(Gate)]
+    if not isinstance(given, dict):
+        raise CriticProbeError(f"{where}: is no table; write [[gates]]")
+    if unknown := [key for key in given if key not in names]:
+        raise CriticProbeError(f"{where}: '{unknown[0]}' is unknown; choose from {', '.join(names)}")
+    if given.get("metric") not in METRICS:
+        raise CriticProbeError(
+            f"{where}: metric '{given.get('metric')}' is unknown; choose from {', '.join(sorted(METRICS))}"
+        )
+    for key, allowed in (("at", get_args(At)), ("severity", get_args(Severity))):
+        if key in given and given[key] not in allowed:
+            raise CriticProbeError(f"{where}: {key} '{given[key]}' is unknown; choose from {', '.join(allowed)}")
+    for key in ("min", "max"):
+        if key in given and (isinstance(given[key], bool) or not isinstance(given[key], int | float)):
+            raise CriticProbeError(f"{where}: {key} '{given[key]}' must be a number")
+    for key in ("aggregation", "family", "position", "category", "name"):
+        if not isinstance(given.get(key, ""), str):
+            raise CriticProbeError(f"{where}: {key} '{given[key]}' must be text")
+    gate = Gate(**given)
+    if gate.min is None and gate.max is None:
+        raise CriticProbeError(f"{where}: has no bound; give min or max")
+    if gate.min is not None and gate.max is not None and gate.min > gate.max:
+        raise CriticProbeError(f"{where}: min {gate.min:g} is above max {gate.max:g}; nothing could pass")
+    if gate.family and gate.family not in families:
+        raise CriticProbeError(f"{where}: family '{gate.family}' is unknown; choose from {', '.join(sorted(families))}")
+    if gate.aggregation:
+        try:
+            parse(gate.aggregation)
+        except CriticProbeError as error:
+            raise CriticProbeError(f"{where}: {error}") from error
+    return gate
+
+
+def evaluate(plan: Plan, figures: pd.DataFrame, unnamed: Iterable[str]) -> pd.DataFrame:
+    """One row per gate and figure that it bounds.
+
+    Columns: gate, metric, critic, aggregation, family, position, category, value, low, high, n, bound, at, severity,
+    verdict (pass, fail, cannot tell), note, ids.
+
+    Args:
+        plan: The gates.
+        figures: The table of `figures`.
+        unnamed: The read-outs that a gate bounds which names none.
+
+    Raises:
+        CriticProbeError: A gate bounds the interval of a figure that has none.
+    """
+    rows = []
+    for gate in plan.gates:
+        matching = figures[(figures.metric == gate.metric) & (figures.category == gate.category)]
+        if not gate.aggregation:
+            matching = matching[matching.aggregation.isin(["", *unnamed])]
+        for name in ("aggregation", "family", "position"):
+            wanted = getattr(gate, name)
+            if wanted:
+                matching = matching[matching[name] == wanted]
+        measured = matching.to_dict("records") or [
+            {"critic": "", "aggregation": gate.aggregation, "family": gate.family, "position": gate.position}
+            | {
+                "category": gate.category,
+                "value": math.nan,
+                "low": None,
+                "high": None,
+                "n": 0,
+                "ids": [],
+                "floor": None,
+            }
+        ]
+        for figure in measured:
+            word, note = _verdict(gate, figure)
+            shown = {key: figure[key] for key in ("critic", "aggregation", "family", "position", "category")}
+            shown |= {key: figure[key] for key in ("value", "low", "high", "n")}
+            asked = {"bound": gate.bound, "at": gate.at, "severity": gate.severity}
+            ids = figure["ids"] if word != "pass" else []
+            rows.append(
+                {"gate": gate.label, "metric": gate.metric, **shown, **asked, "verdict": word, "note": note, "ids": ids}
+            )
+    return pd.DataFrame(rows)
+
+
+def _verdict(gate: Gate, figure: Mapping[str, Any]) -> tuple[str, str]:
+    value, low, high = figure["value"], figure["low"], figure["high"]
+    if value is None or pd.isna(value):
+        return "cannot tell", "nothing was measured" if not figure["n"] else "the figure is not defined on these pairs"
+    floor = figure["floor"]
+    below = floor is not None and not pd.isna(floor) and abs(value) <= floor
+    note = "below the noise floor" if below else ""
+    if gate.at == "value":
+        low = high = value
+    elif low is None or high is None or pd.isna(low) or pd.isna(high):
+        if figure["n"] and gate.metric.partition(".")[0] != "doctor" and low is None:
+            raise CriticProbeError(f"gate '{gate.label}': {gate.metric} has no interval; bound it with at = \"value\"")
+        return "cannot tell", "too few prompts for an interval"
+    elif figure["n"] < FEW:
+        return "cannot tell", f"fewer than {FEW} cases"
+    least = -math.inf if gate.min is None else gate.min
+    most = math.inf if gate.max is None else gate.max
+    if least <= low and high <= most:
+        return "pass", note
+    if high < least or low > most:
+        return "fail", note
+    return "cannot tell", note or "the interval spans the bound"
+
+
+def exit_code(verdicts: pd.DataFrame, on_unclear: Literal["pass", "fail"]) -> int:
+    """1 where a gate of severity `fail` fails, or cannot be told and that counts as failing; else 0."""
+    failing = {"fail", "cannot tell"} if on_unclear == "fail" else {"fail"}
+    return int((verdicts.verdict.isin(failing) & (verdicts.severity == "fail")).any())

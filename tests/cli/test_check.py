@@ -1,0 +1,111 @@
+"""A sample repository whose build checks a critic."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+PROGRAM = Path(sys.executable).with_name("critic-probe")
+GATES = """
+[project]
+name = "a-team-with-a-critic"
+
+[[tool.critic-probe.gates]]
+metric = "compare.d_acc"
+aggregation = "mean"
+min = 0.6
+
+[[tool.critic-probe.gates]]
+metric = "perturb.median_abs_delta_over_sd"
+aggregation = "mean"
+family = "terminal-swap"
+max = 0.5
+"""
+
+
+@pytest.fixture
+def repository(tmp_path):
+    (tmp_path / "pyproject.toml").write_text(GATES, encoding="utf-8")
+    return tmp_path
+
+
+def check(folder, *arguments, **environment):
+    return subprocess.run(
+        [PROGRAM, "check", *arguments],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        cwd=folder,
+        env=os.environ | environment,
+    )
+
+
+def test_the_build_passes_with_the_mean_critic_and_fails_with_the_last_one(repository):
+    passed = check(repository, "-c", "bundled:mean", "--junit", "junit.xml", "--json")
+    assert passed.returncode == 0, passed.stdout
+    found = json.loads(passed.stdout)
+    assert {gate["verdict"] for gate in found["gates"]} == {"pass"}
+    assert {"gate", "metric", "aggregation", "value", "low", "high", "bound", "verdict"} <= set(found["gates"][0])
+    suite = ElementTree.parse(repository / "junit.xml").getroot()[0]
+    assert (suite.get("tests"), suite.get("failures")) == ("2", "0")
+
+    failed = check(
+        repository,
+        *("-c", "bundled:last", "--junit", "junit.xml", "--markdown", "summary.md"),
+        GITHUB_STEP_SUMMARY=str(repository / "step.md"),
+    )
+    assert failed.returncode == 1
+    assert "fail" in failed.stdout
+    assert "-> look at" in failed.stdout
+    suite = ElementTree.parse(repository / "junit.xml").getroot()[0]
+    assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
+    [case] = [case for case in suite if case.find("failure") is not None]
+    assert case.get("classname") == "perturb.median_abs_delta_over_sd"
+    assert "must be <= 0.5" in case.find("failure").get("message")
+    markdown = (repository / "summary.md").read_text(encoding="utf-8")
+    assert markdown.startswith("### critic-probe: failed (pyproject.toml)")
+    assert "| fail | perturb.median\\_abs" in markdown or "| fail | perturb.median_abs_delta_over_sd" in markdown
+    assert (repository / "step.md").read_text(encoding="utf-8") == markdown
+
+
+def test_what_cannot_be_told_counts_as_asked(repository, tmp_path):
+    rows = [{"prompt": f"p{i}", "student": "No.", "teacher": f"Yes, {i}."} for i in range(4)]
+    pairs = tmp_path / "few.jsonl"
+    pairs.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    text = '[[gates]]\nmetric = "compare.d_acc"\nmin = 0.5\n'
+    (tmp_path / "own.toml").write_text(text, encoding="utf-8")
+    options = (str(pairs), "-c", "bundled:mean", "-a", "mean", "--gates", "own.toml", "--json")
+    strict, lenient = (check(repository, *options, "--on-unclear", word) for word in ("fail", "pass"))
+    assert [gate["verdict"] for gate in json.loads(strict.stdout)["gates"]] == ["cannot tell"]
+    assert (strict.returncode, lenient.returncode) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--profile", "nonesuch"], "profile 'nonesuch' is unknown; choose from default"),
+        (["--profile", "seed", "--gates", "x.toml"], "give --profile or --gates, not both"),
+        (["--gates", "nonesuch.toml"], "nonesuch.toml: cannot be read"),
+        (["--on-unclear", "maybe"], "--on-unclear 'maybe' is unknown; choose from pass, fail"),
+        (["--junit", "no/such/folder/x.xml"], "its folder does not exist"),
+        (["-a", "men"], "'men' is not a known aggregation"),
+    ],
+)
+def test_bad_usage(tmp_path, arguments, message):
+    result = check(tmp_path, *arguments)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert message in result.stderr
+
+
+def test_profiles_are_shown_as_they_can_be_used(tmp_path):
+    shown = subprocess.run(
+        [PROGRAM, "profiles", "show", "strict"], capture_output=True, text=True, encoding="utf-8", check=True
+    ).stdout
+    (tmp_path / "mine.toml").write_text(shown, encoding="utf-8")
+    own = check(tmp_path, "--gates", "mine.toml", "-c", "bundled:mean", "-a", "mean", "--json")
+    shipped = check(tmp_path, "--profile", "strict", "-c", "bundled:mean", "-a", "mean", "--json")
+    assert json.loads(own.stdout)["gates"] == json.loads(shipped.stdout)["gates"]
