@@ -7,15 +7,23 @@ from critic_probe.probes.case import Change, Family, Subject
 from critic_probe.probes.guards import Guards
 from critic_probe.text import closing_mark_index, is_chinese
 
-_LIST = re.compile(r"(?P<body>[^\n。！？!?]{1,24}(?:[、，,][^\n。！？!?，,、]{1,24}){1,9})[。.]?\s*")
+_ITEM = r"[^\n。！？!?，,、：:；;.'\"“”()（）\[\]{}]"
+_HAN_LIST = re.compile(rf"{_ITEM}{{1,10}}(?:[、，]{_ITEM}{{1,10}}){{1,9}}")
+_LATIN_LIST = re.compile(r"[\w'-]+(?: [\w'-]+){0,2}(?:, [\w'-]+(?: [\w'-]+){0,2}){1,9}")
 _LEADS = re.compile(
-    r"\s*(?:好的|当然(?:可以)?|没问题|以下是[^\n：:]{0,20}[：:]"
-    r"|Sure|Certainly|Of course|Here (?:is|are)[^\n:]{0,40}:)[，,！!。.]?\s*"
+    r"\s*(?:(?:好的|当然(?:可以)?|没问题)[，,！!。]|以下是[^\n：:]{0,20}[：:]"
+    r"|(?:Sure|Certainly|Of course)[,!.]|Here (?:is|are)[^\n:]{0,40}:)\s*"
 )
 _TAILS = re.compile(
     r"\s*(?:希望(?:这|以上)?[^\n。！]{0,20}(?:帮助|帮到你|有用)[。！]|如果?(?:您|你)?(?:还)?有[^\n。！]{0,30}[。！]"
     r"|I hope this helps[^\n.!]{0,20}[.!]|Let me know if[^\n.!]{0,60}[.!])\s*\Z"
 )
+
+
+def bare_list(text: str) -> str | None:
+    """The items of a response that is nothing but a list of short ones, without its closing mark; None for others."""
+    body = text.strip().rstrip("。.")
+    return body if (_HAN_LIST if is_chinese(text) else _LATIN_LIST).fullmatch(body) else None
 
 
 def _from_row(subject: Subject, base: str, variant: str) -> Change | None:
@@ -33,10 +41,9 @@ def _to_complete(subject: Subject) -> Iterator[Change]:
     if own := _from_row(subject, "concise", "complete"):
         yield own
     text = subject.text
-    listed = _LIST.fullmatch(text)
-    if listed is None or Guards(text).covered(0, len(text), allow=("number", "abbreviation")) is not None:
+    body = bare_list(text)
+    if body is None or Guards(text).covered(0, len(text), allow=("number", "abbreviation")) is not None:
         return
-    body = listed["body"].strip()
     count = len(re.split("[、，,]", body))
     closing = closing_mark_index(text)
     mark = text[closing] if closing is not None else ""

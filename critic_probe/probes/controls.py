@@ -5,11 +5,13 @@ import re
 from collections.abc import Callable, Iterator
 
 from critic_probe.probes.case import Change, Family, Subject, with_ending_of
+from critic_probe.probes.completeness import bare_list
 from critic_probe.probes.guards import Guards
 from critic_probe.probes.punctuation import Candidate, one_per_position
 from critic_probe.text import closing_mark_index, is_chinese
 
 _CODE = ("code", "latex", "url", "email", "path", "tag")
+_NO_LIST = (*_CODE, "json")
 
 
 def _control(name: str, description: str, edits: Callable[[Subject], Iterator[Change]]) -> Family:
@@ -35,9 +37,8 @@ def _truncated_closed(subject: Subject) -> Iterator[Change]:
 
 
 _LINE_ITEM = re.compile(r"(?m)^[ \t]*(?:[-*+•]|\d{1,2}[.)、])[ \t]*\S.*(?:\n|\Z)")
-_INLINE_ITEMS = re.compile(
-    r"[^\s，。,.:：;；、\n]{1,24}(?:、[^，。,.:：;；、\n]{1,24})+|[\w'-]+(?: [\w'-]+)?(?:, [\w' -]{1,24}){1,}"
-)
+_HAN_ITEMS = re.compile(r"[^\s，。！？,.!?:：;；、]{1,24}(?:、[^\s，。！？,.!?:：;；、]{1,24})+")
+_LATIN_ITEMS = re.compile(r"[\w'-]+(?:, [\w'-]+(?: [\w'-]+)?)+(?=,? (?:and|or) )")
 
 
 def _item_dropped(subject: Subject) -> Iterator[Change]:
@@ -48,14 +49,17 @@ def _item_dropped(subject: Subject) -> Iterator[Change]:
         gone = rng.choice(lines)
         yield Change("whole", (text[: gone.start()] + text[gone.end() :]).rstrip("\n"))
         return
-    for match in _INLINE_ITEMS.finditer(text):
-        if guards.covered(*match.span()) in (*_CODE, "json"):
-            continue
-        separator = "、" if "、" in match[0] else ", "
-        items = match[0].split(separator)
-        del items[rng.randrange(len(items))]
-        yield Change("whole", text[: match.start()] + separator.join(items) + text[match.end() :])
+    inline = next(
+        (m for p in (_HAN_ITEMS, _LATIN_ITEMS) for m in p.finditer(text) if guards.covered(*m.span()) not in _NO_LIST),
+        None,
+    )
+    start, end = inline.span() if inline else (0, len(bare_list(text) or ""))
+    items = re.split("(、|，|, )", text[start:end])  # separators stand between the items
+    if len(items) < 3:
         return
+    first = max(2 * rng.randrange(len(items) // 2 + 1) - 1, 0)  # with the separator before it, or the one after
+    del items[first : first + 2]
+    yield Change("whole", text[:start] + "".join(items) + text[end:])
 
 
 _SENTENCE = re.compile(r"[^。！？!?\n]*?(?:[。！？!?]+[”」』）]?|\.(?=\s|\Z)|\n|\Z)[ \n]*")
@@ -120,7 +124,7 @@ def _wrong_digit(subject: Subject) -> Iterator[Change]:
 _OPPOSITES = (
     ("是的", "不是"), ("正确", "错误"), ("增加", "减少"), ("上升", "下降"), ("提高", "降低"), ("大于", "小于"),
     ("之前", "之后"), ("阳性", "阴性"), ("左侧", "右侧"), ("最大", "最小"), ("男性", "女性"), ("北方", "南方"),
-    ("yes", "no"), ("true", "false"), ("correct", "incorrect"), ("increase", "decrease"), ("increased", "decreased"),
+    ("true", "false"), ("correct", "incorrect"), ("increase", "decrease"), ("increased", "decreased"),
     ("more", "less"), ("before", "after"), ("above", "below"), ("positive", "negative"), ("left", "right"),
     ("largest", "smallest"), ("highest", "lowest"), ("male", "female"), ("north", "south"), ("first", "last"),
 )  # fmt: skip
@@ -128,6 +132,7 @@ _OTHER = {**dict(_OPPOSITES), **{b: a for a, b in _OPPOSITES}}
 _OPTION = re.compile(
     r"(?<![A-Za-z])(?:选项?|答案(?:是|：)?|option |answer:? |choice |\()(?P<letter>[A-D])(?![A-Za-z])"
     r"|^(?P<only>[A-D])(?=[.。)]?\s*$)|^(?P<yes>是|否|对|错)(?=[。，！]|$)"
+    r"|^(?P<word>[Yy]es|[Nn]o|YES|NO)(?=[,.!]|$)"
 )
 _WORDS = re.compile(
     "|".join(sorted((a for a in _OTHER if not a.isascii()), key=len, reverse=True))
@@ -136,7 +141,7 @@ _WORDS = re.compile(
     + r")\b",
     re.IGNORECASE,
 )
-_SHORT = {"是": "否", "否": "是", "对": "错", "错": "对"}
+_SHORT = {"是": "否", "否": "是", "对": "错", "错": "对", "yes": "no", "no": "yes"}
 
 
 def _wrong_option(subject: Subject) -> Iterator[Change]:
@@ -146,7 +151,8 @@ def _wrong_option(subject: Subject) -> Iterator[Change]:
     for match in _OPTION.finditer(text):
         name = str(match.lastgroup)
         start, end = match.span(name)
-        wrong = _SHORT.get(match[name]) or rng.choice([o for o in "ABCD" if o != match[name]])
+        other = _SHORT.get(match[name].lower())
+        wrong = _cased(other, match[name]) if other else rng.choice([o for o in "ABCD" if o != match[name]])
         candidates.append(Candidate(start, end, wrong, None))
     if not candidates:
         for match in _WORDS.finditer(text):
@@ -162,7 +168,7 @@ def _cased(word: str, like: str) -> str:
 
 
 _NEGATABLE = re.compile(
-    r"(?<![不没无未是否])(?:是(?!否|不)|可以|能够|应该|需要|会(?=[\u3400-\u9fff]))"
+    r"(?<![不没无未是否但可于还要凡若或])是(?![否不])|(?<![不])(?:可以|能够|应该)|(?<=[他她它我你您们这那])会(?=[\u3400-\u9fff])"
     r"|(?<!\w)(?:is|are|was|were|can|will|should|must)(?= (?!not\b))"
 )
 _NEGATED = re.compile(r"不(?=是|可以|能|应该|需要|会)|(?<=\w) not(?= )")

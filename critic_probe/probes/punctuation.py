@@ -243,7 +243,7 @@ FAMILIES: tuple[Family, ...] = (
     _replacing(
         "list-mark",
         "the mark between listed items becomes a comma, or such a comma the mark",
-        r"、|(?<=[\u3400-\u9fff])，(?=[\u3400-\u9fff])",
+        r"、|(?<=[\u3400-\u9fff])(?<![\u3400-\u9fff]{5})，(?=[\u3400-\u9fff]{1,4}(?:[，、。和及或]|$))",
         {"、": "，", "，": "、"},
         _INSIDE,
     ),

@@ -111,12 +111,12 @@ def print_tokens(result: TokensResult, console: Console) -> None:
         result: What was found.
         console: Where to print.
     """
-    positions = _table(console, *(f"{share:.0%}" for share in result.positions["share"].unique()))
+    positions = _table(console, *result.positions.aggregation.unique())
     for of_critic in _groups(_records(result.positions), "critic"):
         positions.add_row(_heading(of_critic[0]["critic"]))
-        for rows in _groups(of_critic, "aggregation"):
+        for rows in _groups(of_critic, "share"):
             cells = [_interval(r["d_acc"], r["d_acc_low"], r["d_acc_high"]) for r in rows]
-            positions.add_row(_label(rows[0]["aggregation"]), *cells)
+            positions.add_row(_label(f"{rows[0]['share']:.0%}"), *cells)
     dependence = _table(console, "tokens", "lag 1", "effective\ntokens", "Var(mean) over\nsigma^2/N", "too short")
     for row in _records(result.dependence):
         cells = [_number(row[name], 1) for name in ("tokens", "lag1", "effective_tokens", "variance_ratio")]
