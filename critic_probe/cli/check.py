@@ -53,6 +53,19 @@ def command(
     on_unclear: Annotated[
         str, typer.Option(help="Whether a gate that cannot be told counts as pass or fail.")
     ] = "fail",
+    baseline: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also fail where a figure or a pair differs from this baseline.")
+    ] = None,
+    save_baseline: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write what was measured as a baseline.")
+    ] = None,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Show what differs from --baseline, and make the new figures the baseline.")
+    ] = False,
+    tolerance: Annotated[
+        float,
+        typer.Option(min=0, help="How far a figure without an interval may differ from the baseline, relatively."),
+    ] = 0.05,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write JUnit XML.")] = None,
     markdown: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write Markdown; $GITHUB_STEP_SUMMARY gets it too.")
@@ -91,7 +104,7 @@ def command(
         from rich.console import Console
 
         from critic_probe.aggregation import parse
-        from critic_probe.gates import evaluate, exit_code, figures, load_gates
+        from critic_probe.gates import drift, evaluate, exit_code, figures, load, load_gates, record, save
         from critic_probe.probes import all_families
         from critic_probe.report import verdicts as report
 
@@ -99,8 +112,11 @@ def command(
             raise CriticProbeError(f"--on-unclear '{on_unclear}' is unknown; choose from pass, fail")
         plan = load_gates(profile, gates, all_families())
         unnamed = [parse(name).name for name in aggregation or ("last", "mean")]
+        if accept and baseline is None:
+            raise CriticProbeError("check: --accept needs --baseline FILE")
+        before = None if baseline is None else load(baseline)
         summary = os.environ.get("GITHUB_STEP_SUMMARY")
-        for path in (junit, markdown):
+        for path in (junit, markdown, save_baseline):
             if path is not None and not path.absolute().parent.is_dir():
                 raise CriticProbeError(f"{path}: its folder does not exist; make it first")
         critics = session.find_critics(
@@ -118,12 +134,20 @@ def command(
         )
         with session.progress(resumable=not no_cache) as progress:
             results, signature = _measure(plan, critics, read, settings, (max_per_response, seed), progress)
-        found = evaluate(plan, figures(results), unnamed)
+        table = figures(results)
+        found = evaluate(plan, table, unnamed)
         code = exit_code(found, cast(Literal["pass", "fail"], on_unclear))
-        record = report.to_json(plan.source, found, on_unclear, code, signature)
+        now = record(results, table, signature, (max_per_response, seed))
+        moved = None if before is None else drift(before, now, tolerance)
+        if moved is not None and len(moved) and not accept:
+            code = 1
+        for path in (save_baseline, baseline if accept else None):
+            if path is not None:
+                save(path, now)
+        data = report.to_json(plan.source, found, on_unclear, code, signature, moved)
         if junit is not None:
-            junit.write_text(report.to_junit(found, on_unclear), encoding="utf-8")
-        text = report.to_markdown(plan.source, found, code, signature)
+            junit.write_text(report.to_junit(found, on_unclear, None if accept else moved), encoding="utf-8")
+        text = report.to_markdown(plan.source, found, code, signature, moved)
         if markdown is not None:
             markdown.write_text(text, encoding="utf-8")
         if summary:
@@ -132,9 +156,9 @@ def command(
         if json:
             from critic_probe.report.files import dump_plain
 
-            typer.echo(dump_plain(record))
+            typer.echo(dump_plain(data))
         else:
-            report.print_verdicts(plan.source, found, on_unclear, code, signature, Console())
+            report.print_verdicts(plan.source, found, on_unclear, code, signature, moved, Console())
         if code:
             raise typer.Exit(code)
 

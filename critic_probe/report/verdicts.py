@@ -14,15 +14,19 @@ from critic_probe.report.terminal import signature_line
 from critic_probe.text import neutralise
 
 _ORDER = {"fail": 0, "cannot tell": 1, "pass": 2}
+_DRIFT = 20  # differences that are shown
 _STYLES = {"pass": "green", "fail": "bold red", "cannot tell": "bold yellow"}
 
 
-def to_json(source: str, found: pd.DataFrame, on_unclear: str, code: int, signature: Signature) -> dict[str, Any]:
-    """The verdicts as plain values."""
+def to_json(
+    source: str, found: pd.DataFrame, on_unclear: str, code: int, signature: Signature, moved: pd.DataFrame | None
+) -> dict[str, Any]:
+    """The verdicts as plain values; `drift` is null where there is no baseline."""
     return {
         "schema": "critic-probe/check/1",
         "source": source,
         "gates": found.to_dict("records"),
+        "drift": None if moved is None else moved.to_dict("records"),
         "on_unclear": on_unclear,
         "exit_code": code,
         "signature": signature,
@@ -30,7 +34,13 @@ def to_json(source: str, found: pd.DataFrame, on_unclear: str, code: int, signat
 
 
 def print_verdicts(
-    source: str, found: pd.DataFrame, on_unclear: str, code: int, signature: Signature, console: Console
+    source: str,
+    found: pd.DataFrame,
+    on_unclear: str,
+    code: int,
+    signature: Signature,
+    moved: pd.DataFrame | None,
+    console: Console,
 ) -> None:
     """Prints a line a gate and figure, what fails last, where a build's log ends, with the pairs to look at."""
     table = Table.grid(padding=(0, 2, 0, 0))
@@ -44,6 +54,10 @@ def print_verdicts(
         table.add_row(Text(word, style=_STYLES[row["verdict"]]), told)
     console.print(table)
     console.print()
+    if moved is not None:
+        for row in moved.head(_DRIFT).to_dict("records"):
+            console.print(Text(f"{row['verdict']}: {_moved(row)}", overflow="fold"))
+        console.print(Text(_against(moved), "bold"))
     counts = found.verdict.value_counts()
     counted = ", ".join(f"{counts[word]} {word}" for word in _STYLES if word in counts)
     console.print(
@@ -53,7 +67,7 @@ def print_verdicts(
     console.print(Text(signature_line(signature), style="dim", overflow="fold"))
 
 
-def to_markdown(source: str, found: pd.DataFrame, code: int, signature: Signature) -> str:
+def to_markdown(source: str, found: pd.DataFrame, code: int, signature: Signature, moved: pd.DataFrame | None) -> str:
     """A table for a build's summary, what fails first."""
     lines = [
         f"### critic-probe: {'failed' if code else 'passed'} ({_cell(source)})",
@@ -65,11 +79,17 @@ def to_markdown(source: str, found: pd.DataFrame, code: int, signature: Signatur
         note = f" ({row['note']})" if row["note"] else ""
         cells = (row["verdict"], _what(row), _measured(row) + note, row["bound"], ", ".join(map(str, row["ids"])))
         lines.append("| " + " | ".join(map(_cell, cells)) + " |")
+    if moved is not None:
+        lines += ["", _cell(_against(moved)), ""]
+        lines += [f"- {row['verdict']}: {_cell(_moved(row))}" for row in moved.head(_DRIFT).to_dict("records")]
     return "\n".join([*lines, "", f"`{_cell(signature_line(signature)).replace('`', '')}`", ""])
 
 
-def to_junit(found: pd.DataFrame, on_unclear: str) -> str:
-    """JUnit XML: a test case a gate and figure; a warning gate that does not hold is a skipped one with its message."""
+def to_junit(found: pd.DataFrame, on_unclear: str, moved: pd.DataFrame | None) -> str:
+    """JUnit XML: a test case a gate and figure; a warning gate that does not hold is a skipped one with its message.
+
+    A baseline is one test case more.
+    """
     suite = ElementTree.Element("testsuite", name="critic-probe")
     counts = {"failures": 0, "skipped": 0}
     for row in found.to_dict("records"):
@@ -82,11 +102,27 @@ def to_junit(found: pd.DataFrame, on_unclear: str) -> str:
         made = ElementTree.SubElement(case, kind, message=neutralise(message))
         made.text = neutralise("; ".join(filter(None, (row["note"], ", ".join(map(str, row["ids"]))))))
         counts["failures" if kind == "failure" else "skipped"] += 1
-    suite.attrib |= {"tests": str(len(found)), "errors": "0", **{key: str(n) for key, n in counts.items()}}
+    if moved is not None:
+        case = ElementTree.SubElement(suite, "testcase", classname="baseline", name="baseline", time="0")
+        if len(moved):
+            made = ElementTree.SubElement(case, "failure", message=_against(moved))
+            made.text = neutralise("; ".join(f"{r['verdict']}: {_moved(r)}" for r in moved.to_dict("records")))
+            counts["failures"] += 1
+    suite.attrib |= {"tests": str(len(suite)), "errors": "0", **{key: str(n) for key, n in counts.items()}}
     root = ElementTree.Element("testsuites")
     root.append(suite)
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _against(moved: pd.DataFrame) -> str:
+    counts = ", ".join(f"{count} {word}" for word, count in moved.verdict.value_counts().items())
+    return f"against the baseline: {counts or 'nothing differs'}"
+
+
+def _moved(row: dict[str, Any]) -> str:
+    both = [f"{x:.3g}" if isinstance(x, float) else str(x) for x in (row["old"], row["new"])]
+    return neutralise(row["what"] if both == ["None", "None"] else f"{row['what']}: {both[0]} -> {both[1]}")
 
 
 def _what(row: dict[str, Any]) -> str:

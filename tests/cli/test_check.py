@@ -109,3 +109,64 @@ def test_profiles_are_shown_as_they_can_be_used(tmp_path):
     own = check(tmp_path, "--gates", "mine.toml", "-c", "bundled:mean", "-a", "mean", "--json")
     shipped = check(tmp_path, "--profile", "strict", "-c", "bundled:mean", "-a", "mean", "--json")
     assert json.loads(own.stdout)["gates"] == json.loads(shipped.stdout)["gates"]
+
+
+def test_a_baseline_holds_for_the_same_critic_and_not_for_another(repository):
+    options = ("-a", "mean", "--on-unclear", "pass")
+    first = check(repository, "-c", "bundled:mean", *options, "--save-baseline", "base.json")
+    assert first.returncode == 0
+    kept = (repository / "base.json").read_bytes()
+    for cache in ({}, {"CRITIC_PROBE_CACHE": str(repository / "fresh.db")}):
+        again = check(repository, "-c", "bundled:mean", *options, "--save-baseline", "again.json", **cache)
+        assert again.returncode == 0
+        assert (repository / "again.json").read_bytes() == kept
+
+    same = check(repository, "-c", "bundled:mean", *options, "--baseline", "base.json", "--json")
+    assert (same.returncode, json.loads(same.stdout)["drift"]) == (0, [])
+
+    (repository / "lenient.toml").write_text(
+        GATES.replace("tool.critic-probe.gates", "gates").replace("max = 0.5", "max = 9"), encoding="utf-8"
+    )
+    other = check(
+        repository,
+        *("-c", "bundled:last", *options, "--gates", "lenient.toml", "--baseline", "base.json", "--junit", "j.xml"),
+        "--json",
+    )
+    found = json.loads(other.stdout)
+    assert {gate["verdict"] for gate in found["gates"]} == {"pass"}
+    assert other.returncode == 1  # the gates hold, the figures are not those of the baseline
+    assert {"moved", "flipped"} <= {row["verdict"] for row in found["drift"]}
+    assert ElementTree.parse(repository / "j.xml").getroot()[0].get("failures") == "1"
+
+    accepted = check(
+        repository,
+        *("-c", "bundled:last", *options, "--gates", "lenient.toml", "--baseline", "base.json", "--accept"),
+    )
+    assert accepted.returncode == 0
+    assert "moved: " in accepted.stdout
+    assert (repository / "base.json").read_bytes() != kept
+
+
+def test_other_data_than_the_baselines_is_a_regression(repository, tmp_path):
+    rows = [{"id": f"p{i}", "prompt": f"p{i}", "student": "No.", "teacher": f"Yes, {i}."} for i in range(4)]
+    pairs = tmp_path / "few.jsonl"
+    options = ("-c", "bundled:mean", "-a", "mean", "--on-unclear", "pass")
+    for count, option in ((4, "--save-baseline"), (3, "--baseline")):
+        pairs.write_text("\n".join(map(json.dumps, rows[:count])), encoding="utf-8")
+        result = check(repository, str(pairs), *options, option, "base.json", "--json")
+    drift = json.loads(result.stdout)["drift"]
+    assert result.returncode == 1
+    assert {"what": "data", "verdict": "other settings"}.items() <= drift[0].items()
+    assert any(row["verdict"] == "missing" and "p3" in row["what"] for row in drift)
+
+
+def test_a_file_that_is_no_baseline_is_refused(repository):
+    (repository / "base.json").write_text("{}", encoding="utf-8")
+    for arguments, message in (
+        (["--baseline", "base.json"], "is no critic-probe/baseline/1"),
+        (["--baseline", "nonesuch.json"], "write one with --save-baseline"),
+        (["--accept"], "--accept needs --baseline FILE"),
+    ):
+        result = check(repository, "-c", "bundled:mean", *arguments)
+        assert (result.returncode, result.stdout) == (2, "")
+        assert message in result.stderr

@@ -1,0 +1,136 @@
+"""What a critic measured once, written down so that a later one can be held against it.
+
+The file is byte-stable: the same critic on the same data with the same settings writes the same bytes on a like
+machine. It has no times and no paths, rows are sorted, floats have nine digits. Values that an earlier command kept may
+differ in the last ones.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from critic_probe.errors import CriticProbeError
+
+SCHEMA = "critic-probe/baseline/1"
+ONLY = "the critic"  # one critic's figures are compared whatever its directory is called
+_SETTINGS = ("data", "aggregations", "eos", "value_position")
+_FIGURE = ("metric", "critic", "aggregation", "family", "position", "category")
+_SCORE = ("critic", "aggregation", "id")
+_CASE = (*_SCORE, "side", "family", "position", "removed", "added")
+
+
+def record(
+    results: Mapping[str, Any], figures: pd.DataFrame, signature: Mapping[str, Any], drawn: Any
+) -> dict[str, Any]:
+    """The baseline of a run.
+
+    Args:
+        results: Command -> its result.
+        figures: The table of `figures`.
+        signature: What determined the figures; of it, the settings that must be equal for figures to compare.
+        drawn: How edits were drawn: at most how many, and the seed.
+    """
+    critics = sorted(set(figures.critic) - {""})
+    rename = {critics[0]: ONLY} if len(critics) == 1 else {}
+    scores = [results["compare"].pairs] if "compare" in results else []
+    cases = [results[name].cases for name in ("perturb", "completeness") if name in results]
+    return {
+        "schema": SCHEMA,
+        "settings": {**{key: signature.get(key) for key in _SETTINGS}, "drawn": list(drawn)},
+        "figures": _rows(figures, _FIGURE, ("value", "low", "high", "n"), rename),
+        "scores": [
+            row for t in scores for row in _rows(t, _SCORE, ("student_score", "teacher_score", "verdict"), rename)
+        ],
+        "cases": [row for t in cases for row in _rows(t, _CASE, ("delta",), rename)],
+    }
+
+
+def _rows(
+    table: pd.DataFrame, keys: tuple[str, ...], values: tuple[str, ...], rename: dict[str, str]
+) -> list[dict[str, Any]]:
+    rows = []
+    for row in table.to_dict("records"):
+        kept = {key: rename.get(row[key], row[key]) if key == "critic" else row[key] for key in keys}
+        rows.append(kept | {key: _plain(row[key]) for key in values})
+    return sorted(rows, key=lambda row: [str(row[key]) for key in keys])
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str) or value is None:
+        return value
+    return None if math.isnan(value) else int(value) if float(value).is_integer() else float(f"{float(value):.9g}")
+
+
+def save(path: Path, baseline: Mapping[str, Any]) -> None:
+    """Writes a baseline."""
+    path.write_text(json.dumps(baseline, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Reads a baseline.
+
+    Raises:
+        CriticProbeError: There is none, or it is no baseline of this version.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CriticProbeError(f"{path}: cannot be read ({error}); write one with --save-baseline") from error
+    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
+        raise CriticProbeError(f"{path}: is no {SCHEMA}; write it anew with --save-baseline")
+    return found
+
+
+def drift(old: Mapping[str, Any], new: Mapping[str, Any], tolerance: float) -> pd.DataFrame:
+    """What differs from a baseline: one row per figure that moved, appeared or went, and per pair that flipped.
+
+    A figure with an interval has moved where neither value lies within the other's interval; one without where it
+    differs by more than the tolerance, relative to the larger magnitude. Other settings or data, and rows that are
+    missing, are differences and never skipped.
+
+    Columns: what, old, new, verdict (moved, missing, new, flipped, other settings).
+    """
+    rows: list[dict[str, Any]] = []
+    for key in (*_SETTINGS, "drawn"):
+        before, after = old["settings"].get(key), new["settings"].get(key)
+        if before != after:
+            rows.append({"what": key, "old": before, "new": after, "verdict": "other settings"})
+    before, after = (_index(side["figures"], _FIGURE) for side in (old, new))
+    for name in sorted({*before, *after}):
+        if name not in after or name not in before:
+            word = "missing" if name not in after else "new"
+            rows.append({"what": name, "old": _value(before, name), "new": _value(after, name), "verdict": word})
+        elif _moved(before[name], after[name], tolerance):
+            rows.append({"what": name, "old": _value(before, name), "new": _value(after, name), "verdict": "moved"})
+    for table, keys in (("scores", _SCORE), ("cases", _CASE)):
+        before, after = (_index(side[table], keys) for side in (old, new))
+        for name in sorted({*before} ^ {*after}):
+            word = "missing" if name in before else "new"
+            rows.append({"what": f"{table}: {name}", "old": None, "new": None, "verdict": word})
+        if table == "scores":
+            for name in sorted({*before} & {*after}):
+                verdicts = before[name]["verdict"], after[name]["verdict"]
+                if set(verdicts) == {"student", "teacher"}:
+                    rows.append({"what": name, "old": verdicts[0], "new": verdicts[1], "verdict": "flipped"})
+    return pd.DataFrame(rows, columns=["what", "old", "new", "verdict"])
+
+
+def _index(rows: list[dict[str, Any]], keys: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    return {" ".join(str(row[key]) for key in keys if row[key] not in ("", ONLY)): row for row in rows}
+
+
+def _value(rows: Mapping[str, dict[str, Any]], name: str) -> Any:
+    return rows[name]["value"] if name in rows else None
+
+
+def _moved(old: Mapping[str, Any], new: Mapping[str, Any], tolerance: float) -> bool:
+    a, b = old["value"], new["value"]
+    if a is None or b is None:
+        return a is not b
+    if None in (old["low"], old["high"], new["low"], new["high"]):
+        return bool(abs(a - b) > tolerance * max(abs(a), abs(b)))
+    return not (old["low"] <= b <= old["high"] or new["low"] <= a <= new["high"])
