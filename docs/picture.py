@@ -1,7 +1,7 @@
 """Writes the README's picture of the terminal: `python docs/picture.py`.
 
 It is the real output of `COMMAND`, exported by rich and mended so that it needs no remote font and keeps CJK columns
-aligned. Four categories keep it low enough for a first screen.
+aligned. Four categories keep it short.
 """
 
 from io import StringIO
