@@ -20,6 +20,7 @@ from torch import Tensor
 from critic_probe.errors import CriticProbeError
 
 _T = TypeVar("_T")
+_PATIENCE = 60.0  # seconds that a process waits for another one's lock
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS "values" (
     key BLOB PRIMARY KEY, critic TEXT NOT NULL, data BLOB NOT NULL, crc INTEGER NOT NULL
@@ -176,8 +177,17 @@ def clear_cache(path: Path) -> None:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, timeout=60, check_same_thread=False)
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = NORMAL")
-    db.executescript(_SCHEMA)
-    return db
+    """Opens the file; two processes that make it at once may find it locked, where SQLite does not wait by itself."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        db = sqlite3.connect(path, timeout=_PATIENCE, check_same_thread=False)
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = NORMAL")
+            db.executescript(_SCHEMA)
+            return db
+        except sqlite3.DatabaseError as error:
+            db.close()
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
