@@ -11,11 +11,10 @@ import numpy as np
 import pandas as pd
 import statsmodels.api as sm
 from scipy.stats import mannwhitneyu, spearmanr
-from statsmodels.stats.multitest import multipletests
 from statsmodels.tools.sm_exceptions import ConvergenceWarning, PerfectSeparationError, PerfectSeparationWarning
 
 from critic_probe.analysis.bootstrap import difference_interval, mean_interval
-from critic_probe.analysis.statistics import Rate, accuracy, flips, rate
+from critic_probe.analysis.statistics import Rate, accuracy, flips, holm, rate
 
 HARD = 0.1  # a pair whose |gap| is smaller counts as hard in GAD's logs
 SATURATED = 4.0  # |d| / T beyond which a pair has next to no gradient left
@@ -110,7 +109,7 @@ def contrasts(scored: pd.DataFrame) -> pd.DataFrame:
         rows.append((*a, *b, len(both), flipped, p, *margin))
     columns = ["critic", "aggregation", "other_critic", "other_aggregation", "n", "flips", "p"]
     table = pd.DataFrame(rows, columns=[*columns, "margin", "margin_low", "margin_high"])
-    table["p_holm"] = multipletests(table.p, method="holm")[1] if len(table) else pd.Series(dtype=float)
+    table["p_holm"] = holm(table.p)
     return table
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -132,6 +132,11 @@ def judged(
     )
 
 
+def rescored(reader: Reader, pairs: Pairs, plan: Plan, floors: dict[str, float], ids: Container[str]) -> pd.DataFrame:
+    """The cases of some pairs of a file, with the other answers that the whole file offers; SDs are theirs alone."""
+    return _cases(reader, pairs, plan, Counter(), floors, lambda: None, ids)
+
+
 def edited_responses(plan: Plan, pairs: Pairs) -> Callable[[Reader, EncodedPair], list[tuple[int, ...]]]:
     """What a run computes of a pair, as ids: both responses and every edit of them that can be scored."""
     kept: dict[str, dict[str, str]] = {}
@@ -239,12 +244,13 @@ def _cases(
     skipped: Counter[tuple[str, str]],
     floors: dict[str, float],
     step: Callable[[], None],
+    ids: Container[str] | None = None,
 ) -> pd.DataFrame:
     """One row per read-out and case. Original and variants are one group: what they share is computed once."""
     kept = answers(reader, pairs)
 
     def items() -> Iterator[tuple[Group, tuple[EncodedPair, list[_Variant]]]]:
-        for pair in reader.encoded(pairs):
+        for pair in reader.encoded(pairs if ids is None else (pair for pair in pairs if pair.id in ids)):
             variants = _variants(reader, pair, plan, _others(kept, pair), skipped)
             yield Group(pair.prompt_ids, tuple(_ids(pair, variants))), (pair, variants)
 

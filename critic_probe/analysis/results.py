@@ -75,6 +75,31 @@ class PerturbResult:
 
 
 @dataclass(frozen=True)
+class DiffResult:
+    """One critic against another on the same pairs and the same edits; every difference is the new minus the old.
+
+    Attributes:
+        pairs: One row per aggregation: n, old and new d_acc, flips with the exact McNemar p and p_holm, and the
+            difference of the margins (gap over SD) with its interval.
+        families: One row per aggregation and family of edits, the largest difference first: n, old and new mean of
+            |delta| over SD, their difference with interval, p and p_holm over all of them; for controls and directions
+            the old and new share of the right order with the exact McNemar p.
+        flipped: One row per aggregation and pair whose verdict went from one side to the other, with both margins, the
+            largest change first.
+        notices: Warnings that belong to the figures.
+        signature: Everything that determined the figures.
+        reading: Plain sentences on how to read them.
+    """
+
+    pairs: pd.DataFrame
+    families: pd.DataFrame
+    flipped: pd.DataFrame
+    notices: list[Notice]
+    signature: Signature
+    reading: list[str]
+
+
+@dataclass(frozen=True)
 class TokensResult:
     """Values along a response.
 
@@ -105,6 +130,24 @@ class SelftestResult:
     """
 
     checks: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class VerifyResult:
+    """Whether a record is what a checkpoint gives.
+
+    Attributes:
+        checks: One row per check: check, verdict (pass, fail, not run), evidence.
+        signature: The record's, with how the sample was drawn.
+    """
+
+    checks: pd.DataFrame
+    signature: Signature
+
+    @property
+    def holds(self) -> bool:
+        """Whether every check ran and passed."""
+        return bool((self.checks.verdict == "pass").all())
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,11 @@ scores, on rates, or on ratios.
 """
 
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.stats import norm, spearmanr
-from statsmodels.stats.multitest import multipletests
 
 from critic_probe.analysis.bootstrap import (
     Interval,
@@ -20,7 +19,7 @@ from critic_probe.analysis.bootstrap import (
     ratio_of_medians_interval,
 )
 from critic_probe.analysis.compare import FEW
-from critic_probe.analysis.statistics import flips, rate
+from critic_probe.analysis.statistics import flips, holm, rate
 from critic_probe.probes import BUILT_IN, WRONG_FACTS
 
 INVARIANCE_FLOOR = 0.2  # SD: Cohen's (1988) small effect
@@ -161,10 +160,10 @@ def headline(cases: pd.DataFrame) -> pd.DataFrame:
 def contrasts(cases: pd.DataFrame) -> pd.DataFrame:
     """Read-out against read-out within a critic, and critic against critic under one read-out, family by family.
 
-    `difference` is the mean of |delta| over SD under the first minus that under the other, over the same edits, with
-    the paired cluster bootstrap's interval; `p` is two-sided from the interval's standard error, `p_holm` is Holm's
-    (1979) over all families. For controls and directions `right_flips` and `right_p` are the exact McNemar test on
-    which edits are ordered rightly.
+    `mean_abs` and `other_mean_abs` are the means of |delta| over SD, over the same edits; `difference` is the first
+    minus the other, with the paired cluster bootstrap's interval; `p` is two-sided from the interval's standard error,
+    `p_holm` is Holm's (1979) over all families. For controls and directions `right` and `other_right` are the shares
+    that are ordered rightly, `right_flips` and `right_p` the exact McNemar test of one against the other.
     """
     keys = ["id", "side", "family", "position", "left", "removed", "added"]
     rows = []
@@ -177,23 +176,23 @@ def contrasts(cases: pd.DataFrame) -> pd.DataFrame:
             a, b = frame.delta_over_sd.abs(), frame.delta_over_sd_other.abs()
             found = difference_interval(a, b, list(frame.prompt_hash))
             p = 2 * float(norm.sf(abs(found.value) / found.error)) if found.error > 0 else np.nan
-            right_flips, right_p = None, None
-            if frame.sign.iloc[0]:
+            rights: tuple[Any, ...] = (np.nan, np.nan, None, None)
+            sign = frame.sign.iloc[0]
+            if sign:
                 verdicts = [
                     np.sign(frame[f"delta{end}"])
                     .where(frame[f"delta{end}"].abs() > frame[f"floor{end}"], 0.0)
                     .map({1.0: "teacher", -1.0: "student", 0.0: "tie"})
                     for end in ("", "_other")
                 ]
-                right_flips, right_p = flips(*verdicts)
-            rows.append((*one, *other, family, len(frame), *found, p, right_flips, right_p))
+                wanted = "teacher" if sign > 0 else "student"
+                rights = (*((v == wanted).mean() for v in verdicts), *flips(*verdicts))
+            rows.append((*one, *other, family, len(frame), a.mean(), b.mean(), *found, p, *rights))
     columns = ["critic", "aggregation", "other_critic", "other_aggregation", "family", "n"]
-    columns += ["difference", "low", "high", "p", "right_flips", "right_p"]
+    columns += ["mean_abs", "other_mean_abs", "difference", "low", "high", "p"]
+    columns += ["right", "other_right", "right_flips", "right_p"]
     table = pd.DataFrame(rows, columns=columns).astype({"right_flips": "Int64", "right_p": "float64"})
-    table["p_holm"] = np.nan
-    tested = table.p.notna()
-    if tested.any():
-        table.loc[tested, "p_holm"] = multipletests(table.p[tested], method="holm")[1]
+    table["p_holm"] = holm(table.p)
     return table
 
 

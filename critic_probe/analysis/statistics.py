@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 
@@ -45,6 +46,14 @@ def flips(before: pd.Series, after: pd.Series) -> tuple[int, float]:
     if lost + won == 0:
         return 0, 1.0
     return lost + won, float(mcnemar([[0, lost], [won, 0]], exact=True).pvalue)
+
+
+def holm(p: pd.Series) -> pd.Series:
+    """p adjusted for all tests of a table by Holm's step-down (1979); NaN stays NaN and counts as no test."""
+    adjusted, tested = p.astype(float), p.notna()
+    if tested.any():
+        adjusted[tested] = multipletests(p[tested], method="holm")[1]
+    return adjusted
 
 
 def separation(student: pd.Series, teacher: pd.Series) -> float:

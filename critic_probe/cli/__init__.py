@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from critic_probe import __version__
-from critic_probe.cli import cache, check, compare, doctor, inspect, perturb, selftest, tokens, trace
+from critic_probe.cli import cache, check, compare, diff, doctor, inspect, perturb, selftest, tokens, trace, verify
 
 app = typer.Typer(
     name="critic-probe",
@@ -24,7 +24,9 @@ app.command("trace")(trace.command)
 app.command("inspect")(inspect.command)
 app.command("doctor")(doctor.command)
 app.command("check")(check.command)
+app.command("diff")(diff.command)
 app.command("selftest")(selftest.command)
+app.command("verify")(verify.command)
 app.add_typer(check.profiles, name="profiles")
 app.add_typer(cache.app, name="cache")
 

@@ -11,16 +11,24 @@ from typing import Any
 
 import pandas as pd
 
-from critic_probe.analysis.results import CompareResult, DoctorResult, PerturbResult, TokensResult, TraceResult
+from critic_probe.analysis.results import (
+    CompareResult,
+    DiffResult,
+    DoctorResult,
+    PerturbResult,
+    TokensResult,
+    TraceResult,
+)
 from critic_probe.errors import CriticProbeError
 
-Result = CompareResult | DoctorResult | PerturbResult | TokensResult | TraceResult
+Result = CompareResult | DiffResult | DoctorResult | PerturbResult | TokensResult | TraceResult
 
 # The tables of each command in the order of its JSON object, and the one that CSV and Parquet hold.
 _TABLES = {
     "compare": ("summary", "statistics", "lengths", "contrasts", "categories", "baselines", "pairs"),
     "perturb": ("summary", "headline", "contrasts", "cases", "not_measured"),
     "completeness": ("summary", "headline", "contrasts", "cases", "not_measured"),
+    "diff": ("pairs", "families", "flipped"),
     "tokens": ("positions", "dependence", "classes"),
     "trace": ("tokens", "scores"),
     "doctor": ("checks",),
@@ -29,6 +37,7 @@ _MAIN = {
     "compare": "pairs",
     "perturb": "cases",
     "completeness": "cases",
+    "diff": "families",
     "tokens": "positions",
     "trace": "tokens",
     "doctor": "checks",
@@ -85,7 +94,7 @@ def check_path(path: Path) -> None:
 
 
 def write_result(path: Path, command: str, result: Result) -> None:
-    """Writes the whole result (.json) or its main table (.csv, .parquet): pairs, cases, tokens or checks.
+    """Writes the whole result (.json) or its main table (.csv, .parquet): pairs, cases, families, tokens or checks.
 
     The file appears complete or not at all: a write that fails leaves what was there before.
 

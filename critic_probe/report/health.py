@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from critic_probe.analysis.results import DoctorResult, SelftestResult
+from critic_probe.analysis.results import DoctorResult, SelftestResult, VerifyResult
 from critic_probe.report.terminal import signature_line
 from critic_probe.text import neutralise
 
@@ -64,6 +64,25 @@ def print_selftest(result: SelftestResult, console: Console) -> None:
     console.print()
     told = "the probes found every planted bias, and no other" if not failed else f"{failed} of these do not hold"
     console.print(Text(told, "bold"))
+
+
+def print_verify(result: VerifyResult, console: Console) -> None:
+    """Prints every check of a record with its evidence, and whether the record holds.
+
+    Args:
+        result: What was found.
+        console: Where to print.
+    """
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for row in result.checks.itertuples():
+        evidence = Text(neutralise(row.evidence), overflow="fold")
+        table.add_row(Text(row.verdict, style=_STYLES[row.verdict]), Text(neutralise(row.check)), evidence)
+    console.print(table)
+    console.print()
+    drawn = f"{result.signature['sample']} pairs of each critic, seed {result.signature['sample_seed']}"
+    console.print(Text(f"the record {'holds' if result.holds else 'does not hold'} (sample: {drawn})", "bold"))
+    console.print()
+    console.print(Text(signature_line(result.signature), style="dim", overflow="fold"))
 
 
 def print_doctor(result: DoctorResult, console: Console) -> None:

@@ -17,7 +17,7 @@ from rich.padding import Padding
 from rich.table import Column, Table
 from rich.text import Text
 
-from critic_probe.analysis.results import CompareResult, PerturbResult, Signature, TokensResult, TraceResult
+from critic_probe.analysis.results import CompareResult, DiffResult, PerturbResult, Signature, TokensResult, TraceResult
 from critic_probe.errors import Notice
 from critic_probe.text import neutralise
 
@@ -102,6 +102,48 @@ def print_trace(result: TraceResult, console: Console) -> None:
         _warnings(result.notices),
         _signature(result.signature),
     )
+
+
+def print_diff(result: DiffResult, console: Console, rows: int) -> None:
+    """Prints one critic against another: verdicts, families of edits, and the pairs that flipped.
+
+    Args:
+        result: What was found.
+        console: Where to print.
+        rows: How many families of each read-out, and how many flipped pairs, to show.
+    """
+    pairs = _table(console, "d_acc", "flips/n", "p (Holm)", "change of gap/SD")
+    for row in _records(result.pairs):
+        margin = _interval(row["margin"], row["margin_low"], row["margin_high"])
+        cells = (_old_new(row, "d_acc"), _share(row["flips"], row["n"]), _p(row["p_holm"]), margin)
+        pairs.add_row(_plain(row["aggregation"]), *cells)
+    families = _table(console, "|delta|\n/SD", "change", "p\n(Holm)", "right order", "p\n(Holm)")
+    for of_aggregation in _groups(_records(result.families), "aggregation"):
+        families.add_row(_heading(of_aggregation[0]["aggregation"]))
+        for row in of_aggregation[: max(rows, 0)]:
+            change = _interval(row["difference"], row["low"], row["high"])
+            tested = (_old_new(row, "right"), _p(row["right_p_holm"]))
+            families.add_row(_label(row["family"]), _old_new(row), change, _p(row["p_holm"]), *tested)
+    flipped = _table(console, "verdict", "gap/SD")
+    for of_aggregation in _groups(_records(result.flipped), "aggregation"):
+        flipped.add_row(_heading(of_aggregation[0]["aggregation"], f"{len(of_aggregation)} pairs"))
+        for row in of_aggregation[: max(rows, 0)]:
+            verdict = f"{row['old_verdict']} -> {row['new_verdict']}"
+            flipped.add_row(_label(row["id"]), verdict, _old_new(row, "gap_over_sd", signed=True))
+    _print(
+        console,
+        _block("Verdicts (exact McNemar; margins by bootstrap over prompts)", pairs),
+        _block("What the score reacts to, the largest change first", families),
+        _block("Pairs that flipped", flipped) if len(result.flipped) else None,
+        _reading(result.reading),
+        _warnings(result.notices),
+        _signature(result.signature),
+    )
+
+
+def _old_new(row: Record, name: str = "", *, signed: bool = False) -> str:
+    ends = [row[f"{end}_{name}" if name else end] for end in ("old", "new")]
+    return _MISSING if any(map(_missing, ends)) else " -> ".join(_number(value, signed=signed) for value in ends)
 
 
 def print_tokens(result: TokensResult, console: Console) -> None:
@@ -256,6 +298,8 @@ def _contrasts(result: CompareResult, console: Console) -> RenderableType | None
 
 
 def _p(p: float) -> str:
+    if _missing(p):
+        return _MISSING
     return "< 0.001" if p < 0.001 else _number(p, 3)
 
 

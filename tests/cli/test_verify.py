@@ -1,0 +1,96 @@
+"""A result held against its checkpoint."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from critic_probe.cli import app
+
+ROWS = [
+    {"id": f"p{i}", "prompt": f"What is {i}?", "student": f"It is {i}, a number", "teacher": f"{i} is a number."}
+    for i in range(30)
+]
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("\n".join(map(json.dumps, ROWS)), encoding="utf-8")
+    return path
+
+
+def recorded(tmp_path, pairs, critic, *command):
+    path = tmp_path / "result.json"
+    result = CliRunner().invoke(app, [*command, str(pairs), "-c", str(critic), "-o", str(path)])
+    assert result.exit_code == 0, result.output
+    return path
+
+
+def checks(path, pairs, critic, *options):
+    result = CliRunner().invoke(app, ["verify", str(path), str(pairs), "-c", str(critic), "--json", *options])
+    assert result.exit_code in (0, 1), result.output
+    found = json.loads(result.stdout)
+    assert found["holds"] == (result.exit_code == 0)
+    return {row["check"].rpartition(": ")[2]: row["verdict"] for row in found["checks"]}
+
+
+@pytest.mark.parametrize(
+    "command", [("compare", "--value-position", "before"), ("perturb", "--all", "--max-per-response", "5")]
+)
+def test_what_was_written_holds(tmp_path, pairs, critic_dir, command):
+    path = recorded(tmp_path, pairs, critic_dir, *command)
+    assert set(checks(path, pairs, critic_dir).values()) == {"pass"}
+
+
+@pytest.mark.parametrize(
+    ("change", "failing"),
+    [
+        (lambda record: record["summary"][0].update(d_acc=0.999), "figures"),
+        (lambda record: record["summary"].pop(), "figures"),
+        (lambda record: [row.update(student_score=row["student_score"] + 0.01) for row in record["pairs"]], "scores"),
+        (lambda record: record["signature"]["critics"][0].update(tokenizer="0" * 8), "tokenizer"),
+    ],
+)
+def test_a_changed_record_does_not_hold(tmp_path, pairs, critic_dir, change, failing):
+    path = recorded(tmp_path, pairs, critic_dir, "compare")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    change(record)
+    path.write_text(json.dumps(record), encoding="utf-8")
+    found = checks(path, pairs, critic_dir)
+    assert found[failing] == "fail"
+
+
+def test_one_wrong_row_is_found_when_all_are_scored_again(tmp_path, pairs, critic_dir):
+    path = recorded(tmp_path, pairs, critic_dir, "perturb", "--punct")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    smallest = record["cases"][-1]
+    smallest["variant_score"] += 0.01
+    path.write_text(json.dumps(record), encoding="utf-8")
+    found = checks(path, pairs, critic_dir, "--sample", "30")
+    assert (found["figures"], found["scores"]) == ("pass", "fail")
+
+
+def test_another_critic_and_other_data_are_told(tmp_path, pairs, critic_dir):
+    path = recorded(tmp_path, pairs, "bundled:last", "compare")
+    found = checks(path, pairs, "bundled:mean")
+    assert (found["weights"], found["tokenizer"], found["scores"]) == ("fail", "pass", "not run")
+    pairs.write_text("\n".join(map(json.dumps, ROWS[:-1])), encoding="utf-8")
+    found = checks(path, pairs, "bundled:last")
+    assert (found["data"], found["weights"], found["scores"]) == ("fail", "pass", "not run")
+
+
+def test_what_cannot_be_verified_is_refused(tmp_path, pairs):
+    def refused(text, *options):
+        path = tmp_path / "x.json"
+        path.write_text(text, encoding="utf-8")
+        result = CliRunner().invoke(app, ["verify", str(path), str(pairs), *options])
+        assert result.exit_code == 2, result.output
+        return result.stderr
+
+    whole = json.loads(recorded(tmp_path, pairs, "bundled:last", "compare").read_text(encoding="utf-8"))
+    assert "cannot be read" in refused("{")
+    assert "schema 'critic-probe/trace/1' cannot be verified" in refused('{"schema": "critic-probe/trace/1"}')
+    assert "has no 'pairs'" in refused(json.dumps({k: v for k, v in whole.items() if k != "pairs"}))
+    both = ("-c", "bundled:last", "-c", "bundled:mean")
+    assert "was computed with bundled:last" in refused(json.dumps(whole), *both)
