@@ -164,17 +164,18 @@ def lengths(scored: pd.DataFrame) -> pd.DataFrame:
 
 
 def _within_prompt_spearman(frame: pd.DataFrame) -> float:
-    """Mean over prompts of the rank correlation of length and score among a prompt's distinct responses."""
+    """Mean over prompts of the rank correlation of length and score among a prompt's distinct responses.
+
+    Scores no further apart than the noise floor share a rank: arithmetic alone must not order them.
+    """
     found = []
     for _, part in frame.groupby("prompt_hash", sort=False):
-        responses = pd.DataFrame(
-            {
-                "tokens": pd.concat([part.student_tokens, part.teacher_tokens]),
-                "score": pd.concat([part.student_score, part.teacher_score]),
-            }
-        ).drop_duplicates()
-        if responses.tokens.nunique() > 1 and responses.score.nunique() > 1:
-            found.append(float(spearmanr(responses.tokens, responses.score).statistic))
+        scores = pd.concat([part.student_score, part.teacher_score], ignore_index=True)
+        levels = (scores.sort_values().diff() > part.floor.iloc[0]).cumsum()
+        tokens = pd.concat([part.student_tokens, part.teacher_tokens], ignore_index=True)
+        responses = pd.DataFrame({"tokens": tokens, "level": levels}).drop_duplicates()
+        if responses.tokens.nunique() > 1 and responses.level.nunique() > 1:
+            found.append(float(spearmanr(responses.tokens, responses.level).statistic))
     return float(np.mean(found)) if found else np.nan
 
 

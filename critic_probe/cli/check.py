@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
@@ -132,8 +134,12 @@ def command(
         settings = session.settings(
             plan.aggregations(unnamed), eos, value_position, template, on_too_long, engine, no_cache
         )
-        with session.progress(resumable=not no_cache) as progress:
-            results, signature = _measure(plan, critics, read, settings, (max_per_response, seed), progress)
+        with ExitStack() as stack:
+            if save_baseline is not None or accept:  # values that another command kept differ in their last digits
+                fresh = Path(stack.enter_context(TemporaryDirectory(prefix="critic-probe-")))
+                settings = replace(settings, cache=fresh / "values.sqlite")
+            progress = stack.enter_context(session.progress(resumable=not no_cache))
+            results, signature = measure(plan, critics, read, settings, (max_per_response, seed), progress)
         table = figures(results)
         found = evaluate(plan, table, unnamed)
         code = exit_code(found, cast(Literal["pass", "fail"], on_unclear))
@@ -163,7 +169,7 @@ def command(
             raise typer.Exit(code)
 
 
-def _measure(
+def measure(
     plan: "Plan",
     critics: session.Critics,
     pairs: "Pairs",
@@ -171,7 +177,19 @@ def _measure(
     drawn: tuple[int | None, int],
     progress: Callable[[str, int], Callable[[], None]],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the gates need, each command once; what they share is computed once and kept for the run."""
+    """What the gates need, each command once; what they share is computed once and kept for the run.
+
+    Args:
+        plan: The gates.
+        critics: The critics that they bound.
+        pairs: What is scored.
+        settings: How text becomes a score.
+        drawn: At most so many edits a response (None for all), and the seed that draws them.
+        progress: Told of what is done.
+
+    Returns:
+        Command -> its result, as `gates.figures` takes it, and the signature.
+    """
     from critic_probe.analysis import Plan as Edits
     from critic_probe.analysis import compare, doctor, perturb
     from critic_probe.analysis.tokens import tokens

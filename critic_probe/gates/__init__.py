@@ -2,7 +2,7 @@
 
 from critic_probe.gates.baseline import drift, load, record, save
 from critic_probe.gates.figures import METRICS, figures
-from critic_probe.gates.gate import Gate, Plan, evaluate, exit_code, load_gates, profile_names, profile_text
+from critic_probe.gates.gate import Gate, Plan, evaluate, exit_code, load_gates, profile_names, profile_text, read_gate
 
 __all__ = [
     "METRICS",
@@ -16,6 +16,7 @@ __all__ = [
     "load_gates",
     "profile_names",
     "profile_text",
+    "read_gate",
     "record",
     "save",
 ]

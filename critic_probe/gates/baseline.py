@@ -1,8 +1,7 @@
 """What a critic measured once, written down so that a later one can be held against it.
 
 The file is byte-stable: the same critic on the same data with the same settings writes the same bytes on a like
-machine. It has no times and no paths, rows are sorted, floats have nine digits. Values that an earlier command kept may
-differ in the last ones.
+machine. It has no times and no paths, rows are sorted and stand a line each, floats have nine digits.
 """
 
 import json
@@ -17,6 +16,7 @@ from critic_probe.errors import CriticProbeError
 
 SCHEMA = "critic-probe/baseline/1"
 ONLY = "the critic"  # one critic's figures are compared whatever its directory is called
+_ARITHMETIC = 1e-5  # another machine's sums may differ by this much in a figure of no interval
 _SETTINGS = ("data", "aggregations", "eos", "value_position")
 _FIGURE = ("metric", "critic", "aggregation", "family", "position", "category")
 _SCORE = ("critic", "aggregation", "id")
@@ -67,7 +67,14 @@ def _plain(value: Any) -> Any:
 
 def save(path: Path, baseline: Mapping[str, Any]) -> None:
     """Writes a baseline."""
-    path.write_text(json.dumps(baseline, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    parts = []
+    for key, value in baseline.items():
+        if isinstance(value, list):
+            rows = ",\n".join(json.dumps(row, ensure_ascii=False) for row in value)
+            parts.append(f"{json.dumps(key)}: [\n{rows}\n]")
+        else:
+            parts.append(f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}")
+    path.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -132,5 +139,5 @@ def _moved(old: Mapping[str, Any], new: Mapping[str, Any], tolerance: float) -> 
     if a is None or b is None:
         return a is not b
     if None in (old["low"], old["high"], new["low"], new["high"]):
-        return bool(abs(a - b) > tolerance * max(abs(a), abs(b)))
+        return bool(abs(a - b) > max(tolerance * max(abs(a), abs(b)), _ARITHMETIC))
     return not (old["low"] <= b <= old["high"] or new["low"] <= a <= new["high"])

@@ -2,7 +2,7 @@
 
 import math
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from importlib.resources import files
 from pathlib import Path
@@ -149,10 +149,20 @@ def _plan(source: str, table: Mapping[str, Any] | None, families: Iterable[str])
     if not isinstance(gates, list) or not gates:
         raise CriticProbeError(f"{source}: holds no gates; write [[gates]] with metric and min or max")
     known = set(families)
-    return Plan(source, tuple(_gate(gate, f"{source} gate {n}", known) for n, gate in enumerate(gates, start=1)))
+    return Plan(source, tuple(read_gate(gate, f"{source} gate {n}", known) for n, gate in enumerate(gates, start=1)))
 
 
-def _gate(given: Any, where: str, families: set[str]) -> Gate:
+def read_gate(given: Any, where: str, families: Collection[str]) -> Gate:
+    """A gate from the keys that a TOML file gives it.
+
+    Args:
+        given: A mapping of `Gate`'s attributes.
+        where: What an error names.
+        families: The known families.
+
+    Raises:
+        CriticProbeError: A key, metric, read-out or family is unknown, or there is no bound.
+    """
     names = [field.name for field in fields(Gate)]
     if not isinstance(given, dict):
         raise CriticProbeError(f"{where}: is no table; write [[gates]]")

@@ -45,11 +45,9 @@ def print_verdicts(
     """Prints a line a gate and figure, what fails last, where a build's log ends, with the pairs to look at."""
     table = Table.grid(padding=(0, 2, 0, 0))
     for row in sorted(found.to_dict("records"), key=lambda row: -_ORDER[row["verdict"]]):
-        told = Text(f"{_what(row)}: {_measured(row)}, must be {row['bound']}", overflow="fold")
-        if row["note"]:
-            told.append(f" ({row['note']})")
-        if row["verdict"] != "pass" and row["ids"]:
-            told.append(f"\n-> look at {', '.join(neutralise(str(i)) for i in row['ids'])}", style="bold")
+        told = Text(_told(row), overflow="fold")
+        if row["ids"]:
+            told.append(f"\n-> {_look_at(row)}", style="bold")
         word = row["verdict"] + (" (warn)" if row["severity"] == "warn" and row["verdict"] != "pass" else "")
         table.add_row(Text(word, style=_STYLES[row["verdict"]]), told)
     console.print(table)
@@ -65,6 +63,14 @@ def print_verdicts(
     )
     console.print()
     console.print(Text(signature_line(signature), style="dim", overflow="fold"))
+
+
+def sentences(found: pd.DataFrame) -> list[str]:
+    """A line a gate and figure: verdict, figure with its interval, bound, and the pairs to look at."""
+    return [
+        "; ".join(filter(None, (f"{row['verdict']}: {_told(row)}", _look_at(row) if row["ids"] else "")))
+        for row in found.to_dict("records")
+    ]
 
 
 def to_markdown(source: str, found: pd.DataFrame, code: int, signature: Signature, moved: pd.DataFrame | None) -> str:
@@ -123,6 +129,15 @@ def _against(moved: pd.DataFrame) -> str:
 def _moved(row: dict[str, Any]) -> str:
     both = [f"{x:.3g}" if isinstance(x, float) else str(x) for x in (row["old"], row["new"])]
     return neutralise(row["what"] if both == ["None", "None"] else f"{row['what']}: {both[0]} -> {both[1]}")
+
+
+def _told(row: dict[str, Any]) -> str:
+    note = f" ({row['note']})" if row["note"] else ""
+    return f"{_what(row)}: {_measured(row)}, must be {row['bound']}{note}"
+
+
+def _look_at(row: dict[str, Any]) -> str:
+    return f"look at {', '.join(neutralise(str(i)) for i in row['ids'])}"
 
 
 def _what(row: dict[str, Any]) -> str:

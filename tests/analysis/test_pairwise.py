@@ -115,6 +115,13 @@ def test_length_matched_bins_and_the_rank_correlation_within_prompts():
     assert pairwise.lengths(several).iloc[0].within_prompt_spearman == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("last_digit", [0.0, 1e-7, -1e-7])
+def test_scores_that_only_arithmetic_sets_apart_share_a_rank(last_digit):
+    frame = scored([0, 0], [0, 1], tokens=([1, 2], [2, 3])).assign(floor=1e-6)
+    frame.loc[0, "teacher_score"] += last_digit  # a tie, whichever side it favours
+    assert pairwise.lengths(frame).iloc[0].within_prompt_spearman == pytest.approx(1.0)
+
+
 def test_accuracy_at_equal_length_is_the_intercept_of_a_logit():
     rng = np.random.default_rng(5)
     gap = rng.integers(-20, 20, size=300)

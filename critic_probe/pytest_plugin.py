@@ -1,0 +1,135 @@
+"""A critic in pytest: `pytest --critic-checkpoint DIR` gives tests its scores and gates on its figures.
+
+pytest loads this file in every run where the package is installed, so it imports nothing heavy until a fixture is used.
+"""
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pandas as pd
+
+    from critic_probe.checkpoint import Critic
+    from critic_probe.cli.session import Critics
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds `--critic-checkpoint`."""
+    group = parser.getgroup("critic-probe")
+    group.addoption(
+        "--critic-checkpoint",
+        metavar="DIR",
+        help="The critic that the fixtures critic, critic_scores and critic_gate use; bundled:last or bundled:mean for "
+        "the ones that ship. Default: $CRITIC_PROBE_CHECKPOINT.",
+    )
+    group.addoption("--critic-base", metavar="DIR", help="The model under --critic-checkpoint, where it is an adapter.")
+
+
+@pytest.fixture(scope="session")
+def _held(request: pytest.FixtureRequest) -> "Critics":
+    from critic_probe.cli import session
+
+    class Held(session.Critics):
+        def load(self) -> "Iterator[Critic]":
+            yield loaded
+
+    given = request.config.getoption("--critic-checkpoint")
+    with _told():
+        named = session.find_critics([given] if given else None, base=request.config.getoption("--critic-base"))
+        if named.bundled:
+            pytest.fail("no critic: give --critic-checkpoint DIR, or set CRITIC_PROBE_CHECKPOINT", pytrace=False)
+        [loaded] = named.load()
+    return Held(named.paths, named.bundled, named.loading)
+
+
+@pytest.fixture(scope="session")
+def critic(_held: "Critics") -> "Critic":
+    """The critic of `--critic-checkpoint`, loaded once: `critic.values(ids)` are its values, (S,)."""
+    return next(_held.load())
+
+
+@pytest.fixture(scope="session")
+def critic_scores(_held: "Critics") -> "Callable[..., pd.DataFrame]":
+    """`critic_scores(pairs, *aggregations, **settings)`: the table `pairs` of `compare`, a row a read-out and pair.
+
+    `pairs` is a file, or None for the bundled pairs; `settings` are `eos`, `value_position`, `template` and
+    `on_too_long`, as on the command line. Columns: id, category, aggregation, student_score, teacher_score, gap,
+    gap_over_sd, floor, verdict (teacher, student, tie) and more.
+    """
+
+    def scores(pairs: Any = None, *aggregations: str, **settings: str) -> "pd.DataFrame":
+        from critic_probe.analysis import compare
+
+        with _told():
+            read, chosen = _prepared(_held, pairs, aggregations, settings)
+            return compare(_held.load(), read, chosen, _silent).pairs
+
+    return scores
+
+
+@pytest.fixture(scope="session")
+def critic_gate(_held: "Critics") -> Callable[..., None]:
+    """`critic_gate(metric, pairs=None, ..., on_unclear="fail", **settings)`: fails the test unless the gate passes.
+
+    The keywords between are a gate's of `check`: min, max, at, aggregation, family, position, category; `seed` and
+    `max_per_response` draw edits.
+    """
+
+    def gate(
+        metric: str,
+        pairs: Any = None,
+        *,
+        on_unclear: str = "fail",
+        max_per_response: int | None = None,
+        seed: int = 0,
+        **given: Any,
+    ) -> None:
+        from critic_probe.cli.check import measure
+        from critic_probe.gates import Plan, evaluate, figures, read_gate
+        from critic_probe.probes import all_families
+        from critic_probe.report.verdicts import sentences
+
+        with _told():
+            settings = {key: given.pop(key) for key in _SETTINGS if key in given}
+            made = read_gate({"metric": metric, **given}, "critic_gate", all_families())
+            plan = Plan("critic_gate", (made,))
+            read, chosen = _prepared(_held, pairs, plan.aggregations(("last", "mean")), settings)
+            results, _ = measure(plan, _held, read, chosen, (max_per_response, seed), _silent)
+            found = evaluate(plan, figures(results), [a.name for a in chosen.aggregations])
+        failing = found[found.verdict.isin(["fail"] if on_unclear == "pass" else ["fail", "cannot tell"])]
+        if len(failing):
+            pytest.fail("\n".join(sentences(failing)), pytrace=False)
+
+    return gate
+
+
+_SETTINGS = ("eos", "value_position", "template", "on_too_long")
+
+
+def _prepared(critics: "Critics", pairs: Any, aggregations: Any, settings: dict[str, str]) -> tuple[Any, Any]:
+    from critic_probe.cli import session
+    from critic_probe.pairs import Fields
+
+    read = session.find_pairs(None if pairs is None else str(pairs), Fields(), critics)
+    defaults = dict(zip(_SETTINGS, ("exclude", "at", "auto", "error"), strict=True))
+    return read, session.settings(aggregations, **{**defaults, **settings}, no_cache=False)
+
+
+def _silent(_label: str, _total: int) -> Callable[[], None]:
+    return lambda: None
+
+
+@contextmanager
+def _told() -> "Iterator[None]":
+    """Turns the error that users are meant to see into a failure without a traceback."""
+    from critic_probe.errors import CriticProbeError
+
+    try:
+        yield
+    except CriticProbeError as error:
+        pytest.fail(str(error), pytrace=False)
