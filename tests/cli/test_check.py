@@ -1,13 +1,18 @@
 """A sample repository whose build checks a critic."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
+from typer.testing import CliRunner
+
+from critic_probe.cli import app
 
 PROGRAM = Path(sys.executable).with_name("critic-probe")
 GATES = """
@@ -33,7 +38,7 @@ def repository(tmp_path):
     return tmp_path
 
 
-def check(folder, *arguments, **environment):
+def build(folder, *arguments, **environment):
     return subprocess.run(
         [PROGRAM, "check", *arguments],
         capture_output=True,
@@ -44,8 +49,14 @@ def check(folder, *arguments, **environment):
     )
 
 
+def check(folder, *arguments, **environment):
+    with contextlib.chdir(folder):
+        result = CliRunner().invoke(app, ["check", *arguments], env=environment)
+    return SimpleNamespace(returncode=result.exit_code, stdout=result.stdout, stderr=result.stderr)
+
+
 def test_the_build_passes_with_the_mean_critic_and_fails_with_the_last_one(repository):
-    passed = check(repository, "-c", "bundled:mean", "--junit", "junit.xml", "--json")
+    passed = build(repository, "-c", "bundled:mean", "--junit", "junit.xml", "--json")
     assert passed.returncode == 0, passed.stdout
     found = json.loads(passed.stdout)
     assert {gate["verdict"] for gate in found["gates"]} == {"pass"}
@@ -53,7 +64,7 @@ def test_the_build_passes_with_the_mean_critic_and_fails_with_the_last_one(repos
     suite = ElementTree.parse(repository / "junit.xml").getroot()[0]
     assert (suite.get("tests"), suite.get("failures")) == ("2", "0")
 
-    failed = check(
+    failed = build(
         repository,
         *("-c", "bundled:last", "--junit", "junit.xml", "--markdown", "summary.md"),
         GITHUB_STEP_SUMMARY=str(repository / "step.md"),
@@ -102,9 +113,7 @@ def test_bad_usage(tmp_path, arguments, message):
 
 
 def test_profiles_are_shown_as_they_can_be_used(tmp_path):
-    shown = subprocess.run(
-        [PROGRAM, "profiles", "show", "strict"], capture_output=True, text=True, encoding="utf-8", check=True
-    ).stdout
+    shown = CliRunner().invoke(app, ["profiles", "show", "strict"]).stdout
     (tmp_path / "mine.toml").write_text(shown, encoding="utf-8")
     own = check(tmp_path, "--gates", "mine.toml", "-c", "bundled:mean", "-a", "mean", "--json")
     shipped = check(tmp_path, "--profile", "strict", "-c", "bundled:mean", "-a", "mean", "--json")
