@@ -106,7 +106,8 @@ class TokensResult:
     Attributes:
         positions: One row per critic, aggregation and share of the response read: d_acc with its interval.
         dependence: One row per critic: lag1 autocorrelation and effective_tokens (means over responses) beside the mean
-            number of tokens, the variance of responses' means against sigma^2/N, and how many were too short to tell.
+            number of tokens, the variance of responses' means against sigma^2/N, and how many responses were too_short
+            or constant to tell.
         classes: One row per critic, token class and side: n, mean, sd, and the mean in SD from the response's own.
         notices: Warnings that belong to the figures.
         signature: Everything that determined the figures.

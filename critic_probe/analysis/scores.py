@@ -66,7 +66,7 @@ def compare_scores(pairs: Sequence[ScoredPair], source: str, temperature: float 
 
 
 def _floor(scores: torch.Tensor) -> tuple[float, bool]:
-    """The smallest gap that is no tie, and whether all scores are bfloat16 numbers."""
-    largest = max(1.0, float(scores.abs().max()))
-    rounded = bool((scores.to(torch.bfloat16).double() == scores).all())
+    """The smallest gap that is no tie, and whether the scores look rounded to bfloat16; whole numbers are ratings."""
+    largest = float(scores.abs().max())
+    rounded = bool((scores.to(torch.bfloat16).double() == scores).all()) and not bool((scores == scores.round()).all())
     return (torch.finfo(torch.bfloat16).eps if rounded else 16 * torch.finfo(torch.float32).eps) * largest, rounded

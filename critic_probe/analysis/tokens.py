@@ -56,8 +56,8 @@ def tokens(critics: Iterable[Critic], pairs: Pairs, settings: Settings, progress
         floors, rounding = measure_floors(reader, surveyed.sample)
         step = progress(f"{critic.name}: pairs", surveyed.pairs)
         read: list[dict[str, Any]] = []
-        responses: list[Floats] = []
-        kinds: list[tuple[str, str, float, float]] = []
+        dependent = _Dependence()
+        kinds: dict[tuple[str, str], _Class] = {}
         for pair, values in reader.scored((pair.group, pair) for pair in reader.encoded(pairs)):
             step()
             sides = [v.double().numpy() for v in values]
@@ -66,12 +66,20 @@ def tokens(critics: Iterable[Critic], pairs: Pairs, settings: Settings, progress
                 for v, r in zip(sides, (pair.student, pair.teacher), strict=True)
             ]
             read += _read_early(pair, bodies, floors)
-            responses += bodies
-            for name, response, side in zip(("student", "teacher"), (pair.student, pair.teacher), sides, strict=True):
-                kinds += _by_class(reader, name, response, side)
+            for name, response, side, body in zip(
+                ("student", "teacher"), (pair.student, pair.teacher), sides, bodies, strict=True
+            ):
+                dependent.add(body)
+                for token_class, chosen in _by_class(reader, response):
+                    kinds.setdefault((token_class, name), _Class()).add(side, chosen)
         positions += _accuracy(critic.name, pd.DataFrame(read))
-        dependence.append({"critic": critic.name, **_dependence(responses)})
-        classes += _class_rows(critic.name, kinds)
+        dependence.append({"critic": critic.name, **dependent.row()})
+        classes += (
+            {"critic": critic.name, "token_class": token_class, "side": side, **kinds[token_class, side].row()}
+            for token_class in CLASSES
+            for side in ("student", "teacher")
+            if (token_class, side) in kinds
+        )
         notices += [n for n in (*surveyed.notices, *rounding, *reader.notices()) if n not in notices]
         records.append(reader.record() | {"noise_floor": floors})
         reader.close()
@@ -110,22 +118,66 @@ def _accuracy(critic: str, read: pd.DataFrame) -> Iterator[dict[str, Any]]:
         }
 
 
-def _dependence(responses: list[Floats]) -> dict[str, Any]:
-    long = [values for values in responses if len(values) >= SHORTEST and values.std() > 0]
-    means = np.array([values.mean() for values in long])
-    # What Var(mean) would be if the tokens of a response were independent draws around its mean's expectation.
-    spread = np.var(np.concatenate(long), ddof=1) if long else np.nan
-    expected = float(np.mean([spread / len(values) for values in long])) if long else np.nan
-    return {
-        "responses": len(responses),
-        "too_short": len(responses) - len(long),
-        "tokens": float(np.mean([len(values) for values in long])) if long else np.nan,
-        "lag1": float(np.mean([autocorrelation(values)[1] for values in long])) if long else np.nan,
-        "effective_tokens": float(np.mean([effective_tokens(values) for values in long])) if long else np.nan,
-        "variance_of_mean": float(means.var(ddof=1)) if len(long) > 1 else np.nan,
-        "variance_if_independent": expected,
-        "variance_ratio": float(means.var(ddof=1)) / expected if len(long) > 1 else np.nan,
-    }
+class _Moments:
+    """Mean and variance of values that come in parts and are not kept (Chan, Golub and LeVeque 1983)."""
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.mean = math.nan
+        self._squares = 0.0
+
+    def add(self, values: Floats) -> None:
+        n, mean = len(values), float(values.mean())
+        if not self.n:
+            self.n, self.mean, self._squares = n, mean, float(((values - mean) ** 2).sum())
+            return
+        apart, total = mean - self.mean, self.n + n
+        self._squares += float(((values - mean) ** 2).sum()) + apart**2 * self.n * n / total
+        self.mean += apart * n / total
+        self.n = total
+
+    @property
+    def variance(self) -> float:
+        """Unbiased; NaN of fewer than two values."""
+        return self._squares / (self.n - 1) if self.n > 1 else math.nan
+
+
+class _Dependence:
+    """How far the values of a response depend on each other, gathered response by response."""
+
+    def __init__(self) -> None:
+        self._short = self._constant = 0
+        self._values = _Moments()
+        self._means = _Moments()
+        self._sums = np.zeros(4)  # over the responses that can tell: tokens, 1 / tokens, lag 1, effective tokens
+
+    def add(self, values: Floats) -> None:
+        if len(values) < SHORTEST:
+            self._short += 1
+        elif values.std() == 0:
+            self._constant += 1
+        else:
+            self._values.add(values)
+            self._means.add(np.array([values.mean()]))
+            length = len(values)
+            self._sums += (length, 1 / length, autocorrelation(values)[1], effective_tokens(values))
+
+    def row(self) -> dict[str, Any]:
+        n = self._means.n
+        length, inverse, lag1, effective = self._sums / n if n else np.full(4, np.nan)
+        # What Var(mean) would be if the tokens of a response were independent draws around its mean's expectation.
+        expected = self._values.variance * inverse
+        return {
+            "responses": n + self._short + self._constant,
+            "too_short": self._short,
+            "constant": self._constant,
+            "tokens": float(length),
+            "lag1": float(lag1),
+            "effective_tokens": float(effective),
+            "variance_of_mean": self._means.variance,
+            "variance_if_independent": float(expected),
+            "variance_ratio": float(self._means.variance / expected),
+        }
 
 
 def autocorrelation(values: Floats) -> Floats:
@@ -152,35 +204,41 @@ def effective_tokens(values: Floats) -> float:
     return float(np.clip(len(values) / time, 1, len(values))) if time > 0 else float(len(values))
 
 
-def _by_class(
-    reader: Reader, side: str, response: EncodedResponse, values: Floats
-) -> Iterator[tuple[str, str, float, float]]:
-    """Per token: side, class, value, and value in SD from the response's own mean."""
-    centre, spread = values.mean(), values.std()
+class _Class:
+    """The values of one kind of token on one side, gathered response by response."""
+
+    def __init__(self) -> None:
+        self._values = _Moments()
+        self._standardised = _Moments()
+
+    def add(self, values: Floats, chosen: NDArray[np.bool_]) -> None:
+        """Those of a response (R,) that are of this kind, also in SD from the response's own mean where it has one."""
+        self._values.add(values[chosen])
+        if values.std():
+            self._standardised.add(((values - values.mean()) / values.std())[chosen])
+
+    def row(self) -> dict[str, Any]:
+        return {
+            "n": self._values.n,
+            "mean": self._values.mean,
+            "sd": math.sqrt(self._values.variance),
+            "mean_over_response_sd": self._standardised.mean,
+        }
+
+
+def _by_class(reader: Reader, response: EncodedResponse) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """The kinds of token that a response has, each with its mask (R,)."""
+    found = []
     marks = reader.encoder.punctuation(response)
-    for value, piece, eos, mark in zip(values, reader.encoder.pieces(response.ids), response.eos, marks, strict=True):
+    for piece, eos, mark in zip(reader.encoder.pieces(response.ids), response.eos, marks, strict=True):
         if eos:
-            name = "EOS"
+            found.append("EOS")
         elif mark:
-            name = "punctuation"
+            found.append("punctuation")
         else:
-            name = "digit" if any(char.isdecimal() for char in piece.text) else "content"
-        yield side, name, float(value), float((value - centre) / spread) if spread else math.nan
-
-
-def _class_rows(critic: str, kinds: list[tuple[str, str, float, float]]) -> Iterator[dict[str, Any]]:
-    frame = pd.DataFrame(kinds, columns=["side", "token_class", "value", "standardised"])
-    for name in CLASSES:
-        for side, part in frame[frame.token_class == name].groupby("side", sort=True):
-            yield {
-                "critic": critic,
-                "token_class": name,
-                "side": side,
-                "n": len(part),
-                "mean": part.value.mean(),
-                "sd": part.value.std(),
-                "mean_over_response_sd": part.standardised.mean(),
-            }
+            found.append("digit" if any(char.isdecimal() for char in piece.text) else "content")
+    names = np.array(found)
+    yield from ((name, names == name) for name in dict.fromkeys(found))
 
 
 def _reading(table: pd.DataFrame) -> list[str]:
@@ -191,9 +249,17 @@ def _reading(table: pd.DataFrame) -> list[str]:
         "claim's test: a ratio of 1 would mean independent tokens.",
     ]
     for row in table.itertuples():
-        if row.too_short == row.responses:
-            sentences.append(f"{row.critic}: no response has {SHORTEST} tokens or more: dependence cannot be told.")
-        elif row.variance_ratio > 2:
+        if row.too_short + row.constant == row.responses:
+            told = f"{row.too_short} of {row.responses} responses have fewer than {SHORTEST} tokens"
+            told += f", {row.constant} have one value throughout" if row.constant else ""
+            sentences.append(f"{row.critic}: {told}: dependence cannot be told.")
+            continue
+        if row.effective_tokens < row.tokens / 2:
+            sentences.append(
+                f"{row.critic}: a response of {row.tokens:.0f} tokens is worth {row.effective_tokens:.0f} independent "
+                "ones: its mean is that much less steady than the count of its tokens suggests."
+            )
+        if row.variance_ratio > 2:
             sentences.append(
                 f"{row.critic}: the mean of {row.tokens:.0f} tokens varies {row.variance_ratio:.1f} times as much as "
                 f"{row.tokens:.0f} independent ones would: Var(mean) is not sigma^2/N here."

@@ -12,6 +12,7 @@ from critic_probe.pairs.read import RowFile
 from critic_probe.pairs.rows import is_number, shown
 
 _SCORE = re.compile(r"student_(?:(?P<name>.+)_)?score")
+_EITHER = re.compile(r"(student|teacher)((?:_.+)?_score)")
 PLAIN = "score"  # the read-out of `student_score` where nothing names it
 
 
@@ -56,17 +57,21 @@ def read_scores(rows: RowFile) -> Iterator[ScoredPair]:
     """The scores of a file, row by row.
 
     Raises:
-        CriticProbeError: A row lacks a score that the first one has, a score is no finite number, or a pair stands
-            twice under one critic and read-out; the message names the file and the row.
+        CriticProbeError: A row has other scores than the first one, or a score of one side only; a score is no finite
+            number; or a pair stands twice under one critic and read-out. The message names the file and the row.
     """
     expected: list[str] | None = None
     seen: dict[tuple[str, str, str], str] = {}
     for number, (where, row) in enumerate(rows, start=1):
         source = f"{rows.name} {where}"
+        if alone := _one_sided(row):
+            raise CriticProbeError(f"{source}: '{alone}' has no score of the other side; give both, or remove it")
         names = _read_outs(row)
         expected = names if expected is None else expected
         if missing := [name for name in expected if name not in names]:
             raise CriticProbeError(f"{source}: no {_column(missing[0])} and its teacher's; give every row all scores")
+        if added := [name for name in names if name not in expected]:
+            raise CriticProbeError(f"{source}: {_column(added[0])} is not in the first row; give every row all scores")
         for name in expected:
             pair = _pair(row, name, number, source)
             key = (pair.critic, pair.aggregation, pair.id)
@@ -86,6 +91,15 @@ def _read_outs(row: Mapping[str, Any]) -> list[str]:
     return [PLAIN] if "aggregation" in row and PLAIN in found else found
 
 
+def _one_sided(row: Mapping[str, Any]) -> str | None:
+    sides = {"student": "teacher", "teacher": "student"}
+    for key in row:
+        match = _EITHER.fullmatch(key)
+        if match and f"{sides[match[1]]}{match[2]}" not in row:
+            return key
+    return None
+
+
 def _column(name: str) -> str:
     return "student_score" if name == PLAIN else f"student_{name}_score"
 
@@ -97,7 +111,8 @@ def _teacher(column: str) -> str:
 def _pair(row: Mapping[str, Any], name: str, number: int, source: str) -> ScoredPair:
     column = _column(name)
     scores = [_number(row.get(key), key, source) for key in (column, _teacher(column))]
-    identity = str(row.get("id") or row.get("pair_id") or f"row-{number}")
+    given = (row[key] for key in ("id", "pair_id") if row.get(key) not in (None, ""))
+    identity = str(next(given, f"row-{number}"))
     prompt = row.get("prompt")
     own = hashlib.sha256(json.dumps(prompt, sort_keys=True, default=str).encode()).hexdigest()[:12] if prompt else None
     return ScoredPair(

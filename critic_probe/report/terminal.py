@@ -159,10 +159,12 @@ def print_tokens(result: TokensResult, console: Console) -> None:
         for rows in _groups(of_critic, "share"):
             cells = [_interval(r["d_acc"], r["d_acc_low"], r["d_acc_high"]) for r in rows]
             positions.add_row(_label(f"{rows[0]['share']:.0%}"), *cells)
-    dependence = _table(console, "tokens", "lag 1", "effective\ntokens", "Var(mean) over\nsigma^2/N", "too short")
+    dependence = _table(
+        console, "tokens", "lag 1", "effective\ntokens", "Var(mean) over\nsigma^2/N", "too short\nor constant"
+    )
     for row in _records(result.dependence):
         cells = [_number(row[name], 1) for name in ("tokens", "lag1", "effective_tokens", "variance_ratio")]
-        dependence.add_row(_plain(row["critic"]), *cells, _share(row["too_short"], row["responses"]))
+        dependence.add_row(_plain(row["critic"]), *cells, _share(row["too_short"] + row["constant"], row["responses"]))
     classes = _table(console, "side", "n", "mean", "SD", "mean, in SD of\nits response")
     decimals = _decimals(result.classes["mean"], result.classes["sd"])
     for rows in _groups(_records(result.classes), "critic"):

@@ -6,6 +6,7 @@ from tiny import byte_tokenizer
 
 from critic_probe.aggregation import parse
 from critic_probe.analysis import Settings, compare
+from critic_probe.analysis.measure import Reader
 from critic_probe.analysis.tokens import autocorrelation, effective_tokens, tokens
 from critic_probe.checkpoint import load_critic
 from critic_probe.pairs import Pair, TokenIds
@@ -66,3 +67,35 @@ def test_tokens_are_classed_and_a_closing_eos_is_a_class_of_its_own(critic):
     counts = found[found.side == "student"].set_index("token_class").n.to_dict()
     assert counts == {"content": 3, "digit": 2, "punctuation": 1, "EOS": 1}
     assert found[found.side == "teacher"].token_class.tolist() == ["content"]
+
+
+def test_dependence_is_that_of_all_values_at_once(critic):
+    long = ["a rather long answer, of many words", "another one that goes on for a while."]
+    pairs = [Pair("x", "ask", *long), Pair("y", "why", long[1] + " Yes.", long[0] + "?")]
+    found = tokens([critic], pairs, SETTINGS, quiet).dependence.iloc[0]
+    reader = Reader(critic, SETTINGS)
+    groups = (pair.group for pair in reader.encoded(pairs))
+    values = [v.double().numpy() for group in reader.values(groups) for v in group]
+    means = np.array([v.mean() for v in values])
+    independent = np.mean([np.concatenate(values).var(ddof=1) / len(v) for v in values])
+    assert found.responses == 4
+    assert found.lag1 == pytest.approx(np.mean([autocorrelation(v)[1] for v in values]))
+    assert found.effective_tokens == pytest.approx(np.mean([effective_tokens(v) for v in values]))
+    assert found.variance_ratio == pytest.approx(means.var(ddof=1) / independent)
+
+
+def test_a_constant_response_is_not_called_short(make_critic):
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    path = make_critic()
+    weights = load_file(path / "model.safetensors")
+    weights["score.weight"] = torch.zeros_like(weights["score.weight"])
+    weights["score.bias"] = torch.ones(1)
+    save_file(weights, path / "model.safetensors", metadata={"format": "pt"})
+    found = tokens(
+        [load_critic(path, device="cpu")], [Pair("x", "ask", "a long enough answer", "No.")], SETTINGS, quiet
+    )
+    row = found.dependence.iloc[0]
+    assert (row.responses, row.too_short, row.constant) == (2, 1, 1)
+    assert any("1 have one value throughout: dependence cannot be told" in line for line in found.reading)

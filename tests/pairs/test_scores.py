@@ -48,7 +48,7 @@ def test_a_csv_cell_is_a_number_and_critics_stay_apart(tmp_path):
 
 
 def test_scores_that_bfloat16_rounded_tie_below_its_step(tmp_path):
-    rows = [{"student_score": 8.0, "teacher_score": 8.0625}, {"student_score": 1.0, "teacher_score": 8.0}]
+    rows = [{"student_score": 8.0, "teacher_score": 8.0625}, {"student_score": 1.5, "teacher_score": 8.0}]
     result = compare_scores(list(read_scores(write(tmp_path / "s.jsonl", rows))), "s.jsonl")
     assert result.summary.ties.tolist() == [1]
     assert "bfloat16" in result.notices[0].message
@@ -60,6 +60,11 @@ def test_scores_that_bfloat16_rounded_tie_below_its_step(tmp_path):
         ({"teacher_score": "high"}, r"row 2: 'teacher_score' is 'high'; it must be a finite number"),
         ({"student_score": float("nan")}, r"row 2: 'student_score' is .*finite number"),
         ({"teacher_score": None}, r"row 2: 'teacher_score' is"),
+        ({"teacher_mean_score": 1.0}, r"row 2: 'teacher_mean_score' has no score of the other side"),
+        (
+            {"student_mean_score": 1.0, "teacher_mean_score": 2.0},
+            r"row 2: student_mean_score is not in the first row; give every row all scores",
+        ),
         ({"id": "a"}, r"row 2: id 'a' is already that of row 1; make ids unique"),
     ],
 )
@@ -67,6 +72,18 @@ def test_a_bad_score_names_its_row(tmp_path, change, message):
     rows = write(tmp_path / "s.jsonl", [ROWS[0], ROWS[1] | change])
     with pytest.raises(CriticProbeError, match=message):
         list(read_scores(rows))
+
+
+def test_small_scores_and_ratings_are_no_ties(tmp_path):
+    for rows in ([(1e-7, 3e-7), (2e-7, 1e-7)], [(255, 256), (1, 2)]):
+        rows = [{"student_score": a, "teacher_score": b} for a, b in rows]
+        result = compare_scores(list(read_scores(write(tmp_path / "s.jsonl", rows))), "s.jsonl")
+        assert result.summary.ties.tolist() == [0]
+
+
+def test_an_id_of_zero_is_an_id(tmp_path):
+    rows = write(tmp_path / "s.jsonl", [ROWS[0] | {"id": 0}, ROWS[1] | {"id": 1}])
+    assert [pair.id for pair in read_scores(rows)] == ["0", "1"]
 
 
 def test_a_row_without_the_scores_of_the_first_is_an_error(tmp_path):
