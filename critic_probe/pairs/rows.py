@@ -59,17 +59,22 @@ def to_pairs(row: Mapping[str, Any], number: int, source: str, fields: Fields) -
     """Reads one row: a pair, or a candidate set, which gives a pair for every two responses of different rank.
 
     Raises:
-        CriticProbeError: See `to_pair`; or a candidate set has no ranks, or not one for each response.
+        CriticProbeError: See `to_pair`; or a candidate set has no ranks, not one for each response, or all alike.
     """
-    responses = row.get("responses")
-    chosen = fields.student or fields.teacher or row.get("teacher_response")
-    if chosen or not isinstance(responses, list) or not responses or not isinstance(responses[0], str):
+    responses, (student, teacher) = row.get("responses"), _sides(row)
+    named = fields.student or fields.teacher
+    whole = student is not None and teacher is not None and _has(row, student) and _has(row, teacher)
+    if named or whole or not isinstance(responses, list) or not responses or not isinstance(responses[0], str):
         yield to_pair(row, number, source, fields)
         return
     ranks = row.get("ranks")
     if not isinstance(ranks, list) or len(ranks) != len(responses) or not all(map(is_number, ranks)):
         raise CriticProbeError(
             f"{source}: 'responses' is a candidate set; give it 'ranks', a list of {len(responses)} numbers, 1 the best"
+        )
+    if len(set(ranks)) < 2:
+        raise CriticProbeError(
+            f"{source}: 'ranks' order no two responses; give two of different rank or remove the row"
         )
     id_name = _first(row, _IDS)
     label = _label(row, id_name, source) or f"row-{number}"

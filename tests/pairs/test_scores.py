@@ -108,3 +108,19 @@ def test_a_candidate_set_needs_its_ranks(tmp_path, ranks):
     (tmp_path / "c.jsonl").write_text(json.dumps(row), encoding="utf-8")
     with pytest.raises(CriticProbeError, match=r"row 1: 'responses' is a candidate set; give it 'ranks'"):
         read_pairs(tmp_path / "c.jsonl")
+
+
+@pytest.mark.parametrize("responses", [["only one"], ["one", "two"]])
+def test_a_candidate_set_without_an_order_is_not_dropped_silently(tmp_path, responses):
+    row = {"prompt": "p", "responses": responses, "ranks": [1] * len(responses)}
+    (tmp_path / "c.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    with pytest.raises(CriticProbeError, match=r"row 1: 'ranks' order no two responses"):
+        read_pairs(tmp_path / "c.jsonl")
+
+
+@pytest.mark.parametrize("sides", [("student", "teacher"), ("rejected", "chosen")])
+def test_responses_beside_a_pair_are_left_alone(tmp_path, sides):
+    row = {"prompt": "p", "responses": ["x", "y"], sides[0]: "worse", sides[1]: "better"}
+    (tmp_path / "c.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    [pair] = read_pairs(tmp_path / "c.jsonl")
+    assert (pair.student, pair.teacher) == ("worse", "better")
