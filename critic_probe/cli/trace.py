@@ -1,5 +1,6 @@
 """`critic-probe trace`: the values of one pair, token by token."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -39,12 +40,25 @@ def command(
     prompt_field: options.PromptField = None,
     student_field: options.StudentField = None,
     teacher_field: options.TeacherField = None,
+    view: Annotated[
+        str, typer.Option(help="table: a row a token; line: each response as text whose ground shows the values.")
+    ] = "table",
+    export: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="Also write what is shown as a picture: .svg or .html; repeatable."),
+    ] = None,
     json: options.Json = False,
     output: options.Output = None,
 ) -> None:
     """Show the value of every token of one pair, student and teacher side by side."""
     with session.exit_codes():
         session.check_outputs(output)
+        if view not in ("line", "table"):
+            raise CriticProbeError(f"--view '{view}' is unknown; choose from line, table")
+        from critic_probe.report.svg import check_picture, write_picture
+
+        for path in export or ():
+            check_picture(Path(path))
         critics = session.find_critics(
             checkpoint,
             base=base,
@@ -67,6 +81,10 @@ def command(
         from critic_probe.report.terminal import print_trace
 
         result = trace(critics.load(), pair, chosen)
+        for path in export or ():
+            write_picture(
+                Path(path), lambda console: print_trace(result, console, view), f"critic-probe trace {pair.id}"
+            )
         session.finish(
             "trace",
             result,
@@ -74,7 +92,7 @@ def command(
             default_pairs=pairs is None and prompt is None,
             json=json,
             output=output,
-            show=print_trace,
+            show=lambda result, console: print_trace(result, console, view),
         )
 
 

@@ -1,11 +1,17 @@
 """A recorded console as one SVG file that stands alone and keeps CJK text in its columns."""
 
 import re
+from collections.abc import Callable
 from html import escape, unescape
+from io import StringIO
 from itertools import groupby
+from pathlib import Path
 
 from rich.cells import cell_len
 from rich.console import Console
+
+from critic_probe.errors import CriticProbeError
+from critic_probe.text import neutralise
 
 # rich's own template fetches a web font. This one names fonts that machines have.
 _TEMPLATE = """\
@@ -33,12 +39,48 @@ _TEMPLATE = """\
   </g>
 </svg>
 """
+_WIDTH = 100  # columns of a picture
 _ASPECT = 0.61
 _FONT = 20  # pixels, as rich draws
 _CELL = _FONT * _ASPECT
 _RUN = re.compile(
     r'<text (class="[^"]*") x="([^"]*)" (y="[^"]*") textLength="[^"]*" (clip-path="[^"]*")>([^<]*)</text>'
 )
+
+
+def check_picture(path: Path) -> None:
+    """Refuses a path that `write_picture` could not write, before anything is scored.
+
+    Raises:
+        CriticProbeError: The suffix is neither .svg nor .html, or its folder is not there.
+    """
+    if path.suffix.lower() not in (".svg", ".html"):
+        raise CriticProbeError(f"{path}: cannot make a picture of '{path.suffix}'; use .svg or .html")
+    if not path.absolute().parent.is_dir():
+        raise CriticProbeError(f"{path}: its folder does not exist; make it first")
+
+
+def write_picture(path: Path, show: Callable[[Console], None], title: str) -> None:
+    """Writes what a renderer prints as a picture that needs nothing from elsewhere; an .html page holds the same SVG.
+
+    Args:
+        path: A .svg or .html file.
+        show: Prints to the console that it is given.
+        title: The text of the window's title bar.
+
+    Raises:
+        CriticProbeError: The file cannot be written.
+    """
+    console = Console(record=True, width=_WIDTH, file=StringIO(), force_terminal=True, color_system="truecolor")
+    show(console)
+    picture = console_svg(console, neutralise(title))
+    if path.suffix.lower() == ".html":
+        head = f'<meta charset="utf-8"><title>{escape(neutralise(title))}</title>'
+        picture = f'<!doctype html><html lang="en"><head>{head}</head><body style="margin:0">{picture}</body></html>\n'
+    try:
+        path.write_text(picture, encoding="utf-8")
+    except OSError as error:
+        raise CriticProbeError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def console_svg(console: Console, title: str) -> str:

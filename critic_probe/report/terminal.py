@@ -6,8 +6,8 @@ numbers keep their columns. Text from a file is neutralised and never read as ma
 
 import math
 import zlib
-from collections.abc import Callable, Iterable, Sequence
-from itertools import chain, zip_longest
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import pandas as pd
@@ -19,6 +19,7 @@ from rich.text import Text
 
 from critic_probe.analysis.results import CompareResult, DiffResult, PerturbResult, Signature, TokensResult, TraceResult
 from critic_probe.errors import Notice
+from critic_probe.report.heat import BLUES, ORANGES, aligned, ground, line_view, share_of
 from critic_probe.text import neutralise
 
 Record = dict[str, Any]
@@ -29,9 +30,6 @@ _IDS = 5  # a warning names at most this many pairs
 _PROMPT = 400  # characters of a prompt that are shown
 _MISSING = "–"
 _VERDICT_STYLES = {"student": "dark_orange", "tie": "dim"}
-# Four steps either way, black on them legible; blue and orange differ for every kind of colour vision.
-_BLUES = ("#c6dbef", "#9ecae1", "#6baed6", "#4292c6")
-_ORANGES = ("#fdd0a2", "#fdae6b", "#fd8d3c", "#e6701a")
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _TOKEN_COLUMNS: tuple[tuple[str, JustifyMethod, int], ...] = (
     ("#", "right", 3),
@@ -86,17 +84,19 @@ def print_perturb(result: PerturbResult, console: Console, rows: int) -> None:
     )
 
 
-def print_trace(result: TraceResult, console: Console) -> None:
+def print_trace(result: TraceResult, console: Console, view: str = "table") -> None:
     """Prints the value of every token of one pair, student and teacher side by side where there is room.
 
     Args:
         result: The values.
         console: Where to print.
+        view: `table`, a row a token; or `line`, each response as text on grounds that show the values.
     """
+    shown = _tokens if view == "table" else _heat
     _print(
         console,
         _block("Prompt", Text(neutralise(_cut(result.prompt, _PROMPT), newlines=True), overflow="fold")),
-        *(_tokens(rows, console) for rows in _groups(_records(result.tokens), "critic")),
+        *(shown(rows, console) for rows in _groups(_records(result.tokens), "critic")),
         _scores(result, console),
         _reading(result.reading),
         _warnings(result.notices),
@@ -514,10 +514,24 @@ def _tokens(rows: Sequence[Record], console: Console) -> RenderableType:
     if console.width < _WIDE:
         tables = [_block("", _token_table([side], cells, console)) for side, cells in sides.items()]
     else:
-        aligned = zip_longest(*sides.values(), fillvalue=[Text()] * len(_TOKEN_COLUMNS))
-        tables = [_token_table(list(sides), [list(chain(*cells)) for cells in aligned], console)]
+        tables = [_token_table(list(sides), [list(chain(*cells)) for cells in _side_by_side(rows, sides)], console)]
     critic = _line(rows[0]["critic"])
     return _block(f"Value of every token: {critic}", *tables)
+
+
+def _side_by_side(rows: Sequence[Record], sides: dict[str, list[list[Text]]]) -> Iterator[list[list[Text]]]:
+    """The cells of both sides, equal tokens in one row."""
+    texts = [[str(row["token_id"]) for row in rows if row["side"] == side] for side in sides]
+    absent = [Text()] * len(_TOKEN_COLUMNS)
+    if len(texts) == 1:
+        yield from ([cells] for cells in next(iter(sides.values())))
+        return
+    for indices in aligned(*texts):
+        yield [absent if i is None else cells[i] for i, cells in zip(indices, sides.values(), strict=True)]
+
+
+def _heat(rows: Sequence[Record], console: Console) -> RenderableType:
+    return _block(f"Value of every token: {_line(rows[0]['critic'])}", line_view(rows, console.width))
 
 
 def _token_table(sides: Sequence[str], rows: Iterable[Sequence[Text]], console: Console) -> Table:
@@ -538,16 +552,14 @@ def _token_table(sides: Sequence[str], rows: Iterable[Sequence[Text]], console: 
 
 def _token(row: Record, decimals: int, largest: float) -> list[Text]:
     value = row["value"]
-    share = abs(value) / largest if largest and math.isfinite(value) else 0.0
-    shades = _BLUES if value > 0 else _ORANGES
-    step = min(int(share * (len(shades) + 1)), len(shades))  # values near zero keep the terminal's own ground
+    share = share_of(value, largest)
     return [
         Text(str(row["index"]), style="dim"),
         Text(_quoted(row["text"])) if row["group"] == row["index"] else Text(" ·", style="dim"),
         Text(str(row["token_id"]), style="dim"),
-        Text(_number(value, decimals), style=f"#000000 on {shades[step - 1]}" if step else ""),
+        Text(_number(value, decimals), style=ground(value, share)),
         Text(_number(row["running_mean"], decimals)),
-        Text(_bar(value, share), style=shades[-1] if share else ""),
+        Text(_bar(value, share), style=(BLUES if value > 0 else ORANGES)[-1] if share else ""),
         Text(row["read_by"], style="bold"),
     ]
 
