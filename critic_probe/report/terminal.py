@@ -43,7 +43,7 @@ _TOKEN_COLUMNS: tuple[tuple[str, JustifyMethod, int], ...] = (
 
 
 def print_compare(result: CompareResult, console: Console, rows: int) -> None:
-    """Prints student against teacher: accuracy beside its baselines, categories, then the most disputed pairs.
+    """Prints student against teacher: accuracy beside its baselines, categories, disputed pairs, then more statistics.
 
     Args:
         result: What the comparison found.
@@ -53,11 +53,11 @@ def print_compare(result: CompareResult, console: Console, rows: int) -> None:
     _print(
         console,
         _compare_summary(result, console),
+        _categories(result, console),
+        _pairs(result, console, rows),
         _statistics(result, console),
         _lengths(result, console),
         _contrasts(result, console),
-        _categories(result, console),
-        _pairs(result, console, rows),
         _reading(result.reading),
         _warnings(result.notices),
         _signature(result.signature),
@@ -311,7 +311,8 @@ def _categories(result: CompareResult, console: Console) -> RenderableType | Non
         return None
     gap = _decimals(result.categories["mean_gap"])
     named = _namer(result.categories)
-    table = _table(console, "d_acc", "ties/n", "mean\ngap", "gap\n/SD")
+    table = _table(console, "d_acc", "ties/n", "mean\ngap", "gap\n/SD", Column("", justify="left"))
+    largest = _largest(result.categories["gap_over_sd"])
     for of_category in _groups(rows, "category"):
         table.add_row(_heading(of_category[0]["category"]))
         for row in of_category:
@@ -321,6 +322,7 @@ def _categories(result: CompareResult, console: Console) -> RenderableType | Non
                 _share(row["ties"], row["n"]),
                 _number(row["mean_gap"], gap, signed=True),
                 _number(row["gap_over_sd"], signed=True),
+                _effect(row["gap_over_sd"], largest),
             )
     return _block("By category", table)
 
@@ -384,7 +386,9 @@ def _headline(result: PerturbResult, console: Console) -> RenderableType | None:
     if not rows:
         return None
     raw = _decimals(result.headline["control_median_abs_delta"], result.headline["invariance_median_abs_delta"])
-    moves = _table(console, "controls\nmedian |Δ|", "\n/SD", "harmless\nmedian |Δ|", "\n/SD")
+    bar = Column("", justify="left")
+    moves = _table(console, "controls\nmedian |Δ|", "\n/SD", bar, "harmless\nmedian |Δ|", "\n/SD", bar)
+    largest = _largest(result.headline["control_median_over_sd"], result.headline["invariance_median_over_sd"])
     ratios = _table(console, "signal to noise", "punct. over\nwrong fact", "controls right")
     with_controls = not all(_missing(row["controls_right"]) for row in rows)
     for of_critic in _groups(rows, "critic"):
@@ -396,8 +400,10 @@ def _headline(result: PerturbResult, console: Console) -> RenderableType | None:
                 label,
                 _number(row["control_median_abs_delta"], raw),
                 _number(row["control_median_over_sd"]),
+                _effect(row["control_median_over_sd"], largest).lstrip("+"),
                 _number(row["invariance_median_abs_delta"], raw),
                 _number(row["invariance_median_over_sd"]),
+                _effect(row["invariance_median_over_sd"], largest).lstrip("+"),
             )
             ratios.add_row(
                 label,
@@ -570,6 +576,16 @@ def _bar(value: float, share: float) -> str:
         return ""
     cells, eighths = divmod(round(share * 32), 8)
     return ("+" if value > 0 else "-") + "█" * cells + _EIGHTHS[eighths].strip()
+
+
+def _effect(value: Any, largest: float) -> str:
+    """An effect size as a bar on one scale with those beside it."""
+    return "" if _missing(value) else _bar(value, share_of(value, largest))
+
+
+def _largest(*columns: pd.Series) -> float:
+    found = pd.concat(columns).abs().max()
+    return 0.0 if _missing(found) else float(found)
 
 
 def _scores(result: TraceResult, console: Console) -> RenderableType | None:

@@ -109,7 +109,7 @@ def test_accuracies_and_baselines_stand_in_one_column(compare):
 
 def test_compare_categories_put_read_outs_side_by_side(compare):
     shown = printed(compare).split("By category")[1]
-    assert line_of(shown, "标点", "last") == "last 0.75 [0.60, 0.86] 1/40 +2.50 +1.03"
+    assert line_of(shown, "标点", "last") == "last 0.75 [0.60, 0.86] 1/40 +2.50 +1.03 +████"
     assert line_of(shown, "标点", "last", "mean", "[bold]", "last")
 
 
