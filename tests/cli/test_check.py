@@ -55,13 +55,30 @@ def check(folder, *arguments, **environment):
     return SimpleNamespace(returncode=result.exit_code, stdout=result.stdout, stderr=result.stderr)
 
 
+def junit(path):
+    """The suite of a file that holds what Surefire's and Jenkins's schemas ask for, and nothing that they forbid."""
+    root = ElementTree.parse(path).getroot()
+    assert (root.tag, len(root)) == ("testsuites", 1)
+    suite = root[0]
+    assert (suite.tag, set(suite.attrib)) == ("testsuite", {"name", "tests", "failures", "errors", "skipped"})
+    for case in suite:
+        assert (case.tag, set(case.attrib)) == ("testcase", {"classname", "name", "time"})
+        assert [part.tag for part in case] in ([], ["failure"], ["skipped"])
+        assert all(set(part.attrib) == {"message"} and not len(part) for part in case)
+    assert len({(case.get("classname"), case.get("name")) for case in suite}) == len(suite)
+    found = {"tests": len(suite), "errors": 0}
+    found |= {"failures": len(suite.findall("*/failure")), "skipped": len(suite.findall("*/skipped"))}
+    assert {key: int(suite.get(key)) for key in found} == found
+    return suite
+
+
 def test_the_build_passes_with_the_mean_critic_and_fails_with_the_last_one(repository):
     passed = build(repository, "-c", "bundled:mean", "--junit", "junit.xml", "--json")
     assert passed.returncode == 0, passed.stdout
     found = json.loads(passed.stdout)
     assert {gate["verdict"] for gate in found["gates"]} == {"pass"}
     assert {"gate", "metric", "aggregation", "value", "low", "high", "bound", "verdict"} <= set(found["gates"][0])
-    suite = ElementTree.parse(repository / "junit.xml").getroot()[0]
+    suite = junit(repository / "junit.xml")
     assert (suite.get("tests"), suite.get("failures")) == ("2", "0")
 
     failed = build(
@@ -72,7 +89,7 @@ def test_the_build_passes_with_the_mean_critic_and_fails_with_the_last_one(repos
     assert failed.returncode == 1
     assert "fail" in failed.stdout
     assert "-> look at" in failed.stdout
-    suite = ElementTree.parse(repository / "junit.xml").getroot()[0]
+    suite = junit(repository / "junit.xml")
     assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
     [case] = [case for case in suite if case.find("failure") is not None]
     assert case.get("classname") == "perturb.median_abs_delta_over_sd"
@@ -145,7 +162,7 @@ def test_a_baseline_holds_for_the_same_critic_and_not_for_another(repository):
     assert {gate["verdict"] for gate in found["gates"]} == {"pass"}
     assert other.returncode == 1  # the gates hold, the figures are not those of the baseline
     assert {"moved", "flipped"} <= {row["verdict"] for row in found["drift"]}
-    assert ElementTree.parse(repository / "j.xml").getroot()[0].get("failures") == "1"
+    assert junit(repository / "j.xml").get("failures") == "1"
 
     accepted = check(
         repository,
