@@ -28,9 +28,9 @@ from critic_probe.encoding import EncodedPair, EncodedResponse
 from critic_probe.errors import Notice
 from critic_probe.pairs import Pairs
 from critic_probe.text import ends_in_terminal
+from critic_probe.training.discriminator import SATURATED, TEMPERATURE
 
 FEW = 20
-TEMPERATURE = 5.0  # the seed's
 
 
 def compare(
@@ -328,7 +328,7 @@ def _warnings(found: pd.DataFrame, lengths: pd.DataFrame) -> list[str]:
         told = ", ".join(f"{r.critic}/{r.aggregation} {r.saturated:.0%}" for r in saturated)
         sentences.append(
             f"At T = {saturated[0].temperature:g} more than half of the pairs are saturated (|d|/T > "
-            f"{pairwise.SATURATED:g}) and train no more: {told}."
+            f"{SATURATED:g}) and train no more: {told}."
         )
     for row in lengths.itertuples():
         if row.teacher_longer_low > row.teacher_shorter_high or row.teacher_shorter_low > row.teacher_longer_high:

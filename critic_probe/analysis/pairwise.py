@@ -15,9 +15,8 @@ from statsmodels.tools.sm_exceptions import ConvergenceWarning, PerfectSeparatio
 
 from critic_probe.analysis.bootstrap import difference_interval, mean_interval
 from critic_probe.analysis.statistics import Rate, accuracy, flips, holm, rate
+from critic_probe.training.discriminator import HARD, SATURATED
 
-HARD = 0.1  # a pair whose |gap| is smaller counts as hard in GAD's logs
-SATURATED = 4.0  # |d| / T beyond which a pair has next to no gradient left
 MATCHED = 0.1  # lengths within this share of each other count as equal
 
 

@@ -6,11 +6,12 @@ import pandas as pd
 import torch
 
 from critic_probe import __version__
-from critic_probe.analysis.compare import TEMPERATURE, Texts, tabulated, with_verdicts
+from critic_probe.analysis.compare import Texts, tabulated, with_verdicts
 from critic_probe.analysis.results import CompareResult
 from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.pairs import ScoredPair, scores_hash
 from critic_probe.text import ends_in_terminal
+from critic_probe.training.discriminator import TEMPERATURE
 
 
 def compare_scores(pairs: Sequence[ScoredPair], source: str, temperature: float = TEMPERATURE) -> CompareResult:

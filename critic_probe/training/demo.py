@@ -32,11 +32,10 @@ from transformers.utils import logging
 
 from critic_probe.aggregation import aggregate
 from critic_probe.encoding import Encoder
-from critic_probe.training import synthetic
+from critic_probe.training import discriminator, synthetic
 from critic_probe.training.synthetic import Task, complete, concise, make_task
 
 AGGREGATIONS = ("last", "mean")
-TEMPERATURE = 5.0
 COPY_STEPS, BASE_STEPS, CRITIC_STEPS = 300, 1500, 250
 BUILD_SEED, PAIRS_SEED, MEASURE_SEED = 0, 20_000, 30_000
 
@@ -281,8 +280,8 @@ def train_critic(
                 batch += [_sequence(encoder, task, text) for text in (answer, concise(task))]
             longest = max(longest, *(len(s.prompt) + len(s.response) for s in batch))
             found = scores(model, batch, aggregation)
-            gaps = found[1::2] - found[0::2]  # teacher - student
-            yield 5e-4 * _warm(step, 20) * _cosine(step, CRITIC_STEPS), F.softplus(-gaps / TEMPERATURE).mean()
+            cost, _ = discriminator.loss(found[0::2], found[1::2])
+            yield 5e-4 * _warm(step, 20) * _cosine(step, CRITIC_STEPS), cost
 
     _fit(model, steps(), head_rate=4.0)
     model.eval()  # type: ignore[no-untyped-call]
@@ -408,7 +407,7 @@ def build(out: Path) -> None:
             "aggregation": aggregation,
             "eos": "exclude",
             "value_position": "at",
-            "temperature": TEMPERATURE,
+            "temperature": discriminator.TEMPERATURE,
             "seed": BUILD_SEED,
             "steps": CRITIC_STEPS,
             "max_trained_tokens": longest,

@@ -12,8 +12,11 @@ import transformers
 from formats import SHARDED
 from parity.oracles import PROMPT, RESPONSES, stack
 
+from critic_probe.aggregation import aggregate
 from critic_probe.checkpoint import load_critic
 from critic_probe.errors import CriticProbeError
+from critic_probe.integrations.verl import discriminator_loss, sequence_values
+from critic_probe.training.discriminator import scheduled
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("default")]
 IDS = PROMPT + RESPONSES[2]
@@ -40,28 +43,86 @@ def before_each_token(path: Path) -> list[torch.Tensor]:
     return [critic.values(PROMPT + r)[len(PROMPT) - 1 : -1] for r in RESPONSES]
 
 
-def test_compute_values_of_0_7_1(source, agree, monkeypatch):
-    """The real method; torch.autocast, which makes its numbers bfloat16, is off."""
-    stack(verl="0.7.1")
+def critic_of_0_7_1(kind: type, source: Path, monkeypatch, remove_padding: bool = False):
+    """verl's own critic worker, never initialised for Ray; torch.autocast, which makes its numbers bfloat16, is off."""
     import contextlib
 
     from omegaconf import OmegaConf
-    from verl import DataProto
+    from verl.utils import npu_flash_attn_utils
     from verl.workers.critic import dp_critic
 
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
     monkeypatch.setattr(dp_critic, "get_device_id", lambda: "cpu")
-    model = transformers.AutoModelForTokenClassification.from_pretrained(source).eval()
-    critic = object.__new__(dp_critic.DataParallelPPOCritic)
-    critic.config = OmegaConf.create({"model": {"use_remove_padding": False}})
-    critic.critic_module, critic.device_name = model, "cpu"
-    critic.use_remove_padding, critic.ulysses_sequence_parallel_size = False, 1
+    for name in (
+        "index_first_axis",
+        "pad_input",
+        "rearrange",
+        "unpad_input",
+    ):  # elsewhere flash-attn's, which needs CUDA
+        monkeypatch.setattr(dp_critic, name, getattr(npu_flash_attn_utils, name), raising=False)
+    critic = object.__new__(kind)
+    critic.config = OmegaConf.create({"model": {"use_remove_padding": remove_padding}})
+    critic.critic_module = transformers.AutoModelForTokenClassification.from_pretrained(source).eval()
+    critic.device_name, critic.use_remove_padding, critic.ulysses_sequence_parallel_size = "cpu", remove_padding, 1
+    return critic
+
+
+def test_compute_values_of_0_7_1(source, agree, monkeypatch):
+    """The real method."""
+    stack(verl="0.7.1")
+    from verl import DataProto
+    from verl.workers.critic import dp_critic
+
+    critic = critic_of_0_7_1(dp_critic.DataParallelPPOCritic, source, monkeypatch)
     batch = padded_batch()
     data = DataProto.from_dict({name: batch[name] for name in batch if name != "prompts"})
     data.meta_info = {"micro_batch_size": 2, "use_dynamic_bsz": False}
     values = critic.compute_values(data)
     theirs = torch.cat([row[mask.bool()] for row, mask in zip(values, batch["response_mask"], strict=True)])
     agree(theirs, torch.cat(before_each_token(source)), "verl")
+
+
+@pytest.mark.parametrize("remove_padding", [False, True])
+@pytest.mark.parametrize("aggregation", ["last", "mean", "progressive"])
+def test_a_critic_of_0_7_1_adopts_a_read_out_by_one_call(source, agree, monkeypatch, remove_padding, aggregation):
+    """As docs/verl.md shows; compute_values, its micro-batches and its masking are verl's."""
+    stack(verl="0.7.1")
+    from verl import DataProto
+    from verl.workers.critic import dp_critic
+
+    step, eos_ids = 377, sorted({RESPONSES[0][-1], RESPONSES[1][-1]})
+
+    class Critic(dp_critic.DataParallelPPOCritic):
+        def _forward_micro_batch(self, micro_batch):
+            values = super()._forward_micro_batch(micro_batch)
+            return sequence_values(
+                values, micro_batch["responses"], micro_batch["response_mask"], eos_ids, aggregation, step
+            )
+
+    critic = critic_of_0_7_1(Critic, source, monkeypatch, remove_padding)
+    batch = padded_batch()
+    data = DataProto.from_dict({name: batch[name] for name in batch if name != "prompts"})
+    data.meta_info = {"micro_batch_size": 2, "use_dynamic_bsz": False}
+    scores = critic.compute_values(data).sum(dim=-1)
+    ours = torch.stack(
+        [
+            aggregate(
+                scheduled(aggregation, step),
+                values[None],
+                torch.ones(1, len(values)),
+                eos=torch.tensor([[token in eos_ids for token in response]]),
+            )[0]
+            for values, response in zip(before_each_token(source), RESPONSES, strict=True)
+        ]
+    )
+    agree(scores, ours, "verl")
+    student, teacher = (
+        critic._forward_micro_batch({name: part[rows] for name, part in batch.items()}) for rows in ([0], [1])
+    )
+    found, logged = discriminator_loss(student, teacher)
+    found.backward()
+    assert critic.critic_module.score.weight.grad.abs().sum() > 0
+    assert logged["critic/score_diff"] == pytest.approx(float(scores[1] - scores[0]), abs=1e-5)
 
 
 @pytest.mark.parametrize("remove_padding", [True, False])

@@ -1,0 +1,1 @@
+"""What other frameworks call: thin, and computed by the functions that score here."""
