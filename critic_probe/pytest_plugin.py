@@ -120,7 +120,7 @@ def _prepared(critics: "Critics", pairs: Any, aggregations: Any, settings: dict[
     return read, session.settings(aggregations, **{**defaults, **settings}, no_cache=False)
 
 
-def _silent(_label: str, _total: int) -> Callable[[], None]:
+def _silent(*_: Any) -> Callable[[], None]:
     return lambda: None
 
 

@@ -56,7 +56,7 @@ def compare(
         reader = Reader(critic, settings)
         surveyed = survey(reader, pairs)
         floors, rounding = measure_floors(reader, surveyed.sample)
-        step = progress(f"{critic.name}: pairs", surveyed.pairs)
+        step = progress(f"{critic.name}: pairs", surveyed.pairs, reader.engine.stats)
 
         def rows(reader: Reader = reader, step: Callable[[], None] = step) -> Iterator[dict[str, Any]]:
             items = ((pair.group, pair) for pair in reader.encoded(pairs))

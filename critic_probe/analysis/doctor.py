@@ -173,7 +173,7 @@ def _text_checks(reader: Reader, pairs: Sequence[EncodedPair]) -> Iterator[Check
 
 
 def _value_checks(reader: Reader, pairs: Sequence[EncodedPair], progress: Progress) -> Iterator[Check]:
-    step = progress(f"{reader.critic.name}: doctor", len(pairs))
+    step = progress(f"{reader.critic.name}: doctor", len(pairs), reader.engine.stats)
     values = []
     for of_pair in reader.values([pair.group for pair in pairs]):
         step()

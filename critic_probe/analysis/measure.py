@@ -28,14 +28,14 @@ from critic_probe.encoding import (
 )
 from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.pairs import Pair, PairFile, Pairs, data_hash
-from critic_probe.scoring import Cache, Engine, Mode, distinct, padded_values
+from critic_probe.scoring import Cache, Engine, Mode, Stats, distinct, padded_values
 
 _T = TypeVar("_T")
 
 SAMPLE = 4  # pairs on which noise is measured
 
-Progress = Callable[[str, int], Callable[[], None]]
-"""Called with a label and a total; returns what to call after each step."""
+Progress = Callable[[str, int, Stats], Callable[[], None]]
+"""Called with a label, a total and the engine's count of tokens; returns what to call after each step."""
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def perturb(
         surveyed = survey(reader, pairs)
         floors, rounding = measure_floors(reader, surveyed.sample)
         skipped: Counter[tuple[str, str]] = Counter()
-        step = progress(f"{critic.name}: edits", surveyed.pairs)
+        step = progress(f"{critic.name}: edits", surveyed.pairs, reader.engine.stats)
         frames.append(_cases(reader, pairs, plan, skipped, floors, step))
         skips.append(
             pd.DataFrame(

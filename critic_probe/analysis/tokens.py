@@ -54,7 +54,7 @@ def tokens(critics: Iterable[Critic], pairs: Pairs, settings: Settings, progress
         reader = Reader(critic, settings)
         surveyed = survey(reader, pairs)
         floors, rounding = measure_floors(reader, surveyed.sample)
-        step = progress(f"{critic.name}: pairs", surveyed.pairs)
+        step = progress(f"{critic.name}: pairs", surveyed.pairs, reader.engine.stats)
         read: list[dict[str, Any]] = []
         dependent = _Dependence()
         kinds: dict[tuple[str, str], _Class] = {}

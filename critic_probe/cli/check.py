@@ -1,7 +1,6 @@
 """`critic-probe check`: gates on a critic's figures, for CI; `critic-probe profiles` shows the gates that ship."""
 
 import os
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from critic_probe.pairs import Fields
 
 if TYPE_CHECKING:
     from critic_probe.analysis import Settings
+    from critic_probe.analysis.measure import Progress
     from critic_probe.gates import Plan
     from critic_probe.pairs import Pairs
 
@@ -175,7 +175,7 @@ def measure(
     pairs: "Pairs",
     settings: "Settings",
     drawn: tuple[int | None, int],
-    progress: Callable[[str, int], Callable[[], None]],
+    progress: "Progress",
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the gates need, each command once; what they share is computed once and kept for the run.
 

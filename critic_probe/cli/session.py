@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from critic_probe.analysis import Settings
+    from critic_probe.analysis.measure import Progress
     from critic_probe.checkpoint import Critic
     from critic_probe.pairs import Fields, Pairs, RowFile
+    from critic_probe.scoring import Stats
 
 BUNDLED = "bundled:"
 TINY = 10_000_000  # parameters
@@ -183,8 +185,10 @@ def _choice(option: str, value: str, *allowed: str) -> str:
 
 
 @contextmanager
-def progress(resumable: bool = False) -> Iterator[Callable[[str, int], Callable[[], None]]]:
+def progress(resumable: bool = False) -> "Iterator[Progress]":
     """A progress bar on stderr, and only where that is a terminal; on Ctrl-C it says how far the run came.
+
+    It shows pairs and computed tokens per second, the time left, and the share of tokens that the prefix tree saved.
 
     Args:
         resumable: Whether what was scored is kept.
@@ -205,12 +209,28 @@ def progress(resumable: bool = False) -> Iterator[Callable[[str, int], Callable[
         def render(self, task: Task) -> Text:
             return Text(f"{task.speed:,.1f}/s" if task.speed else "")
 
+    class Tokens(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            now, before = task.fields["stats"], task.fields["before"]
+            computed = now.computed - before.computed
+            wanted = now.given - before.given - (now.cached - before.cached)
+            if not computed or not task.elapsed:
+                return Text("")
+            return Text(f"{computed / task.elapsed:,.0f} tokens/s, {1 - computed / wanted:.0%} saved")
+
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Speed(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Speed(),
+        Tokens(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
 
-        def start(label: str, total: int) -> Callable[[], None]:
-            task = bar.add_task(label, total=total)
+        def start(label: str, total: int, stats: "Stats") -> Callable[[], None]:
+            task = bar.add_task(label, total=total, stats=stats, before=replace(stats))
             if total >= LONG_RUN and not console.is_terminal:
                 typer.echo(label, err=True)
             return lambda: bar.advance(task)

@@ -1,7 +1,7 @@
 """From prompt groups to values."""
 
 from critic_probe.scoring.cache import Cache, cache_info, cache_path, clear_cache
-from critic_probe.scoring.engine import Engine, Mode
+from critic_probe.scoring.engine import Engine, Mode, Stats
 from critic_probe.scoring.reference import ReferenceScorer, Scorer, padded_values
 from critic_probe.scoring.trie import distinct
 
@@ -11,6 +11,7 @@ __all__ = [
     "Mode",
     "ReferenceScorer",
     "Scorer",
+    "Stats",
     "cache_info",
     "cache_path",
     "clear_cache",

@@ -193,7 +193,7 @@ class Engine:
             raise CriticProbeError(f"{self.critic.name}: --engine tree: {reason}; use --engine auto or reference")
         if reason:
             self.notices.append(f"one sequence at a time, because the prefix tree cannot be used: {reason}")
-        self.stats = Stats()
+        vars(self.stats).update(vars(Stats()))  # whoever watches it keeps it
 
     def _why_not(self, groups: Sequence[Group]) -> str | None:
         sequences = [(g.prompt_ids + response)[-CHECKED:] for g in groups for response in g.responses[:2]]

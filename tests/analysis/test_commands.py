@@ -25,7 +25,7 @@ def settings(*names, **options):
     return Settings(aggregations=tuple(parse(name) for name in names or ("last", "mean")), **options)
 
 
-def quiet(label, total):
+def quiet(label, total, stats):
     return lambda: None
 
 

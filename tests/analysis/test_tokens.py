@@ -19,7 +19,7 @@ PAIRS = [
 ]
 
 
-def quiet(label, total):
+def quiet(label, total, stats):
     return lambda: None
 
 

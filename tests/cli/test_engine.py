@@ -1,12 +1,17 @@
 """The engine as users meet it: kept values, killed runs, prices, Ctrl-C."""
 
+import contextlib
+import fcntl
 import json
 import os
 import random
+import re
 import signal
 import sqlite3
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -128,6 +133,37 @@ def test_ctrl_c_says_how_far_it_came_and_how_to_go_on(slow_critic, tmp_path):
     assert running.returncode == 130
     assert told[0].endswith("pairs")  # the price of a long run
     assert "of 1200); what was scored is kept, run the same command again to go on" in told[-1]
+
+
+def test_a_terminal_sees_tokens_per_second_and_what_the_tree_saves(slow_critic, tmp_path):
+    pairs = write_pairs(tmp_path / "p.jsonl", 300)
+    reader, terminal = os.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 200, 0, 0))
+    command = [
+        sys.executable,
+        "-m",
+        "critic_probe",
+        "compare",
+        pairs,
+        "-c",
+        slow_critic,
+        "--no-cache",
+        "--device",
+        "cpu",
+    ]
+    here = os.environ | {"OMP_NUM_THREADS": "1", "TERM": "xterm-256color"}
+    running = subprocess.Popen(list(map(str, command)), env=here, stdout=subprocess.DEVNULL, stderr=terminal)
+    os.close(terminal)
+    shown = b""
+    with contextlib.suppress(OSError):  # how a pseudo-terminal ends
+        while part := os.read(reader, 65536):
+            shown += part
+    os.close(reader)
+    assert running.wait() == 0
+    told = re.findall(r"([\d,]+) tokens/s, (\d+)% saved", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode()))
+    assert told
+    assert int(told[-1][0].replace(",", "")) > 0
+    assert 0 < int(told[-1][1]) < 100  # two sides of a pair share their prompt
 
 
 def test_two_processes_share_a_cache(slow_critic, tmp_path):
