@@ -90,7 +90,7 @@ def critic_gate(_held: "Critics") -> Callable[..., None]:
         **given: Any,
     ) -> None:
         from critic_probe.cli.check import measure
-        from critic_probe.gates import Plan, evaluate, figures, read_gate
+        from critic_probe.gates import Plan, evaluate, failing, figures, read_gate
         from critic_probe.probes import all_families
         from critic_probe.report.verdicts import sentences
 
@@ -101,9 +101,9 @@ def critic_gate(_held: "Critics") -> Callable[..., None]:
             read, chosen = _prepared(_held, pairs, plan.aggregations(("last", "mean")), settings)
             results, _ = measure(plan, _held, read, chosen, (max_per_response, seed), _silent)
             found = evaluate(plan, figures(results), [a.name for a in chosen.aggregations])
-        failing = found[found.verdict.isin(["fail"] if on_unclear == "pass" else ["fail", "cannot tell"])]
-        if len(failing):
-            pytest.fail("\n".join(sentences(failing)), pytrace=False)
+        wrong = found[found.verdict.isin(failing(on_unclear))]
+        if len(wrong):
+            pytest.fail("\n".join(sentences(wrong)), pytrace=False)
 
     return gate
 

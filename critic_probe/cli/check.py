@@ -109,9 +109,9 @@ def command(
         from critic_probe.gates import drift, evaluate, exit_code, figures, load, load_gates, record, save
         from critic_probe.probes import all_families
         from critic_probe.report import verdicts as report
+        from critic_probe.report.files import check_folder, dump_plain
 
-        if on_unclear not in ("pass", "fail"):
-            raise CriticProbeError(f"--on-unclear '{on_unclear}' is unknown; choose from pass, fail")
+        session.choice("--on-unclear", on_unclear, "pass", "fail")
         plan = load_gates(profile, gates, all_families())
         unnamed = [parse(name).name for name in aggregation or ("last", "mean")]
         if accept and baseline is None:
@@ -119,8 +119,8 @@ def command(
         before = None if baseline is None else load(baseline)
         summary = os.environ.get("GITHUB_STEP_SUMMARY")
         for path in (junit, markdown, save_baseline):
-            if path is not None and not path.absolute().parent.is_dir():
-                raise CriticProbeError(f"{path}: its folder does not exist; make it first")
+            if path is not None:
+                check_folder(path)
         critics = session.find_critics(
             checkpoint,
             base=base,
@@ -143,13 +143,15 @@ def command(
         table = figures(results)
         found = evaluate(plan, table, unnamed)
         code = exit_code(found, cast(Literal["pass", "fail"], on_unclear))
-        now = record(results, table, signature, (max_per_response, seed))
-        moved = None if before is None else drift(before, now, tolerance)
+        moved = None
+        if before is not None or save_baseline is not None:
+            now = record(results, table, signature, (max_per_response, seed))
+            moved = None if before is None else drift(before, now, tolerance)
+            for path in (save_baseline, baseline if accept else None):
+                if path is not None:
+                    save(path, now)
         if moved is not None and len(moved) and not accept:
             code = 1
-        for path in (save_baseline, baseline if accept else None):
-            if path is not None:
-                save(path, now)
         data = report.to_json(plan.source, found, on_unclear, code, signature, moved)
         if junit is not None:
             junit.write_text(report.to_junit(found, on_unclear, None if accept else moved), encoding="utf-8")
@@ -160,8 +162,6 @@ def command(
             with open(summary, "a", encoding="utf-8") as file:
                 file.write(text)
         if json:
-            from critic_probe.report.files import dump_plain
-
             typer.echo(dump_plain(data))
         else:
             report.print_verdicts(plan.source, found, on_unclear, code, signature, moved, Console())

@@ -168,8 +168,7 @@ def _run(
     from critic_probe.report.terminal import print_perturb
 
     side, most, seed = drawn
-    if side not in ("student", "teacher", "both"):
-        raise CriticProbeError(f"--side '{side}' is unknown; choose from student, teacher, both")
+    session.choice("--side", side, "student", "teacher", "both")
     plan = Plan(families, ("student", "teacher") if side == "both" else (side,), most, seed)
     read = session.find_pairs(pairs, fields, critics)
     if dry_run:

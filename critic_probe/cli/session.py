@@ -169,16 +169,21 @@ def settings(
     parsed = tuple(dict.fromkeys(parse(name) for name in aggregations or ("last", "mean")))
     return Settings(
         aggregations=parsed,
-        eos=cast(Literal["exclude", "include"], _choice("--eos", eos, "exclude", "include")),
-        value_position=cast(Literal["at", "before"], _choice("--value-position", value_position, "at", "before")),
-        template=cast(Literal["auto", "chat", "raw"], _choice("--template", template, "auto", "chat", "raw")),
-        on_too_long=cast(Literal["error", "skip"], _choice("--on-too-long", on_too_long, "error", "skip")),
-        engine=cast(Literal["auto", "tree", "reference"], _choice("--engine", engine, "auto", "tree", "reference")),
+        eos=cast(Literal["exclude", "include"], choice("--eos", eos, "exclude", "include")),
+        value_position=cast(Literal["at", "before"], choice("--value-position", value_position, "at", "before")),
+        template=cast(Literal["auto", "chat", "raw"], choice("--template", template, "auto", "chat", "raw")),
+        on_too_long=cast(Literal["error", "skip"], choice("--on-too-long", on_too_long, "error", "skip")),
+        engine=cast(Literal["auto", "tree", "reference"], choice("--engine", engine, "auto", "tree", "reference")),
         cache=None if no_cache else cache_path(),
     )
 
 
-def _choice(option: str, value: str, *allowed: str) -> str:
+def choice(option: str, value: str, *allowed: str) -> str:
+    """The value of an option that takes one of a few words.
+
+    Raises:
+        CriticProbeError: It is none of them.
+    """
     if value not in allowed:
         raise CriticProbeError(f"{option} '{value}' is unknown; choose from {', '.join(allowed)}")
     return value

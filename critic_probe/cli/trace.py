@@ -53,8 +53,7 @@ def command(
     """Show the value of every token of one pair, student and teacher side by side."""
     with session.exit_codes():
         session.check_outputs(output)
-        if view not in ("line", "table"):
-            raise CriticProbeError(f"--view '{view}' is unknown; choose from line, table")
+        session.choice("--view", view, "line", "table")
         from critic_probe.report.svg import check_picture, write_picture
 
         for path in export or ():

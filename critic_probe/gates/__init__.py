@@ -2,7 +2,17 @@
 
 from critic_probe.gates.baseline import drift, load, record, save
 from critic_probe.gates.figures import METRICS, figures
-from critic_probe.gates.gate import Gate, Plan, evaluate, exit_code, load_gates, profile_names, profile_text, read_gate
+from critic_probe.gates.gate import (
+    Gate,
+    Plan,
+    evaluate,
+    exit_code,
+    failing,
+    load_gates,
+    profile_names,
+    profile_text,
+    read_gate,
+)
 
 __all__ = [
     "METRICS",
@@ -11,6 +21,7 @@ __all__ = [
     "drift",
     "evaluate",
     "exit_code",
+    "failing",
     "figures",
     "load",
     "load_gates",

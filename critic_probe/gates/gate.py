@@ -269,5 +269,9 @@ def _verdict(gate: Gate, figure: Mapping[str, Any]) -> tuple[str, str]:
 
 def exit_code(verdicts: pd.DataFrame, on_unclear: Literal["pass", "fail"]) -> int:
     """1 where a gate of severity `fail` fails, or cannot be told and that counts as failing; else 0."""
-    failing = {"fail", "cannot tell"} if on_unclear == "fail" else {"fail"}
-    return int((verdicts.verdict.isin(failing) & (verdicts.severity == "fail")).any())
+    return int((verdicts.verdict.isin(failing(on_unclear)) & (verdicts.severity == "fail")).any())
+
+
+def failing(on_unclear: str) -> frozenset[str]:
+    """The verdicts that count as failing."""
+    return frozenset({"fail"} if on_unclear == "pass" else {"fail", "cannot tell"})

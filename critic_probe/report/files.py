@@ -93,6 +93,16 @@ def check_path(path: Path) -> None:
         raise CriticProbeError(f"{path}: its directory is not writable; choose another")
 
 
+def check_folder(path: Path) -> None:
+    """Refuses a file whose folder is not there, before anything is scored.
+
+    Raises:
+        CriticProbeError: It is not.
+    """
+    if not path.absolute().parent.is_dir():
+        raise CriticProbeError(f"{path}: its folder does not exist; make it first")
+
+
 def write_result(path: Path, command: str, result: Result) -> None:
     """Writes the whole result (.json) or its main table (.csv, .parquet): pairs, cases, families, tokens or checks.
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pandas as pd
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -73,11 +74,7 @@ def print_verify(result: VerifyResult, console: Console) -> None:
         result: What was found.
         console: Where to print.
     """
-    table = Table.grid(padding=(0, 2, 0, 0))
-    for row in result.checks.itertuples():
-        evidence = Text(neutralise(row.evidence), overflow="fold")
-        table.add_row(Text(row.verdict, style=_STYLES[row.verdict]), Text(neutralise(row.check)), evidence)
-    console.print(table)
+    console.print(_checks(result.checks))
     console.print()
     drawn = f"{result.signature['sample']} pairs of each critic, seed {result.signature['sample_seed']}"
     console.print(Text(f"the record {'holds' if result.holds else 'does not hold'} (sample: {drawn})", "bold"))
@@ -92,13 +89,7 @@ def print_doctor(result: DoctorResult, console: Console) -> None:
         result: What the doctor found.
         console: Where to print.
     """
-    table = Table.grid(padding=(0, 2, 0, 0))
-    for row in result.checks.itertuples():
-        evidence = Text(neutralise(row.evidence, newlines=True), overflow="fold")
-        if row.cure:
-            evidence.append(f"\n-> {neutralise(row.cure, newlines=True)}", style="bold")
-        table.add_row(Text(row.verdict, style=_STYLES[row.verdict]), Text(row.check), evidence)
-    console.print(table)
+    console.print(_checks(result.checks))
     console.print()
     counts = result.checks.verdict.value_counts()
     console.print(Text(", ".join(f"{counts[verdict]} {verdict}" for verdict in _STYLES if verdict in counts), "bold"))
@@ -106,6 +97,17 @@ def print_doctor(result: DoctorResult, console: Console) -> None:
         console.print(Text(f"{notice.code}: {notice.message}", style="dim", overflow="fold"))
     console.print()
     console.print(Text(signature_line(result.signature), style="dim", overflow="fold"))
+
+
+def _checks(checks: pd.DataFrame) -> Table:
+    """Verdict, check and evidence a row, and under the evidence the cure where there is one."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for row in checks.to_dict("records"):
+        evidence = Text(neutralise(row["evidence"], newlines=True), overflow="fold")
+        if row.get("cure"):
+            evidence.append(f"\n-> {neutralise(row['cure'], newlines=True)}", style="bold")
+        table.add_row(Text(row["verdict"], style=_STYLES[row["verdict"]]), Text(neutralise(row["check"])), evidence)
+    return table
 
 
 def _count(number: int, what: str) -> str:

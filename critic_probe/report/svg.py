@@ -11,6 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from critic_probe.errors import CriticProbeError
+from critic_probe.report.files import check_folder
 from critic_probe.text import neutralise
 
 # rich's own template fetches a web font. This one names fonts that machines have.
@@ -56,8 +57,7 @@ def check_picture(path: Path) -> None:
     """
     if path.suffix.lower() not in (".svg", ".html"):
         raise CriticProbeError(f"{path}: cannot make a picture of '{path.suffix}'; use .svg or .html")
-    if not path.absolute().parent.is_dir():
-        raise CriticProbeError(f"{path}: its folder does not exist; make it first")
+    check_folder(path)
 
 
 def write_picture(path: Path, show: Callable[[Console], None], title: str) -> None:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from critic_probe.analysis.results import Signature
+from critic_probe.gates import failing
 from critic_probe.report.terminal import signature_line
 from critic_probe.text import neutralise
 
@@ -100,10 +101,9 @@ def to_junit(found: pd.DataFrame, on_unclear: str, moved: pd.DataFrame | None) -
     counts = {"failures": 0, "skipped": 0}
     for row in found.to_dict("records"):
         case = ElementTree.SubElement(suite, "testcase", classname=row["metric"], name=neutralise(_what(row)), time="0")
-        holds = row["verdict"] == "pass" or (row["verdict"] == "cannot tell" and on_unclear == "pass")
-        if holds and row["verdict"] == "pass":
+        if row["verdict"] == "pass":
             continue
-        kind = "skipped" if holds or row["severity"] == "warn" else "failure"
+        kind = "failure" if row["verdict"] in failing(on_unclear) and row["severity"] == "fail" else "skipped"
         message = f"{row['verdict']}: {_measured(row)}, must be {row['bound']}"
         made = ElementTree.SubElement(case, kind, message=neutralise(message))
         made.text = neutralise("; ".join(filter(None, (row["note"], ", ".join(map(str, row["ids"]))))))
