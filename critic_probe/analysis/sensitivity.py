@@ -48,7 +48,7 @@ def summarise(cases: pd.DataFrame) -> pd.DataFrame:
         flipped = rate(int(frame.flip.sum()), int(frame.decided.sum()))
         sign = int(frame.sign.iloc[0])
         ends = frame.dropna(subset=["ending_effect"])
-        right = _right(frame, frame.delta)
+        right = right_order(frame, frame.delta)
         judged = judge(frame, str(kind), sign)
         ordered = rate(float(right.sum()), len(frame)) if sign else None
         rows.append(
@@ -77,7 +77,7 @@ def summarise(cases: pd.DataFrame) -> pd.DataFrame:
                 "right_order": ordered.value if ordered else np.nan,
                 "right_order_low": ordered.low if ordered else np.nan,
                 "right_order_high": ordered.high if ordered else np.nan,
-                "right_order_ending_restored": _right(frame, _without_ending(frame)).mean() if sign else np.nan,
+                "right_order_ending_restored": right_order(frame, _without_ending(frame)).mean() if sign else np.nan,
                 "ending_n": len(ends),
                 "ending_effect_over_sd": ends.ending_effect_over_sd.abs().median(),
                 **judged._asdict(),
@@ -103,7 +103,7 @@ def judge(frame: pd.DataFrame, kind: str, sign: int) -> Verdict:
         moved = float((frame.delta.abs() > frame.floor).mean())
         return Verdict(moved, moved, moved, 0.0, 0.0, "fail" if moved else "pass")
     if sign:
-        found, preset = mean_interval(_right(frame, frame.delta), list(frame.prompt_hash)), ORDER_FLOOR
+        found, preset = mean_interval(right_order(frame, frame.delta), list(frame.prompt_hash)), ORDER_FLOOR
         wilson = rate(found.value * len(frame), len(frame))  # a rate of 0 or 1 has no spread to resample
         low, high = (
             np.fmin(wilson.low, np.nan_to_num(found.low, nan=0.0)),
@@ -239,7 +239,7 @@ def _length_correlation(frame: pd.DataFrame) -> Interval:
     return mean_interval(found, prompts)
 
 
-def _right(frame: pd.DataFrame, delta: pd.Series) -> pd.Series:
+def right_order(frame: pd.DataFrame, delta: pd.Series) -> pd.Series:
     """1 where the score moved as the sign says, 0 where it moved the other way, half within the noise floor."""
     moved = np.sign(delta).where(delta.abs() > frame.floor, 0.0)
     return (1 + moved * frame.sign) / 2

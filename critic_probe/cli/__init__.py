@@ -6,7 +6,20 @@ from typing import Annotated
 import typer
 
 from critic_probe import __version__
-from critic_probe.cli import cache, check, compare, diff, doctor, inspect, perturb, selftest, tokens, trace, verify
+from critic_probe.cli import (
+    cache,
+    check,
+    compare,
+    diff,
+    doctor,
+    inspect,
+    perturb,
+    selftest,
+    tokens,
+    trace,
+    verify,
+    warmup,
+)
 
 app = typer.Typer(
     name="critic-probe",
@@ -27,6 +40,7 @@ app.command("check")(check.command)
 app.command("diff")(diff.command)
 app.command("selftest")(selftest.command)
 app.command("verify")(verify.command)
+app.command("warmup")(warmup.command)
 app.add_typer(check.profiles, name="profiles")
 app.add_typer(cache.app, name="cache")
 
