@@ -82,9 +82,7 @@ def _trained_otherwise(critic: Critic, settings: Settings) -> list[Notice]:
     trained = critic.training.get("aggregation")
     others = [a.name for a in settings.aggregations if a.name != trained]
     if trained and others:
-        told = (
-            f"{critic.name}: trained under {trained}; {', '.join(others)} read it otherwise than it was trained to be"
-        )
+        told = f"{critic.name}: trained to be read under {trained}; {', '.join(others)} read it otherwise"
         notices.append(Notice("other-read-out", told))
     for name, value in (("eos", settings.eos), ("value_position", settings.value_position)):
         if critic.training.get(name, value) != value:

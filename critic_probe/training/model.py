@@ -1,6 +1,7 @@
 """The model that a warm-up trains: a backbone with a fresh or continued value head, LoRA, frozen layers."""
 
 import random
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -198,7 +199,9 @@ def with_lora(model: Any, rank: int, frozen_layers: int, base: str) -> Any:
         layers_to_transform=list(range(frozen_layers, len(layers))),
     )
     model.name_or_path = model.config._name_or_path = base
-    return get_peft_model(model, config)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PEFT reads an attribute that transformers has renamed
+        return get_peft_model(model, config)
 
 
 def token_values(model: Any, sequences: Sequence[Ids], firsts: Sequence[int], *, tree: bool, pad: int) -> list[Tensor]:

@@ -227,7 +227,7 @@ def warmup(
     if probe is not None and split.held_out:
         trainer.log(trainer.probed())
     plain = asdict(Options())
-    record = {
+    record: dict[str, Any] = {
         "aggregation": options.aggregation,
         "eos": options.eos,
         "value_position": options.value_position,
