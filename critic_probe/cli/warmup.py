@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -118,6 +119,8 @@ def command(
 ) -> None:
     """Train a critic by Bradley-Terry, under the read-out that it will be scored with."""
     with session.exit_codes():
+        if find_spec("accelerate") is None:
+            raise CriticProbeError("warmup trains with accelerate; install it with `pip install 'critic-probe[train]'`")
         from critic_probe.pairs import PairFile
 
         fields = Fields(prompt_field, student_field, teacher_field)

@@ -21,7 +21,7 @@ import math
 import random
 import shutil
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -313,6 +313,38 @@ def measure(model: Any, tokenizer: PreTrainedTokenizerFast, aggregation: str, co
     }
 
 
+# Category, defect, kinds of task and number of the bundled pairs.
+KINDS: tuple[tuple[str, Callable[[random.Random, Task], str], tuple[str, ...], int], ...] = (
+    ("digit", synthetic.wrong_fact, ("record", "json"), 12),
+    ("item", synthetic.wrong_fact, ("list",), 12),
+    ("final-comma", synthetic.final_comma, ("record", "list"), 8),
+    ("final-dropped", synthetic.final_dropped, ("record", "list"), 4),
+    ("interior-swap", synthetic.interior_swap, ("record", "list"), 6),
+    ("verbose", synthetic.verbose, ("record", "list"), 8),
+    ("missing", synthetic.missing, ("record", "list", "json"), 6),
+    ("truncated", synthetic.truncated, ("record", "list"), 6),
+    ("repeated", synthetic.repeated, ("record", "list"), 4),
+    ("off-topic", synthetic.off_topic, ("record", "list"), 4),
+    ("json-layout", synthetic.verbose, ("json",), 3),
+    ("identical", lambda _, task: concise(task), ("record", "list"), 3),
+    ("identical-eos", lambda _, task: concise(task), ("record", "list"), 3),
+)
+
+
+def held_out_pairs(seed: int, count: int, languages: Sequence[str] = ("zh", "en")) -> list[dict[str, Any]]:
+    """Rows of held-out prompts, one named defect each, in the proportions of the bundled pairs."""
+    rng = random.Random(7000 + seed)
+    cycle = [(category, edit, kinds) for category, edit, kinds, number in KINDS for _ in range(number)]
+    cycle = [kind for kind in cycle if kind[0] != "identical-eos"]  # their ids are the bundled tokenizer's
+    rows: list[dict[str, Any]] = []
+    while len(rows) < count:
+        category, edit, kinds = cycle[len(rows) % len(cycle)]
+        task = make_task(rng, held_out=True, kinds=kinds)
+        if task.language in languages:
+            rows.append(_row(f"{category}-{len(rows)}", category, task, edit(rng, task)))
+    return rows
+
+
 def write_pairs(path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     """Writes the held-out pairs: the three cases, one defect a pair, and identical texts with and without EOS ids."""
     rng = random.Random(PAIRS_SEED)
@@ -326,24 +358,9 @@ def write_pairs(path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
         _row("case-2-complete", "verbose", shopping, complete(shopping)),
         _row("case-3-json", "json-layout", data, complete(data)),
     ]
-    wanted = [
-        ("digit", synthetic.wrong_fact, ("record", "json"), 12),
-        ("item", synthetic.wrong_fact, ("list",), 12),
-        ("final-comma", synthetic.final_comma, ("record", "list"), 8),
-        ("final-dropped", synthetic.final_dropped, ("record", "list"), 4),
-        ("interior-swap", synthetic.interior_swap, ("record", "list"), 6),
-        ("verbose", synthetic.verbose, ("record", "list"), 8),
-        ("missing", synthetic.missing, ("record", "list", "json"), 6),
-        ("truncated", synthetic.truncated, ("record", "list"), 6),
-        ("repeated", synthetic.repeated, ("record", "list"), 4),
-        ("off-topic", synthetic.off_topic, ("record", "list"), 4),
-        ("json-layout", synthetic.verbose, ("json",), 3),
-        ("identical", lambda _, task: concise(task), ("record", "list"), 3),
-        ("identical-eos", lambda _, task: concise(task), ("record", "list"), 3),
-    ]
     seen = {row["prompt"] for row in rows}
     assert all(map(synthetic.is_held_out, seen)), "a case's prompt may be drawn in training; choose other numbers"
-    for category, edit, kinds, count in wanted:
+    for category, edit, kinds, count in KINDS:
         for number in range(1, count + 1):
             task = make_task(rng, held_out=True, kinds=kinds)
             while task.prompt in seen or (task.language == "zh") != (number % 2 == 1):
@@ -354,6 +371,10 @@ def write_pairs(path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
                 row["student_ids"] = [*tokenizer(row["student"], add_special_tokens=False)["input_ids"], EOS]
             rows.append(row)
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+def _plain(pair: Pair) -> dict[str, Any]:
+    return {"id": pair.id, "prompt": pair.prompt, "student": pair.student, "teacher": pair.teacher}
 
 
 def _row(name: str, category: str, task: Task, student: str) -> dict[str, Any]:
@@ -441,6 +462,7 @@ def main() -> None:
     pairer = commands.add_parser("pairs", help="write pairs to train on as JSONL; their prompts are in no bundled pair")
     pairer.add_argument("out", type=Path)
     pairer.add_argument("--count", type=int, default=4000)
+    pairer.add_argument("--held-out", action="store_true", help="of prompts that training never draws, by category")
     pairer.add_argument("--language", choices=("zh", "en"), action="append", help="default: both")
     for command in (baser, pairer):
         command.add_argument("--seed", type=int, default=BUILD_SEED)
@@ -457,8 +479,10 @@ def main() -> None:
     elif arguments.command == "base":
         write_base(arguments.out, arguments.seed)
     else:
-        pairs = training_pairs(arguments.seed, arguments.count, arguments.language or ("zh", "en"))
-        rows = ({"id": p.id, "prompt": p.prompt, "student": p.student, "teacher": p.teacher} for p in pairs)
+        asked = (arguments.seed, arguments.count, arguments.language or ("zh", "en"))
+        rows: Iterable[dict[str, Any]] = (
+            held_out_pairs(*asked) if arguments.held_out else map(_plain, training_pairs(*asked))
+        )
         arguments.out.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), encoding="utf-8")
 
 
