@@ -505,6 +505,7 @@ def _save(trainer: _Trainer, trainee: Trainee, out: Path, record: dict[str, Any]
     model.config.use_cache = True  # the Trainer turns it off
     model.config.name_or_path = ""
     model.save_pretrained(out, state_dict={name: tensor.to(dtype) for name, tensor in state.items()})
+    (out / "README.md").unlink(missing_ok=True)  # PEFT's form of a model card, not filled in
     if (config := out / "config.json").exists():  # names the dtype that was trained in
         saved = json.loads(config.read_text(encoding="utf-8")) | {"dtype": str(dtype).removeprefix("torch.")}
         config.write_text(json.dumps(saved, indent=2, sort_keys=True) + "\n", encoding="utf-8")
