@@ -6,7 +6,20 @@ from typing import Annotated
 import typer
 
 from critic_probe import __version__
-from critic_probe.cli import cache, check, compare, diff, doctor, inspect, perturb, selftest, tokens, trace, verify
+from critic_probe.cli import (
+    audit,
+    cache,
+    check,
+    compare,
+    diff,
+    doctor,
+    inspect,
+    perturb,
+    selftest,
+    tokens,
+    trace,
+    verify,
+)
 
 app = typer.Typer(
     name="critic-probe",
@@ -20,6 +33,7 @@ app.command("compare")(compare.command)
 app.command("perturb")(perturb.command)
 app.command("completeness")(perturb.completeness_command)
 app.command("tokens")(tokens.command)
+app.command("audit")(audit.command)
 app.command("trace")(trace.command)
 app.command("inspect")(inspect.command)
 app.command("doctor")(doctor.command)
