@@ -34,7 +34,7 @@ from critic_probe.probes import BUILT_IN, WRONG_FACTS, Family
 from critic_probe.training.discriminator import TEMPERATURE, loss
 
 READ_OUTS = ("last", "mean", "mix:0.5", "last+eos", "mean+eos")
-GRADIENT_PAIRS = 24  # drawn for backward passes
+GRADIENT_PAIRS = 32  # drawn for backward passes; some are ties
 HEAD_PAIRS = 64  # drawn for random heads
 ENDINGS = ("terminal-swap", "terminal-drop")
 COMPLETENESS = ("to-complete", "to-concise")
@@ -73,10 +73,11 @@ def audit(
         notices += [n for n in edited.notices if n not in notices and n.code != "few-cases"]
         reader = Reader(critic, settings)
         responses = _responses(reader, pairs)
-        sds = _deviations(responses, signed["critics"][0]["noise_floor"])
+        floors = signed["critics"][0]["noise_floor"]
+        sds = _deviations(responses, floors)
         exact = critic if critic.dtype == torch.float32 else critic.in_float32()
         drawn = _drawn(reader, pairs, GRADIENT_PAIRS, seed)
-        _of_gradients(found, gradients(exact, reader, drawn), sds)
+        _of_gradients(found, gradients(exact, reader, drawn), sds, floors)
         drawn = _drawn(reader, pairs, HEAD_PAIRS, seed)
         random_heads = untrained(exact, reader, drawn, _families(*ENDINGS), seed)
         _of_dependence(found, responses, random_heads)
@@ -131,7 +132,7 @@ class _Findings:
         self.figures.append({**named, "value": found.value, "low": found.low, "high": found.high, "n": n})
 
 
-def _of_gradients(found: _Findings, measured: Gradients, sds: dict[str, float]) -> None:
+def _of_gradients(found: _Findings, measured: Gradients, sds: dict[str, float], floors: dict[str, float]) -> None:
     claim = "last-starves-tokens"
     for read_out, sides in measured.sides.groupby("aggregation", sort=False):
         prompts = list(sides.prompt_hash)
@@ -154,7 +155,10 @@ def _of_gradients(found: _Findings, measured: Gradients, sds: dict[str, float]) 
             told_of = sides.dropna(subset=["embeddings"])
             share = mean_interval(told_of.embeddings, list(told_of.prompt_hash))
             found.decide(claim, share, len(told_of), told_of.prompt_hash.nunique())
-    wide = measured.pairs.pivot(index=["id", "prompt_hash"], columns="aggregation", values=["norm", "loss_norm"])
+    # Where a gap is a tie, as between identical sides, the gradients of the two sides cancel but for rounding.
+    beyond = measured.pairs[measured.pairs.gap.abs() > measured.pairs.aggregation.map(floors)]
+    wide = beyond.pivot(index=["id", "prompt_hash"], columns="aggregation", values=["norm", "loss_norm"])
+    wide = wide.reindex(columns=[(of, name) for of in ("norm", "loss_norm") for name in ("last", "mean")])
     wide = wide[(wide > 0).all(axis=1)]
     prompts = list(wide.index.get_level_values("prompt_hash"))
     ratios = {column: np.log(wide[column, "mean"] / wide[column, "last"]) for column in ("norm", "loss_norm")}
@@ -171,9 +175,8 @@ def _of_dependence(found: _Findings, responses: pd.DataFrame, heads: Untrained) 
     told = responses.dropna(subset=["lag1"])
     codes, prompts = pd.factorize(told.prompt_hash)
     columns = [told[name].to_numpy(float) for name in ("tokens", "sum", "squares")]
-    enough = len(prompts) > 1
     ratio = Interval(np.nan, np.nan, np.nan)
-    if enough:
+    if len(prompts) > 1:
         ratio = interval_of(lambda weights: variance_ratio(weights[:, codes], *columns), len(prompts))
     found.decide(claim, ratio, len(told), len(prompts))
     for name, column in (
@@ -222,49 +225,37 @@ def _of_edits(found: _Findings, edited: PerturbResult, responses: pd.DataFrame, 
     _of_endings(found, edited)
     _above_zero(found, cases, responses, sd)
 
-    def of(read_out: str, *families: str) -> tuple[pd.DataFrame, list[str], int]:
+    def of(read_out: str, *families: str) -> tuple[pd.DataFrame, list[str]]:
         frame = cases[(cases.aggregation == read_out) & cases.family.isin(families)]
-        return frame, list(frame.prompt_hash), frame.prompt_hash.nunique()
+        return frame, list(frame.prompt_hash)
 
-    def told(name: str, read_out: str, interval: Interval, frame: pd.DataFrame, prompts: int) -> None:
-        if read_out == CLAIMED[name]:
-            found.decide(name, interval, len(frame), prompts)
-        found.note(name, read_out, interval, len(frame))
+    def tell(name: str, read_out: str, interval: Interval, clusters: list[str], decides: str = "mean") -> None:
+        found.note(name, read_out, interval, len(clusters))
+        if read_out == decides:
+            found.decide(name, interval, len(clusters), len(set(clusters)))
 
     for read_out in ("last", "mean"):
-        frame, clusters, prompts = of(read_out, *COMPLETENESS)
-        signed = mean_interval(frame.delta_over_sd * frame.sign, clusters)
-        told("complete-not-penalised", read_out, signed, frame, prompts)
+        frame, prompts = of(read_out, *COMPLETENESS)
+        signed = mean_interval(frame.delta_over_sd * frame.sign, prompts)
+        tell("complete-not-penalised", read_out, signed, prompts)
         for name, families in (("garbage-below", GARBAGE), ("mean-reads-content", WRONG_FACTS)):
-            frame, clusters, prompts = of(read_out, *families)
-            told(name, read_out, rate_interval(right_order(frame, frame.delta), clusters), frame, prompts)
+            frame, prompts = of(read_out, *families)
+            tell(name, read_out, rate_interval(right_order(frame, frame.delta), prompts), prompts)
             for family in families:
-                frame, clusters, _ = of(read_out, family)
+                frame, prompts = of(read_out, family)
                 if len(frame):
-                    rate = rate_interval(right_order(frame, frame.delta), clusters)
+                    rate = rate_interval(right_order(frame, frame.delta), prompts)
                     found.note(name, f"{read_out}: {family}", rate, len(frame))
         for name, forms in (("same-content", FORMS), ("same-json", ("json-layout",))):
-            frame, clusters, prompts = of(read_out, *forms)
-            told(name, read_out, median_interval(frame.delta_over_sd.abs(), clusters), frame, prompts)
-            raw = median_interval(frame.delta.abs(), clusters)
-            found.note(name, f"{read_out}, raw", raw, len(frame))
+            frame, prompts = of(read_out, *forms)
+            tell(name, read_out, median_interval(frame.delta_over_sd.abs(), prompts), prompts)
+            found.note(name, f"{read_out}, raw", median_interval(frame.delta.abs(), prompts), len(frame))
     for read_out in ("last", "mean", "last+eos", "mean+eos"):
-        frame, clusters, prompts = of(read_out, "eos-toggled")
-        moved = rate_interval((frame.delta.abs() > frame.floor).astype(float), clusters)
-        told("eos-excluded", read_out, moved, frame, prompts)
-        size = median_interval(frame.delta_over_sd.abs(), clusters)
+        frame, prompts = of(read_out, "eos-toggled")
+        moved = rate_interval((frame.delta.abs() > frame.floor).astype(float), prompts)
+        tell("eos-excluded", read_out, moved, prompts, decides="mean+eos")
+        size = median_interval(frame.delta_over_sd.abs(), prompts)
         found.note("eos-excluded", f"{read_out}: median |delta| / SD", size, len(frame))
-
-
-# Of the claims that are told for several read-outs, the one whose figure decides.
-CLAIMED = {
-    "complete-not-penalised": "mean",
-    "garbage-below": "mean",
-    "mean-reads-content": "mean",
-    "same-content": "mean",
-    "same-json": "mean",
-    "eos-excluded": "mean+eos",
-}
 
 
 def _of_endings(found: _Findings, edited: PerturbResult) -> None:
@@ -336,9 +327,7 @@ def _responses(reader: Reader, pairs: Pairs) -> pd.DataFrame:
     rows = []
     for pair, values in reader.scored((pair.group, pair) for pair in reader.encoded(pairs)):
         for side, response, v in zip(SIDES, (pair.student, pair.teacher), values, strict=True):
-            body = v.double().numpy()
-            if not all(response.eos):
-                body = body[~np.array(response.eos)]
+            body = v.double().numpy()[np.array(response.without_eos)]
             told = len(body) >= SHORTEST and body.std() > 0
             rows.append(
                 {

@@ -18,6 +18,10 @@ from critic_probe.training.discriminator import TEMPERATURE, loss
 READ_OUTS = ("last", "mean")
 LEVELS = ("values", "top output", "top input", "embeddings")
 SIDES = ("student", "teacher")
+_HIDDEN = (
+    "the critic's backbone does not give the hidden states that its layers compute with, so gradients by depth cannot "
+    "be measured; use transformers' own model"
+)
 
 
 class Gradients(NamedTuple):
@@ -98,29 +102,27 @@ class _Run(NamedTuple):
         output = critic.backbone(input_ids=ids, use_cache=False, output_hidden_states=True)
         states = output.hidden_states
         if not states or len(states) < 2 or not states[0].requires_grad:
-            raise CriticProbeError(
-                f"{critic.name}: its backbone does not give the hidden states of its layers, so gradients by depth "
-                "cannot be measured; use a model of transformers' own"
-            )
+            raise CriticProbeError(_HIDDEN)
         values = critic.head.values(output.last_hidden_state)
         levels = (values, output.last_hidden_state, states[-2], states[0])
         for level in levels:
             level.retain_grad()
-        before = reader.settings.value_position == "before"
-        window = slice(len(prompt) - before, len(prompt) + len(response.ids) - before)
+        window = reader.window(prompt, response)
         return cls(values[0, window], levels, window)
 
-    def taken_shares(self, end: int) -> Iterator[float]:
+    def taken_shares(self, end: int) -> list[float]:
         """Per level the share of the gradient's norm on response tokens before `end`; the gradient is then cleared."""
-        for level in self.levels:
-            found = level.grad
+        found = [level.grad for level in self.levels]
+        for level in self.levels:  # in a model of one layer two levels are one tensor
             level.grad = None
-            if found is None:
-                yield float("nan")
-                continue
-            norms = found[0, self.window].reshape(len(self.values), -1).norm(dim=1)[: end + 1].cpu().double()
+        shares = []
+        for gradient in found:
+            if gradient is None:
+                raise CriticProbeError(_HIDDEN)
+            norms = gradient[0, self.window].reshape(len(self.values), -1).norm(dim=1)[: end + 1].cpu().double()
             total = norms.sum()
-            yield float(norms[:-1].sum() / total) if end and total > 0 else float("nan")
+            shares.append(float(norms[:-1].sum() / total) if end and total > 0 else float("nan"))
+        return shares
 
 
 def _score(values: Tensor, response: EncodedResponse, read_out: str) -> Tensor:
@@ -136,16 +138,15 @@ def _closed_form_errors(runs: Sequence[_Run], responses: Sequence[EncodedRespons
     values = [run.values.detach().requires_grad_() for run in runs]
     student, teacher = (_score(v, response, read_out) for v, response in zip(values, responses, strict=True))
     loss(student, teacher)[0].backward()  # type: ignore[no-untyped-call]
-    g = torch.sigmoid((student - teacher).detach().double() / TEMPERATURE) / TEMPERATURE  # (1,)
+    g = torch.sigmoid((student - teacher).detach().cpu().double() / TEMPERATURE) / TEMPERATURE  # (1,)
     errors = []
     for sign, v, response in zip((1, -1), values, responses, strict=True):
         ones = torch.ones(1, len(response.ids))
-        eos = torch.tensor([response.eos])
-        at_last = torch.arange(len(response.ids)) == last_index(ones, eos)
-        read = at_last if read_out == "last" else ~eos[0] | eos.all()
-        wanted = sign * g / read.sum() * read.to(g.device)
+        at_last = torch.arange(len(response.ids)) == last_index(ones, torch.tensor([response.eos]))
+        read = at_last if read_out == "last" else torch.tensor(response.without_eos)
+        wanted = sign * g / read.sum() * read
         assert v.grad is not None
-        errors.append(float((v.grad.double() - wanted).abs().max() / wanted.abs().max()))
+        errors.append(float((v.grad.cpu().double() - wanted).abs().max() / wanted.abs().max()))
     return errors
 
 

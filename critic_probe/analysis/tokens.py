@@ -61,10 +61,7 @@ def tokens(critics: Iterable[Critic], pairs: Pairs, settings: Settings, progress
         for pair, values in reader.scored((pair.group, pair) for pair in reader.encoded(pairs)):
             step()
             sides = [v.double().numpy() for v in values]
-            bodies = [
-                v[~np.array(r.eos)] if not all(r.eos) else v
-                for v, r in zip(sides, (pair.student, pair.teacher), strict=True)
-            ]
+            bodies = [v[np.array(r.without_eos)] for v, r in zip(sides, (pair.student, pair.teacher), strict=True)]
             read += _read_early(pair, bodies, floors)
             for name, response, side, body in zip(
                 ("student", "teacher"), (pair.student, pair.teacher), sides, bodies, strict=True

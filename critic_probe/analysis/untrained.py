@@ -74,8 +74,9 @@ def untrained(
         eos = torch.tensor([response.eos]).expand(width, -1)
         # The read-out sees a row per dimension of the states, as if each were a value.
         read = {name: aggregate(name, states.T, torch.ones_like(eos), eos=eos) for name in READ_OUTS}
-        kept = states if all(response.eos) else states[~torch.tensor(response.eos)]
-        return kept, {name: (row @ heads).double().numpy() for name, row in read.items()}
+        return states[torch.tensor(response.without_eos)], {
+            name: (row @ heads).double().numpy() for name, row in read.items()
+        }
 
     for pair in pairs:
         both = []
@@ -110,6 +111,4 @@ def _states(critic: Critic, reader: Reader, prompt: tuple[int, ...], response: E
     """The final-normed states (R, H) at the response's tokens, in fp32 on the CPU."""
     ids = torch.tensor([prompt + response.ids], device=critic.device)
     states: Tensor = critic.backbone(input_ids=ids, use_cache=False).last_hidden_state[0]
-    before = reader.settings.value_position == "before"
-    window = slice(len(prompt) - before, len(prompt) + len(response.ids) - before)
-    return states[window].float().cpu()
+    return states[reader.window(prompt, response)].float().cpu()
