@@ -135,7 +135,8 @@ CLAIMS: dict[str, Claim] = {
             "In SD the gap is larger under mean: it shrinks the spread of the scores more than the gap.",
             f"{_ENDING} {_BOTH}",
             high=0,
-            caveat="The raw gap shrinks by arithmetic (next claim), and so does the effect of a wrong fact at the end.",
+            caveat="The median, and the ratio to wrong facts, stand in the figures and can point the other way; the "
+            "raw gap shrinks by arithmetic (next claim).",
         ),
         Claim(
             "dilution",
