@@ -7,6 +7,7 @@ import typer
 
 from critic_probe import __version__
 from critic_probe.cli import (
+    audit,
     cache,
     check,
     compare,
@@ -33,6 +34,7 @@ app.command("compare")(compare.command)
 app.command("perturb")(perturb.command)
 app.command("completeness")(perturb.completeness_command)
 app.command("tokens")(tokens.command)
+app.command("audit")(audit.command)
 app.command("trace")(trace.command)
 app.command("inspect")(inspect.command)
 app.command("doctor")(doctor.command)
