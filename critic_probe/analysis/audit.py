@@ -90,6 +90,7 @@ def audit(
     return AuditResult(
         claims=_in_order(claims),
         figures=_in_order(figures),
+        training=pd.DataFrame(),
         notices=notices,
         signature=signed | {"critics": records, "gradient_pairs": GRADIENT_PAIRS, "heads": HEADS},
         reading=_READING,

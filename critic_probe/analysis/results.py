@@ -133,6 +133,8 @@ class AuditResult:
             reproduce.
         figures: What was measured beside the deciding figures: critic, claim, name, value, low, high, n. Low and high
             are NaN where there is no interval; over random heads they are the range of 95 % of the heads.
+        training: What the proposal expected of training, and what training gave; see `before_after`. Empty where
+            nothing was trained.
         notices: Warnings that belong to the figures.
         signature: Everything that determined the figures.
         reading: Plain sentences on how to read them.
@@ -140,6 +142,7 @@ class AuditResult:
 
     claims: pd.DataFrame
     figures: pd.DataFrame
+    training: pd.DataFrame
     notices: list[Notice]
     signature: Signature
     reading: list[str]

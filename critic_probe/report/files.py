@@ -26,7 +26,7 @@ Result = AuditResult | CompareResult | DiffResult | DoctorResult | PerturbResult
 
 # The tables of each command in the order of its JSON object, and the one that CSV and Parquet hold.
 _TABLES = {
-    "audit": ("claims", "figures"),
+    "audit": ("claims", "figures", "training"),
     "compare": ("summary", "statistics", "lengths", "contrasts", "categories", "baselines", "pairs"),
     "perturb": ("summary", "headline", "contrasts", "cases", "not_measured"),
     "completeness": ("summary", "headline", "contrasts", "cases", "not_measured"),

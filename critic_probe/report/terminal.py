@@ -203,6 +203,7 @@ def print_audit(result: AuditResult, console: Console) -> None:
     _print(
         console,
         _block("What was claimed, and what was measured", *chain.from_iterable(_claims(result))),
+        _before_after(result, console),
         _audit_figures(result, console),
         _reading(result.reading),
         _warnings(result.notices),
@@ -228,6 +229,32 @@ def _claims(result: AuditResult) -> Iterator[list[RenderableType]]:
             *(_label(f"-> {verdict}: {words}") for verdict, words in told),
             _label(f"$ {first['reproduce']}"),
         ]
+
+
+def _before_after(result: AuditResult, console: Console) -> RenderableType | None:
+    rows = _records(result.training)
+    if not rows:
+        return None
+    columns = ("trained / read", "measured", "in SD", "verdict")
+    table = _table(console, *columns[:1], *(Column(name, justify="right", overflow="fold") for name in columns[1:]))
+    for of_name in _groups(rows, "name"):
+        first = of_name[0]
+        saw = "" if _missing(first["before"]) else f"; it saw {first['before']:.2f}"
+        bounds = " to ".join(f"{first[end]:g}" for end in ("expected_low", "expected_high"))
+        table.add_row(_heading(f"{first['name']}: {first['what']}; expected {bounds}{saw} (n = {first['n']})"))
+        for row in of_name:
+            scaled = {"over_sd": row["over_sd"], "low": row["over_sd_low"], "high": row["over_sd_high"]}
+            verdict = Text(row["verdict"], style=_CLAIM_STYLES[row["verdict"]])
+            table.add_row(
+                _label(f"{row['trained']} / {row['read']}"),
+                _estimate(row, "figure"),
+                _estimate(scaled, "over_sd"),
+                verdict,
+            )
+            if not _missing(row["the_case"]):
+                table.add_row(_label("  the case itself"), f"{row['the_case']:.3g}")
+    seeds = f"{rows[0]['seeds']} seeds: mean [least, most]" if rows[0]["seeds"] > 1 else "one seed, 95 % intervals"
+    return _block(f"What training was expected to give, and gave ({seeds})", table)
 
 
 def _audit_figures(result: AuditResult, console: Console) -> RenderableType | None:
