@@ -79,7 +79,7 @@ def compare(
 def _trained_otherwise(critic: Critic, settings: Settings) -> list[Notice]:
     """What is read otherwise than the critic was trained to be read, by the record that `warmup` leaves beside it."""
     notices = []
-    trained = critic.training.get("aggregation")
+    trained = critic.training.get("ends_as") or critic.training.get("aggregation")
     others = [a.name for a in settings.aggregations if a.name != trained]
     if trained and others:
         told = f"{critic.name}: trained to be read under {trained}; {', '.join(others)} read it otherwise"

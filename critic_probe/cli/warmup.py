@@ -247,7 +247,8 @@ def _show(trained: Any, aggregation: str) -> None:
     typer.echo(f"{trained.path}: a critic trained under {aggregation}, {trained.steps} steps")
     if trained.tokens:
         saved = 1 - trained.computed / trained.tokens
-        typer.echo(f"{trained.tokens:,} tokens, prompts included, {trained.computed:,} computed ({saved:.0%} saved)")
+        told = f"{saved:.0%} saved" if saved >= 0 else f"{-saved:.0%} more for padding"
+        typer.echo(f"{trained.tokens:,} tokens, prompts included, {trained.computed:,} computed ({told})")
     held = trained.held_out
     if held:
         typer.echo(

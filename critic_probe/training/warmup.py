@@ -237,6 +237,9 @@ def warmup(
         "data": data_hash(pairs),
         "max_trained_tokens": max(pair.length for pair in split.train),
     }
+    if options.aggregation == discriminator.PROGRESSIVE:
+        last = discriminator.scheduled(options.aggregation, trainer.state.global_step, *options.progressive)
+        record["ends_as"] = last.name
     record["options"] = {k: v for k, v in asdict(options).items() if k not in record and v != plain[k]}
     _save(trainer, trainee, out, record, DTYPES[options.save_dtype])
     held = {

@@ -139,6 +139,9 @@ def test_progressive_goes_from_the_mean_to_the_last_token(language_model, tmp_pa
     for step, like in ((1, "mean"), (2, "mix:0.5"), (3, "last"), (4, "last")):
         assert losses["progressive"][step] == pytest.approx(losses[like][step], abs=1e-6), step
     assert losses["mean"][1] != pytest.approx(losses["last"][1], abs=1e-4)
+    critic = load_critic(tmp_path / "progressive", device="cpu")
+    found = compare([critic], comma_pairs(20), Settings((parse("last"),)), lambda *_: lambda: None)
+    assert "other-read-out" not in {notice.code for notice in found.notices}, "its schedule ends in last"
 
 
 def test_a_killed_run_resumes_with_the_same_losses(language_model, tmp_path):
