@@ -239,7 +239,7 @@ def warmup(
     }
     if options.aggregation == discriminator.PROGRESSIVE:
         last = discriminator.scheduled(options.aggregation, trainer.state.global_step, *options.progressive)
-        record["ends_as"] = last.name
+        record["ends_as"] = {0.0: "mean", 1.0: "last"}.get(last.parameter, last.name)
     record["options"] = {k: v for k, v in asdict(options).items() if k not in record and v != plain[k]}
     _save(trainer, trainee, out, record, DTYPES[options.save_dtype])
     held = {
