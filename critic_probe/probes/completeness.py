@@ -65,6 +65,15 @@ def _to_concise(subject: Subject) -> Iterator[Change]:
         yield Change("whole", rest)
 
 
+def _lead_in(subject: Subject) -> Iterator[Change]:
+    """A courtesy before an answer that opens with none; it says nothing."""
+    text = subject.text
+    if _LEADS.match(text) or not text.strip():
+        yield Change("initial", None, "opens with one already")
+    else:
+        yield Change("initial", ("好的，以下是答案：" if is_chinese(text) else "Sure, here is the answer: ") + text)
+
+
 FAMILIES: tuple[Family, ...] = (
     Family(
         "to-complete", "completeness", "directional", 1,
@@ -73,5 +82,9 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "to-concise", "completeness", "directional", -1,
         "a complete answer becomes a terse one with the same facts", _to_concise, ending_control=True,
+    ),
+    Family(
+        "lead-in", "completeness", "invariance", 0,
+        "a courtesy that says nothing goes before the answer", _lead_in,
     ),
 )  # fmt: skip

@@ -82,7 +82,7 @@ def _sentence_repeated(subject: Subject) -> Iterator[Change]:
         )
 
 
-_TAILS = {
+_ASIDES = {
     True: ("顺便说一句，今天公园里的花开得很好。", "另外，我昨天晚上吃了一碗牛肉面。", "对了，这趟火车下午三点到站。"),
     False: (
         "By the way, the flowers in the park look lovely today.",
@@ -94,8 +94,14 @@ _TAILS = {
 
 def _off_topic_tail(subject: Subject) -> Iterator[Change]:
     chinese = is_chinese(subject.text)
-    tail = subject.rng("off-topic-tail").choice(_TAILS[chinese])
-    yield Change("whole", subject.text + ("" if chinese or subject.text[-1:].isspace() else " ") + tail)
+    aside = subject.rng("off-topic-tail").choice(_ASIDES[chinese])
+    yield Change("whole", subject.text + ("" if chinese or subject.text[-1:].isspace() else " ") + aside)
+
+
+def _off_topic_head(subject: Subject) -> Iterator[Change]:
+    chinese = is_chinese(subject.text)
+    aside = subject.rng("off-topic-head").choice(_ASIDES[chinese])
+    yield Change("whole", aside + ("" if chinese or subject.text[:1].isspace() else " ") + subject.text)
 
 
 def _other_answer(subject: Subject) -> Iterator[Change]:
@@ -229,6 +235,7 @@ FAMILIES: tuple[Family, ...] = (
     _control("item-dropped", "one listed item is missing", _item_dropped),
     _control("sentence-repeated", "one sentence is said twice", _sentence_repeated),
     _control("off-topic-tail", "a sentence on something else follows", _off_topic_tail),
+    _control("off-topic-head", "a sentence on something else goes before", _off_topic_head),
     _control("other-answer", "the answer to another prompt", _other_answer),
     _control("wrong-digit", "one digit is another", _wrong_digit),
     _control("wrong-option", "an option, a yes or no, or one of two opposites is the other", _wrong_option),

@@ -203,7 +203,7 @@ def print_audit(result: AuditResult, console: Console) -> None:
     _print(
         console,
         _block("What was claimed, and what was measured", *chain.from_iterable(_claims(result))),
-        _before_after(result, console),
+        _before_after(result),
         _audit_figures(result, console),
         _reading(result.reading),
         _warnings(result.notices),
@@ -231,30 +231,30 @@ def _claims(result: AuditResult) -> Iterator[list[RenderableType]]:
         ]
 
 
-def _before_after(result: AuditResult, console: Console) -> RenderableType | None:
+def _before_after(result: AuditResult) -> RenderableType | None:
     rows = _records(result.training)
     if not rows:
         return None
-    columns = ("trained / read", "measured", "in SD", "verdict")
-    table = _table(console, *columns[:1], *(Column(name, justify="right", overflow="fold") for name in columns[1:]))
+    blocks: list[RenderableType] = []
     for of_name in _groups(rows, "name"):
         first = of_name[0]
-        saw = "" if _missing(first["before"]) else f"; it saw {first['before']:.2f}"
+        saw = "" if _missing(first["before"]) else f"; under the last token it saw {first['before']:.2f}"
         bounds = " to ".join(f"{first[end]:g}" for end in ("expected_low", "expected_high"))
-        table.add_row(_heading(f"{first['name']}: {first['what']}; expected {bounds}{saw} (n = {first['n']})"))
+        table = Table.grid(*(Column(min_width=width) for width in (18, 13, 20, 20)), "", padding=(0, 2, 0, 0))
         for row in of_name:
-            scaled = {"over_sd": row["over_sd"], "low": row["over_sd_low"], "high": row["over_sd_high"]}
+            ends = "" if _missing(row["over_sd_low"]) else f" [{row['over_sd_low']:.2f}, {row['over_sd_high']:.2f}]"
+            in_sd = "" if _missing(row["over_sd"]) else f"{row['over_sd']:.2f}{ends} SD"
+            case = "" if _missing(row["the_case"]) else f"the case {row['the_case']:.3g}"
             verdict = Text(row["verdict"], style=_CLAIM_STYLES[row["verdict"]])
-            table.add_row(
-                _label(f"{row['trained']} / {row['read']}"),
-                _estimate(row, "figure"),
-                _estimate(scaled, "over_sd"),
-                verdict,
-            )
-            if not _missing(row["the_case"]):
-                table.add_row(_label("  the case itself"), f"{row['the_case']:.3g}")
+            table.add_row(f"{row['trained']} / {row['read']}", verdict, _estimate(row, "figure"), in_sd, case)
+        blocks += [
+            Text(),
+            _heading(f"{first['name']}: {first['what']}"),
+            _label(f"expected {bounds}{saw}; n = {first['n']}; trained / read:"),
+            Padding(table, (0, 0, 0, 2)),
+        ]
     seeds = f"{rows[0]['seeds']} seeds: mean [least, most]" if rows[0]["seeds"] > 1 else "one seed, 95 % intervals"
-    return _block(f"What training was expected to give, and gave ({seeds})", table)
+    return _block(f"What training was expected to give, and gave ({seeds})", *blocks)
 
 
 def _audit_figures(result: AuditResult, console: Console) -> RenderableType | None:

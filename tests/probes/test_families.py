@@ -137,6 +137,12 @@ def test_controls_that_draw_are_decided_by_the_seed_and_change_what_they_say():
         assert set(re.split(r"[。.] ?", repeated)) == set(re.split(r"[。.] ?", text))
         tail = made("off-topic-tail", text)["whole"]
         assert tail.startswith(text)
+        assert len(tail) > len(text)
+        head = made("off-topic-head", text)["whole"]
+        assert head.endswith(text)
+        assert len(head) > len(text)
+        assert made("lead-in", text)["initial"].endswith(text)
+        assert made("lead-in", made("lead-in", text)["initial"]) == {"initial": "<opens with one already>"}
     digits = {made("wrong-digit", "共12人", seed=seed)["whole"] for seed in range(60)}
     assert digits <= {f"共{n}人" for n in range(10, 100)} - {"共12人"}
     assert len(digits) > 8
