@@ -218,6 +218,7 @@ KEEPS = {  # what an edit of the family leaves as it is
     "unicode-compat": lambda text: unicodedata.normalize("NFKC", text),
     "markdown-removed": without(re.compile(r"[#*_>+\-\s]")),
     "answer-format": without(re.compile(r"(?i)\\boxed|[{}$\s]|answer:|答案(是)?：")),
+    "lead-in": without(re.compile("^(好的，以下是答案：|Sure, here is the answer: )")),
     "homoglyph": lambda text: unicodedata.normalize("NFKC", text).translate(str.maketrans("аеорсху", "aeopcxy")),
 }
 SINGLE = ("typo",)  # told by how much it changes instead
