@@ -22,7 +22,7 @@ def training_table(rows: list[Row]) -> Iterator[str]:
         low, high = first["expected_low"], first["expected_high"]
         expected = f"above {low:g}" if high is None else f"{low:g} to {high:g}"
         cells = [_figure(of_name[column], "figure", "low", "high") for column in COLUMNS]
-        yield f"| {name}: {first['what'].replace('|', chr(92) + '|')} | {expected} | " + " | ".join(cells) + " |"
+        yield f"| {name}: {_escaped(first['what'])} | {expected} | " + " | ".join(cells) + " |"
         if first["over_sd"] is not None:
             cells = [_figure(of_name[column], "over_sd", "over_sd_low", "over_sd_high") for column in COLUMNS]
             yield f"| {name}, in SD | | " + " | ".join(cells) + " |"
@@ -40,11 +40,12 @@ def claims_table(rows: list[Row]) -> Iterator[str]:
             f"**{row['verdict']}** {_figure(row, 'figure', 'low', 'high')}"
             for row in map(of_claim.__getitem__, critics)
         ]
-        yield (
-            f"| {first['says']} | {first['measured'].replace('|', chr(92) + '|')} {first['holds_if']} | "
-            + " | ".join(cells)
-            + " |"
-        )
+        bound = _escaped(f"{first['measured']} {first['holds_if']}")
+        yield f"| {first['says']} | {bound} | " + " | ".join(cells) + " |"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", r"\|")
 
 
 def _figure(row: Row, name: str, low: str, high: str) -> str:
