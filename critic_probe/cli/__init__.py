@@ -6,7 +6,20 @@ from typing import Annotated
 import typer
 
 from critic_probe import __version__
-from critic_probe.cli import cache, check, compare, diff, doctor, inspect, perturb, selftest, tokens, trace, verify
+from critic_probe.cli import (
+    cache,
+    check,
+    compare,
+    diff,
+    doctor,
+    inspect,
+    perturb,
+    report,
+    selftest,
+    tokens,
+    trace,
+    verify,
+)
 
 app = typer.Typer(
     name="critic-probe",
@@ -25,6 +38,7 @@ app.command("inspect")(inspect.command)
 app.command("doctor")(doctor.command)
 app.command("check")(check.command)
 app.command("diff")(diff.command)
+app.command("report")(report.command)
 app.command("selftest")(selftest.command)
 app.command("verify")(verify.command)
 app.add_typer(check.profiles, name="profiles")
