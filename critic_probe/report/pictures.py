@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from html import escape
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -136,7 +137,6 @@ def to_svg(chart: dict[str, Any], name: str = "", label: str = "") -> str:
         label: What a screen reader says of it.
     """
     import vl_convert
-    from markupsafe import escape
 
     svg = _NUMBER.sub(r"\1", vl_convert.vegalite_to_svg(chart))
     svg = re.sub(r'(id="|url\(#)', rf"\g<1>{name}-", svg)
@@ -249,7 +249,7 @@ def _distributions(frame: pd.DataFrame) -> Any:
             y=alt.Y("count()", stack=None, title="responses"),
         )
         colour = alt.Color("side:N", scale=_coloured(_SIDES))
-        charts.append(base.mark_bar(aria=False, opacity=0.55, binSpacing=0).encode(color=colour))
+        charts.append(base.mark_bar(aria=False, opacity=0.65, binSpacing=0).encode(color=colour))
     return alt.vconcat(*charts, spacing=8).resolve_scale(color="shared")
 
 
@@ -263,7 +263,7 @@ def _scatter(frame: pd.DataFrame) -> Any:
         scale = alt.Scale(domain=[low, high if high > low else low + 1], nice=True, zero=False)
         points = (
             alt.Chart(part[["student_score", "teacher_score", "verdict"]], width=138, height=138, title=name)
-            .mark_point(aria=False, filled=True, size=14, opacity=0.55)
+            .mark_point(aria=False, filled=True, size=14, opacity=0.7)
             .encode(
                 x=alt.X("student_score:Q", scale=scale, title="student", axis=alt.Axis(tickCount=4)),
                 y=alt.Y("teacher_score:Q", scale=scale, title="teacher", axis=alt.Axis(tickCount=4)),
@@ -342,7 +342,7 @@ def _lengths(frame: pd.DataFrame) -> Any:
     for name, part in _by_read_out(frame):
         points = (
             alt.Chart(part[["longer", "gap_over_sd", "verdict"]], width=138, height=138, title=name)
-            .mark_point(aria=False, filled=True, size=14, opacity=0.55)
+            .mark_point(aria=False, filled=True, size=14, opacity=0.7)
             .encode(
                 x=alt.X("longer:Q", title="tokens, teacher - student", axis=alt.Axis(tickCount=4)),
                 y=alt.Y("gap_over_sd:Q", title="gap / SD", scale=y_scale, axis=alt.Axis(tickCount=5)),

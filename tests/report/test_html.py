@@ -45,7 +45,9 @@ def written(fixtures, tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     lines = (fixtures / "pairs.jsonl").read_text(encoding="utf-8").splitlines()
     kept = [
-        line for line in lines if json.loads(line)["category"] in ("final-comma", "digit", "verbose", "json-layout")
+        line
+        for line in lines
+        if json.loads(line)["category"] in ("final-comma", "verbose", "json-layout", "repeated", "final-dropped")
     ]
     worse, better = f"坏{HOSTILE}，", f"好{HOSTILE}。"
     hostile = {"id": HOSTILE, "prompt": f"问{HOSTILE}", "student": worse, "teacher": better, "category": HOSTILE}

@@ -311,7 +311,9 @@ const VERDICTS = { t: ["teacher", "✓"], s: ["student", "✗"] };
 function pairCell(value, word) {
   if (value === null) return make("td", { className: "number" }, "–");
   const [kind, mark] = word === "t" && VERDICTS.t || word === "s" && VERDICTS.s || ["tie", "="];
-  return make("td", { className: `number ${kind}` }, `${mark} ${signed(value, 2)}`);
+  const cell = make("td", { className: `number ${kind}` }, `${mark} ${signed(value, 2)}`);
+  cell.style.setProperty("--strength", `${Math.round(20 + 80 * Math.min(1, Math.abs(value)))}%`);
+  return cell;
 }
 
 function fill(select, values) {
