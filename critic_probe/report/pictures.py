@@ -53,13 +53,14 @@ def pictures(result: ReportResult) -> list[Picture]:
     drawn = pairs[pairs.id.isin(_evenly(pairs.id.unique()))]
     some = "" if len(drawn) == len(pairs) else f" Every {pairs.id.nunique() / drawn.id.nunique():.1f}th pair is drawn."
     positions = result.tokens.positions
+    scores = ["student_score", "teacher_score"]
     kinds: list[tuple[str, str, str, pd.DataFrame, Callable[[pd.DataFrame], Any], bool]] = [
         (
             "scores",
             "Scores of both sides",
             "How the scores of students and teachers are spread under each read-out. Raw scores of two read-outs have "
             "no common scale: look at how far the two sides lie apart, not at the numbers.",
-            pairs,
+            _measured(pairs, *scores),
             _distributions,
             False,
         ),
@@ -67,7 +68,7 @@ def pictures(result: ReportResult) -> list[Picture]:
             "student-teacher",
             "Student against teacher",
             "A point is a pair. Above the diagonal the teacher scores higher, which is right." + some,
-            drawn,
+            _measured(drawn, *scores),
             _scatter,
             False,
         ),
@@ -77,7 +78,7 @@ def pictures(result: ReportResult) -> list[Picture]:
             "How many times as far answers made worse move the score as a harmless edit of the family does: medians, "
             "95 % intervals over prompts. Scale-free. At 1 a harmless edit weighs as much as a fault. A family whose "
             "median is 0 is not drawn.",
-            result.signal,
+            _measured(result.signal[result.signal.signal_to_noise > 0], "signal_to_noise"),
             _signal,
             True,
         ),
@@ -86,7 +87,7 @@ def pictures(result: ReportResult) -> list[Picture]:
             "Harmless punctuation by its place",
             "Median |change| of the score, in SD of the unedited scores, when punctuation alone changes at the "
             "beginning, within, at the end, or throughout a response.",
-            result.places,
+            _measured(result.places, "median_abs_delta_over_sd"),
             _places,
             True,
         ),
@@ -95,7 +96,7 @@ def pictures(result: ReportResult) -> list[Picture]:
             "Gap against length",
             "A point is a pair: teacher minus student in tokens, and in SD of the scores. A slope means that length "
             "alone could explain verdicts." + some,
-            drawn,
+            _measured(drawn, "gap_over_sd"),
             _lengths,
             False,
         ),
@@ -105,7 +106,7 @@ def pictures(result: ReportResult) -> list[Picture]:
             f"Confidence is sigmoid(|d|/T) at T = {temperature:g}, the loss's own. On the diagonal a verdict is right "
             "as often as its confidence says. A read-out of a smaller raw scale stands further left without being any "
             "worse: compare heights; the table has |gap| in SD.",
-            result.reliability,
+            _measured(result.reliability, "d_acc", "confidence"),
             _reliability,
             True,
         ),
@@ -113,7 +114,7 @@ def pictures(result: ReportResult) -> list[Picture]:
             "along",
             "Accuracy by how much of a response is read",
             "Share of pairs ordered rightly when each side is read after a share of its tokens (95 % intervals).",
-            positions,
+            _measured(positions, "d_acc"),
             _along,
             True,
         ),
@@ -171,6 +172,11 @@ def write_pictures(folder: Path, result: ReportResult) -> list[Path]:
     except OSError as error:
         raise CriticProbeError(f"{folder}: cannot be written ({error.strerror or error})") from error
     return written
+
+
+def _measured(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """The rows that have a finite figure to draw."""
+    return frame[np.isfinite(frame[list(columns)].astype(float)).all(axis=1)]
 
 
 def _evenly(ids: Any) -> Any:
@@ -287,9 +293,8 @@ def _rule(**at: Any) -> Any:
 def _signal(frame: pd.DataFrame) -> Any:
     import altair as alt
 
-    shown = frame.replace([np.inf, -np.inf], np.nan).dropna(subset=["signal_to_noise"])
-    shown = shown[shown.signal_to_noise > 0].assign(family=[neutralise(name) for name in frame.family[shown.index]])
-    floor = shown.signal_to_noise.min() / 4 if len(shown) else 0.1
+    shown = frame.assign(family=frame.family.map(neutralise))
+    floor = shown.signal_to_noise.min() / 4
     shown = shown.assign(low=shown.low.where(shown.low > 0, floor), high=shown.high.fillna(shown.signal_to_noise))
     # The read-out that stands first in the table orders the families.
     order = list(shown.sort_values("signal_to_noise").family.unique())

@@ -140,7 +140,8 @@ function shade(share, value) {
   return step ? (value > 0 ? STEPS : STEPS_BELOW)[step - 1] : "";
 }
 
-// The tokens of a side by character group: a group's value is the mean of its tokens.
+// The tokens of a side by character group: a group's value is the mean of its tokens. The running mean is of rounded
+// values, so it is shown with a digit less than they have.
 function groupsOf(texts, sizes, values, reads, scale) {
   let at = 0;
   let sum = 0;
@@ -187,7 +188,7 @@ function told(group, side, names, decimals) {
   const values = group.own.map((v) => (Number.isFinite(v) ? signed(v, decimals) : "not finite")).join(", ");
   const place = group.own.length > 1 ? `#${group.at}–${group.at + group.own.length - 1}` : `#${group.at}`;
   const read = group.read.length ? `, read by ${group.read.join(", ")}` : "";
-  return `${names[side]} ${place} “${group.content}”: value ${values}, running mean ${signed(group.running, decimals)}${read}`;
+  return `${names[side]} ${place} “${group.content}”: value ${values}, running mean ${signed(group.running, Math.max(0, decimals - 1))}${read}`;
 }
 
 function tokensNode(pairs, names, largest, decimals) {
@@ -240,7 +241,7 @@ function runningNode(sides, names, decimals) {
   const x = (i) => left + (i / long) * (width - left - right);
   const y = (v) => 12 + (1 - (v - low) / (high - low || 1)) * (height - 24);
   const picture = draw("svg", { class: "running", viewBox: `0 0 ${width} ${height}`, role: "img",
-    "aria-label": `Running means: ${sides.map((g, i) => `${names[i]} ends at ${signed(g[g.length - 1].running, decimals)}`).join(", ")}` });
+    "aria-label": `Running means: ${sides.map((g, i) => `${names[i]} ends at ${signed(g[g.length - 1].running, Math.max(0, decimals - 1))}`).join(", ")}` });
   picture.append(draw("line", { x1: left, x2: width - right, y1: y(0), y2: y(0), stroke: "currentColor", "stroke-opacity": 0.35 }));
   for (const value of new Set([low, 0, high])) {
     picture.append(draw("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, value === 0 ? "0" : signed(value, Math.min(decimals, 2))));
