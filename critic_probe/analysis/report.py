@@ -28,7 +28,7 @@ from critic_probe.pairs import Pairs, Prompt
 from critic_probe.probes import all_families, choose
 
 BINS = 8
-TRACED = 700_000  # token values that are kept: with the pictures of 1,000 pairs, less than 6 MB
+TRACED = 600_000  # token values that are kept: with the pictures of 1,000 pairs, less than 6 MB
 WORST = 5  # edits of a family that are traced
 
 _KEY = ["critic", "aggregation"]

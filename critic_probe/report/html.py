@@ -27,7 +27,7 @@ from critic_probe.report.verdicts import sentences
 from critic_probe.text import neutralise
 
 _CHUNK = 40  # traces that are compressed together: opening one unpacks no more
-_PROMPT = 2000  # characters of a prompt that are kept
+_PROMPT = 400  # characters of a prompt that are kept
 _ASKED = 60  # of them those that the table of pairs shows
 _DIGITS = 4  # significant ones of the largest value of a critic
 _WORDS = {"pass": "holds", "fail": "fails", "cannot tell": "cannot be told"}
@@ -87,7 +87,7 @@ def page(result: ReportResult, source: str, verdicts: pd.DataFrame) -> str:
             {
                 "picture": picture,
                 "charts": [
-                    {"critic": critic, "svg": to_svg(chart, f"{picture.name}-{number}", f"{picture.title}: {critic}")}
+                    (critic, to_svg(chart, f"{picture.name}-{number}", f"{picture.title}: {_line(critic)}"))
                     for number, (critic, chart) in enumerate(picture.charts.items())
                 ],
                 "columns": [] if picture.table is None else _columns(picture.table),

@@ -51,7 +51,8 @@ def pictures(result: ReportResult) -> list[Picture]:
     temperature = result.compare.signature["temperature"]
     pairs = result.compare.pairs
     drawn = pairs[pairs.id.isin(_evenly(pairs.id.unique()))]
-    some = "" if len(drawn) == len(pairs) else f" Every {pairs.id.nunique() / drawn.id.nunique():.1f}th pair is drawn."
+    counts = drawn.id.nunique(), pairs.id.nunique()
+    some = "" if counts[0] == counts[1] else f" {counts[0]} of {counts[1]} pairs are drawn, evenly taken."
     positions = result.tokens.positions
     scores = ["student_score", "teacher_score"]
     kinds: list[tuple[str, str, str, pd.DataFrame, Callable[[pd.DataFrame], Any], bool]] = [

@@ -311,12 +311,13 @@ def test_a_thousand_pairs_of_long_texts_stay_below_six_megabytes(measured):
         scores = [[rng.gauss(mean, 9) for _ in one.index] for mean in (0, 5)]
         frames.append(one.assign(id=identity, student_score=scores[0], teacher_score=scores[1]))
         texts = [[chr(0x4E00 + rng.randrange(3000)) for _ in range(length)] for _ in range(2)]
+        prompt = "".join(chr(0x4E00 + rng.randrange(3000)) for _ in range(600))
         for critic in one.critic.unique():
             sides = tuple(
                 TracedSide(text, [1] * length, [rng.gauss(0, 9) for _ in text], {"last": length - 1}, {"last": 1.0})
                 for text in texts
             )
-            traces.append(Traced(identity, critic, None, "问" * 200, sides))
+            traces.append(Traced(identity, critic, None, prompt, sides))
     pairs = pd.concat(frames, ignore_index=True)
     pairs["gap"] = pairs.teacher_score - pairs.student_score
     pairs["gap_over_sd"] = pairs.gap / 9
