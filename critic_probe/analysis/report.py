@@ -28,7 +28,7 @@ from critic_probe.pairs import Pairs, Prompt
 from critic_probe.probes import all_families, choose
 
 BINS = 8
-TRACED = 600_000  # token values that are kept: with the pictures of 1,000 pairs, less than 6 MB
+TRACED = 3_000_000  # token values that are kept; the page holds as many of them as its size allows
 WORST = 5  # edits of a family that are traced
 
 _KEY = ["critic", "aggregation"]
@@ -200,7 +200,7 @@ def _side(reader: Reader, response: EncodedResponse, values: Tensor) -> TracedSi
     return TracedSide(
         texts=[pieces[start].text for start in starts],
         sizes=[end - start for start, end in neighbours([*starts, len(pieces)])],
-        values=values.tolist(),
+        values=values.float().cpu().numpy(),
         reads={name: index for name, index in reads.items() if index is not None},
         scores={a.name: reader.score(values, response, a) for a in reader.settings.aggregations},
     )

@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from critic_probe.errors import Notice
 
@@ -194,14 +196,14 @@ class TracedSide(NamedTuple):
     Attributes:
         texts: By character group; one group is one token, or the tokens that only together are a character.
         sizes: How many tokens each group has.
-        values: One a token.
+        values: (tokens,) as they were computed.
         reads: Read-out -> the one token whose value it takes; read-outs of many tokens are missing.
         scores: Read-out -> the score.
     """
 
     texts: list[str]
     sizes: list[int]
-    values: list[float]
+    values: NDArray[np.float32]
     reads: dict[str, int]
     scores: dict[str, float]
 

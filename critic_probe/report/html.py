@@ -10,13 +10,15 @@ import gzip
 import hashlib
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from critic_probe.analysis.results import ReportResult, Traced, TracedSide
 from critic_probe.errors import CriticProbeError
@@ -26,6 +28,7 @@ from critic_probe.report.terminal import signature_line
 from critic_probe.report.verdicts import sentences
 from critic_probe.text import neutralise
 
+LIMIT = 5_900_000  # bytes of a page; what does not fit is left out, from the least disputed pair on
 _CHUNK = 40  # traces that are compressed together: opening one unpacks no more
 _PROMPT = 400  # characters of a prompt that are kept
 _ASKED = 60  # of them those that the table of pairs shows
@@ -64,45 +67,46 @@ def page(result: ReportResult, source: str, verdicts: pd.DataFrame) -> str:
     environment = Environment(
         autoescape=select_autoescape(default=True, default_for_string=True), trim_blocks=True, lstrip_blocks=True
     )
+    commands = (result.compare, result.perturb, result.tokens)
     environment.filters |= {"safe_text": _line, "number": _number, "percent": _percent}
-    data, chunks = _data(result)
-    traced = {trace.id for trace in result.traces if trace.edit is None}
-    pairs = result.compare.pairs.id.nunique()
-    rendered: str = environment.from_string(template).render(
-        script=script,
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        style=style,
-        data=data,
-        chunks=chunks,
-        critics=list(result.compare.summary.critic.unique()),
-        pairs=pairs,
-        traced=len(traced),
-        verdict=result.verdict,
-        gates=_gates(verdicts),
-        gate_sentences=sentences(verdicts[verdicts.verdict != "pass"]),
-        source=source,
-        summary=_summary(result),
-        baselines=result.compare.baselines.to_dict("records"),
-        pictures=[
-            {
-                "picture": picture,
-                "charts": [
-                    (critic, to_svg(chart, f"{picture.name}-{number}", f"{picture.title}: {_line(critic)}"))
-                    for number, (critic, chart) in enumerate(picture.charts.items())
-                ],
-                "columns": [] if picture.table is None else _columns(picture.table),
-                "rows": [] if picture.table is None else _rows(picture.table),
-            }
-            for picture in pictures(result)
-        ],
-        reading=list(dict.fromkeys([*result.compare.reading, *result.perturb.reading, *result.tokens.reading])),
-        notices=list(
-            {n.message: n for n in (*result.compare.notices, *result.perturb.notices, *result.tokens.notices)}.values()
-        ),
-        signature=signature_line(result.perturb.signature),
-        swatches=[*reversed(ORANGES), "transparent", *BLUES],
-    )
-    return rendered
+    drawn = [
+        {
+            "picture": picture,
+            "charts": [
+                (critic, to_svg(chart, f"{picture.name}-{number}", f"{picture.title}: {_line(critic)}"))
+                for number, (critic, chart) in enumerate(picture.charts.items())
+            ],
+            "columns": [] if picture.table is None else _columns(picture.table),
+            "rows": [] if picture.table is None else _rows(picture.table),
+        }
+        for picture in pictures(result)
+    ]
+
+    def rendered(data: str = "", chunks: Sequence[str] = (), traced: int = 0) -> str:
+        made: str = environment.from_string(template).render(
+            script=script,
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            style=style,
+            data=data,
+            chunks=chunks,
+            critics=list(result.compare.summary.critic.unique()),
+            pairs=result.compare.pairs.id.nunique(),
+            traced=traced,
+            verdict=result.verdict,
+            gates=_gates(verdicts),
+            gate_sentences=sentences(verdicts[verdicts.verdict != "pass"]),
+            source=source,
+            summary=_summary(result),
+            baselines=result.compare.baselines.to_dict("records"),
+            pictures=drawn,
+            reading=list(dict.fromkeys(sentence for command in commands for sentence in command.reading)),
+            notices=list({notice.message: notice for command in commands for notice in command.notices}.values()),
+            signature=signature_line(result.perturb.signature),
+            swatches=[*reversed(ORANGES), "transparent", *BLUES],
+        )
+        return made
+
+    return rendered(*_data(result, LIMIT - len(rendered().encode())))
 
 
 def _own(name: str) -> str:
@@ -145,15 +149,41 @@ def _rows(table: pd.DataFrame) -> list[list[str]]:
     ]
 
 
-def _data(result: ReportResult) -> tuple[str, list[str]]:
-    """The rows of both tables, and the traces in chunks, each as base64 of gzipped JSON."""
+def _data(result: ReportResult, room: int) -> tuple[str, list[str], int]:
+    """Base64 of gzipped JSON: the rows of both tables; and the traces in chunks, as many as there is room for.
+
+    Edits come first and then pairs, the most disputed first.
+
+    Returns:
+        The tables, the chunks, and how many pairs are in them.
+    """
     series = [(row["critic"], row["aggregation"]) for row in result.compare.summary.to_dict("records")]
     names = list(dict.fromkeys(critic for critic, _ in series))
     decimals = {name: _decimals(trace for trace in result.traces if trace.critic == name) for name in names}
     by_row: dict[tuple[str, int | None], list[Traced]] = {}
     for trace in result.traces:
         by_row.setdefault((trace.id, trace.edit), []).append(trace)
-    numbers = {key: number for number, key in enumerate(by_row)}
+    rank = {str(identity): number for number, identity in enumerate(result.compare.pairs.id.unique())}
+    keys = sorted(by_row, key=lambda key: (key[1] is None, rank[key[0]]))
+    tables = {"critics": names, "series": series, "decimals": list(decimals.values()), "chunk": _CHUNK}
+    room -= len(_packed(tables | _tables(result, series, dict.fromkeys(keys, 0))))
+    chunks: list[str] = []
+    for start in range(0, len(keys), _CHUNK):
+        chunk = _packed([_trace(by_row[key], names, decimals) for key in keys[start : start + _CHUNK]])
+        room -= len(chunk) + 100
+        if room < 0:
+            break
+        chunks.append(chunk)
+    kept = keys[: len(chunks) * _CHUNK]
+    numbers = {key: number for number, key in enumerate(kept)}
+    pairs = sum(1 for _, edit in kept if edit is None)
+    return _packed(tables | _tables(result, series, numbers)), chunks, pairs
+
+
+def _tables(
+    result: ReportResult, series: list[tuple[str, str]], numbers: dict[tuple[str, int | None], int]
+) -> dict[str, Any]:
+    """The rows of both tables, each with the number of its trace, or -1."""
     pairs = [
         [
             _line(identity),
@@ -175,10 +205,7 @@ def _data(result: ReportResult) -> tuple[str, list[str]]:
         ]
         for edit, of_edit in _grouped(result.edits, "edit")
     ]
-    data = {"critics": names, "series": series, "decimals": list(decimals.values()), "pairs": pairs, "edits": edits}
-    traces = [_trace(of_row, names, decimals) for of_row in by_row.values()]
-    chunks = [_packed(traces[start : start + _CHUNK]) for start in range(0, len(traces), _CHUNK)]
-    return _packed(data | {"chunk": _CHUNK}), chunks
+    return {"pairs": pairs, "edits": edits}
 
 
 def _below(row: dict[str, Any]) -> bool:
@@ -207,8 +234,12 @@ def _rounded(value: Any) -> float | None:
 
 
 def _decimals(traces: Iterable[Traced]) -> int:
-    largest = max((abs(v) for t in traces for side in t.sides for v in side.values if math.isfinite(v)), default=0.0)
+    largest = max((float(np.abs(known[np.isfinite(known)]).max(initial=0)) for known in _values(traces)), default=0.0)
     return max(0, _DIGITS - 1 - math.floor(math.log10(largest))) if largest else _DIGITS
+
+
+def _values(traces: Iterable[Traced]) -> Iterable[NDArray[np.float32]]:
+    return (side.values for trace in traces for side in trace.sides)
 
 
 def _trace(of_row: list[Traced], names: list[str], decimals: dict[str, int]) -> dict[str, Any]:
@@ -219,7 +250,7 @@ def _trace(of_row: list[Traced], names: list[str], decimals: dict[str, int]) -> 
         places = decimals[trace.critic]
         entry: dict[str, Any] = {
             "critic": names.index(trace.critic),
-            "values": [[_whole(value, places) for value in side.values] for side in trace.sides],
+            "values": [[_whole(value, places) for value in side.values.tolist()] for side in trace.sides],
             "reads": [side.reads for side in trace.sides],
             "scores": [{name: _rounded_to(v, places) for name, v in side.scores.items()} for side in trace.sides],
         }
