@@ -43,6 +43,11 @@ class EncodedResponse:
     eos: tuple[bool, ...]
     text: str
 
+    @property
+    def without_eos(self) -> tuple[bool, ...]:
+        """The tokens that are not EOS; all of them where there is nothing else."""
+        return self.eos if all(self.eos) else tuple(not eos for eos in self.eos)
+
 
 class Piece(NamedTuple):
     """The readable text around one token: the whole characters that it and its neighbours form together."""

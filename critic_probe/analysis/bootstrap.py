@@ -86,6 +86,16 @@ def difference_interval(a: ArrayLike, b: ArrayLike, clusters: Sequence[Hashable]
     return mean_interval(np.asarray(a, float) - np.asarray(b, float), clusters)
 
 
+def interval_of(figure: Callable[[Floats], Floats], clusters: int) -> Interval:
+    """Any figure that is told by how often each cluster is drawn; its estimate is that of all drawn once.
+
+    Args:
+        figure: Of weights (b, clusters), figures (b,); NaN where a draw has none.
+        clusters: How many there are.
+    """
+    return _interval(float(figure(np.ones((1, clusters)))[0]), (figure(w) for w in _weights(clusters, clusters)))
+
+
 def _clean(values: ArrayLike, clusters: Sequence[Hashable]) -> tuple[Floats, NDArray[np.intp]]:
     data = np.asarray(values, float)
     kept = ~np.isnan(data)

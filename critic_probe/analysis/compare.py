@@ -66,13 +66,30 @@ def compare(
                 yield from score_pair(reader, pair, values)
 
         frames.append(with_verdicts(pd.DataFrame(rows()), floors))
-        notices += [n for n in (*surveyed.notices, *rounding, *reader.notices()) if n not in notices]
+        told = (*surveyed.notices, *rounding, *reader.notices(), *_trained_otherwise(critic, settings))
+        notices += [n for n in told if n not in notices]
         records.append(reader.record() | {"noise_floor": floors})
         reader.close()
         del critic, reader, rows  # before the next critic is loaded
     signed = signature(settings, hash_of(pairs), records) | {"temperature": temperature}
     scored = pd.concat(frames, ignore_index=True)
     return tabulated(scored, texts, notices, signed, floor_sentence(records), temperature)
+
+
+def _trained_otherwise(critic: Critic, settings: Settings) -> list[Notice]:
+    """What is read otherwise than the critic was trained to be read, by the record that `warmup` leaves beside it."""
+    notices = []
+    trained = critic.training.get("aggregation")
+    others = [a.name for a in settings.aggregations if a.name != trained]
+    if trained and others:
+        told = f"{critic.name}: trained to be read under {trained}; {', '.join(others)} read it otherwise"
+        notices.append(Notice("other-read-out", told))
+    for name, value in (("eos", settings.eos), ("value_position", settings.value_position)):
+        if critic.training.get(name, value) != value:
+            asked = f"--{name.replace('_', '-')} {value}"
+            told = f"{critic.name}: trained with {name} {critic.training[name]}, read with {asked}"
+            notices.append(Notice(f"other-{name.replace('_', '-')}", told))
+    return notices
 
 
 def tabulated(

@@ -95,6 +95,11 @@ class Reader:
         for group in self.engine.values(groups):
             yield [values[window] for values in group]
 
+    def window(self, prompt: Sequence[int], response: EncodedResponse) -> slice:
+        """Where in the sequence of prompt and response the values of the response's tokens are read."""
+        start = len(prompt) - (self.settings.value_position == "before")
+        return slice(start, start + len(response.ids))
+
     def scored(self, items: Iterable[tuple[Group, _T]]) -> Iterator[tuple[_T, list[Tensor]]]:
         """Values of groups beside what they belong to; only what the engine has in hand is held."""
         waiting: deque[_T] = deque()

@@ -57,7 +57,7 @@ class Plan:
     seed: int = 0
 
 
-class _Variant(NamedTuple):
+class Variant(NamedTuple):
     """One case of one side of a pair, as responses: edited, what it is compared with, ending restored."""
 
     side: int  # 0 student, 1 teacher
@@ -152,7 +152,7 @@ def compared_texts(
 
     def of(pair: EncodedPair) -> dict[Edit, tuple[EncodedResponse, EncodedResponse]]:
         found: dict[Edit, tuple[EncodedResponse, EncodedResponse]] = {}
-        for variant in _variants(reader, pair, plan, _others(kept, pair), Counter()):
+        for variant in variants_of(reader, pair, plan, _others(kept, pair), Counter()):
             case, own = variant.case, (pair.student, pair.teacher)[variant.side]
             if case.scoring == "text":
                 row = {"side": SIDES[variant.side], "family": case.family, "position": case.position}
@@ -170,7 +170,7 @@ def edited_responses(plan: Plan, pairs: Pairs) -> Callable[[Reader, EncodedPair]
         if reader.critic.name not in kept:
             kept[reader.critic.name] = answers(reader, pairs)
         others = _others(kept[reader.critic.name], pair)
-        return _ids(pair, _variants(reader, pair, plan, others, Counter()))
+        return _ids(pair, variants_of(reader, pair, plan, others, Counter()))
 
     return responses
 
@@ -189,17 +189,17 @@ def _others(kept: dict[str, str], pair: EncodedPair) -> list[str]:
     return [answer for prompt, answer in kept.items() if prompt != str(pair.pair.prompt)]
 
 
-def _ids(pair: EncodedPair, variants: Sequence[_Variant]) -> list[tuple[int, ...]]:
+def _ids(pair: EncodedPair, variants: Sequence[Variant]) -> list[tuple[int, ...]]:
     """The distinct responses that a pair's cases need, the two sides first."""
     needed = (r.ids for v in variants for r in (v.edited, v.base, v.restored) if r is not None)
     return list(dict.fromkeys((*pair.group.responses, *needed)))
 
 
-def _variants(
+def variants_of(
     reader: Reader, pair: EncodedPair, plan: Plan, others: Sequence[str], skipped: Counter[tuple[str, str]]
-) -> list[_Variant]:
+) -> list[Variant]:
     """The cases of a pair that can be scored; the others are counted with their reason."""
-    variants: list[_Variant] = []
+    variants: list[Variant] = []
     for side, response in enumerate((pair.student, pair.teacher)):
         if SIDES[side] not in plan.sides:
             continue
@@ -220,17 +220,17 @@ def _variants(
 
 def _made(
     reader: Reader, prompt_length: int, response: EncodedResponse, side: int, case: Case, canonical: bool
-) -> _Variant | str:
+) -> Variant | str:
     """The case as responses, the closing EOS kept; or why it cannot be compared with the original."""
     if case.scoring in ("again", "batch"):
-        return _Variant(side, case, response, None, None)
+        return Variant(side, case, response, None, None)
     closing = response.ids[-1:] if response.eos[-1] else ()
     if case.scoring == "eos":
         eos = reader.critic.tokenizer.eos_token_id
         if not closing and eos is None:
             return "the tokenizer has no EOS"
         ids = response.ids[:-1] if closing else (*response.ids, eos)
-        return _Variant(side, case, reader.encoder.exact(ids, response.text), None, None) if ids else "nothing left"
+        return Variant(side, case, reader.encoder.exact(ids, response.text), None, None) if ids else "nothing left"
     if not canonical and case.original == response.text:
         return "ids are not the tokenisation of their text"
 
@@ -251,7 +251,7 @@ def _made(
         return next(made for made in (edited, base, restored) if isinstance(made, str))
     if edited.ids == (base or response).ids:
         return "no token change"
-    return _Variant(side, case, edited, base, restored)
+    return Variant(side, case, edited, base, restored)
 
 
 def _body_ids(reader: Reader, text: str) -> tuple[int, ...]:
@@ -274,9 +274,9 @@ def _cases(
     """One row per read-out and case. Original and variants are one group: what they share is computed once."""
     kept = answers(reader, pairs)
 
-    def items() -> Iterator[tuple[Group, tuple[EncodedPair, list[_Variant]]]]:
+    def items() -> Iterator[tuple[Group, tuple[EncodedPair, list[Variant]]]]:
         for pair in reader.encoded(pairs if ids is None else (pair for pair in pairs if pair.id in ids)):
-            variants = _variants(reader, pair, plan, _others(kept, pair), skipped)
+            variants = variants_of(reader, pair, plan, _others(kept, pair), skipped)
             yield Group(pair.prompt_ids, tuple(_ids(pair, variants))), (pair, variants)
 
     scores: dict[str, list[float]] = {aggregation.name: [] for aggregation in reader.settings.aggregations}
@@ -322,7 +322,7 @@ def _cases(
     return cases
 
 
-def _twice(reader: Reader, pair: EncodedPair, variants: Sequence[_Variant]) -> dict[tuple[str, int], Tensor]:
+def _twice(reader: Reader, pair: EncodedPair, variants: Sequence[Variant]) -> dict[tuple[str, int], Tensor]:
     """Values (R,) of the pair's responses computed outside the tree, by way and side; () where no family asks."""
     asked = {variant.case.scoring for variant in variants} & {"again", "batch"}
     if not asked:
@@ -346,7 +346,7 @@ def _twice(reader: Reader, pair: EncodedPair, variants: Sequence[_Variant]) -> d
 def _row(
     reader: Reader,
     pair: EncodedPair,
-    variant: _Variant,
+    variant: Variant,
     both: Sequence[float],
     edited: float,
     base: float | None,

@@ -125,6 +125,32 @@ class TokensResult:
 
 
 @dataclass(frozen=True)
+class AuditResult:
+    """The claims of the original proposal, measured.
+
+    Attributes:
+        claims: One row per claim and critic: critic, claim (its short name), says, measured (what the figure is),
+            figure, low, high (95 %; equal to the figure where it follows from arithmetic), holds_if (the bound), n,
+            prompts, verdict (holds, does not hold, cannot tell), told (what is true instead, or what to mind),
+            reproduce.
+        figures: What was measured beside the deciding figures: critic, claim, name, value, low, high, n. Low and high
+            are NaN where there is no interval; over random heads they are the range of 95 % of the heads.
+        training: What the proposal expected of training, and what training gave; see `before_after`. Empty where
+            nothing was trained.
+        notices: Warnings that belong to the figures.
+        signature: Everything that determined the figures.
+        reading: Plain sentences on how to read them.
+    """
+
+    claims: pd.DataFrame
+    figures: pd.DataFrame
+    training: pd.DataFrame
+    notices: list[Notice]
+    signature: Signature
+    reading: list[str]
+
+
+@dataclass(frozen=True)
 class SelftestResult:
     """Whether the probes find what was planted, and nothing else.
 

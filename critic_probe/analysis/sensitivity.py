@@ -5,6 +5,7 @@ scores, on rates, or on ratios.
 """
 
 import itertools
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,7 +49,7 @@ def summarise(cases: pd.DataFrame) -> pd.DataFrame:
         flipped = rate(int(frame.flip.sum()), int(frame.decided.sum()))
         sign = int(frame.sign.iloc[0])
         ends = frame.dropna(subset=["ending_effect"])
-        right = _right(frame, frame.delta)
+        right = right_order(frame, frame.delta)
         judged = judge(frame, str(kind), sign)
         ordered = rate(float(right.sum()), len(frame)) if sign else None
         rows.append(
@@ -77,7 +78,7 @@ def summarise(cases: pd.DataFrame) -> pd.DataFrame:
                 "right_order": ordered.value if ordered else np.nan,
                 "right_order_low": ordered.low if ordered else np.nan,
                 "right_order_high": ordered.high if ordered else np.nan,
-                "right_order_ending_restored": _right(frame, _without_ending(frame)).mean() if sign else np.nan,
+                "right_order_ending_restored": right_order(frame, _without_ending(frame)).mean() if sign else np.nan,
                 "ending_n": len(ends),
                 "ending_effect_over_sd": ends.ending_effect_over_sd.abs().median(),
                 **judged._asdict(),
@@ -103,13 +104,7 @@ def judge(frame: pd.DataFrame, kind: str, sign: int) -> Verdict:
         moved = float((frame.delta.abs() > frame.floor).mean())
         return Verdict(moved, moved, moved, 0.0, 0.0, "fail" if moved else "pass")
     if sign:
-        found, preset = mean_interval(_right(frame, frame.delta), list(frame.prompt_hash)), ORDER_FLOOR
-        wilson = rate(found.value * len(frame), len(frame))  # a rate of 0 or 1 has no spread to resample
-        low, high = (
-            np.fmin(wilson.low, np.nan_to_num(found.low, nan=0.0)),
-            np.fmax(wilson.high, np.nan_to_num(found.high, nan=1.0)),
-        )
-        found = Interval(found.value, float(low), float(high))
+        found, preset = rate_interval(right_order(frame, frame.delta), list(frame.prompt_hash)), ORDER_FLOOR
         word = "pass" if found.low > preset else "fail" if found.high < preset else "cannot tell"
     else:
         found, preset = median_interval(frame.delta_over_sd.abs(), list(frame.prompt_hash)), INVARIANCE_FLOOR
@@ -117,6 +112,22 @@ def judge(frame: pd.DataFrame, kind: str, sign: int) -> Verdict:
     if len(frame) < FEW or frame.prompt_hash.nunique() < 2:
         word = "cannot tell"
     return Verdict(*found, preset, _POWER * found.error, word)
+
+
+def rate_interval(shares: pd.Series, clusters: Sequence[Hashable]) -> Interval:
+    """Mean of shares from 0 to 1: the wider of Wilson's interval and the cluster bootstrap's.
+
+    A rate of 0 or 1 has no spread to resample, and Wilson's does not know of clusters.
+
+    Args:
+        shares: (n,) 1, 0 or half a case.
+        clusters: (n,) what each case belongs to.
+    """
+    found = mean_interval(shares, clusters)
+    wilson = rate(found.value * len(shares), len(shares))
+    low = np.fmin(wilson.low, np.nan_to_num(found.low, nan=0.0))
+    high = np.fmax(wilson.high, np.nan_to_num(found.high, nan=1.0))
+    return Interval(found.value, float(low), float(high))
 
 
 def headline(cases: pd.DataFrame) -> pd.DataFrame:
@@ -239,7 +250,7 @@ def _length_correlation(frame: pd.DataFrame) -> Interval:
     return mean_interval(found, prompts)
 
 
-def _right(frame: pd.DataFrame, delta: pd.Series) -> pd.Series:
+def right_order(frame: pd.DataFrame, delta: pd.Series) -> pd.Series:
     """1 where the score moved as the sign says, 0 where it moved the other way, half within the noise floor."""
     moved = np.sign(delta).where(delta.abs() > frame.floor, 0.0)
     return (1 + moved * frame.sign) / 2
@@ -324,11 +335,22 @@ def _raw_against_scaled(ratios: pd.DataFrame) -> list[str]:
 
 
 def _dilution(cases: pd.DataFrame) -> list[str]:
-    """Where only the last token changes, the mean moves by the last value's change over N: arithmetic, checked."""
-    sentences = []
+    return [
+        f"{row.critic}: in {row.n} terminal swaps that change the last token alone, N x the mean's delta equals last's "
+        f"delta within {row.error:.1%}: dilution by arithmetic, not a merit of the mean."
+        for row in dilution(cases).itertuples()
+    ]
+
+
+def dilution(cases: pd.DataFrame) -> pd.DataFrame:
+    """Where only the last token changes, the mean moves by the last value's change over N: arithmetic, checked.
+
+    One row per critic that was read under both: n edits beyond the noise floor under both read-outs (below it both
+    deltas are rounding), and `error`, the largest |N x the mean's delta - last's delta| over |last's delta|.
+    """
+    rows = []
     swaps = cases[cases.only_last_token & (cases.family == "terminal-swap")]
     for critic, frame in swaps.groupby("critic", sort=False):
-        # Below the noise floor both deltas are rounding, and their ratio says nothing.
         frame = frame[frame.delta.abs() > frame.floor]
         table = frame.pivot_table(index=["id", "side"], columns="aggregation", values="delta")
         if not {"last", "mean"} <= set(table.columns):
@@ -336,8 +358,5 @@ def _dilution(cases: pd.DataFrame) -> list[str]:
         table = table.dropna(subset=["last", "mean"])
         tokens = frame.groupby(["id", "side"]).tokens.first()
         worst = float(((table["mean"] * tokens - table["last"]).abs() / table["last"].abs()).max())
-        sentences.append(
-            f"{critic}: in {len(table)} terminal swaps that change the last token alone, N x the mean's delta equals "
-            f"last's delta within {worst:.1%}: dilution by arithmetic, not a merit of the mean."
-        )
-    return sentences
+        rows.append((critic, len(table), worst))
+    return pd.DataFrame(rows, columns=["critic", "n", "error"])

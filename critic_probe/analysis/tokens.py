@@ -61,10 +61,7 @@ def tokens(critics: Iterable[Critic], pairs: Pairs, settings: Settings, progress
         for pair, values in reader.scored((pair.group, pair) for pair in reader.encoded(pairs)):
             step()
             sides = [v.double().numpy() for v in values]
-            bodies = [
-                v[~np.array(r.eos)] if not all(r.eos) else v
-                for v, r in zip(sides, (pair.student, pair.teacher), strict=True)
-            ]
+            bodies = [v[np.array(r.without_eos)] for v, r in zip(sides, (pair.student, pair.teacher), strict=True)]
             read += _read_early(pair, bodies, floors)
             for name, response, side, body in zip(
                 ("student", "teacher"), (pair.student, pair.teacher), sides, bodies, strict=True
@@ -202,6 +199,27 @@ def effective_tokens(values: Floats) -> float:
             break
         time += 2 * pair
     return float(np.clip(len(values) / time, 1, len(values))) if time > 0 else float(len(values))
+
+
+def variance_ratio(weights: Floats, tokens: Floats, sums: Floats, squares: Floats) -> Floats:
+    """Variance (b,) of responses' means over sigma^2 / N: 1 if the values of a response were independent draws.
+
+    NaN where the values do not vary. sigma^2 is the variance of all token values together, 1 / N the mean over
+    responses, as in `dependence`.
+
+    Args:
+        weights: (b, R) how often each response counts.
+        tokens: (R,) tokens of each.
+        sums: (R,) of their values.
+        squares: (R,) of their values' squares.
+    """
+    means = sums / tokens
+    responses, values = weights.sum(1), weights @ tokens
+    sigma = (weights @ squares - (weights @ sums) ** 2 / values) / (values - 1)
+    of_means = (weights @ means**2 - (weights @ means) ** 2 / responses) / (responses - 1)
+    expected = sigma * (weights @ (1 / tokens)) / responses
+    found: Floats = np.divide(of_means, expected, out=np.full(len(expected), np.nan), where=expected > 0)
+    return found
 
 
 class _Class:

@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from critic_probe.checkpoint.head import Head, read_head
+from critic_probe.checkpoint.head import Head, has_head, read_head
 from critic_probe.checkpoint.layout import Layout, fingerprint, read_json, read_layout, tokenizer_hash
 from critic_probe.errors import CriticProbeError
 
@@ -125,7 +125,8 @@ def load_critic(
         config, tokenizer = read_config(layout, trust_remote_code), read_tokenizer(layout, trust_remote_code)
         text_config = config.get_text_config()
         head = read_head(layout, text_config.hidden_size)
-        backbone = _load_backbone(layout, head, config, _dtype(dtype, where, layout), device_map, trust_remote_code)
+        of_head = {name for layer in head.layers for name in layer}
+        backbone = _load_backbone(layout, of_head, config, _dtype(dtype, where, layout), device_map, trust_remote_code)
     backbone.eval().requires_grad_(False)
     if device_map is None:
         backbone.to(where)
@@ -154,6 +155,43 @@ def load_critic(
     )
     _require_causal(critic)
     return critic
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a critic's training starts from.
+
+    Attributes:
+        layout: What the directory holds.
+        config: Its transformers config.
+        backbone: The transformer without any head, in fp32 on the CPU, its parameters trainable.
+        head: The directory's value head; None where it is a language model, which has none yet.
+        tokenizer: The directory's tokenizer.
+        eos_ids: The ids that end a response.
+    """
+
+    layout: Layout
+    config: Any
+    backbone: nn.Module
+    head: Head | None
+    tokenizer: Any
+    eos_ids: frozenset[int]
+
+
+def load_start(path: Path, *, base: Path | None = None) -> Start:
+    """Loads a language model, or a critic of any format, to train a critic from it.
+
+    Raises:
+        CriticProbeError: Config and weights disagree, or a head is there but is not one value a token.
+    """
+    layout = read_layout(path, base=base)
+    with _quiet():
+        config, tokenizer = read_config(layout), read_tokenizer(layout)
+        text_config = config.get_text_config()
+        head = read_head(layout, text_config.hidden_size) if has_head(layout) else None
+        of_head = {name for layer in head.layers for name in layer} if head else set()
+        backbone = _load_backbone(layout, of_head, config, torch.float32, None, False)
+    return Start(layout, config, backbone, head, tokenizer, eos_ids(layout, tokenizer, text_config))
 
 
 def read_config(layout: Layout, trust_remote_code: bool = False) -> Any:
@@ -234,11 +272,15 @@ def stored_dtype(layout: Layout) -> torch.dtype:
 
 
 def _load_backbone(
-    layout: Layout, head: Head, config: Any, dtype: torch.dtype, device_map: str | None, trust_remote_code: bool
+    layout: Layout,
+    of_head: Collection[str | None],
+    config: Any,
+    dtype: torch.dtype,
+    device_map: str | None,
+    trust_remote_code: bool,
 ) -> Any:
     import transformers
 
-    of_head = {name for layer in head.layers for name in layer}
     lazy = int(transformers.__version__.partition(".")[0]) >= 5  # older versions want tensors at once
     try:
         with torch.device("meta"):

@@ -67,6 +67,11 @@ class Head:
         return hidden.squeeze(-1).float()
 
 
+def has_head(layout: Layout) -> bool:
+    """Whether any tensor is named and shaped like a value head; a language model has none."""
+    return bool(_candidates(layout))
+
+
 def find_head(layout: Layout, hidden_size: int) -> tuple[Layer, ...]:
     """Finds the head among the tensors' names and shapes; nothing is read.
 

@@ -7,6 +7,7 @@ import typer
 
 from critic_probe import __version__
 from critic_probe.cli import (
+    audit,
     cache,
     check,
     compare,
@@ -19,6 +20,7 @@ from critic_probe.cli import (
     tokens,
     trace,
     verify,
+    warmup,
 )
 
 app = typer.Typer(
@@ -33,6 +35,7 @@ app.command("compare")(compare.command)
 app.command("perturb")(perturb.command)
 app.command("completeness")(perturb.completeness_command)
 app.command("tokens")(tokens.command)
+app.command("audit")(audit.command)
 app.command("trace")(trace.command)
 app.command("inspect")(inspect.command)
 app.command("doctor")(doctor.command)
@@ -41,6 +44,7 @@ app.command("diff")(diff.command)
 app.command("report")(report.command)
 app.command("selftest")(selftest.command)
 app.command("verify")(verify.command)
+app.command("warmup")(warmup.command)
 app.add_typer(check.profiles, name="profiles")
 app.add_typer(cache.app, name="cache")
 

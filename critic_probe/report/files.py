@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from critic_probe.analysis.results import (
+    AuditResult,
     CompareResult,
     DiffResult,
     DoctorResult,
@@ -21,10 +22,11 @@ from critic_probe.analysis.results import (
 )
 from critic_probe.errors import CriticProbeError
 
-Result = CompareResult | DiffResult | DoctorResult | PerturbResult | TokensResult | TraceResult
+Result = AuditResult | CompareResult | DiffResult | DoctorResult | PerturbResult | TokensResult | TraceResult
 
 # The tables of each command in the order of its JSON object, and the one that CSV and Parquet hold.
 _TABLES = {
+    "audit": ("claims", "figures", "training"),
     "compare": ("summary", "statistics", "lengths", "contrasts", "categories", "baselines", "pairs"),
     "perturb": ("summary", "headline", "contrasts", "cases", "not_measured"),
     "completeness": ("summary", "headline", "contrasts", "cases", "not_measured"),
@@ -34,6 +36,7 @@ _TABLES = {
     "doctor": ("checks",),
 }
 _MAIN = {
+    "audit": "claims",
     "compare": "pairs",
     "perturb": "cases",
     "completeness": "cases",
@@ -104,7 +107,7 @@ def check_folder(path: Path) -> None:
 
 
 def write_result(path: Path, command: str, result: Result) -> None:
-    """Writes the whole result (.json) or its main table (.csv, .parquet): pairs, cases, families, tokens or checks.
+    """Writes the whole result (.json) or its main table (.csv, .parquet): pairs, cases, claims, ...
 
     The file appears complete or not at all: a write that fails leaves what was there before.
 

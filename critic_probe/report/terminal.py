@@ -17,7 +17,15 @@ from rich.padding import Padding
 from rich.table import Column, Table
 from rich.text import Text
 
-from critic_probe.analysis.results import CompareResult, DiffResult, PerturbResult, Signature, TokensResult, TraceResult
+from critic_probe.analysis.results import (
+    AuditResult,
+    CompareResult,
+    DiffResult,
+    PerturbResult,
+    Signature,
+    TokensResult,
+    TraceResult,
+)
 from critic_probe.errors import Notice
 from critic_probe.report.heat import BLUES, ORANGES, aligned, ground, line_view, share_of
 from critic_probe.text import neutralise
@@ -29,6 +37,7 @@ _ROOMY = 120  # columns from which tables have two blanks between cells
 _IDS = 5  # a warning names at most this many pairs
 _PROMPT = 400  # characters of a prompt that are shown
 _MISSING = "–"
+_CLAIM_STYLES = {"holds": "green", "does not hold": "bold red", "cannot tell": "bold yellow"}
 _VERDICT_STYLES = {"student": "dark_orange", "tie": "dim"}
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _TOKEN_COLUMNS: tuple[tuple[str, JustifyMethod, int], ...] = (
@@ -182,6 +191,93 @@ def print_tokens(result: TokensResult, console: Console) -> None:
         _warnings(result.notices),
         _signature(result.signature),
     )
+
+
+def print_audit(result: AuditResult, console: Console) -> None:
+    """Prints every claim with its figure, verdict, what is true instead and how to reproduce it; then other figures.
+
+    Args:
+        result: What was measured.
+        console: Where to print.
+    """
+    _print(
+        console,
+        _block("What was claimed, and what was measured", *chain.from_iterable(_claims(result))),
+        _before_after(result, console),
+        _audit_figures(result, console),
+        _reading(result.reading),
+        _warnings(result.notices),
+        _signature(result.signature),
+    )
+
+
+def _claims(result: AuditResult) -> Iterator[list[RenderableType]]:
+    rows = _records(result.claims)
+    width = max((len(_line(row["critic"])) for row in rows), default=0)
+    for of_claim in _groups(rows, "claim"):
+        first = of_claim[0]
+        measured = Table.grid(Column(min_width=width), Column(min_width=13), "", "", padding=(0, 2, 0, 0))
+        for row in of_claim:
+            verdict = Text(row["verdict"], style=_CLAIM_STYLES[row["verdict"]])
+            measured.add_row(_plain(row["critic"]), verdict, _estimate(row, "figure"), f"n = {_number(row['n'], 0)}")
+        told = dict.fromkeys((row["verdict"], row["told"]) for row in of_claim if row["told"])
+        yield [
+            Text(),
+            _heading(first["says"]),
+            _label(f"{first['measured']}; holds if {first['holds_if']}"),
+            Padding(measured, (0, 0, 0, 2)),
+            *(_label(f"-> {verdict}: {words}") for verdict, words in told),
+            _label(f"$ {first['reproduce']}"),
+        ]
+
+
+def _before_after(result: AuditResult, console: Console) -> RenderableType | None:
+    rows = _records(result.training)
+    if not rows:
+        return None
+    columns = ("trained / read", "measured", "in SD", "verdict")
+    table = _table(console, *columns[:1], *(Column(name, justify="right", overflow="fold") for name in columns[1:]))
+    for of_name in _groups(rows, "name"):
+        first = of_name[0]
+        saw = "" if _missing(first["before"]) else f"; it saw {first['before']:.2f}"
+        bounds = " to ".join(f"{first[end]:g}" for end in ("expected_low", "expected_high"))
+        table.add_row(_heading(f"{first['name']}: {first['what']}; expected {bounds}{saw} (n = {first['n']})"))
+        for row in of_name:
+            scaled = {"over_sd": row["over_sd"], "low": row["over_sd_low"], "high": row["over_sd_high"]}
+            verdict = Text(row["verdict"], style=_CLAIM_STYLES[row["verdict"]])
+            table.add_row(
+                _label(f"{row['trained']} / {row['read']}"),
+                _estimate(row, "figure"),
+                _estimate(scaled, "over_sd"),
+                verdict,
+            )
+            if not _missing(row["the_case"]):
+                table.add_row(_label("  the case itself"), f"{row['the_case']:.3g}")
+    seeds = f"{rows[0]['seeds']} seeds: mean [least, most]" if rows[0]["seeds"] > 1 else "one seed, 95 % intervals"
+    return _block(f"What training was expected to give, and gave ({seeds})", table)
+
+
+def _audit_figures(result: AuditResult, console: Console) -> RenderableType | None:
+    rows = _records(result.figures)
+    if not rows:
+        return None
+    critics = list(dict.fromkeys(row["critic"] for row in rows))
+    table = _table(console, *(Column(_line(critic), justify="right", overflow="fold") for critic in critics))
+    for of_claim in _groups(rows, "claim"):
+        table.add_row(_heading(of_claim[0]["claim"]))
+        for of_name in _groups(of_claim, "name"):
+            by_critic = {row["critic"]: _estimate(row, "value") for row in of_name}
+            table.add_row(_label(of_name[0]["name"]), *(by_critic.get(critic, _MISSING) for critic in critics))
+    return _block("What else was measured", table)
+
+
+def _estimate(row: Record, name: str) -> str:
+    """Three digits, since an audit's figures run from rounding errors to whole scores."""
+    if _missing(row[name]):
+        return _MISSING
+    if _missing(row["low"]) or row["low"] == row["high"]:
+        return f"{row[name]:.3g}"
+    return f"{row[name]:.3g} [{row['low']:.3g}, {row['high']:.3g}]"
 
 
 def signature_line(signature: Signature) -> str:

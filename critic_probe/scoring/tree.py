@@ -70,14 +70,14 @@ class TreeAttention:
             return self._flex(query, key, value, scaling, window)
         heads, kv_heads = query.shape[1], key.shape[1]
         groups = heads // kv_heads
-        out = query.new_empty(1, heads, query.shape[2], value.shape[3])
+        parts = []  # in row order and without gaps; joined at the end, so that a gradient flows through one operation
         for block in self._plan(window):
             rows = slice(block.start, block.start + block.length)
             q = query[:, :, rows]
             if block.path is None:  # a chain from the root: its path is the chain itself
                 k, v = key[:, :, rows], value[:, :, rows]
-                out[:, :, rows] = F.scaled_dot_product_attention(
-                    q, k, v, is_causal=True, scale=scaling, enable_gqa=groups > 1
+                parts.append(
+                    F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling, enable_gqa=groups > 1)
                 )
                 continue
             # Key heads stand in the batch, so that the query heads that share one need no copy of it, nor of the mask.
@@ -87,8 +87,8 @@ class TreeAttention:
             )
             q = q.reshape(kv_heads, groups, block.length, -1)
             part = F.scaled_dot_product_attention(q, k, v, attn_mask=block.mask, scale=scaling)
-            out[:, :, rows] = part.reshape(1, heads, block.length, -1)
-        return out.transpose(1, 2)
+            parts.append(part.reshape(1, heads, block.length, -1))
+        return torch.cat(parts, dim=2).transpose(1, 2)
 
     def _flex(self, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None) -> Tensor:
         from torch.nn.attention.flex_attention import create_block_mask
@@ -170,7 +170,7 @@ def _attention(
     value: Tensor,
     attention_mask: Tensor | None,  # noqa: ARG001  # some models make one although the registry has none
     scaling: float | None = None,
-    dropout: float = 0.0,  # noqa: ARG001  # off in eval mode
+    dropout: float = 0.0,
     sliding_window: int | None = None,
     critic_probe_tree: TreeAttention | None = None,
     **more: Any,
@@ -180,6 +180,8 @@ def _attention(
     plan = critic_probe_tree
     plan.calls += 1
     plan.unknown |= {name for name, given in more.items() if given is not None and name not in _HARMLESS}
+    if dropout:  # a model in training that drops attention weights
+        plan.unknown.add("dropout")
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     return plan.attend(query, key, value, scaling, sliding_window), None
 

@@ -1,25 +1,27 @@
 """Builds and measures the two bundled critics, from nothing, on one thread.
 
-    python -m critic_probe.training.demo build             # writes fixtures/: pairs, critics, checksums
-    python -m critic_probe.training.demo table --seeds 1 2 3   # trains afresh per seed, prints the measured table
+    python -m critic_probe.training.demo build --work DIR               # writes fixtures/: pairs, critics, checksums
+    python -m critic_probe.training.demo table --work DIR --seeds 1 2   # trains per seed, prints the measured table
+    python -m critic_probe.training.demo base DIR                       # the backbone alone, for `critic-probe warmup`
+    python -m critic_probe.training.demo pairs FILE                     # pairs of the same world to train on
 
 A tiny Qwen3 learns in three steps. (1) Copying: random tokens, repeated. (2) The synthetic world: the next token of
 right answers, and at every answer token two verdicts as tokens of the vocabulary, "this fact is wrong" and "some fact
-so far was wrong", so that its hidden states carry the mismatch between prompt and answer. (3) The critic: pure
-Bradley-Terry, mean softplus(-(s_T - s_S) / T), under the last-token or the mean read-out of `aggregation.py`.
+so far was wrong", so that its hidden states carry the mismatch between prompt and answer. (3) The critic: what
+`critic-probe warmup` does, pure Bradley-Terry under the last-token or the mean read-out.
 
 So the base was taught to mark wrong facts. The critics show how a read-out carries or dilutes what the backbone knows,
 not that either read-out makes a critic find content.
 """
 
 import argparse
-import copy
 import hashlib
 import json
 import math
 import random
+import shutil
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,13 +29,16 @@ import torch
 import torch.nn.functional as F
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForTokenClassification
+from transformers import AutoModelForTokenClassification, PreTrainedTokenizerFast, Qwen3ForCausalLM
 from transformers.utils import logging
 
 from critic_probe.aggregation import aggregate
 from critic_probe.encoding import Encoder
-from critic_probe.training import discriminator, synthetic
+from critic_probe.pairs import Pair
+from critic_probe.training import synthetic
+from critic_probe.training.model import tiny_model
 from critic_probe.training.synthetic import Task, complete, concise, make_task
+from critic_probe.training.warmup import Options, warmup
 
 AGGREGATIONS = ("last", "mean")
 COPY_STEPS, BASE_STEPS, CRITIC_STEPS = 300, 1500, 250
@@ -98,32 +103,9 @@ def build_encoder(tokenizer: PreTrainedTokenizerFast) -> Encoder:
     return Encoder(tokenizer, eos_ids=frozenset({EOS}), vocabulary=len(tokenizer), context_length=None)
 
 
-def new_model(vocabulary: int, seed: int) -> Qwen3ForTokenClassification:
-    """A random Qwen3 of 4 layers, hidden size 128, with one label."""
-    torch.manual_seed(seed)
-    settings: dict[str, Any] = {
-        "vocab_size": vocabulary,
-        "hidden_size": 128,
-        "intermediate_size": 384,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 64,
-        "max_position_embeddings": 8192,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6},
-        "tie_word_embeddings": True,
-        "pad_token_id": PAD,
-        "bos_token_id": None,
-        "eos_token_id": EOS,
-        "num_labels": 1,
-        "classifier_dropout": 0.0,
-    }
-    return Qwen3ForTokenClassification(Qwen3Config(**settings))  # type: ignore[no-untyped-call]
-
-
-def train_base(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForTokenClassification:
+def train_base(tokenizer: PreTrainedTokenizerFast, seed: int) -> Any:
     """Steps (1) and (2): a backbone that copies facts and marks wrong ones; its head stays untrained."""
-    model = new_model(len(tokenizer), seed)
+    model = tiny_model(len(tokenizer), seed, pad=PAD, eos=EOS)
     rng = random.Random(1000 + seed)
     encoder = build_encoder(tokenizer)
     tasks = (make_task(random.Random(k), held_out=False) for k in range(400))
@@ -142,15 +124,12 @@ def train_base(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForTokenCl
     return model
 
 
-def _fit(model: nn.Module, steps: Iterator[tuple[float, Tensor]], head_rate: float = 1.0) -> None:
-    """Runs AdamW over (learning rate, loss) steps; the head may learn faster than the backbone."""
-    head = [p for name, p in model.named_parameters() if name.startswith("score.")]
-    backbone = [p for name, p in model.named_parameters() if not name.startswith("score.")]
-    groups: list[dict[str, Any]] = [{"params": backbone, "rate": 1.0}, {"params": head, "rate": head_rate}]
-    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.01)
+def _fit(model: nn.Module, steps: Iterator[tuple[float, Tensor]]) -> None:
+    """Runs AdamW over (learning rate, loss) steps."""
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
     for rate, loss in steps:
         for group in optimizer.param_groups:
-            group["lr"] = rate * group["rate"]
+            group["lr"] = rate
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -165,24 +144,22 @@ def _cosine(step: int, steps: int) -> float:
     return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-def _hidden(model: Qwen3ForTokenClassification, ids: Tensor) -> Tensor:
+def _hidden(model: Any, ids: Tensor) -> Tensor:
     hidden: Tensor = model.model(input_ids=ids, use_cache=False).last_hidden_state
     return hidden
 
 
-def _next_token_loss(model: Qwen3ForTokenClassification, hidden: Tensor, targets: Tensor) -> Tensor:
+def _next_token_loss(model: Any, hidden: Tensor, targets: Tensor) -> Tensor:
     chosen = targets != -100
     return F.cross_entropy(hidden[chosen] @ model.model.embed_tokens.weight.T, targets[chosen])
 
 
-def _verdict_loss(
-    model: Qwen3ForTokenClassification, hidden: Tensor, targets: Tensor, tokens: tuple[int, int]
-) -> Tensor:
+def _verdict_loss(model: Any, hidden: Tensor, targets: Tensor, tokens: tuple[int, int]) -> Tensor:
     chosen = targets != -100
     return F.cross_entropy(hidden[chosen] @ model.model.embed_tokens.weight[list(tokens)].T, targets[chosen])
 
 
-def _copy_loss(model: Qwen3ForTokenClassification, fact_ids: Sequence[int], rng: random.Random) -> Tensor:
+def _copy_loss(model: Any, fact_ids: Sequence[int], rng: random.Random) -> Tensor:
     length = rng.randint(6, 16)
     rows = []
     for _ in range(48):
@@ -221,7 +198,7 @@ def _sample(tokenizer: Any, encoder: Encoder, rng: random.Random) -> Sample:
     return Sample(list(encoder.prompt(task.prompt)), coded["input_ids"], this_fact, so_far, not wrong)
 
 
-def _base_loss(model: Qwen3ForTokenClassification, samples: Sequence[Sample]) -> Tensor:
+def _base_loss(model: Any, samples: Sequence[Sample]) -> Tensor:
     ids = _padded([s.prompt + s.answer for s in samples], PAD)
     following, this_fact, so_far = (torch.full_like(ids, -100) for _ in range(3))
     for row, sample in enumerate(samples):
@@ -245,7 +222,7 @@ def _padded(rows: Sequence[Sequence[int]], pad: int) -> Tensor:
     return ids
 
 
-def scores(model: Qwen3ForTokenClassification, sequences: Sequence[Ids], aggregation: str) -> Tensor:
+def scores(model: Any, sequences: Sequence[Ids], aggregation: str) -> Tensor:
     """Scores (B,) of a padded batch; right padding changes nothing in a causal model."""
     ids = _padded([s.prompt + s.response for s in sequences], PAD)
     values = model.score(_hidden(model, ids)).squeeze(-1)  # (B, T)
@@ -255,37 +232,40 @@ def scores(model: Qwen3ForTokenClassification, sequences: Sequence[Ids], aggrega
     return aggregate(aggregation, values, mask)
 
 
-def train_critic(
-    base: Qwen3ForTokenClassification, tokenizer: PreTrainedTokenizerFast, aggregation: str, seed: int
-) -> tuple[Qwen3ForTokenClassification, int]:
-    """Step (3): Bradley-Terry under one read-out; responses carry no EOS on either side.
-
-    Returns:
-        The critic, and the length of the longest sequence that it was trained on.
-    """
-    model = copy.deepcopy(base)
-    generator = torch.Generator().manual_seed(seed)
-    model.score.weight.data = 0.02 * torch.randn(model.score.weight.shape, generator=generator)
-    model.score.bias.data.zero_()
+def training_pairs(seed: int, count: int, languages: Sequence[str] = ("zh", "en")) -> list[Pair]:
+    """Pairs of prompts that are not held out, in order: the first 30 % of them have wrong facts alone."""
     rng = random.Random(5000 + seed)
-    encoder = build_encoder(tokenizer)
-    longest = 0
+    pairs: list[Pair] = []
+    while len(pairs) < count:
+        task, answer = synthetic.training_pair(rng, held_out=False, only_wrong_facts=len(pairs) < 0.3 * count)
+        if task.language in languages:
+            pairs.append(Pair(f"{seed}-{len(pairs)}", task.prompt, answer, concise(task)))
+    return pairs
 
-    def steps() -> Iterator[tuple[float, Tensor]]:
-        nonlocal longest
-        for step in range(CRITIC_STEPS):
-            batch = []
-            for _ in range(16):
-                task, answer = synthetic.training_pair(rng, held_out=False, only_wrong_facts=step < 0.3 * CRITIC_STEPS)
-                batch += [_sequence(encoder, task, text) for text in (answer, concise(task))]
-            longest = max(longest, *(len(s.prompt) + len(s.response) for s in batch))
-            found = scores(model, batch, aggregation)
-            cost, _ = discriminator.loss(found[0::2], found[1::2])
-            yield 5e-4 * _warm(step, 20) * _cosine(step, CRITIC_STEPS), cost
 
-    _fit(model, steps(), head_rate=4.0)
-    model.eval()  # type: ignore[no-untyped-call]
-    return model, longest
+def write_base(path: Path, seed: int) -> None:
+    """Trains a backbone and writes it as a language model's directory."""
+    tokenizer = build_tokenizer()
+    base = train_base(tokenizer, seed)
+    model = Qwen3ForCausalLM(base.config)
+    model.model.load_state_dict(base.model.state_dict())
+    model.config.name_or_path = ""
+    model.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+
+
+def train_critic(base: Path, out: Path, aggregation: str, seed: int) -> None:
+    """Step (3), by `warmup`: Bradley-Terry under one read-out; responses carry no EOS on either side."""
+    options = Options(
+        aggregation=aggregation,
+        steps=CRITIC_STEPS,
+        learning_rate=5e-4,
+        head_learning_rate=2e-3,
+        keep_order=True,
+        save_dtype="float16",
+        seed=seed,
+    )
+    warmup(training_pairs(seed, CRITIC_STEPS * options.batch_size), 0.0, base, out, options)
 
 
 def _sequence(encoder: Encoder, task: Task, text: str) -> Ids:
@@ -293,9 +273,7 @@ def _sequence(encoder: Encoder, task: Task, text: str) -> Ids:
 
 
 @torch.no_grad()
-def measure(
-    model: Qwen3ForTokenClassification, tokenizer: PreTrainedTokenizerFast, aggregation: str, count: int = 300
-) -> dict[str, float]:
+def measure(model: Any, tokenizer: PreTrainedTokenizerFast, aggregation: str, count: int = 300) -> dict[str, float]:
     """What a critic reacts to under one read-out, on held-out prompts of a seed that chose nothing.
 
     Effects are mean |teacher - edited| over the SD of all scores of `count` held-out pairs, except
@@ -335,6 +313,38 @@ def measure(
     }
 
 
+# Category, defect, kinds of task and number of the bundled pairs.
+KINDS: tuple[tuple[str, Callable[[random.Random, Task], str], tuple[str, ...], int], ...] = (
+    ("digit", synthetic.wrong_fact, ("record", "json"), 12),
+    ("item", synthetic.wrong_fact, ("list",), 12),
+    ("final-comma", synthetic.final_comma, ("record", "list"), 8),
+    ("final-dropped", synthetic.final_dropped, ("record", "list"), 4),
+    ("interior-swap", synthetic.interior_swap, ("record", "list"), 6),
+    ("verbose", synthetic.verbose, ("record", "list"), 8),
+    ("missing", synthetic.missing, ("record", "list", "json"), 6),
+    ("truncated", synthetic.truncated, ("record", "list"), 6),
+    ("repeated", synthetic.repeated, ("record", "list"), 4),
+    ("off-topic", synthetic.off_topic, ("record", "list"), 4),
+    ("json-layout", synthetic.verbose, ("json",), 3),
+    ("identical", lambda _, task: concise(task), ("record", "list"), 3),
+    ("identical-eos", lambda _, task: concise(task), ("record", "list"), 3),
+)
+
+
+def held_out_pairs(seed: int, count: int, languages: Sequence[str] = ("zh", "en")) -> list[dict[str, Any]]:
+    """Rows of held-out prompts, one named defect each, in the proportions of the bundled pairs."""
+    rng = random.Random(7000 + seed)
+    cycle = [(category, edit, kinds) for category, edit, kinds, number in KINDS for _ in range(number)]
+    cycle = [kind for kind in cycle if kind[0] != "identical-eos"]  # their ids are the bundled tokenizer's
+    rows: list[dict[str, Any]] = []
+    while len(rows) < count:
+        category, edit, kinds = cycle[len(rows) % len(cycle)]
+        task = make_task(rng, held_out=True, kinds=kinds)
+        if task.language in languages:
+            rows.append(_row(f"{category}-{len(rows)}", category, task, edit(rng, task)))
+    return rows
+
+
 def write_pairs(path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     """Writes the held-out pairs: the three cases, one defect a pair, and identical texts with and without EOS ids."""
     rng = random.Random(PAIRS_SEED)
@@ -348,24 +358,9 @@ def write_pairs(path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
         _row("case-2-complete", "verbose", shopping, complete(shopping)),
         _row("case-3-json", "json-layout", data, complete(data)),
     ]
-    wanted = [
-        ("digit", synthetic.wrong_fact, ("record", "json"), 12),
-        ("item", synthetic.wrong_fact, ("list",), 12),
-        ("final-comma", synthetic.final_comma, ("record", "list"), 8),
-        ("final-dropped", synthetic.final_dropped, ("record", "list"), 4),
-        ("interior-swap", synthetic.interior_swap, ("record", "list"), 6),
-        ("verbose", synthetic.verbose, ("record", "list"), 8),
-        ("missing", synthetic.missing, ("record", "list", "json"), 6),
-        ("truncated", synthetic.truncated, ("record", "list"), 6),
-        ("repeated", synthetic.repeated, ("record", "list"), 4),
-        ("off-topic", synthetic.off_topic, ("record", "list"), 4),
-        ("json-layout", synthetic.verbose, ("json",), 3),
-        ("identical", lambda _, task: concise(task), ("record", "list"), 3),
-        ("identical-eos", lambda _, task: concise(task), ("record", "list"), 3),
-    ]
     seen = {row["prompt"] for row in rows}
     assert all(map(synthetic.is_held_out, seen)), "a case's prompt may be drawn in training; choose other numbers"
-    for category, edit, kinds, count in wanted:
+    for category, edit, kinds, count in KINDS:
         for number in range(1, count + 1):
             task = make_task(rng, held_out=True, kinds=kinds)
             while task.prompt in seen or (task.language == "zh") != (number % 2 == 1):
@@ -378,59 +373,58 @@ def write_pairs(path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
+def _plain(pair: Pair) -> dict[str, Any]:
+    return {"id": pair.id, "prompt": pair.prompt, "student": pair.student, "teacher": pair.teacher}
+
+
 def _row(name: str, category: str, task: Task, student: str) -> dict[str, Any]:
     row = {"id": name, "category": category, "prompt": task.prompt, "student": student, "teacher": concise(task)}
     same_facts = {"complete": student, "concise": row["teacher"]} if category == "verbose" else {}
     return row | same_facts
 
 
-def save_critic(
-    model: Qwen3ForTokenClassification, tokenizer: PreTrainedTokenizerFast, path: Path, record: dict[str, Any]
-) -> None:
-    """Writes a Hugging Face directory with fp16 weights and what is known of the training."""
-    path.mkdir(parents=True, exist_ok=True)
-    half = copy.deepcopy(model)
-    nn.Module.to(half, torch.float16)
-    half.config.name_or_path = ""
-    half.save_pretrained(path)
-    tokenizer.save_pretrained(path)
-    (path / "critic_probe.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-
-
-def build(out: Path) -> None:
+def build(out: Path, work: Path) -> None:
     """Rebuilds everything that is committed under `fixtures/`, and prints the checksums of the weights."""
-    tokenizer = build_tokenizer()
-    base = train_base(tokenizer, BUILD_SEED)
+    base = _base(work, BUILD_SEED)
     for aggregation in AGGREGATIONS:
-        model, longest = train_critic(base, tokenizer, aggregation, BUILD_SEED)
-        record = {
-            "aggregation": aggregation,
-            "eos": "exclude",
-            "value_position": "at",
-            "temperature": discriminator.TEMPERATURE,
-            "seed": BUILD_SEED,
-            "steps": CRITIC_STEPS,
-            "max_trained_tokens": longest,
-        }
-        save_critic(model, tokenizer, out / "critics" / aggregation, record)
-        weights = (out / "critics" / aggregation / "model.safetensors").read_bytes()
+        critic = _critic(work, base, aggregation, BUILD_SEED)
+        target = out / "critics" / aggregation
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(critic, target, ignore=shutil.ignore_patterns("metrics.jsonl", "events.*"))
+        weights = (target / "model.safetensors").read_bytes()
         print(f"{hashlib.sha256(weights).hexdigest()}  critics/{aggregation}/model.safetensors")
-    write_pairs(out / "pairs.jsonl", tokenizer)
+    write_pairs(out / "pairs.jsonl", build_tokenizer())
 
 
-def table(seeds: Sequence[int], file: Path | None) -> None:
+def table(seeds: Sequence[int], work: Path, file: Path | None) -> None:
     """Trains base and critics afresh per seed and prints what they react to: mean over seeds, least to most."""
     tokenizer = build_tokenizer()
     found: dict[str, list[dict[str, float]]] = {}
     for seed in seeds:
-        base = train_base(tokenizer, seed)
+        base = _base(work, seed)
         for trained in AGGREGATIONS:
-            model, _ = train_critic(base, tokenizer, trained, seed)
+            critic = _critic(work, base, trained, seed)
+            model = AutoModelForTokenClassification.from_pretrained(critic, dtype=torch.float32).eval()
             for read in AGGREGATIONS:
                 found.setdefault(f"{trained} / {read}", []).append(measure(model, tokenizer, read))
     if file is not None:
         file.write_text(json.dumps({"seeds": list(seeds), "measured": found}, indent=1) + "\n", encoding="utf-8")
     print(format_table(found))
+
+
+def _base(work: Path, seed: int) -> Path:
+    """The base of a seed: trained where `work` does not hold it yet."""
+    path = work / f"base-{seed}"
+    if not (path / "tokenizer.json").exists():  # written last
+        write_base(path, seed)
+    return path
+
+
+def _critic(work: Path, base: Path, aggregation: str, seed: int) -> Path:
+    path = work / f"{aggregation}-{seed}"
+    if not (path / "critic_probe.json").exists():  # written last
+        train_critic(base, path, aggregation, seed)
+    return path
 
 
 def format_table(found: dict[str, list[dict[str, float]]]) -> str:
@@ -457,18 +451,39 @@ def main() -> None:
     tabler = commands.add_parser("table", help="train afresh per seed and print the measured table")
     tabler.add_argument("--seeds", type=int, nargs="+", required=True)
     tabler.add_argument("--json", type=Path, default=None, help="also write every figure of every seed")
+    for command in (builder, tabler):
+        command.add_argument(
+            "--work", type=Path, required=True, help="where bases and critics are kept, and found again"
+        )
     shower = commands.add_parser("show", help="print the table of a file that `table --json` wrote")
     shower.add_argument("file", type=Path)
+    baser = commands.add_parser("base", help="train a backbone and write it as a language model")
+    baser.add_argument("out", type=Path)
+    pairer = commands.add_parser("pairs", help="write pairs to train on as JSONL; their prompts are in no bundled pair")
+    pairer.add_argument("out", type=Path)
+    pairer.add_argument("--count", type=int, default=4000)
+    pairer.add_argument("--held-out", action="store_true", help="of prompts that training never draws, by category")
+    pairer.add_argument("--language", choices=("zh", "en"), action="append", help="default: both")
+    for command in (baser, pairer):
+        command.add_argument("--seed", type=int, default=BUILD_SEED)
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # sums in one order, so that one seed gives one result
     torch.use_deterministic_algorithms(True)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     if arguments.command == "build":
-        build(arguments.out)
+        build(arguments.out, arguments.work)
     elif arguments.command == "table":
-        table(arguments.seeds, arguments.json)
-    else:
+        table(arguments.seeds, arguments.work, arguments.json)
+    elif arguments.command == "show":
         print(format_table(json.loads(arguments.file.read_text(encoding="utf-8"))["measured"]))
+    elif arguments.command == "base":
+        write_base(arguments.out, arguments.seed)
+    else:
+        asked = (arguments.seed, arguments.count, arguments.language or ("zh", "en"))
+        rows: Iterable[dict[str, Any]] = (
+            held_out_pairs(*asked) if arguments.held_out else map(_plain, training_pairs(*asked))
+        )
+        arguments.out.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), encoding="utf-8")
 
 
 if __name__ == "__main__":
