@@ -96,7 +96,8 @@ def command(
             wanted = Plan(plan.source, (*plan.gates, *drawn))
             results, _ = measure(wanted, critics, read, settings, (max_per_response, seed), progress)
             verdicts = evaluate(plan, figures(results), unnamed)
-            compared, perturbed, along = (results[name] for name in ("compare", "perturb", "tokens"))
+            compared = session.with_defaults_told(results["compare"], critics, pairs is None)
+            perturbed, along = results["perturb"], results["tokens"]
             result = report(critics.load(), read, settings, compared, perturbed, along, progress)
         for given, path in targets:
             if _is_folder(given, path):

@@ -119,6 +119,7 @@ def test_it_opens_from_a_disk_with_verdict_gates_and_every_kind_of_picture(opene
     assert "gates fail" in head
     assert "bundled:last read as last orders" in head
     assert "look at" in head
+    assert "these are the two bundled toy critics, not yours" in head
     for kind in KINDS:
         figure = shown.locator(f"#picture-{kind}")
         assert figure.get_by_role("img").count() == 2, kind
