@@ -1,16 +1,19 @@
-"""Writes the README's picture of the terminal: `python docs/picture.py`.
+"""Writes the README's pictures, of the terminal and of the report: `python docs/picture.py`.
 
-It is the real output of `COMMAND`, exported by rich and mended so that it needs no remote font and keeps CJK columns
-aligned. Four categories keep it short.
+The terminal's is the real output of `COMMAND`, exported by rich and mended so that it needs no remote font and keeps
+CJK columns aligned; four categories keep it short. The report's is that of the bundled pairs in Chromium, one row open.
 """
 
+import shutil
 from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from playwright.sync_api import sync_playwright
 from rich.console import Console
 
 from critic_probe.analysis import compare
-from critic_probe.cli import session
+from critic_probe.cli import app, session
 from critic_probe.pairs import Fields
 from critic_probe.report.svg import console_svg
 from critic_probe.report.terminal import print_compare
@@ -18,10 +21,20 @@ from critic_probe.report.terminal import print_compare
 ROOT = Path(__file__).parents[1]
 CATEGORIES = ("final-comma", "digit", "item", "verbose")
 COMMAND = f"""grep -E '"({"|".join(CATEGORIES)})"' fixtures/pairs.jsonl | critic-probe compare - --rows 2"""
+PAIR = "case-1-comma"
 
 
 def main() -> None:
-    """Scores the fixtures with the bundled critics and writes `docs/compare.svg`."""
+    """Scores the fixtures with the bundled critics and writes `docs/compare.svg` and `docs/report.png`."""
+    picture_terminal(ROOT / "docs" / "compare.svg")
+    with TemporaryDirectory() as folder:
+        page = Path(folder) / "report.html"
+        app(["report", str(ROOT / "fixtures" / "pairs.jsonl"), "-o", str(page)], standalone_mode=False)
+        picture_report(page, ROOT / "docs" / "report.png")
+
+
+def picture_terminal(target: Path) -> None:
+    """Draws what `COMMAND` prints."""
     critics = session.find_critics(None, device="cpu")
     pairs = session.find_pairs(str(ROOT / "fixtures" / "pairs.jsonl"), Fields(), critics)
     pairs = [pair for pair in pairs if pair.category in CATEGORIES]
@@ -29,8 +42,21 @@ def main() -> None:
         result = compare(critics.load(), pairs, session.settings(None, "exclude", "at", "auto", "error"), progress)
     console = Console(record=True, width=116, file=StringIO(), force_terminal=True, color_system="truecolor")
     print_compare(result, console, rows=2)
-    target = ROOT / "docs" / "compare.svg"
     target.write_text(console_svg(console, COMMAND), encoding="utf-8")
+
+
+def picture_report(page: Path, target: Path) -> None:
+    """Photographs a page with one pair opened."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        shown = browser.new_page(viewport={"width": 1200, "height": 860})
+        shown.goto(page.as_uri())
+        shown.get_by_label("Search").first.fill(PAIR.rpartition("-")[0])
+        shown.get_by_role("button", name=PAIR, exact=True).click()
+        shown.locator(".tokens .tok.read").last.focus()
+        shown.locator("#pairs").evaluate("section => section.scrollIntoView()")
+        shown.screenshot(path=target)
+        browser.close()
 
 
 if __name__ == "__main__":

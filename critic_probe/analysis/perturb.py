@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -36,6 +36,8 @@ CONTEXT = 12  # characters shown on either side of an edit
 SIDES = ("student", "teacher")
 OTHERS = 16  # answers to other prompts that are kept for the families that need one
 TWICE = 8  # pairs whose responses are computed a second time, outside the tree and its cache
+
+Edit = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,29 @@ def judged(
 def rescored(reader: Reader, pairs: Pairs, plan: Plan, floors: dict[str, float], ids: Container[str]) -> pd.DataFrame:
     """The cases of some pairs of a file, with the other answers that the whole file offers; SDs are theirs alone."""
     return _cases(reader, pairs, plan, Counter(), floors, lambda: None, ids)
+
+
+def edit_of(row: Mapping[str, Any]) -> Edit:
+    """What tells a case from the others of its pair, from its row; equal where a text repeats itself."""
+    return tuple(str(row[name]) for name in ("side", "family", "position", "left", "removed", "added", "right"))
+
+
+def compared_texts(
+    reader: Reader, pairs: Pairs, plan: Plan
+) -> Callable[[EncodedPair], dict[Edit, tuple[EncodedResponse, EncodedResponse]]]:
+    """What each case of a pair compares: the response and the edited one; cases that change no text are left out."""
+    kept = answers(reader, pairs)
+
+    def of(pair: EncodedPair) -> dict[Edit, tuple[EncodedResponse, EncodedResponse]]:
+        found: dict[Edit, tuple[EncodedResponse, EncodedResponse]] = {}
+        for variant in variants_of(reader, pair, plan, _others(kept, pair), Counter()):
+            case, own = variant.case, (pair.student, pair.teacher)[variant.side]
+            if case.scoring == "text":
+                row = {"side": SIDES[variant.side], "family": case.family, "position": case.position}
+                found[edit_of(row | _in_context(case))] = (variant.base or own, variant.edited)
+        return found
+
+    return of
 
 
 def edited_responses(plan: Plan, pairs: Pairs) -> Callable[[Reader, EncodedPair], list[tuple[int, ...]]]:
@@ -332,7 +357,6 @@ def _row(
     before = verdict(both[1] - both[0], floor)
     moved = (edited, both[1]) if variant.side == 0 else (both[0], edited)
     after = verdict(moved[1] - moved[0], floor)
-    start, end, added = _difference(case.original, case.text)
     own = (pair.student, pair.teacher)[variant.side] if variant.base is None else variant.base
     return {
         "critic": reader.critic.name,
@@ -356,6 +380,13 @@ def _row(
         "only_last_token": own.ids[:-1] == variant.edited.ids[:-1] and not own.eos[-1],
         "flip": base is None and {before, after} == {"student", "teacher"},
         "decided": base is None and before != "tie",
+        **_in_context(case),
+    }
+
+
+def _in_context(case: Case) -> dict[str, str]:
+    start, end, added = _difference(case.original, case.text)
+    return {
         "left": case.original[max(0, start - CONTEXT) : start],
         "removed": case.original[start:end],
         "added": added,

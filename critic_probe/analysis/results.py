@@ -1,9 +1,11 @@
 """What the commands find out, as tables; every renderer takes these and computes nothing."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from critic_probe.errors import Notice
 
@@ -212,3 +214,73 @@ class TraceResult:
     notices: list[Notice]
     signature: Signature
     reading: list[str] = field(default_factory=list)
+
+
+class TracedSide(NamedTuple):
+    """One response as a critic reads it.
+
+    Attributes:
+        texts: By character group; one group is one token, or the tokens that only together are a character.
+        sizes: How many tokens each group has.
+        values: (tokens,) as they were computed.
+        reads: Read-out -> the one token whose value it takes; read-outs of many tokens are missing.
+        scores: Read-out -> the score.
+    """
+
+    texts: list[str]
+    sizes: list[int]
+    values: NDArray[np.float32]
+    reads: dict[str, int]
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Traced:
+    """Two responses to one prompt, token by token, under one critic.
+
+    Attributes:
+        id: The pair.
+        critic: The critic.
+        edit: The row of `ReportResult.edits` that it shows; None for student against teacher.
+        prompt: The prompt's text.
+        sides: Student and teacher, or original and edited.
+    """
+
+    id: str
+    critic: str
+    edit: int | None
+    prompt: str
+    sides: tuple[TracedSide, TracedSide]
+
+
+@dataclass(frozen=True)
+class ReportResult:
+    """Everything that a report shows.
+
+    Attributes:
+        compare: Student against teacher.
+        perturb: Edits of punctuation and controls.
+        tokens: Values along responses.
+        signal: One row per critic, aggregation and harmless family: median |delta| of the controls over that of the
+            family, with its interval.
+        places: One row per critic, aggregation and position of harmless punctuation edits: median |delta| over SD,
+            with its interval.
+        reliability: One row per critic, aggregation and bin of pairs: the mean confidence sigmoid(|d| / T), the mean
+            |gap| over SD, and d_acc with its interval.
+        edits: One row per critic, aggregation and edit that is traced: the columns of `PerturbResult.cases`, and
+            `edit`, one number an edit.
+        prompts: By id, what was asked.
+        traces: Of the most disputed pairs, and of the edits.
+        verdict: What was found, in plain words.
+    """
+
+    compare: CompareResult
+    perturb: PerturbResult
+    tokens: TokensResult
+    signal: pd.DataFrame
+    places: pd.DataFrame
+    reliability: pd.DataFrame
+    edits: pd.DataFrame
+    prompts: dict[str, str]
+    traces: list[Traced]
+    verdict: list[str]

@@ -15,6 +15,7 @@ from critic_probe.cli import (
     doctor,
     inspect,
     perturb,
+    report,
     selftest,
     tokens,
     trace,
@@ -40,6 +41,7 @@ app.command("inspect")(inspect.command)
 app.command("doctor")(doctor.command)
 app.command("check")(check.command)
 app.command("diff")(diff.command)
+app.command("report")(report.command)
 app.command("selftest")(selftest.command)
 app.command("verify")(verify.command)
 app.command("warmup")(warmup.command)

@@ -279,6 +279,17 @@ def check_outputs(output: Sequence[str] | None) -> None:
             check_path(Path(path))
 
 
+def with_defaults_told(result: Any, critics: Critics | None, default_pairs: bool) -> Any:
+    """The result with a notice where critics or pairs are the bundled ones because none were named."""
+    told = []
+    if default_pairs:
+        told.append(Notice("bundled-pairs", "no file given: the bundled pairs"))
+    if critics is not None and critics.bundled:
+        notice = "no --checkpoint given: these are the two bundled toy critics, not yours"
+        told.append(Notice("bundled-critics", notice))
+    return replace(result, notices=[*told, *result.notices])
+
+
 def finish(
     command: str,
     result: Any,
@@ -294,11 +305,7 @@ def finish(
 
     from critic_probe.report.files import dump_json, write_result
 
-    if critics is not None and critics.bundled:
-        notice = "no --checkpoint given: these are the two bundled toy critics, not yours"
-        result = replace(result, notices=[Notice("bundled-critics", notice), *result.notices])
-    if default_pairs:
-        result = replace(result, notices=[Notice("bundled-pairs", "no file given: the bundled pairs"), *result.notices])
+    result = with_defaults_told(result, critics, default_pairs)
     for path in output or ():
         write_result(Path(path), command, result)
     if json:

@@ -45,7 +45,7 @@ def command(
     ] = "table",
     export: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE", help="Also write what is shown as a picture: .svg or .html; repeatable."),
+        typer.Option(metavar="FILE", help="Also write what is shown as a picture: .svg, .html or .png; repeatable."),
     ] = None,
     json: options.Json = False,
     output: options.Output = None,

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from html import escape, unescape
+from importlib.util import find_spec
 from io import StringIO
 from itertools import groupby
 from pathlib import Path
@@ -53,18 +54,38 @@ def check_picture(path: Path) -> None:
     """Refuses a path that `write_picture` could not write, before anything is scored.
 
     Raises:
-        CriticProbeError: The suffix is neither .svg nor .html, or its folder is not there.
+        CriticProbeError: The suffix is none of .svg, .html and .png, its folder is not there, or nothing that makes a
+            PNG is installed.
     """
-    if path.suffix.lower() not in (".svg", ".html"):
-        raise CriticProbeError(f"{path}: cannot make a picture of '{path.suffix}'; use .svg or .html")
+    if path.suffix.lower() not in (".svg", ".html", ".png"):
+        raise CriticProbeError(f"{path}: cannot make a picture of '{path.suffix}'; use .svg, .html or .png")
+    if path.suffix.lower() == ".png":
+        require("vl_convert", str(path))
     check_folder(path)
+
+
+def require(module: str, purpose: str) -> None:
+    """Refuses what only the extra `report` can do, before anything is scored.
+
+    Raises:
+        CriticProbeError: The module is not installed.
+    """
+    if find_spec(module) is None:
+        raise CriticProbeError(f"{purpose}: {module} is not installed; pip install 'critic-probe[report]'")
+
+
+def to_png(svg: str) -> bytes:
+    """A drawing as pixels, twice as many as it has units, with the fonts of this machine."""
+    import vl_convert
+
+    return bytes(vl_convert.svg_to_png(svg, scale=2))
 
 
 def write_picture(path: Path, show: Callable[[Console], None], title: str) -> None:
     """Writes what a renderer prints as a picture that needs nothing from elsewhere; an .html page holds the same SVG.
 
     Args:
-        path: A .svg or .html file.
+        path: A .svg, .html or .png file.
         show: Prints to the console that it is given.
         title: The text of the window's title bar.
 
@@ -77,8 +98,9 @@ def write_picture(path: Path, show: Callable[[Console], None], title: str) -> No
     if path.suffix.lower() == ".html":
         head = f'<meta charset="utf-8"><title>{escape(neutralise(title))}</title>'
         picture = f'<!doctype html><html lang="en"><head>{head}</head><body style="margin:0">{picture}</body></html>\n'
+    content = to_png(picture) if path.suffix.lower() == ".png" else picture.encode()
     try:
-        path.write_text(picture, encoding="utf-8")
+        path.write_bytes(content)
     except OSError as error:
         raise CriticProbeError(f"{path}: cannot be written ({error.strerror or error})") from error
 
@@ -86,8 +108,8 @@ def write_picture(path: Path, show: Callable[[Console], None], title: str) -> No
 def console_svg(console: Console, title: str) -> str:
     """What a console made with `record=True` has printed, as SVG text.
 
-    rich gives every character one cell of `textLength`, so wide ones are squeezed over each other; here each piece of
-    text is cut into wide and narrow runs, each as long as its cells.
+    rich gives every character one cell of `textLength`, so wide ones are squeezed over each other; here each wide
+    character stands alone where its cells are, between narrow runs that are as long as theirs.
 
     Args:
         console: The recording console; its record is emptied.
@@ -101,14 +123,12 @@ def _split(match: re.Match[str]) -> str:
     style, start, y, clip, content = match.groups()
     x = float(start)
     runs = []
-    for wide, characters in groupby(_clusters(unescape(content)), key=lambda cluster: cell_len(cluster) > 1):
-        run = "".join(characters)
-        length = cell_len(run) * _CELL
-        text = escape(run).replace(" ", "\u00a0")
-        # A CJK glyph is as wide as the font is high: less than two cells, by what is added after each.
-        spacing = f' letter-spacing="{2 * _CELL - _FONT:g}"' if wide else ""
-        runs.append(f'<text {style} x="{x:g}" {y} textLength="{length:g}"{spacing} {clip}>{text}</text>')
-        x += length
+    for wide, clusters in groupby(_clusters(unescape(content)), key=lambda cluster: cell_len(cluster) > 1):
+        for run in clusters if wide else ["".join(clusters)]:
+            length = cell_len(run) * _CELL
+            text = escape(run).replace(" ", "\u00a0")
+            runs.append(f'<text {style} x="{x:g}" {y} textLength="{length:g}" {clip}>{text}</text>')
+            x += length
     return "".join(runs)
 
 

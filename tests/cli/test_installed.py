@@ -47,7 +47,11 @@ def test_help_and_version_import_neither_torch_nor_transformers():
         "heavy = {'torch', 'transformers', 'pandas', 'statsmodels', 'pyarrow', 'numpy'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    for arguments in (["--help"], ["--version"], ["compare", "--help"], ["trace", "--help"], ["perturb", "--help"]):
+    for arguments in (
+        ["--help"],
+        ["--version"],
+        *([name, "--help"] for name in ("compare", "trace", "perturb", "report")),
+    ):
         subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True)
 
 

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from critic_probe.cli import app
 from critic_probe.report.heat import aligned, line_view
+from critic_probe.report.svg import console_svg, to_png
 from critic_probe.report.terminal import print_trace
 
 
@@ -86,13 +87,14 @@ def test_the_wide_table_puts_equal_tokens_in_one_row(trace):
 
 
 def test_what_is_shown_is_exported_as_pictures(tmp_path):
-    paths = [tmp_path / "t.svg", tmp_path / "t.html"]
+    paths = [tmp_path / "t.svg", tmp_path / "t.html", tmp_path / "t.png"]
     options = [part for path in paths for part in ("--export", str(path))]
     texts = ("--prompt", "p", "--student", "</script><b>早</b>", "--teacher", "早。")
     result = CliRunner().invoke(app, ["trace", *texts, "-c", "bundled:mean", "--view", "line", *options])
     assert result.exit_code == 0, result.output
     assert "</script>" in result.stdout
-    svg, html = (path.read_text(encoding="utf-8") for path in paths)
+    svg, html = (path.read_text(encoding="utf-8") for path in paths[:2])
+    assert paths[2].read_bytes().startswith(b"\x89PNG")
     assert ElementTree.fromstring(svg).tag.endswith("svg")
     assert svg in html
     for picture in (svg, html):
@@ -101,11 +103,20 @@ def test_what_is_shown_is_exported_as_pictures(tmp_path):
         assert not re.search(r"(?:src|href|url)\s*[=(]\s*[\"']?https?:|@import|@font-face", picture)
 
 
+def test_a_png_draws_each_cjk_character_with_its_own_glyph():
+    console = Console(record=True, width=20, file=io.StringIO(), force_terminal=True)
+    drawn = set()
+    for character in "癌症。":
+        console.print(character)
+        drawn.add(to_png(console_svg(console, "t")))
+    assert len(drawn) == 3, "boxes instead of characters: apt-get install -y fonts-noto-cjk"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--view", "lines"], "--view 'lines' is unknown; choose from line, table"),
-        (["--export", "t.pdf"], "cannot make a picture of '.pdf'; use .svg or .html"),
+        (["--export", "t.pdf"], "cannot make a picture of '.pdf'; use .svg, .html or .png"),
         (["--export", "no/such/t.svg"], "its folder does not exist"),
     ],
 )
