@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import SequentialSampler
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
+from transformers.utils import logging as transformers_logging
 
 from critic_probe.aggregation import Aggregation, aggregate
 from critic_probe.checkpoint.gguf import portable_name
@@ -168,6 +169,7 @@ def warmup(
     Raises:
         CriticProbeError: Options contradict each other, pairs cannot be trained on, or nothing can be resumed.
     """
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     first = discriminator.scheduled(options.aggregation, 1, *options.progressive)
     checkpoint = _checkpoint(out, options)
     if backbone is None:
