@@ -151,7 +151,7 @@ def test_a_terminal_sees_tokens_per_second_and_what_the_tree_saves(slow_critic, 
         "--device",
         "cpu",
     ]
-    here = os.environ | {"OMP_NUM_THREADS": "1", "TERM": "xterm-256color"}
+    here = os.environ | {"OMP_NUM_THREADS": "1", "TERM": "xterm-256color", "COLUMNS": "200"}
     running = subprocess.Popen(list(map(str, command)), env=here, stdout=subprocess.DEVNULL, stderr=terminal)
     os.close(terminal)
     shown = b""
