@@ -62,6 +62,7 @@ def prepare(
         if leaked := [pair.pair.id for pair in encoded if pair.prompt_ids in known]:
             told = f"{len(leaked)} training pairs have a held-out prompt; they are left out"
             notices.append(Notice("leaked-prompts", told, leaked))
+    test = [pair for pair in test if not identical(pair)]  # they have no order to be right about
     if same := [pair.pair.id for pair in train if identical(pair)]:
         done = "only the consistency term trains on them" if keep_identical else "they have no order and are left out"
         notices.append(Notice("identical-sides", f"{len(same)} training pairs have the same text twice; {done}", same))

@@ -208,8 +208,8 @@ def warmup(
     if reason and options.engine == "auto":
         notices.append(Notice("engine", f"trained without the prefix tree: {reason}"))
     told(notices)
-    if options.early_stopping and not (split.held_out and options.evaluate_every):
-        raise CriticProbeError("--early-stopping needs held-out pairs and --eval-every")
+    if options.early_stopping:
+        options = _with_best_kept(options, bool(split.held_out))
 
     trainer = _Trainer(
         trainee,
@@ -358,6 +358,11 @@ class _Trainer(Trainer):
         pairs: Sequence[EncodedPair] = inputs["pairs"]
         student, teacher = self._scores(model, pairs, self.state.global_step + 1)
         same = torch.tensor([identical(pair) for pair in pairs], device=student.device)
+        if not bool(torch.isfinite(student).all() and torch.isfinite(teacher).all()):
+            raise CriticProbeError(
+                f"step {self.state.global_step + 1}: a score is NaN or infinite, the training has diverged; lower "
+                "--learning-rate, or resume an earlier checkpoint with a lower one"
+            )
         total = student.sum() * 0.0  # keeps the graph where a batch has no ordered pair
         if not bool(same.all()):
             cost, used = discriminator.loss(
@@ -377,8 +382,7 @@ class _Trainer(Trainer):
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """The held-out pairs under the read-out of the step, as `eval_critic/...`."""
         self.trainee.model.eval()
-        pairs = [pair for pair in self.held_out if not identical(pair)]
-        size = self.options.batch_size
+        pairs, size = self.held_out, self.options.batch_size
         with self._attention(), self.compute_loss_context_manager():
             found = [
                 self._scores(self.model, pairs[i : i + size], max(1, self.state.global_step))
@@ -447,6 +451,23 @@ class _ProbeEvery(TrainerCallback):
         """Every so many steps; the last one is probed when training is done."""
         if state.global_step % self._every == 0 and state.global_step < state.max_steps:
             self._trainer.log(self._trainer.probed())
+
+
+def _with_best_kept(options: Options, held_out: bool) -> Options:
+    """The options with checkpoints where early stopping needs them: at every measurement, or at some of them.
+
+    Raises:
+        CriticProbeError: Nothing is measured, or checkpoints are saved where nothing is.
+    """
+    if not (held_out and options.evaluate_every):
+        raise CriticProbeError("--early-stopping needs held-out pairs and --eval-every")
+    every = options.save_every or options.evaluate_every
+    if every % options.evaluate_every:
+        raise CriticProbeError(
+            f"--early-stopping keeps the best measured checkpoint: --save-every {every} must be a multiple of "
+            f"--eval-every {options.evaluate_every}"
+        )
+    return replace(options, save_every=every)
 
 
 def _of_head(name: str) -> bool:

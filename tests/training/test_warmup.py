@@ -297,12 +297,19 @@ def test_nothing_is_cut(encoder):
         ({"aggregation": "medium"}, "'medium' is not a known aggregation"),
         ({"resume": True}, "no whole checkpoint to resume"),
         ({"early_stopping": 2}, "--early-stopping needs held-out pairs"),
+        ({"learning_rate": 1e30, "steps": 8}, "step [2-8]: a score is NaN or infinite"),
         ({"freeze_layers": 9}, "the model has 2 layers"),
     ],
 )
 def test_options_that_cannot_be_followed_are_refused(language_model, tmp_path, changes, message):
     with pytest.raises(CriticProbeError, match=message):
         warmup(comma_pairs(16), 0.0, language_model, tmp_path / "out", quick(**changes))
+
+
+def test_the_best_checkpoint_must_be_a_measured_one(language_model, tmp_path):
+    options = quick(early_stopping=2, evaluate_every=4, save_every=6)
+    with pytest.raises(CriticProbeError, match="--save-every 6 must be a multiple of --eval-every 4"):
+        warmup(comma_pairs(16), comma_pairs(8, seed=1), language_model, tmp_path / "out", options)
 
 
 def test_an_earlier_run_is_not_overwritten(language_model, tmp_path):
@@ -313,7 +320,7 @@ def test_an_earlier_run_is_not_overwritten(language_model, tmp_path):
 
 @pytest.mark.filterwarnings("ignore:mtime may not be reliable")  # older transformers, of checkpoints a moment apart
 def test_early_stopping_keeps_the_best_weights(language_model, tmp_path):
-    measured = {"evaluate_every": 4, "save_every": 4, "early_stopping": 2}
+    measured = {"evaluate_every": 4, "early_stopping": 2}
     options = quick(aggregation="last", steps=40, batch_size=8, learning_rate=3e-3, **measured)
     stopped = warmup(comma_pairs(64), comma_pairs(16, seed=1), language_model, tmp_path, options)
     curve = logged(tmp_path, "val/d_acc")
