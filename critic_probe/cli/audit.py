@@ -84,6 +84,8 @@ def command(
 
         if train is not None and work is None:
             raise CriticProbeError("--train: say with --work DIR where the trained critics are kept")
+        backbone = None if train is None else find_backbone(train)
+        given = _training_pairs(on, steps * batch_size)
         with session.progress(resumable=not no_cache) as progress:
             result = audit(critics.load(), read, chosen, progress, seed)
             if train is not None and work is not None:
@@ -102,7 +104,6 @@ def command(
                     freeze_layers=freeze_layers,
                     device="cpu" if device == "cpu" else "auto",
                 )
-                backbone, given = find_backbone(train), _training_pairs(on, steps * batch_size)
                 table = before_after(given, read, backbone, trained, range(seeds), work, chosen, progress)
                 result = with_training(result, *table)
         session.finish(
@@ -115,6 +116,10 @@ def _training_pairs(file: str | None, count: int) -> Callable[[int], Sequence[Pa
     if file is not None:
         read = list(PairFile(file))
         return lambda _: read
-    from critic_probe.training.demo import training_pairs
 
-    return lambda seed: training_pairs(seed, count)
+    def generated(seed: int) -> Sequence[Pair]:
+        from critic_probe.training.demo import training_pairs
+
+        return training_pairs(seed, count)
+
+    return generated
