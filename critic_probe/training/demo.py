@@ -390,7 +390,7 @@ def build(out: Path, work: Path) -> None:
         critic = _critic(work, base, aggregation, BUILD_SEED)
         target = out / "critics" / aggregation
         shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(critic, target, ignore=shutil.ignore_patterns("metrics.jsonl", "events.*"))
+        shutil.copytree(critic, target, ignore=shutil.ignore_patterns("metrics.jsonl", "warmup.json", "events.*"))
         weights = (target / "model.safetensors").read_bytes()
         print(f"{hashlib.sha256(weights).hexdigest()}  critics/{aggregation}/model.safetensors")
     write_pairs(out / "pairs.jsonl", build_tokenizer())

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import SequentialSampler
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 from transformers.utils import logging as transformers_logging
 
@@ -42,6 +42,8 @@ from critic_probe.training.model import (
 )
 
 RECORD = "critic_probe.json"
+BEGUN = "warmup.json"  # what a run began with, for the one that resumes it
+_MAY_CHANGE = {"resume", "save_every", "evaluate_every", "probe_every", "device"}
 BETAS = (0.9, 0.98)
 LEAST_RATE = 0.05  # of the learning rate, where its cosine ends
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -172,6 +174,7 @@ def warmup(
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     first = discriminator.scheduled(options.aggregation, 1, *options.progressive)
     checkpoint = _checkpoint(out, options)
+    _require_same_run(out, options, data_hash(pairs))
     if backbone is None:
         texts = (str(text) for pair in pairs for text in (pair.prompt, pair.student, pair.teacher))
         trainee = tiny_trainee(texts, seed=options.seed)
@@ -222,7 +225,10 @@ def warmup(
         marks=first.reads_punctuation_mask,
         probe=probe,
     )
-    trainer.train(resume_from_checkpoint=checkpoint)
+    if checkpoint is not None and trainer.at_its_end(checkpoint):
+        trainer.restore(checkpoint)  # the Trainer would take one more step
+    else:
+        trainer.train(resume_from_checkpoint=checkpoint)
     if options.early_stopping:  # the best weights are back, which need not be the last
         trainer.measured = {}
     metrics = trainer.evaluate() if split.held_out and not trainer.measured else trainer.measured
@@ -378,6 +384,15 @@ class _Trainer(Trainer):
         self.computed += distinct(sequences) if self.tree else len(sequences) * max(map(len, sequences))
         return total
 
+    def at_its_end(self, checkpoint: str) -> bool:
+        """Whether a checkpoint is the last step's."""
+        return int(checkpoint.rpartition("-")[2]) >= self.args.max_steps
+
+    def restore(self, checkpoint: str) -> None:
+        """Takes weights and state from a checkpoint, without a step."""
+        self._load_from_checkpoint(checkpoint)
+        self.state = TrainerState.load_from_json(str(Path(checkpoint) / "trainer_state.json"))
+
     @torch.no_grad()
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """The held-out pairs under the read-out of the step, as `eval_critic/...`."""
@@ -519,6 +534,25 @@ def _checkpoint(out: Path, options: Options) -> str | None:
             f"{out}: no whole checkpoint to resume; leave out --resume, and save some with --save-every"
         )
     return str(whole[max(whole)])
+
+
+def _require_same_run(out: Path, options: Options, data: str) -> None:
+    """Writes down what a run begins with; a resumed one must go on with the same.
+
+    Raises:
+        CriticProbeError: It would go on with other pairs or options.
+    """
+    begun = {"data": data} | {k: v for k, v in asdict(options).items() if k not in _MAY_CHANGE}
+    begun = json.loads(json.dumps(begun))  # tuples are lists there
+    file = out / BEGUN
+    if options.resume and file.exists():
+        before = json.loads(file.read_text(encoding="utf-8"))
+        if changed := [name for name in begun if begun[name] != before.get(name)]:
+            told = ", ".join(f"{name} {before.get(name)} -> {begun[name]}" for name in changed)
+            raise CriticProbeError(f"{out}: --resume goes on with what the run began with, but {told}; give the same")
+    if not options.resume:
+        out.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(begun, indent=2) + "\n", encoding="utf-8")
 
 
 def _save(trainer: _Trainer, trainee: Trainee, out: Path, record: dict[str, Any], dtype: torch.dtype) -> None:

@@ -168,6 +168,20 @@ def test_a_killed_run_resumes_with_the_same_losses(language_model, tmp_path):
     assert (killed / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
+@pytest.mark.filterwarnings("ignore:mtime may not be reliable")  # older transformers, of checkpoints a moment apart
+def test_a_run_is_resumed_with_what_it_began_with(language_model, tmp_path):
+    pairs = comma_pairs(24)
+    warmup(pairs, 0.0, language_model, tmp_path, quick(save_every=2))
+    with pytest.raises(CriticProbeError, match=r"began with, but learning_rate 1e-05 -> 0\.1; give the same"):
+        warmup(pairs, 0.0, language_model, tmp_path, quick(save_every=2, resume=True, learning_rate=0.1))
+    with pytest.raises(CriticProbeError, match="began with, but data "):
+        warmup(pairs[1:], 0.0, language_model, tmp_path, quick(save_every=2, resume=True))
+    before = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").unlink()  # killed after its last step, before it wrote its critic
+    assert warmup(pairs, 0.0, language_model, tmp_path, quick(save_every=2, resume=True)).steps == 4
+    assert (tmp_path / "model.safetensors").read_bytes() == before
+
+
 def test_two_processes_train_one_critic(language_model, tmp_path):
     pairs = write(tmp_path / "pairs.jsonl", comma_pairs(40))
     launch = ["torch.distributed.run", "--nproc-per-node", "2", "-m", "critic_probe", "warmup", str(pairs)]
