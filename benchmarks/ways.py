@@ -31,7 +31,7 @@ def one_at_a_time(critic: Critic, groups: list[Group]) -> Values:
 def _batched(
     critic: Critic, groups: list[Group], batches: Callable[[list[tuple[int, ...]]], list[list[int]]]
 ) -> Values:
-    sequences = [group.prompt_ids + response for group in groups for response in group.responses]
+    sequences = [sequence for group in groups for sequence in group.sequences]
     found: dict[int, Tensor] = {}
     for batch in batches(sequences):
         found |= dict(zip(batch, padded_values(critic, [sequences[i] for i in batch]), strict=True))

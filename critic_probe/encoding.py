@@ -28,6 +28,11 @@ class Group:
     prompt_ids: tuple[int, ...]
     responses: tuple[tuple[int, ...], ...]
 
+    @property
+    def sequences(self) -> list[tuple[int, ...]]:
+        """Each response behind the prompt, as the critic is fed it."""
+        return [self.prompt_ids + response for response in self.responses]
+
 
 @dataclass(frozen=True)
 class EncodedResponse:

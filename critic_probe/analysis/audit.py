@@ -351,6 +351,10 @@ def _deviations(responses: pd.DataFrame, floors: dict[str, float]) -> dict[str, 
     return {name: sd if sd > floors[name] else float("nan") for name, sd in sds.items()}
 
 
+NOTHING_TRAINED = (
+    "Nothing was trained here: what mean, last or the progressive schedule do to a critic that is trained under them "
+    "is not in these figures."
+)
 _READING = [
     "A claim holds where the whole interval lies within its bound, and does not hold where none of it does; all else, "
     f"fewer than {FEW} cases, or fewer than two prompts is 'cannot tell'. Figures that follow from arithmetic have no "
@@ -359,6 +363,5 @@ _READING = [
     "figures compare across read-outs; raw ones do not.",
     f"Gradients are those of {GRADIENT_PAIRS} pairs at T = {TEMPERATURE:g} in float32, one pair at a time, without "
     f"dropout; random heads are {HEADS} normal draws on the states of {HEAD_PAIRS} pairs.",
-    "Nothing was trained here: what mean, last or the progressive schedule do to a critic that is trained under them "
-    "is not in these figures.",
+    NOTHING_TRAINED,
 ]

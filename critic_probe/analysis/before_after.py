@@ -13,14 +13,16 @@ import numpy as np
 import pandas as pd
 
 from critic_probe.aggregation import parse
+from critic_probe.analysis.audit import NOTHING_TRAINED
 from critic_probe.analysis.bootstrap import mean_interval, median_interval
+from critic_probe.analysis.claims import judged
 from critic_probe.analysis.compare import compare
 from critic_probe.analysis.measure import Progress, Settings
 from critic_probe.analysis.perturb import Plan, perturb
 from critic_probe.analysis.results import AuditResult, CompareResult
 from critic_probe.checkpoint import load_critic
 from critic_probe.errors import CriticProbeError
-from critic_probe.pairs import Pair, Pairs, TokenIds
+from critic_probe.pairs import Pair, Pairs, as_text
 from critic_probe.probes import BUILT_IN
 from critic_probe.training.warmup import Options, warmup
 
@@ -95,7 +97,7 @@ def before_after(
     """
     if not seeds:
         raise CriticProbeError("give at least one seed to train from")
-    pairs = [_as_text(pair) for pair in pairs]  # ids belong to one tokenizer, which need not be the backbone's
+    pairs = [as_text(pair) for pair in pairs]  # ids belong to one tokenizer, which need not be the backbone's
     rows: list[pd.DataFrame] = []
     records: list[dict[str, Any]] = []
     for seed in seeds:
@@ -103,7 +105,7 @@ def before_after(
             out = work / f"{aggregation}-{seed}"
             if not (out / "critic_probe.json").exists():
                 given = train(seed)
-                steps = options.steps or -(-len(given) // options.batch_size)
+                steps = options.steps_over(len(given))
                 bounds = (steps // 3, 2 * steps // 3)
                 chosen = replace(
                     options, aggregation=aggregation, progressive=bounds, seed=seed, keep_order=True, steps=steps
@@ -119,22 +121,13 @@ def before_after(
     return _over_seeds(pd.concat(rows, ignore_index=True)), records
 
 
-def _as_text(pair: Pair) -> Pair:
-    sides: dict[str, Any] = {
-        name: side.text
-        for name, side in (("student", pair.student), ("teacher", pair.teacher))
-        if isinstance(side, TokenIds) and side.text is not None
-    }
-    return replace(pair, **sides) if sides else pair
-
-
 def with_training(audited: AuditResult, table: pd.DataFrame, records: list[dict[str, Any]]) -> AuditResult:
     """An audit with what `before_after` found."""
     return replace(
         audited,
         training=table,
         signature=audited.signature | {"trained": [record["fingerprint"] for record in records]},
-        reading=[*audited.reading[:-1], *_READING],
+        reading=[*(told for told in audited.reading if told != NOTHING_TRAINED), *_READING],
     )
 
 
@@ -213,15 +206,7 @@ def _over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
                     "over_sd_low": np.nan if single else frame.over_sd.min(),
                     "over_sd_high": np.nan if single else frame.over_sd.max(),
                     "the_case": frame.the_case.mean(),
-                    "verdict": _verdict(low, high, expected),
+                    "verdict": judged(low, high, expected.low, expected.high),
                 }
             )
     return pd.DataFrame(found)
-
-
-def _verdict(low: float, high: float, expected: Expectation) -> str:
-    if np.isnan(low) or np.isnan(high):
-        return "cannot tell"
-    if low >= expected.low and high <= expected.high:
-        return "holds"
-    return "does not hold" if high < expected.low or low > expected.high else "cannot tell"

@@ -54,12 +54,19 @@ class Claim(NamedTuple):
         Everything else is `cannot tell`: an interval that holds a bound, no interval, and for figures that are
         estimated fewer than `FEW` cases or two prompts.
         """
-        few = not self.exact and (n < FEW or prompts < 2)
-        if few or math.isnan(found.low) or math.isnan(found.high):
+        if not self.exact and (n < FEW or prompts < 2):
             return UNCLEAR
-        if self.low <= found.low and found.high <= self.high:
-            return HOLDS if self.shown_at_all else UNCLEAR
-        return FAILS if found.high < self.low or found.low > self.high else UNCLEAR
+        word = judged(found.low, found.high, self.low, self.high)
+        return UNCLEAR if word == HOLDS and not self.shown_at_all else word
+
+
+def judged(low: float, high: float, least: float, most: float) -> str:
+    """`holds` where all of an interval lies within the bounds, `does not hold` where none of it does, else unclear."""
+    if math.isnan(low) or math.isnan(high):
+        return UNCLEAR
+    if least <= low and high <= most:
+        return HOLDS
+    return FAILS if high < least or low > most else UNCLEAR
 
 
 CLAIMS: dict[str, Claim] = {

@@ -226,7 +226,7 @@ def survey(reader: Reader, pairs: Pairs) -> Survey:
             longest = max(longest, encoded.length)
             continue
         count += 1
-        sides = [encoded.prompt_ids + ids for ids in encoded.group.responses]
+        sides = encoded.group.sequences
         tokens += sum(map(len, sides))
         unique += distinct(sides)
         if len(sample) < SAMPLE:

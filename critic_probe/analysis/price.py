@@ -45,7 +45,7 @@ def price(
         count = tokens = unique = 0
         first: list[Group] = []
         for group in groups():
-            sequences = [group.prompt_ids + response for response in group.responses]
+            sequences = group.sequences
             count += len(sequences)
             tokens += sum(map(len, sequences))
             unique += distinct(sequences)

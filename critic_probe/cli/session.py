@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from critic_probe.scoring import Stats
 
 BUNDLED = "bundled:"
-TOYS = ("last", "mean")  # the bundled critics that need nothing else, and are used where none is named
+TOYS = (f"{BUNDLED}last", f"{BUNDLED}mean")  # need nothing else, and are used where no critic is named
+ADAPTERS = (f"{BUNDLED}smollm2-last", f"{BUNDLED}smollm2-mean")
 TINY = 10_000_000  # parameters
 LONG_RUN = 1000  # pairs from which the price is told where there is no progress bar
 
@@ -100,10 +101,9 @@ def find_critics(given: Sequence[str] | None, **loading: Any) -> Critics:
     """
     from_environment = os.environ.get("CRITIC_PROBE_CHECKPOINT")
     wanted = list(given or ([from_environment] if from_environment else []))
-    toys = [f"{BUNDLED}{name}" for name in TOYS]
-    names = [*toys, *(f"{BUNDLED}{name}" for name in ("smollm2-last", "smollm2-mean"))]
+    names = (*TOYS, *ADAPTERS)
     paths: dict[str, Path] = {}
-    for text in wanted or toys:
+    for text in wanted or TOYS:
         if text.startswith(BUNDLED):
             if text not in names:
                 raise CriticProbeError(f"'{text}' is not a bundled critic; choose from {', '.join(names)}")
@@ -129,15 +129,12 @@ def find_pairs(path: str | None, fields: "Fields", critics: Critics) -> "Pairs":
     Token ids belong to one tokenizer: for other critics than the bundled toys the bundled pairs are read as
     text. A file is read anew each time it is gone through.
     """
-    from critic_probe.pairs import PairFile, TokenIds, read_pairs
+    from critic_probe.pairs import PairFile, as_text, read_pairs
 
     if path is not None:
         return PairFile(path, fields)
     pairs = read_pairs(fixtures() / "pairs.jsonl", fields)
-    if all(name in [f"{BUNDLED}{toy}" for toy in TOYS] for name in critics.paths):
-        return pairs
-    as_text: Callable[[Any], Any] = lambda r: r.text if isinstance(r, TokenIds) else r  # noqa: E731
-    return [replace(pair, student=as_text(pair.student), teacher=as_text(pair.teacher)) for pair in pairs]
+    return pairs if set(critics.paths) <= set(TOYS) else [as_text(pair) for pair in pairs]
 
 
 def find_scores(path: str | None, checkpoint: Sequence[str] | None) -> "RowFile | None":

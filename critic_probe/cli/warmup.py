@@ -15,7 +15,7 @@ from critic_probe.pairs import Fields, Pair
 from critic_probe.text import neutralise
 
 if TYPE_CHECKING:
-    from critic_probe.training.warmup import Options
+    from critic_probe.analysis import Settings
 
 _TRAINING, _MODEL, _MEASURING = "Training", "Model", "While it runs"
 
@@ -127,6 +127,8 @@ def command(
         read = list(PairFile(pairs, fields))
         share = _held_out(held_out, fields)
         start = find_backbone(backbone)
+        names = ["mean", "last"] if aggregation == "progressive" else [aggregation]
+        scored = session.settings(names, eos, value_position, template, on_too_long)
         from critic_probe.training.warmup import Options, warmup
 
         chosen = Options(
@@ -135,13 +137,9 @@ def command(
             temperature=_temperature(temperature),
             range_penalty=range_penalty,
             consistency=consistency,
-            eos=cast(Literal["exclude", "include"], session.choice("--eos", eos, "exclude", "include")),
-            value_position=cast(
-                Literal["at", "before"], session.choice("--value-position", value_position, "at", "before")
-            ),
-            template=cast(
-                Literal["auto", "chat", "raw"], session.choice("--template", template, "auto", "chat", "raw")
-            ),
+            eos=scored.eos,
+            value_position=scored.value_position,
+            template=scored.template,
             steps=steps,
             batch_size=batch_size,
             gradient_accumulation=gradient_accumulation,
@@ -165,7 +163,7 @@ def command(
             ),
             save_dtype=session.choice("--save-dtype", save_dtype, "float32", "bfloat16", "float16"),
             device=cast(Literal["auto", "cpu"], session.choice("--device", device, "auto", "cpu")),
-            skip_too_long=session.choice("--on-too-long", on_too_long, "error", "skip") == "skip",
+            skip_too_long=scored.on_too_long == "skip",
             seed=seed,
         )
         trained = warmup(
@@ -175,7 +173,7 @@ def command(
             out,
             chosen,
             base=None if base is None else Path(base),
-            probe=_probe(chosen) if probe_every else None,
+            probe=_probe(scored) if probe_every else None,
             told=_warn,
         )
         if int(os.environ.get("RANK", "0")):
@@ -228,12 +226,10 @@ def _temperature(text: str) -> float | Literal["adaptive"]:
     return value
 
 
-def _probe(chosen: "Options") -> Any:
+def _probe(scored: "Settings") -> Any:
     from critic_probe.analysis.learning import probe
 
-    names = ["mean", "last"] if chosen.aggregation == "progressive" else [chosen.aggregation]
-    read = session.settings(names, chosen.eos, chosen.value_position, chosen.template, "error")
-    return lambda trainee, held_out: probe(trainee, held_out, read)
+    return lambda trainee, held_out: probe(trainee, held_out, scored)
 
 
 def _warn(notices: Sequence[Notice]) -> None:

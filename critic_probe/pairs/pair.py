@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypedDict
 
 
@@ -52,6 +52,15 @@ class Pair:
     category: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict, compare=False)
     source: str = field(default="", compare=False)
+
+
+def as_text(pair: Pair) -> Pair:
+    """The pair without ids where texts stand beside them: for another tokenizer than theirs."""
+
+    def text(side: Response) -> Response:
+        return side.text if isinstance(side, TokenIds) and side.text is not None else side
+
+    return replace(pair, student=text(pair.student), teacher=text(pair.teacher))
 
 
 class Pairs(Protocol):

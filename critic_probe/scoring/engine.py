@@ -105,7 +105,7 @@ class Engine:
         before: Ids = ()
         for g in sorted(range(len(window)), key=lambda g: window[g].prompt_ids):
             group = window[g]
-            sequences = [group.prompt_ids + response for response in group.responses]
+            sequences = group.sequences
             alone = distinct(sequences)
             members = [(g, r) for r in range(len(sequences))]
             new = alone - (shared(before, group.prompt_ids) if row else 0)

@@ -40,17 +40,24 @@ class ReferenceScorer:
             yield [self._critic.values(group.prompt_ids + response)[first:] for response in group.responses]
 
 
-def padded_values(
-    critic: Critic, sequences: Sequence[Sequence[int]], side: Literal["left", "right"] = "right"
-) -> list[Tensor]:
-    """Values of sequences in one padded batch with a mask, as training frameworks compute them."""
+def pad_rows(
+    sequences: Sequence[Sequence[int]], pad: int, side: Literal["left", "right"] = "right"
+) -> tuple[Tensor, Tensor, list[slice]]:
+    """Ids (B, T), mask (B, T) and where each sequence stands in its row."""
     longest = max(map(len, sequences))
-    pad = critic.tokenizer.pad_token_id or 0
     ids = torch.full((len(sequences), longest), pad)
     mask = torch.zeros_like(ids)
     windows = [slice(len(s)) if side == "right" else slice(longest - len(s), None) for s in sequences]
     for row, (sequence, window) in enumerate(zip(sequences, windows, strict=True)):
         ids[row, window], mask[row, window] = torch.as_tensor(sequence), 1
+    return ids, mask, windows
+
+
+def padded_values(
+    critic: Critic, sequences: Sequence[Sequence[int]], side: Literal["left", "right"] = "right"
+) -> list[Tensor]:
+    """Values of sequences in one padded batch with a mask, as training frameworks compute them."""
+    ids, mask, windows = pad_rows(sequences, critic.tokenizer.pad_token_id or 0, side)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     values = critic.batch_values(ids, attention_mask=mask, position_ids=positions)
     return [row[window] for row, window in zip(values, windows, strict=True)]

@@ -35,8 +35,9 @@ from transformers.utils import logging
 from critic_probe.aggregation import aggregate
 from critic_probe.encoding import Encoder
 from critic_probe.pairs import Pair
+from critic_probe.scoring.reference import pad_rows
 from critic_probe.training import synthetic
-from critic_probe.training.model import tiny_model
+from critic_probe.training.model import CHATML, tiny_model
 from critic_probe.training.synthetic import Task, complete, concise, make_task
 from critic_probe.training.warmup import Options, warmup
 
@@ -48,10 +49,6 @@ PAD, START, EOS = 0, 1, 2
 SO_FAR = (3, 4)  # the tokens "every fact so far is right", "some fact so far is wrong"
 THIS_FACT = (5, 6)  # the tokens "this fact is right", "this fact is wrong"
 SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|ok|>", "<|bad|>", "<|right|>", "<|wrong|>"]
-CHATML = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 
 
 class Sample(NamedTuple):
@@ -199,7 +196,7 @@ def _sample(tokenizer: Any, encoder: Encoder, rng: random.Random) -> Sample:
 
 
 def _base_loss(model: Any, samples: Sequence[Sample]) -> Tensor:
-    ids = _padded([s.prompt + s.answer for s in samples], PAD)
+    ids, _, _ = pad_rows([s.prompt + s.answer for s in samples], PAD)
     following, this_fact, so_far = (torch.full_like(ids, -100) for _ in range(3))
     for row, sample in enumerate(samples):
         begin, end = len(sample.prompt), len(sample.prompt) + len(sample.answer)
@@ -215,16 +212,9 @@ def _base_loss(model: Any, samples: Sequence[Sample]) -> Tensor:
     )
 
 
-def _padded(rows: Sequence[Sequence[int]], pad: int) -> Tensor:
-    ids = torch.full((len(rows), max(map(len, rows))), pad)
-    for index, row in enumerate(rows):
-        ids[index, : len(row)] = torch.tensor(row)
-    return ids
-
-
 def scores(model: Any, sequences: Sequence[Ids], aggregation: str) -> Tensor:
     """Scores (B,) of a padded batch; right padding changes nothing in a causal model."""
-    ids = _padded([s.prompt + s.response for s in sequences], PAD)
+    ids, _, _ = pad_rows([s.prompt + s.response for s in sequences], PAD)
     values = model.score(_hidden(model, ids)).squeeze(-1)  # (B, T)
     mask = torch.zeros_like(ids)
     for row, sequence in enumerate(sequences):

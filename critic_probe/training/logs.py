@@ -34,7 +34,6 @@ class Logs(TrainerCallback):
         """Opens the writers."""
         if not state.is_world_process_zero:
             return
-        self._file.parent.mkdir(parents=True, exist_ok=True)
         lines = self._file.read_text(encoding="utf-8").splitlines() if self._file.exists() else []
         kept = [line for line in lines if state.global_step and json.loads(line)["step"] <= state.global_step]
         self._file.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")

@@ -16,12 +16,13 @@ from critic_probe.checkpoint.head import Head, Layer
 from critic_probe.checkpoint.layout import Layout
 from critic_probe.errors import CriticProbeError
 from critic_probe.scoring.engine import disagreement
+from critic_probe.scoring.reference import pad_rows
 from critic_probe.scoring.tree import TreeAttention, tree_attention
 from critic_probe.scoring.trie import Ids, lay_out
 
 HEAD_STD = 0.02  # of a fresh head, as transformers initialises one
 _TINY_VOCABULARY = 2048
-_CHATML = (
+CHATML = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
@@ -124,7 +125,7 @@ def tiny_trainee(texts: Iterable[str], *, seed: int) -> Trainee:
     )
     bpe.train_from_iterator(texts, trainer)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token=specials[0], eos_token=specials[2])  # type: ignore[no-untyped-call]
-    tokenizer.chat_template = _CHATML
+    tokenizer.chat_template = CHATML
     model = tiny_model(len(tokenizer), seed, pad=0, eos=2)
     return Trainee(model, tokenizer, frozenset({2}), model.config.max_position_embeddings, None)
 
@@ -229,11 +230,7 @@ def token_values(model: Any, sequences: Sequence[Ids], firsts: Sequence[int], *,
             raise CriticProbeError(f"the prefix tree cannot serve this model ({complaint}); use --engine padded")
         values = logits[0, :, 0].float()
         return [values[path[first:].to(device)] for path, first in zip(row.paths, firsts, strict=True)]
-    longest = max(map(len, sequences))
-    ids = torch.full((len(sequences), longest), pad)
-    mask = torch.zeros_like(ids)
-    for index, sequence in enumerate(sequences):
-        ids[index, : len(sequence)], mask[index, : len(sequence)] = torch.tensor(sequence), 1
+    ids, mask, _ = pad_rows(sequences, pad)
     logits = model(input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False).logits
     return [
         logits[index, first : len(sequence), 0].float()

@@ -119,6 +119,10 @@ class Options:
     skip_too_long: bool = False
     seed: int = 0
 
+    def steps_over(self, pairs: int) -> int:
+        """Optimizer steps on so many pairs."""
+        return self.steps or -(-pairs // (self.batch_size * self.gradient_accumulation))
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -174,7 +178,8 @@ def warmup(
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     first = discriminator.scheduled(options.aggregation, 1, *options.progressive)
     checkpoint = _checkpoint(out, options)
-    _require_same_run(out, options, data_hash(pairs))
+    data = data_hash(pairs)
+    _require_same_run(out, options, data)
     if backbone is None:
         texts = (str(text) for pair in pairs for text in (pair.prompt, pair.student, pair.teacher))
         trainee = tiny_trainee(texts, seed=options.seed)
@@ -204,7 +209,7 @@ def warmup(
     if options.gradient_checkpointing:
         trainee.model.gradient_checkpointing_enable()
     notices = [*split.notices]
-    sequences = [pair.prompt_ids + side.ids for pair in split.train for side in (pair.student, pair.teacher)]
+    sequences = [sequence for pair in split.train for sequence in pair.group.sequences]
     reason = "asked for" if options.engine == "padded" else why_no_tree(trainee, sample_sequences(sequences))
     if reason and options.engine == "tree":
         raise CriticProbeError(f"--engine tree: {reason}; use --engine auto")
@@ -242,7 +247,7 @@ def warmup(
         "temperature": options.temperature,
         "seed": options.seed,
         "steps": trainer.state.global_step,
-        "data": data_hash(pairs),
+        "data": data,
         "max_trained_tokens": max(pair.length for pair in split.train),
     }
     if options.aggregation == discriminator.PROGRESSIVE:
@@ -379,7 +384,7 @@ class _Trainer(Trainer):
         if bool(same.any()):
             gaps = (teacher[same] - student[same]) ** 2
             total = total + self.options.consistency * gaps.sum() / len(pairs)
-        sequences = [pair.prompt_ids + side.ids for pair in pairs for side in (pair.student, pair.teacher)]
+        sequences = [sequence for pair in pairs for sequence in pair.group.sequences]
         self.tokens += sum(map(len, sequences))
         self.computed += distinct(sequences) if self.tree else len(sequences) * max(map(len, sequences))
         return total
@@ -490,12 +495,11 @@ def _of_head(name: str) -> bool:
 
 
 def _arguments(out: Path, options: Options, pairs: int) -> TrainingArguments:
-    per_step = options.batch_size * options.gradient_accumulation
     return TrainingArguments(
         output_dir=str(out),
         per_device_train_batch_size=options.batch_size,
         gradient_accumulation_steps=options.gradient_accumulation,
-        max_steps=options.steps or -(-pairs // per_step),
+        max_steps=options.steps_over(pairs),
         learning_rate=options.learning_rate,
         lr_scheduler_type="cosine_with_min_lr",
         lr_scheduler_kwargs={"min_lr_rate": LEAST_RATE},
@@ -560,7 +564,6 @@ def _save(trainer: _Trainer, trainee: Trainee, out: Path, record: dict[str, Any]
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # gathers what FSDP and ZeRO have spread
     if not trainer.args.should_save:
         return
-    out.mkdir(parents=True, exist_ok=True)
     model = trainer.accelerator.unwrap_model(trainer.model_wrapped)
     model.config.use_cache = True  # the Trainer turns it off
     model.config.name_or_path = ""
