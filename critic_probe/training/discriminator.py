@@ -14,6 +14,7 @@ PROGRESSIVE = "progressive"
 PROGRESSIVE_START, PROGRESSIVE_END = 254, 500  # GAD's steps
 RANGE = (0.0, 10.0)  # GAD's later versions
 HARD = 0.1  # a pair whose |gap| is smaller counts as hard in GAD's logs
+_LINEAR = 40.0  # where softplus is the identity in float64 too; torch's own 20 is off by 2e-9
 SATURATED = 4.0  # |d| / T beyond which a pair has next to no gradient left
 
 
@@ -70,7 +71,7 @@ def loss(
     used = _adapted(gap) if temperature == "adaptive" else float(temperature)
     if not used > 0:
         raise CriticProbeError(f"temperature {used:g} must be above 0")
-    found = F.softplus(-gap / used).mean()
+    found = F.softplus(-gap / used, threshold=_LINEAR).mean()
     if range_penalty:
         low, high = RANGE
         found = found + range_penalty * sum(
