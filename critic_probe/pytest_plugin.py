@@ -63,7 +63,7 @@ def critic_scores(_held: "Critics") -> "Callable[..., pd.DataFrame]":
     """
 
     def scores(pairs: Any = None, *aggregations: str, **settings: str) -> "pd.DataFrame":
-        from critic_probe.analysis import compare
+        from critic_probe.measures.compare import compare
 
         with _told():
             read, chosen = _prepared(_held, pairs, aggregations, settings)

@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 from playwright.sync_api import sync_playwright
 from rich.console import Console
 
-from critic_probe.analysis import compare
 from critic_probe.cli import app, session
+from critic_probe.measures.compare import compare
 from critic_probe.pairs import Fields
 from critic_probe.report.svg import console_svg
 from critic_probe.report.terminal import print_compare

@@ -79,8 +79,8 @@ def command(
         )
         read = session.find_pairs(pairs, Fields(prompt_field, student_field, teacher_field), critics)
         chosen = session.settings(None, eos, value_position, template, on_too_long, engine, no_cache)
-        from critic_probe.analysis.audit import audit
         from critic_probe.report.terminal import print_audit
+        from critic_probe.studies.audit import audit
 
         if train is not None and work is None:
             raise CriticProbeError("--train: say with --work DIR where the trained critics are kept")
@@ -89,7 +89,7 @@ def command(
         with session.progress(resumable=not no_cache) as progress:
             result = audit(critics.load(), read, chosen, progress, seed)
             if train is not None and work is not None:
-                from critic_probe.analysis.before_after import before_after, with_training
+                from critic_probe.studies.before_after import before_after, with_training
                 from critic_probe.training.warmup import Options
 
                 trained = Options(
@@ -118,7 +118,7 @@ def _training_pairs(file: str | None, count: int) -> Callable[[int], Sequence[Pa
         return lambda _: read
 
     def generated(seed: int) -> Sequence[Pair]:
-        from critic_probe.training.demo import training_pairs
+        from critic_probe.studies.demo import training_pairs
 
         return training_pairs(seed, count)
 

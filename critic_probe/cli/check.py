@@ -14,8 +14,7 @@ from critic_probe.errors import CriticProbeError
 from critic_probe.pairs import Fields
 
 if TYPE_CHECKING:
-    from critic_probe.analysis import Settings
-    from critic_probe.analysis.measure import Progress
+    from critic_probe.bench import Progress, Settings
     from critic_probe.gates import Plan
     from critic_probe.pairs import Pairs
 
@@ -190,9 +189,11 @@ def measure(
     Returns:
         Command -> its result, as `gates.figures` takes it, and the signature.
     """
-    from critic_probe.analysis import Plan as Edits
-    from critic_probe.analysis import compare, doctor, perturb
-    from critic_probe.analysis.tokens import tokens
+    from critic_probe.measures.compare import compare
+    from critic_probe.measures.doctor import doctor
+    from critic_probe.measures.perturb import Plan as Edits
+    from critic_probe.measures.perturb import perturb
+    from critic_probe.measures.tokens import tokens
     from critic_probe.probes import all_families, choose
 
     families = all_families()

@@ -46,7 +46,7 @@ def command(
         session.check_outputs(output)
         given = session.find_scores(pairs, checkpoint)
         if given is not None:
-            from critic_probe.analysis.scores import compare_scores
+            from critic_probe.measures.scores import compare_scores
             from critic_probe.pairs import read_scores
             from critic_probe.report.terminal import print_compare
 
@@ -71,7 +71,8 @@ def command(
         )
         read = session.find_pairs(pairs, Fields(prompt_field, student_field, teacher_field), critics)
         chosen = session.settings(aggregation, eos, value_position, template, on_too_long, engine, no_cache)
-        from critic_probe.analysis import compare, price
+        from critic_probe.measures.compare import compare
+        from critic_probe.measures.price import price
         from critic_probe.report.terminal import print_compare
 
         if dry_run:

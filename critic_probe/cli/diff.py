@@ -53,8 +53,9 @@ def command(
         )
         read = session.find_pairs(pairs, Fields(prompt_field, student_field, teacher_field), critics)
         chosen = session.settings(aggregation, eos, value_position, template, on_too_long, engine, no_cache)
-        from critic_probe.analysis import Plan, compare, perturb
-        from critic_probe.analysis.diff import diff
+        from critic_probe.measures.compare import compare
+        from critic_probe.measures.diff import diff
+        from critic_probe.measures.perturb import Plan, perturb
         from critic_probe.probes import all_families, choose
         from critic_probe.report.terminal import print_diff
 

@@ -52,7 +52,7 @@ def command(
         chosen = session.settings(aggregation, eos, value_position, template, "skip")
         [(name, path)] = critics.paths.items()
         fields = Fields(prompt_field, student_field, teacher_field)
-        from critic_probe.analysis import doctor
+        from critic_probe.measures.doctor import doctor
         from critic_probe.report.health import print_doctor
 
         session.require_checkpoint(path)

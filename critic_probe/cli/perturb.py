@@ -164,7 +164,8 @@ def _run(
     json: bool,
     output: Sequence[str] | None,
 ) -> None:
-    from critic_probe.analysis import Plan, edited_responses, perturb, price
+    from critic_probe.measures.perturb import Plan, edited_responses, perturb
+    from critic_probe.measures.price import price
     from critic_probe.report.terminal import print_perturb
 
     side, most, seed = drawn

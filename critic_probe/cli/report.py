@@ -66,8 +66,8 @@ def command(
         for given, path in targets:
             _check_target(given, path)
         from critic_probe.aggregation import parse
-        from critic_probe.analysis.report import report
         from critic_probe.gates import Gate, Plan, evaluate, figures, load_gates
+        from critic_probe.measures.report import report
         from critic_probe.probes import all_families
         from critic_probe.report.html import write_page
         from critic_probe.report.pictures import write_pictures

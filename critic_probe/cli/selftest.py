@@ -11,9 +11,9 @@ def command(json: options.Json = False) -> None:
         import torch
         from rich.console import Console
 
-        from critic_probe.analysis.selftest import selftest
         from critic_probe.report.files import dump_plain
         from critic_probe.report.health import print_selftest
+        from critic_probe.studies.selftest import selftest
 
         torch.set_num_threads(1)  # the critics are tiny
         with session.progress() as progress:

@@ -16,8 +16,7 @@ from critic_probe.text import neutralise
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from critic_probe.analysis import Settings
-    from critic_probe.analysis.measure import Progress
+    from critic_probe.bench import Progress, Settings
     from critic_probe.checkpoint import Critic
     from critic_probe.pairs import Fields, Pairs, RowFile
     from critic_probe.scoring import Stats
@@ -162,7 +161,7 @@ def settings(
         CriticProbeError: A value is not among the allowed ones.
     """
     from critic_probe.aggregation import parse
-    from critic_probe.analysis import Settings
+    from critic_probe.bench import Settings
     from critic_probe.scoring import cache_path
 
     parsed = tuple(dict.fromkeys(parse(name) for name in aggregations or ("last", "mean")))

@@ -48,7 +48,7 @@ def command(
         )
         read = session.find_pairs(pairs, Fields(prompt_field, student_field, teacher_field), critics)
         chosen = session.settings(None, eos, value_position, template, on_too_long, engine, no_cache)
-        from critic_probe.analysis.tokens import tokens
+        from critic_probe.measures.tokens import tokens
         from critic_probe.report.terminal import print_tokens
 
         with session.progress(resumable=not no_cache) as progress:

@@ -76,7 +76,7 @@ def command(
             fields = Fields(prompt_field, student_field, teacher_field)
             pair = _find(session.find_pairs(pairs, fields, critics), pair_id, pairs or "the bundled pairs")
         chosen = session.settings(aggregation, eos, value_position, template, "error", engine, no_cache)
-        from critic_probe.analysis import trace
+        from critic_probe.measures.trace import trace
         from critic_probe.report.terminal import print_trace
 
         result = trace(critics.load(), pair, chosen)

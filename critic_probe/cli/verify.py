@@ -35,7 +35,7 @@ def command(
     with session.exit_codes():
         from rich.console import Console
 
-        from critic_probe.analysis.verify import signed_critics, verify
+        from critic_probe.measures.verify import signed_critics, verify
         from critic_probe.report.files import dump_plain
         from critic_probe.report.health import print_verify
 
@@ -91,7 +91,7 @@ def _as_named(paths: dict[str, Path], names: list[str], result: Path) -> dict[st
 
 
 def _plan(signature: dict[str, Any]) -> Any:
-    from critic_probe.analysis import Plan
+    from critic_probe.measures.perturb import Plan
     from critic_probe.probes import all_families, choose
 
     if "families" not in signature:

@@ -15,7 +15,7 @@ from critic_probe.pairs import Fields, Pair
 from critic_probe.text import neutralise
 
 if TYPE_CHECKING:
-    from critic_probe.analysis import Settings
+    from critic_probe.bench import Settings
 
 _TRAINING, _MODEL, _MEASURING = "Training", "Model", "While it runs"
 
@@ -227,7 +227,7 @@ def _temperature(text: str) -> float | Literal["adaptive"]:
 
 
 def _probe(scored: "Settings") -> Any:
-    from critic_probe.analysis.learning import probe
+    from critic_probe.training.learning import probe
 
     return lambda trainee, held_out: probe(trainee, held_out, scored)
 

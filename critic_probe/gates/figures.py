@@ -5,8 +5,11 @@ from typing import Any
 
 import pandas as pd
 
-from critic_probe.analysis.bootstrap import median_interval
-from critic_probe.analysis.results import CompareResult, DoctorResult, PerturbResult, TokensResult
+from critic_probe.measures.compare import CompareResult
+from critic_probe.measures.doctor import DoctorResult
+from critic_probe.measures.perturb import PerturbResult
+from critic_probe.measures.tokens import TokensResult
+from critic_probe.stats.intervals import median_interval
 
 Row = dict[str, Any]
 _WORST = 5  # pairs that a failed gate names

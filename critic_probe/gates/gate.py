@@ -11,9 +11,9 @@ from typing import Any, Literal, get_args
 import pandas as pd
 
 from critic_probe.aggregation import parse
-from critic_probe.analysis.compare import FEW
 from critic_probe.errors import CriticProbeError
 from critic_probe.gates.figures import METRICS
+from critic_probe.stats.rates import FEW
 
 At = Literal["value", "ci"]
 Severity = Literal["fail", "warn"]

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from critic_probe import aggregation as readouts
+from critic_probe import objective
 from critic_probe.errors import CriticProbeError
-from critic_probe.training import discriminator
 
 
 def sequence_values(
@@ -43,7 +43,7 @@ def sequence_values(
         )
     ids = [eos_token_ids] if isinstance(eos_token_ids, int) else list(eos_token_ids)
     eos = torch.isin(responses, torch.tensor(ids, device=responses.device, dtype=responses.dtype))
-    chosen = discriminator.scheduled(aggregation, step)
+    chosen = objective.scheduled(aggregation, step)
     scores = readouts.aggregate(chosen, values.float(), response_mask, eos=eos)
     return readouts.sequence_values(scores, response_mask)
 
@@ -51,7 +51,7 @@ def sequence_values(
 def discriminator_loss(
     student_values: Tensor,
     teacher_values: Tensor,
-    temperature: float | Literal["adaptive"] = discriminator.TEMPERATURE,
+    temperature: float | Literal["adaptive"] = objective.TEMPERATURE,
     range_penalty: float = 0.0,
 ) -> tuple[Tensor, dict[str, float]]:
     """Bradley-Terry loss of both sides' `sequence_values`, and what to log of it under verl's tag names.
@@ -69,5 +69,5 @@ def discriminator_loss(
         CriticProbeError: The sides do not pair up, or T is not above 0.
     """
     student, teacher = student_values.sum(dim=-1), teacher_values.sum(dim=-1)
-    found, used = discriminator.loss(student, teacher, temperature, range_penalty)
-    return found, {"critic/d_loss": float(found.detach()), **discriminator.metrics(student, teacher, used)}
+    found, used = objective.loss(student, teacher, temperature, range_penalty)
+    return found, {"critic/d_loss": float(found.detach()), **objective.metrics(student, teacher, used)}

@@ -11,16 +11,14 @@ from typing import Any
 
 import pandas as pd
 
-from critic_probe.analysis.results import (
-    AuditResult,
-    CompareResult,
-    DiffResult,
-    DoctorResult,
-    PerturbResult,
-    TokensResult,
-    TraceResult,
-)
 from critic_probe.errors import CriticProbeError
+from critic_probe.measures.compare import CompareResult
+from critic_probe.measures.diff import DiffResult
+from critic_probe.measures.doctor import DoctorResult
+from critic_probe.measures.perturb import PerturbResult
+from critic_probe.measures.tokens import TokensResult
+from critic_probe.measures.trace import TraceResult
+from critic_probe.studies.audit import AuditResult
 
 Result = AuditResult | CompareResult | DiffResult | DoctorResult | PerturbResult | TokensResult | TraceResult
 

@@ -7,8 +7,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from critic_probe.analysis.results import DoctorResult, SelftestResult, VerifyResult
+from critic_probe.measures.doctor import DoctorResult
+from critic_probe.measures.verify import VerifyResult
 from critic_probe.report.terminal import signature_line
+from critic_probe.studies.selftest import SelftestResult
 from critic_probe.text import neutralise
 
 _STYLES = {"pass": "green", "ok": "green", "warn": "bold yellow", "fail": "bold red", "not run": "dim"}

@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from critic_probe.analysis.results import ReportResult, Traced, TracedSide
 from critic_probe.errors import CriticProbeError
+from critic_probe.measures.report import ReportResult, Traced, TracedSide
 from critic_probe.report.heat import BLUES, ORANGES, aligned
 from critic_probe.report.pictures import pictures, to_svg
 from critic_probe.report.terminal import signature_line

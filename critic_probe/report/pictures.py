@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from critic_probe.analysis.results import ReportResult
 from critic_probe.errors import CriticProbeError
+from critic_probe.measures.report import ReportResult
 from critic_probe.report.svg import to_png
 from critic_probe.text import neutralise
 

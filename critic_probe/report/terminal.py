@@ -17,17 +17,15 @@ from rich.padding import Padding
 from rich.table import Column, Table
 from rich.text import Text
 
-from critic_probe.analysis.results import (
-    AuditResult,
-    CompareResult,
-    DiffResult,
-    PerturbResult,
-    Signature,
-    TokensResult,
-    TraceResult,
-)
+from critic_probe.bench import Signature
 from critic_probe.errors import Notice
+from critic_probe.measures.compare import CompareResult
+from critic_probe.measures.diff import DiffResult
+from critic_probe.measures.perturb import PerturbResult
+from critic_probe.measures.tokens import TokensResult
+from critic_probe.measures.trace import TraceResult
 from critic_probe.report.heat import BLUES, ORANGES, aligned, ground, line_view, share_of
+from critic_probe.studies.audit import AuditResult
 from critic_probe.text import neutralise
 
 Record = dict[str, Any]

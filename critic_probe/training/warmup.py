@@ -19,6 +19,7 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, Traine
 from transformers.trainer_callback import PrinterCallback
 from transformers.utils import logging as transformers_logging
 
+from critic_probe import objective
 from critic_probe.aggregation import Aggregation, aggregate
 from critic_probe.checkpoint.gguf import portable_name
 from critic_probe.encoding import EncodedPair, Encoder, EosPolicy, TemplateMode
@@ -26,7 +27,6 @@ from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.pairs import Pair, data_hash
 from critic_probe.scoring.tree import tree_attention
 from critic_probe.scoring.trie import distinct
-from critic_probe.training import discriminator
 from critic_probe.training.data import identical, prepare
 from critic_probe.training.logs import Logs
 from critic_probe.training.model import (
@@ -88,8 +88,8 @@ class Options:
     """
 
     aggregation: str = "mean"
-    progressive: tuple[int, int] = (discriminator.PROGRESSIVE_START, discriminator.PROGRESSIVE_END)
-    temperature: float | Literal["adaptive"] = discriminator.TEMPERATURE
+    progressive: tuple[int, int] = (objective.PROGRESSIVE_START, objective.PROGRESSIVE_END)
+    temperature: float | Literal["adaptive"] = objective.TEMPERATURE
     range_penalty: float = 0.0
     consistency: float = 0.0
     eos: EosPolicy = "exclude"
@@ -176,7 +176,7 @@ def warmup(
         CriticProbeError: Options contradict each other, pairs cannot be trained on, or nothing can be resumed.
     """
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    first = discriminator.scheduled(options.aggregation, 1, *options.progressive)
+    first = objective.scheduled(options.aggregation, 1, *options.progressive)
     checkpoint = _checkpoint(out, options)
     data = data_hash(pairs)
     _require_same_run(out, options, data)
@@ -250,8 +250,8 @@ def warmup(
         "data": data,
         "max_trained_tokens": max(pair.length for pair in split.train),
     }
-    if options.aggregation == discriminator.PROGRESSIVE:
-        last = discriminator.scheduled(options.aggregation, trainer.state.global_step, *options.progressive)
+    if options.aggregation == objective.PROGRESSIVE:
+        last = objective.scheduled(options.aggregation, trainer.state.global_step, *options.progressive)
         record["ends_as"] = {0.0: "mean", 1.0: "last"}.get(last.parameter, last.name)
     record["options"] = {k: v for k, v in asdict(options).items() if k not in record and v != plain[k]}
     _save(trainer, trainee, out, record, DTYPES[options.save_dtype])
@@ -376,11 +376,11 @@ class _Trainer(Trainer):
             )
         total = student.sum() * 0.0  # keeps the graph where a batch has no ordered pair
         if not bool(same.all()):
-            cost, used = discriminator.loss(
+            cost, used = objective.loss(
                 student[~same], teacher[~same], self.options.temperature, self.options.range_penalty
             )
             total = total + cost
-            self._since_log.append(discriminator.metrics(student[~same], teacher[~same], used))
+            self._since_log.append(objective.metrics(student[~same], teacher[~same], used))
         if bool(same.any()):
             gaps = (teacher[same] - student[same]) ** 2
             total = total + self.options.consistency * gaps.sum() / len(pairs)
@@ -409,8 +409,8 @@ class _Trainer(Trainer):
                 for i in range(0, len(pairs), size)
             ]
         student, teacher = (torch.cat(side) for side in zip(*found, strict=True))
-        cost, used = discriminator.loss(student, teacher, self.options.temperature)
-        metrics = {f"eval_{name}": value for name, value in discriminator.metrics(student, teacher, used).items()}
+        cost, used = objective.loss(student, teacher, self.options.temperature)
+        metrics = {f"eval_{name}": value for name, value in objective.metrics(student, teacher, used).items()}
         metrics |= {"eval_critic/d_loss": float(cost), "eval_critic/pairs": float(len(pairs))}
         self.measured = metrics
         self.log(dict(metrics))
@@ -445,7 +445,7 @@ class _Trainer(Trainer):
         return side_scores(
             model,
             pairs,
-            discriminator.scheduled(self.options.aggregation, step, *self.options.progressive),
+            objective.scheduled(self.options.aggregation, step, *self.options.progressive),
             value_position=self.options.value_position,
             tree=self.tree,
             pad=self.trainee.tokenizer.pad_token_id or 0,

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from critic_probe.analysis.claims import CLAIMS
 from critic_probe.cli import app
+from critic_probe.studies.claims import CLAIMS
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from critic_probe.analysis.scores import compare_scores
 from critic_probe.errors import CriticProbeError
+from critic_probe.measures.scores import compare_scores
 from critic_probe.pairs import RowFile, holds_scores, read_pairs, read_scores
 
 ROWS = [

@@ -16,7 +16,7 @@ from critic_probe.aggregation import aggregate
 from critic_probe.checkpoint import load_critic
 from critic_probe.errors import CriticProbeError
 from critic_probe.integrations.verl import discriminator_loss, sequence_values
-from critic_probe.training.discriminator import scheduled
+from critic_probe.objective import scheduled
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("default")]
 IDS = PROMPT + RESPONSES[2]

@@ -5,8 +5,10 @@ import math
 import pandas as pd
 import pytest
 
-from critic_probe.analysis.results import CompareResult, PerturbResult, TraceResult
 from critic_probe.errors import Notice
+from critic_probe.measures.compare import CompareResult
+from critic_probe.measures.perturb import PerturbResult
+from critic_probe.measures.trace import TraceResult
 
 HOSTILE = "[bold]x[/bold] \x1b[31mred \u202eevil </script>"
 LONG_NAME = "a-critic-with-a-rather-long-name-step-500"

@@ -14,13 +14,14 @@ from playwright.sync_api import expect, sync_playwright
 from typer.testing import CliRunner
 
 from critic_probe.aggregation import parse
-from critic_probe.analysis import Plan, Settings, compare, perturb
-from critic_probe.analysis.report import report
-from critic_probe.analysis.results import Traced, TracedSide
-from critic_probe.analysis.tokens import tokens
+from critic_probe.bench import Settings
 from critic_probe.cli import app, session
 from critic_probe.gates import Gate, evaluate, figures
 from critic_probe.gates import Plan as Gates
+from critic_probe.measures.compare import compare
+from critic_probe.measures.perturb import Plan, perturb
+from critic_probe.measures.report import Traced, TracedSide, report
+from critic_probe.measures.tokens import tokens
 from critic_probe.pairs import Fields
 from critic_probe.probes import all_families, choose
 from critic_probe.report.html import page

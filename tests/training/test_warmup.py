@@ -12,15 +12,16 @@ from tiny import byte_tokenizer, save_critic
 from typer.testing import CliRunner
 
 from critic_probe.aggregation import parse
-from critic_probe.analysis import Settings, compare
+from critic_probe.bench import Settings
 from critic_probe.checkpoint import gguf, load_critic
 from critic_probe.cli import app
 from critic_probe.encoding import Encoder, encode_pair
 from critic_probe.errors import CriticProbeError
+from critic_probe.measures.compare import compare
+from critic_probe.objective import loss
 from critic_probe.pairs import Pair, TokenIds
 from critic_probe.scoring.tree import tree_attention
 from critic_probe.training.data import prepare
-from critic_probe.training.discriminator import loss
 from critic_probe.training.model import backbone_of, open_trainee, token_values
 from critic_probe.training.warmup import Options, side_scores, warmup
 

@@ -1,0 +1,394 @@
+"""Student against teacher under every critic and read-out."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from critic_probe.aggregation import Aggregation
+from critic_probe.bench import (
+    Progress,
+    Reader,
+    Settings,
+    Signature,
+    floor_sentence,
+    hash_of,
+    measure_floors,
+    prompt_hash,
+    signature,
+    survey,
+)
+from critic_probe.checkpoint import Critic
+from critic_probe.encoding import EncodedPair, EncodedResponse
+from critic_probe.errors import Notice
+from critic_probe.objective import SATURATED, TEMPERATURE
+from critic_probe.pairs import Pairs
+from critic_probe.stats import pairs as pairwise
+from critic_probe.stats.rates import FEW, flips, rate, separation, verdict
+from critic_probe.text import ends_in_terminal
+
+
+@dataclass(frozen=True)
+class CompareResult:
+    """Student against teacher, under every critic and read-out.
+
+    Attributes:
+        summary: One row per critic and aggregation: n, d_acc (ties count as half) with a Wilson 95 % interval, ties,
+            mean_gap, sd (of all scores of both sides), gap_over_sd, separation; flips (verdicts that differ from the
+            critic's first aggregation) with the exact McNemar p.
+        statistics: One row per critic and aggregation: d_acc with ties wrong and right, soft_d_acc (mean sigmoid(d)),
+            auc, dz, intervals of mean_gap and gap_over_sd, hard_samples_ratio, score_overlap, within_prompt_sd,
+            saturation and gradient weight at the temperature, bf16_quantum, and the accuracy beyond the best baseline.
+        lengths: One row per critic and aggregation: length_ratio, within_prompt_spearman, accuracy where lengths match
+            within 10 % and where the teacher is longer or shorter, and the accuracy at equal length (a logit).
+        contrasts: Read-out against read-out and critic against critic: exact McNemar p, p_holm, margin in gap/SD.
+        categories: The same accuracy and gap by category; sd is the one of the summary.
+        baselines: Accuracy of rules that never read the content.
+        pairs: One row per critic, aggregation and pair, the most disputed pair first.
+        notices: Warnings that belong to the figures.
+        signature: Everything that determined the figures.
+        reading: Plain sentences on how to read them.
+    """
+
+    summary: pd.DataFrame
+    statistics: pd.DataFrame
+    lengths: pd.DataFrame
+    contrasts: pd.DataFrame
+    categories: pd.DataFrame
+    baselines: pd.DataFrame
+    pairs: pd.DataFrame
+    notices: list[Notice]
+    signature: Signature
+    reading: list[str]
+
+
+def compare(
+    critics: Iterable[Critic], pairs: Pairs, settings: Settings, progress: Progress, temperature: float = TEMPERATURE
+) -> CompareResult:
+    """Scores all pairs with each critic in turn and tabulates what the read-outs make of them.
+
+    Args:
+        critics: Loaded one after the other, so that only one needs to be in memory.
+        pairs: At least one.
+        settings: How text becomes a score.
+        progress: Told of every pair scored.
+        temperature: T of the loss that trains on these scores, for what saturation leaves of its gradient.
+
+    Raises:
+        CriticProbeError: A pair cannot be scored honestly.
+    """
+    frames: list[pd.DataFrame] = []
+    notices: list[Notice] = []
+    records = []
+    texts: dict[str, Texts] = {}
+    for critic in critics:
+        reader = Reader(critic, settings)
+        surveyed = survey(reader, pairs)
+        floors, rounding = measure_floors(reader, surveyed.sample)
+        step = progress(f"{critic.name}: pairs", surveyed.pairs, reader.engine.stats)
+
+        def rows(reader: Reader = reader, step: Callable[[], None] = step) -> Iterator[dict[str, Any]]:
+            items = ((pair.group, pair) for pair in reader.encoded(pairs))
+            for pair, values in reader.scored(items):
+                step()
+                texts.setdefault(pair.pair.id, Texts.of(pair))
+                yield from score_pair(reader, pair, values)
+
+        frames.append(with_verdicts(pd.DataFrame(rows()), floors))
+        told = (*surveyed.notices, *rounding, *reader.notices(), *_trained_otherwise(critic, settings))
+        notices += [n for n in told if n not in notices]
+        records.append(reader.record() | {"noise_floor": floors})
+        reader.close()
+        del critic, reader, rows  # before the next critic is loaded
+    signed = signature(settings, hash_of(pairs), records) | {"temperature": temperature}
+    scored = pd.concat(frames, ignore_index=True)
+    return tabulated(scored, texts, notices, signed, floor_sentence(records), temperature)
+
+
+def _trained_otherwise(critic: Critic, settings: Settings) -> list[Notice]:
+    """What is read otherwise than the critic was trained to be read, by the record that `warmup` leaves beside it."""
+    notices = []
+    trained = critic.training.get("ends_as") or critic.training.get("aggregation")
+    others = [a.name for a in settings.aggregations if a.name != trained]
+    if trained and others:
+        told = f"{critic.name}: trained to be read under {trained}; {', '.join(others)} read it otherwise"
+        notices.append(Notice("other-read-out", told))
+    for name, value in (("eos", settings.eos), ("value_position", settings.value_position)):
+        if critic.training.get(name, value) != value:
+            asked = f"--{name.replace('_', '-')} {value}"
+            told = f"{critic.name}: trained with {name} {critic.training[name]}, read with {asked}"
+            notices.append(Notice(f"other-{name.replace('_', '-')}", told))
+    return notices
+
+
+def tabulated(
+    scored: pd.DataFrame,
+    texts: Mapping[str, "Texts"],
+    notices: list[Notice],
+    signed: Signature,
+    floor: str,
+    temperature: float,
+) -> CompareResult:
+    """Everything that follows from the scores.
+
+    Args:
+        scored: The rows of `with_verdicts`, of all critics.
+        texts: By id, what rules that read no content need; pairs whose texts are not known are missing.
+        notices: What was told so far.
+        signed: What determined the scores.
+        floor: The sentence on the noise floor.
+        temperature: See `compare`.
+    """
+    summary, categories = summarise(scored), _by_category(scored)
+    rules = _rules(texts)
+    baselines = _baselines(rules)
+    found = pairwise.statistics(scored, temperature)
+    if len(baselines):
+        best = str(baselines.baseline[baselines.accuracy.idxmax()])
+        known = scored[scored.id.isin(rules.index)]
+        found = found.merge(pairwise.beyond(known, rules, best), on=["critic", "aggregation"], how="left")
+    lengths, contrasts = pairwise.lengths(scored), pairwise.contrasts(scored)
+    notices += _pair_notices(scored, texts)
+    return CompareResult(
+        summary=summary,
+        statistics=found,
+        lengths=lengths,
+        contrasts=contrasts,
+        categories=categories,
+        baselines=baselines,
+        pairs=_most_disputed_first(scored),
+        notices=notices,
+        signature=signed,
+        reading=[*_reading(summary, baselines), *_warnings(found, lengths), floor],
+    )
+
+
+class Texts(NamedTuple):
+    """What rules that read no content need of a pair's two texts."""
+
+    lengths: tuple[int, int]
+    closed: tuple[bool, bool]
+    eos: tuple[bool, bool]
+    same: bool
+
+    @classmethod
+    def of(cls, pair: EncodedPair) -> "Texts":
+        """Those of a pair."""
+        student, teacher = pair.student.text, pair.teacher.text
+        return cls(
+            (len(student), len(teacher)),
+            (ends_in_terminal(student), ends_in_terminal(teacher)),
+            (pair.student.eos[-1], pair.teacher.eos[-1]),
+            student == teacher,
+        )
+
+
+def score_pair(reader: Reader, pair: EncodedPair, values: Sequence[Tensor]) -> Iterator[dict[str, Any]]:
+    """One row per aggregation: both scores, raw ones too where the critic normalises, and the tokens read."""
+    normalisation = reader.critic.head.normalisation
+    both = list(zip(values, (pair.student, pair.teacher), strict=True))
+    for aggregation in reader.settings.aggregations:
+        scores = [reader.score(v, side, aggregation) for v, side in both]
+        tokens = [_read_text(reader, pair, v, side, aggregation) for v, side in both]
+        row = {
+            "critic": reader.critic.name,
+            "id": pair.pair.id,
+            "prompt_hash": prompt_hash(pair.pair),
+            "category": pair.pair.category,
+            "aggregation": aggregation.name,
+            "student_score": scores[0],
+            "teacher_score": scores[1],
+            "student_tokens": len(pair.student.ids),
+            "teacher_tokens": len(pair.teacher.ids),
+            "student_token_read": tokens[0],
+            "teacher_token_read": tokens[1],
+        }
+        if normalisation is not None:
+            mean, std = normalisation
+            raw = [reader.score(v * std + mean, side, aggregation) for v, side in both]
+            row |= {"student_raw_score": raw[0], "teacher_raw_score": raw[1]}
+        yield row
+
+
+def with_verdicts(scored: pd.DataFrame, floors: dict[str, float]) -> pd.DataFrame:
+    """Rows of `score_pair` with gap, gap over the SD of all scores of the read-out, noise floor and verdict."""
+    frames = []
+    for name, frame in scored.groupby("aggregation", sort=False):
+        frame = frame.copy()
+        frame["gap"] = frame.teacher_score - frame.student_score
+        frame["sd"] = pd.concat([frame.student_score, frame.teacher_score]).std()
+        frame["gap_over_sd"] = frame.gap / frame.sd
+        frame["floor"] = floors[str(name)]
+        frame["verdict"] = [verdict(gap, floors[str(name)]) for gap in frame.gap]
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
+
+
+def summarise(scored: pd.DataFrame) -> pd.DataFrame:
+    """One row per critic and aggregation, see `CompareResult.summary`."""
+    rows = []
+    for _, by_critic in scored.groupby("critic", sort=False):
+        first = None
+        for (critic, name), frame in by_critic.groupby(["critic", "aggregation"], sort=False):
+            verdicts = frame.set_index("id").verdict
+            first = verdicts if first is None else first
+            flipped, p = (None, None) if first is verdicts else flips(first, verdicts)
+            rows.append(
+                {
+                    "critic": critic,
+                    "aggregation": name,
+                    **_accuracy_columns(frame),
+                    "sd": frame.sd.iloc[0],
+                    "gap_over_sd": frame.gap_over_sd.mean(),
+                    "separation": separation(frame.student_score, frame.teacher_score),
+                    "flips": flipped,
+                    "flips_p": p,
+                }
+            )
+    return pd.DataFrame(rows).astype({"flips": "Int64", "flips_p": "float64"})
+
+
+def _accuracy_columns(frame: pd.DataFrame) -> dict[str, Any]:
+    found = pairwise.d_acc(frame)
+    return {
+        "n": len(frame),
+        "d_acc": found.value,
+        "d_acc_low": found.low,
+        "d_acc_high": found.high,
+        "ties": int((frame.verdict == "tie").sum()),
+        "mean_gap": frame.gap.mean(),
+    }
+
+
+def _by_category(scored: pd.DataFrame) -> pd.DataFrame:
+    named = scored[scored.category != ""]
+    rows = [
+        {
+            "critic": critic,
+            "aggregation": aggregation,
+            "category": category,
+            **_accuracy_columns(frame),
+            "gap_over_sd": frame.gap_over_sd.mean(),
+        }
+        for (category, critic, aggregation), frame in named.groupby(["category", "critic", "aggregation"], sort=False)
+    ]
+    columns = ["critic", "aggregation", "category", "n", "d_acc", "d_acc_low", "d_acc_high", "ties", "mean_gap"]
+    return pd.DataFrame(rows, columns=[*columns, "gap_over_sd"])
+
+
+def _rules(texts: Mapping[str, Texts]) -> pd.DataFrame:
+    """One row per pair and one column per rule that reads no content: 1 right, 0 wrong, half where it cannot tell."""
+    made: dict[str, Callable[[Texts], float]] = {
+        "longer wins": lambda pair: pair.lengths[1] - pair.lengths[0],
+        "shorter wins": lambda pair: pair.lengths[0] - pair.lengths[1],
+        "ends in terminal punctuation wins": lambda pair: float(pair.closed[1]) - float(pair.closed[0]),
+        "ends in EOS wins": lambda pair: float(pair.eos[1]) - float(pair.eos[0]),
+    }
+    rows = {key: {name: (np.sign(rule(pair)) + 1) / 2 for name, rule in made.items()} for key, pair in texts.items()}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(made))
+
+
+def _baselines(rules: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for name in rules.columns if len(rules) else ():
+        found = rate(float(rules[name].sum()), len(rules))
+        ties = int((rules[name] == 0.5).sum())
+        rows.append((name, len(rules), found.value, found.low, found.high, ties))
+    return pd.DataFrame(rows, columns=["baseline", "n", "accuracy", "low", "high", "ties"])
+
+
+def _most_disputed_first(scored: pd.DataFrame) -> pd.DataFrame:
+    """Pairs over which critics and read-outs differ most in gap / SD come first; with one of them, its worst misses."""
+    spread = scored.groupby("id", sort=False).gap_over_sd.agg(["min", "max", "size"])
+    dispute = (spread["max"] - spread["min"]).where(spread["size"] > 1, -spread["min"])
+    scored = scored.assign(dispute=scored.id.map(dispute))
+    rank = dispute.fillna(-np.inf).rank(ascending=False, method="first")
+    return scored.iloc[scored.id.map(rank).argsort(kind="stable")].drop(columns="sd").reset_index(drop=True)
+
+
+def _read_text(
+    reader: Reader, pair: EncodedPair, values: Tensor, side: EncodedResponse, aggregation: Aggregation
+) -> str | None:
+    """The decoded token at which a single-token read-out took its value."""
+    index = reader.token_read(values, side, aggregation)
+    if index is None:
+        return None
+    if reader.settings.value_position == "before":
+        index -= 1
+    ids = side.ids if index >= 0 else pair.prompt_ids  # the state before the first token is at the prompt's last
+    return reader.encoder.pieces(ids)[index].text
+
+
+def _pair_notices(scored: pd.DataFrame, texts: Mapping[str, Texts]) -> list[Notice]:
+    notices = []
+    count = scored.id.nunique()
+    if count < FEW:
+        notices.append(Notice("few-pairs", f"{count} pairs are too few (under {FEW}) to tell read-outs apart"))
+    same = [key for key, pair in texts.items() if pair.same]
+    for (critic, aggregation), frame in scored[scored.id.isin(same)].groupby(["critic", "aggregation"], sort=False):
+        apart = frame[frame.verdict != "tie"]
+        if len(apart):
+            notices.append(
+                Notice(
+                    "identical-text-apart",
+                    f"{critic}/{aggregation}: {len(apart)} of {len(frame)} pairs of identical text score up to "
+                    f"{apart.gap.abs().max():.2f} ({apart.gap_over_sd.abs().max():.2f} SD) apart: the ids differ, "
+                    "look for EOS on one side",
+                    list(apart.id),
+                )
+            )
+    for (critic, aggregation), frame in scored.groupby(["critic", "aggregation"], sort=False):
+        if frame.sd.iloc[0] == 0 or (len(frame) == 1 and frame.gap.iloc[0] == 0):
+            notices.append(Notice("constant", f"{critic}/{aggregation}: every score is the same; nothing can be told"))
+    return notices
+
+
+def _reading(summary: pd.DataFrame, baselines: pd.DataFrame) -> list[str]:
+    sentences = [
+        "d_acc is the share of pairs whose teacher scores above the student (a tie counts as half), with Wilson's "
+        "95 % interval.",
+        "Compare gap/SD, not raw gaps, across read-outs: averaging N values shrinks every gap and the SD with it.",
+    ]
+    if len(baselines):
+        best = baselines.loc[baselines.accuracy.idxmax()]
+        matched = [f"{row.critic}/{row.aggregation}" for row in summary.itertuples() if row.d_acc_low <= best.accuracy]
+        rule = f"The rule '{best.baseline}', which reads no content, is right in {best.accuracy:.2f} of the pairs"
+        sentences.append(
+            f"{rule}; {', '.join(matched)} cannot be told from it or {_do(matched)} worse." if matched else f"{rule}."
+        )
+    for _, frame in summary.groupby("critic", sort=False):
+        for a, b in itertools.combinations(frame.itertuples(), 2):
+            if (abs(a.mean_gap) - abs(b.mean_gap)) * (abs(a.gap_over_sd) - abs(b.gap_over_sd)) < 0:
+                raw, scaled = (a, b) if abs(a.mean_gap) > abs(b.mean_gap) else (b, a)
+                sentences.append(
+                    f"{a.critic}: {raw.aggregation} has the larger raw gap, {scaled.aggregation} the larger gap/SD: "
+                    "the raw figure shows a scale, not a better separation."
+                )
+    return sentences
+
+
+def _warnings(found: pd.DataFrame, lengths: pd.DataFrame) -> list[str]:
+    sentences = []
+    saturated = [row for row in found.itertuples() if row.saturated > 0.5]
+    if saturated:
+        told = ", ".join(f"{r.critic}/{r.aggregation} {r.saturated:.0%}" for r in saturated)
+        sentences.append(
+            f"At T = {saturated[0].temperature:g} more than half of the pairs are saturated (|d|/T > "
+            f"{SATURATED:g}) and train no more: {told}."
+        )
+    for row in lengths.itertuples():
+        if row.teacher_longer_low > row.teacher_shorter_high or row.teacher_shorter_low > row.teacher_longer_high:
+            better = "longer" if row.teacher_longer_d_acc > row.teacher_shorter_d_acc else "shorter"
+            sentences.append(
+                f"{row.critic}/{row.aggregation}: right in {row.teacher_longer_d_acc:.2f} of the pairs whose teacher "
+                f"is longer and in {row.teacher_shorter_d_acc:.2f} where it is shorter: it favours the {better} answer."
+            )
+    return sentences
+
+
+def _do(names: Sequence[str]) -> str:
+    return "does" if len(names) == 1 else "do"

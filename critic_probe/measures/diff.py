@@ -1,0 +1,150 @@
+"""One critic against another: paired tests on the same pairs and the same edits, and the verdicts that flipped."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from critic_probe.bench import Signature
+from critic_probe.errors import Notice
+from critic_probe.measures.compare import CompareResult
+from critic_probe.measures.perturb import PerturbResult
+from critic_probe.stats.rates import holm
+
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class DiffResult:
+    """One critic against another on the same pairs and the same edits; every difference is the new minus the old.
+
+    Attributes:
+        pairs: One row per aggregation: n, old and new d_acc, flips with the exact McNemar p and p_holm, and the
+            difference of the margins (gap over SD) with its interval.
+        families: One row per aggregation and family of edits, the largest difference first: n, old and new mean of
+            |delta| over SD, their difference with interval, p and p_holm over all of them; for controls and directions
+            the old and new share of the right order with the exact McNemar p.
+        flipped: One row per aggregation and pair whose verdict went from one side to the other, with both margins, the
+            largest change first.
+        notices: Warnings that belong to the figures.
+        signature: Everything that determined the figures.
+        reading: Plain sentences on how to read them.
+    """
+
+    pairs: pd.DataFrame
+    families: pd.DataFrame
+    flipped: pd.DataFrame
+    notices: list[Notice]
+    signature: Signature
+    reading: list[str]
+
+
+def diff(compared: CompareResult, edited: PerturbResult) -> DiffResult:
+    """What changed from the first critic of two results to the second.
+
+    Args:
+        compared: The pairs under both critics.
+        edited: Edits of their responses under both critics.
+    """
+    old, new = compared.summary.critic.unique()
+    pairs, families = _pairs(compared, old, new), _families(edited)
+    flipped = _flipped(compared.pairs, old, new)
+    return DiffResult(
+        pairs=pairs,
+        families=families,
+        flipped=flipped,
+        notices=[*compared.notices, *(n for n in edited.notices if n not in compared.notices)],
+        signature=edited.signature,
+        reading=_reading(old, new, pairs, families),
+    )
+
+
+def _between_critics(contrasts: pd.DataFrame) -> pd.DataFrame:
+    return contrasts[contrasts.critic != contrasts.other_critic].reset_index(drop=True)
+
+
+def _pairs(compared: CompareResult, old: str, new: str) -> pd.DataFrame:
+    found = _between_critics(compared.contrasts)
+    d_acc = compared.summary.set_index(["critic", "aggregation"]).d_acc
+    return pd.DataFrame(
+        {
+            "aggregation": found.aggregation,
+            "n": found.n,
+            "old_d_acc": [d_acc[old, name] for name in found.aggregation],
+            "new_d_acc": [d_acc[new, name] for name in found.aggregation],
+            "flips": found.flips,
+            "p": found.p,
+            "p_holm": holm(found.p),
+            "margin": -found.margin,
+            "margin_low": -found.margin_high,
+            "margin_high": -found.margin_low,
+        }
+    )
+
+
+def _families(edited: PerturbResult) -> pd.DataFrame:
+    found = _between_critics(edited.contrasts)
+    table = pd.DataFrame(
+        {
+            "aggregation": found.aggregation,
+            "family": found.family,
+            "n": found.n,
+            "old": found.mean_abs,
+            "new": found.other_mean_abs,
+            "difference": -found.difference,
+            "low": -found.high,
+            "high": -found.low,
+            "p": found.p,
+            "p_holm": holm(found.p),
+            "old_right": found.right,
+            "new_right": found.other_right,
+            "right_flips": found.right_flips,
+            "right_p": found.right_p,
+            "right_p_holm": holm(found.right_p),
+        }
+    )
+    return table.iloc[(-table.difference.abs()).argsort(kind="stable")].reset_index(drop=True)
+
+
+def _flipped(scored: pd.DataFrame, old: str, new: str) -> pd.DataFrame:
+    columns = ["aggregation", "id", "category", "verdict", "gap_over_sd"]
+    before, after = (scored.loc[scored.critic == critic, columns] for critic in (old, new))
+    both = before.merge(after, on=columns[:3], suffixes=("_old", "_new"))
+    sides = ("student", "teacher")
+    changed = both[both.verdict_old.isin(sides) & both.verdict_new.isin(sides) & (both.verdict_old != both.verdict_new)]
+    table = changed.rename(
+        columns={
+            "verdict_old": "old_verdict",
+            "verdict_new": "new_verdict",
+            "gap_over_sd_old": "old_gap_over_sd",
+            "gap_over_sd_new": "new_gap_over_sd",
+        }
+    )
+    change = (table.new_gap_over_sd - table.old_gap_over_sd).abs()
+    return table.iloc[(-change).argsort(kind="stable")].reset_index(drop=True)
+
+
+def _reading(old: str, new: str, pairs: pd.DataFrame, families: pd.DataFrame) -> list[str]:
+    sentences = [
+        f"Every difference is {new} minus {old}, over the same pairs and the same edits, in SD of each critic's own "
+        "scores: raw scores of two critics have no common scale. p is Holm's over its table.",
+    ]
+    for row in pairs.itertuples():
+        word = "differ" if row.p_holm < ALPHA else "cannot be told apart"
+        sentences.append(
+            f"{row.aggregation}: the verdicts {word} ({row.flips} of {row.n} pairs flipped sides; d_acc "
+            f"{row.old_d_acc:.2f} -> {row.new_d_acc:.2f})."
+        )
+    for aggregation, frame in families.groupby("aggregation", sort=False):
+        told = frame[frame.p_holm < ALPHA]
+        more, less = (list(told.family[side]) for side in (told.difference > 0, told.difference < 0))
+        parts = [f"{word} to {', '.join(names)}" for word, names in (("more", more), ("less", less)) if names]
+        reacts = f"{new} reacts {'; '.join(parts)}" if parts else "no family of edits can be told apart"
+        sentences.append(f"{aggregation}: {reacts}.")
+        right = frame[frame.right_p_holm < ALPHA]
+        better, worse = (
+            list(right.family[side]) for side in (right.new_right > right.old_right, right.new_right < right.old_right)
+        )
+        for word, names in (("more", better), ("less", worse)):
+            if names:
+                sentences.append(f"{aggregation}: {new} orders rightly {word} often: {', '.join(names)}.")
+    return sentences

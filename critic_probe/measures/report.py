@@ -1,0 +1,309 @@
+"""What a report shows beside the results of `compare`, `perturb` and `tokens`: figures by family, place and confidence,
+and the values of every token behind its rows."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise as neighbours
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from torch import Tensor
+
+from critic_probe.bench import Progress, Reader, Settings
+from critic_probe.checkpoint import Critic
+from critic_probe.encoding import EncodedPair, EncodedResponse, Group
+from critic_probe.measures.compare import CompareResult
+from critic_probe.measures.perturb import Edit, PerturbResult, Plan, compared_texts, edit_of
+from critic_probe.measures.tokens import TokensResult
+from critic_probe.pairs import Pairs, Prompt
+from critic_probe.probes import all_families, choose
+from critic_probe.stats import pairs as pairwise
+from critic_probe.stats.intervals import median_interval, ratio_of_medians_interval
+from critic_probe.stats.rates import FEW
+
+BINS = 8
+TRACED = 3_000_000  # token values that are kept; the page holds as many of them as its size allows
+WORST = 5  # edits of a family that are traced
+
+_KEY = ["critic", "aggregation"]
+_EDIT = ["id", "side", "family", "position", "left", "removed", "added", "right"]
+
+
+class TracedSide(NamedTuple):
+    """One response as a critic reads it.
+
+    Attributes:
+        texts: By character group; one group is one token, or the tokens that only together are a character.
+        sizes: How many tokens each group has.
+        values: (tokens,) as they were computed.
+        reads: Read-out -> the one token whose value it takes; read-outs of many tokens are missing.
+        scores: Read-out -> the score.
+    """
+
+    texts: list[str]
+    sizes: list[int]
+    values: NDArray[np.float32]
+    reads: dict[str, int]
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Traced:
+    """Two responses to one prompt, token by token, under one critic.
+
+    Attributes:
+        id: The pair.
+        critic: The critic.
+        edit: The row of `ReportResult.edits` that it shows; None for student against teacher.
+        prompt: The prompt's text.
+        sides: Student and teacher, or original and edited.
+    """
+
+    id: str
+    critic: str
+    edit: int | None
+    prompt: str
+    sides: tuple[TracedSide, TracedSide]
+
+
+@dataclass(frozen=True)
+class ReportResult:
+    """Everything that a report shows.
+
+    Attributes:
+        compare: Student against teacher.
+        perturb: Edits of punctuation and controls.
+        tokens: Values along responses.
+        signal: One row per critic, aggregation and harmless family: median |delta| of the controls over that of the
+            family, with its interval.
+        places: One row per critic, aggregation and position of harmless punctuation edits: median |delta| over SD,
+            with its interval.
+        reliability: One row per critic, aggregation and bin of pairs: the mean confidence sigmoid(|d| / T), the mean
+            |gap| over SD, and d_acc with its interval.
+        edits: One row per critic, aggregation and edit that is traced: the columns of `PerturbResult.cases`, and
+            `edit`, one number an edit.
+        prompts: By id, what was asked.
+        traces: Of the most disputed pairs, and of the edits.
+        verdict: What was found, in plain words.
+    """
+
+    compare: CompareResult
+    perturb: PerturbResult
+    tokens: TokensResult
+    signal: pd.DataFrame
+    places: pd.DataFrame
+    reliability: pd.DataFrame
+    edits: pd.DataFrame
+    prompts: dict[str, str]
+    traces: list[Traced]
+    verdict: list[str]
+
+
+def report(
+    critics: Iterable[Critic],
+    pairs: Pairs,
+    settings: Settings,
+    compared: CompareResult,
+    perturbed: PerturbResult,
+    along: TokensResult,
+    progress: Progress,
+    traced: int = TRACED,
+) -> ReportResult:
+    """Gathers what a report shows.
+
+    Args:
+        critics: Those that were measured, loaded one after the other.
+        pairs: What they were measured on.
+        settings: With the cache that the measurements filled, so that no value is computed again.
+        compared: What `compare` found.
+        perturbed: What `perturb` found, with all its edits.
+        along: What `tokens` found.
+        progress: Told of every pair traced.
+        traced: At most this many token values are kept, of all critics together.
+    """
+    edits = _worst_edits(perturbed.cases)
+    prompts = {pair.id: _asked(pair.prompt) for pair in pairs}
+    kept = _most_disputed(compared.pairs, traced - _tokens_of(edits))
+    signed = perturbed.signature
+    plan = Plan(
+        choose(all_families(), [], signed["families"]),
+        tuple(signed["sides"]),
+        signed["max_per_response"],
+        signed["seed"],
+    )
+    traces: list[Traced] = []
+    for critic in critics:
+        reader = Reader(critic, settings)
+        traces += _traces(reader, pairs, kept, edits, plan, progress)
+        reader.close()
+        del critic, reader  # before the next critic is loaded
+    order = compared.summary[_KEY]
+    return ReportResult(
+        compare=compared,
+        perturb=perturbed,
+        tokens=along,
+        signal=order.merge(_signal(perturbed.cases), on=_KEY),
+        places=order.merge(_places(perturbed.cases), on=_KEY),
+        reliability=reliability(compared.pairs, compared.signature["temperature"]),
+        edits=edits,
+        prompts=prompts,
+        traces=traces,
+        verdict=_plain_words(compared, perturbed),
+    )
+
+
+def reliability(scored: pd.DataFrame, temperature: float) -> pd.DataFrame:
+    """One row per critic, read-out and bin: how often verdicts of like confidence are right.
+
+    Confidence is sigmoid(|d| / T), the probability that the discriminator's loss gives the verdict. Bins hold equally
+    many pairs, `FEW` of them at least, and `BINS` is the most (Guo et al. 2017, arXiv 1706.04599, with equal mass).
+
+    Args:
+        scored: One row per critic, read-out and pair.
+        temperature: T.
+    """
+    rows = []
+    for (critic, aggregation), frame in scored.groupby(_KEY, sort=False):
+        ordered = frame.iloc[frame.gap.abs().argsort(kind="stable")]
+        count = int(np.clip(len(ordered) // FEW, 1, BINS))
+        for start, end in neighbours(np.linspace(0, len(ordered), count + 1).astype(int)):
+            part = ordered.iloc[start:end]
+            found = pairwise.d_acc(part)
+            confidence = 1 / (1 + np.exp(-(part.gap.abs() / temperature).clip(upper=700)))
+            rows.append(
+                {
+                    "critic": critic,
+                    "aggregation": aggregation,
+                    "n": len(part),
+                    "confidence": float(confidence.mean()),
+                    "abs_gap_over_sd": float(part.gap_over_sd.abs().mean()),
+                    "d_acc": found.value,
+                    "d_acc_low": found.low,
+                    "d_acc_high": found.high,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _signal(cases: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for (critic, aggregation), frame in cases.groupby(_KEY, sort=False):
+        controls = frame[frame.kind == "control"]
+        for family, part in frame[frame.kind == "invariance"].groupby("family", sort=True):
+            found = ratio_of_medians_interval(
+                controls.delta.abs(), list(controls.prompt_hash), part.delta.abs(), list(part.prompt_hash)
+            )
+            rows.append((critic, aggregation, family, len(part), *found))
+    return pd.DataFrame(rows, columns=[*_KEY, "family", "n", "signal_to_noise", "low", "high"])
+
+
+def _places(cases: pd.DataFrame) -> pd.DataFrame:
+    harmless = cases[(cases.kind == "invariance") & (cases.group == "punct")]
+    rows = []
+    for (critic, aggregation, position), part in harmless.groupby([*_KEY, "position"], sort=False):
+        found = median_interval(part.delta_over_sd.abs(), list(part.prompt_hash))
+        rows.append((critic, aggregation, position, len(part), *found))
+    return pd.DataFrame(rows, columns=[*_KEY, "position", "n", "median_abs_delta_over_sd", "low", "high"])
+
+
+def _worst_edits(cases: pd.DataFrame) -> pd.DataFrame:
+    """The edits of each family under which any read-out does worst: harmless ones that move it most, others that move
+    it the wrong way most. An edit that cannot be told from another of its pair is left out."""
+    clear = cases[~cases.duplicated([*_KEY, *_EDIT], keep=False) & (cases.removed + cases.added != "")]
+    moved = clear.delta_over_sd.where(clear.sign != 0, clear.delta_over_sd.abs())
+    bad = moved.where(clear.sign == 0, -clear.delta_over_sd * clear.sign)
+    worst = clear.assign(_bad=bad).groupby(_EDIT, sort=False)._bad.max().dropna().sort_values(ascending=False)
+    chosen = worst.reset_index().groupby("family", sort=False).head(WORST)
+    chosen = chosen.drop(columns="_bad").assign(edit=range(len(chosen)))
+    return chosen.merge(clear, on=_EDIT, how="left")
+
+
+def _tokens_of(edits: pd.DataFrame) -> int:
+    return int(2 * edits.drop_duplicates(["critic", "edit"]).tokens.sum())
+
+
+def _most_disputed(scored: pd.DataFrame, values: int) -> set[str]:
+    """The pairs, in the order of the table, whose values are no more than these."""
+    once = scored.drop_duplicates(["critic", "id"])
+    each = (once.student_tokens + once.teacher_tokens).groupby(once.id, sort=False).sum()
+    return set(each.index[each.cumsum() <= values])
+
+
+def _traces(
+    reader: Reader, pairs: Pairs, kept: set[str], edits: pd.DataFrame, plan: Plan, progress: Progress
+) -> Iterator[Traced]:
+    wanted: dict[str, dict[Edit, int]] = {}
+    own = edits[edits.critic == reader.critic.name].drop_duplicates("edit")
+    for row in own.to_dict("records"):
+        wanted.setdefault(row["id"], {})[edit_of(row)] = row["edit"]
+    texts = compared_texts(reader, pairs, plan)
+    both = kept | set(wanted)
+    step = progress(f"{reader.critic.name}: traces", len(both), reader.engine.stats)
+
+    def items() -> Iterator[tuple[Group, tuple[EncodedPair, dict[int, tuple[EncodedResponse, EncodedResponse]]]]]:
+        for pair in reader.encoded(pair for pair in pairs if pair.id in both):
+            found = texts(pair) if pair.pair.id in wanted else {}
+            chosen = {number: found[key] for key, number in wanted.get(pair.pair.id, {}).items() if key in found}
+            responses = (*pair.group.responses, *(side.ids for sides in chosen.values() for side in sides))
+            yield Group(pair.prompt_ids, tuple(dict.fromkeys(responses))), (pair, chosen)
+
+    for (pair, chosen), values in reader.scored(items()):
+        step()
+        sides = {None: (pair.student, pair.teacher)} if pair.pair.id in kept else {}
+        responses = (*pair.group.responses, *(side.ids for two in chosen.values() for side in two))
+        by_ids = dict(zip(dict.fromkeys(responses), values, strict=True))
+        for edit, two in (sides | chosen).items():
+            first, second = (_side(reader, side, by_ids[side.ids]) for side in two)
+            yield Traced(pair.pair.id, reader.critic.name, edit, _asked(pair.pair.prompt), (first, second))
+
+
+def _side(reader: Reader, response: EncodedResponse, values: Tensor) -> TracedSide:
+    pieces = reader.encoder.pieces(response.ids)
+    starts = list(dict.fromkeys(piece.start for piece in pieces))
+    reads = {a.name: reader.token_read(values, response, a) for a in reader.settings.aggregations}
+    return TracedSide(
+        texts=[pieces[start].text for start in starts],
+        sizes=[end - start for start, end in neighbours([*starts, len(pieces)])],
+        values=values.float().cpu().numpy(),
+        reads={name: index for name, index in reads.items() if index is not None},
+        scores={a.name: reader.score(values, response, a) for a in reader.settings.aggregations},
+    )
+
+
+def _asked(prompt: Prompt) -> str:
+    return prompt if isinstance(prompt, str) else "\n".join(message["content"] for message in prompt)
+
+
+def _plain_words(compared: CompareResult, perturbed: PerturbResult) -> list[str]:
+    """A sentence per critic and read-out: verdicts against the best rule that reads no content, then what moves it."""
+    wide = compared.summary.merge(compared.statistics.drop(columns="n"), on=_KEY)
+    ratios = {(row["critic"], row["aggregation"]): row for row in perturbed.headline.to_dict("records")}
+    return [
+        "; ".join([_ordered(row), *_moved(ratios.get((row["critic"], row["aggregation"])))]) + "."
+        for row in wide.to_dict("records")
+    ]
+
+
+def _ordered(row: dict[str, Any]) -> str:
+    share = f"{row['d_acc']:.0%} [{row['d_acc_low']:.0%}, {row['d_acc_high']:.0%}]"
+    told = f"{row['critic']} read as {row['aggregation']} orders {share} of {row['n']} pairs as the data does"
+    if "beyond" not in row or pd.isna(row["beyond_low"]):
+        return told
+    word = "more than" if row["beyond_low"] > 0 else "less than" if row["beyond_high"] < 0 else "not told apart from"
+    return f"{told}, {word} the rule '{row['baseline']}', which reads no content"
+
+
+def _moved(row: dict[str, Any] | None) -> Sequence[str]:
+    if row is None:
+        return ()
+    told = []
+    if not pd.isna(row["controls_right"]):
+        share = f"{row['controls_right']:.0%} [{row['controls_right_low']:.0%}, {row['controls_right_high']:.0%}]"
+        told.append(f"an answer made worse scores lower in {share} of {row['controls']} edits")
+    if not pd.isna(row["punct_over_wrong_fact"]):
+        low, high = row["punct_over_wrong_fact_low"], row["punct_over_wrong_fact_high"]
+        ratio = f"{row['punct_over_wrong_fact']:.2f} [{low:.2f}, {high:.2f}]"
+        told.append(f"harmless punctuation moves the score {ratio} times as far as a wrong fact")
+    return told

@@ -1,0 +1,309 @@
+"""Values along a response: when the verdict is known, how independent tokens are, what kinds of token carry it."""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from critic_probe.bench import (
+    Progress,
+    Reader,
+    Settings,
+    Signature,
+    hash_of,
+    measure_floors,
+    prompt_hash,
+    signature,
+    survey,
+)
+from critic_probe.checkpoint import Critic
+from critic_probe.encoding import EncodedPair, EncodedResponse
+from critic_probe.errors import Notice
+from critic_probe.pairs import Pairs
+from critic_probe.stats import pairs as pairwise
+from critic_probe.stats.rates import verdict
+
+SHARES = (0.25, 0.5, 0.75, 1.0)
+CLASSES = ("content", "digit", "punctuation", "EOS")
+SHORTEST = 10  # tokens below which autocorrelation cannot be told
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TokensResult:
+    """Values along a response.
+
+    Attributes:
+        positions: One row per critic, aggregation and share of the response read: d_acc with its interval.
+        dependence: One row per critic: lag1 autocorrelation and effective_tokens (means over responses) beside the mean
+            number of tokens, the variance of responses' means against sigma^2/N, and how many responses were too_short
+            or constant to tell.
+        classes: One row per critic, token class and side: n, mean, sd, and the mean in SD from the response's own.
+        notices: Warnings that belong to the figures.
+        signature: Everything that determined the figures.
+        reading: Plain sentences on how to read them.
+    """
+
+    positions: pd.DataFrame
+    dependence: pd.DataFrame
+    classes: pd.DataFrame
+    notices: list[Notice]
+    signature: Signature
+    reading: list[str]
+
+
+def tokens(critics: Iterable[Critic], pairs: Pairs, settings: Settings, progress: Progress) -> TokensResult:
+    """Tabulates accuracy by position, autocorrelation and values by token class for each critic.
+
+    Args:
+        critics: Loaded one after the other, so that only one needs to be in memory.
+        pairs: At least one.
+        settings: How text becomes values; the read-outs are `last` and `mean` up to a position.
+        progress: Told of every pair scored.
+
+    Raises:
+        CriticProbeError: A pair cannot be scored honestly.
+    """
+    positions: list[dict[str, Any]] = []
+    dependence: list[dict[str, Any]] = []
+    classes: list[dict[str, Any]] = []
+    notices: list[Notice] = []
+    records = []
+    for critic in critics:
+        reader = Reader(critic, settings)
+        surveyed = survey(reader, pairs)
+        floors, rounding = measure_floors(reader, surveyed.sample)
+        step = progress(f"{critic.name}: pairs", surveyed.pairs, reader.engine.stats)
+        read: list[dict[str, Any]] = []
+        dependent = _Dependence()
+        kinds: dict[tuple[str, str], _Class] = {}
+        for pair, values in reader.scored((pair.group, pair) for pair in reader.encoded(pairs)):
+            step()
+            sides = [v.double().numpy() for v in values]
+            bodies = [v[np.array(r.without_eos)] for v, r in zip(sides, (pair.student, pair.teacher), strict=True)]
+            read += _read_early(pair, bodies, floors)
+            for name, response, side, body in zip(
+                ("student", "teacher"), (pair.student, pair.teacher), sides, bodies, strict=True
+            ):
+                dependent.add(body)
+                for token_class, chosen in _by_class(reader, response):
+                    kinds.setdefault((token_class, name), _Class()).add(side, chosen)
+        positions += _accuracy(critic.name, pd.DataFrame(read))
+        dependence.append({"critic": critic.name, **dependent.row()})
+        classes += (
+            {"critic": critic.name, "token_class": token_class, "side": side, **kinds[token_class, side].row()}
+            for token_class in CLASSES
+            for side in ("student", "teacher")
+            if (token_class, side) in kinds
+        )
+        notices += [n for n in (*surveyed.notices, *rounding, *reader.notices()) if n not in notices]
+        records.append(reader.record() | {"noise_floor": floors})
+        reader.close()
+        del critic, reader  # before the next critic is loaded
+    table = pd.DataFrame(dependence)
+    return TokensResult(
+        positions=pd.DataFrame(positions),
+        dependence=table,
+        classes=pd.DataFrame(classes),
+        notices=notices,
+        signature=signature(settings, hash_of(pairs), records),
+        reading=_reading(table),
+    )
+
+
+def _read_early(pair: EncodedPair, bodies: list[Floats], floors: dict[str, float]) -> Iterator[dict[str, Any]]:
+    """Verdicts of the pair when each side is read after a share of its tokens, EOS not counted."""
+    for share in SHARES:
+        cut = [body[: math.ceil(share * len(body))] for body in bodies]
+        for name, scores in (("last", [c[-1] for c in cut]), ("mean", [c.mean() for c in cut])):
+            word = verdict(float(scores[1] - scores[0]), floors[name])
+            yield {"share": share, "aggregation": name, "verdict": word, "prompt_hash": prompt_hash(pair.pair)}
+
+
+def _accuracy(critic: str, read: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    for (aggregation, share), frame in read.groupby(["aggregation", "share"], sort=False):
+        found = pairwise.d_acc(frame)
+        yield {
+            "critic": critic,
+            "aggregation": aggregation,
+            "share": share,
+            "n": len(frame),
+            "d_acc": found.value,
+            "d_acc_low": found.low,
+            "d_acc_high": found.high,
+        }
+
+
+class _Moments:
+    """Mean and variance of values that come in parts and are not kept (Chan, Golub and LeVeque 1983)."""
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.mean = math.nan
+        self._squares = 0.0
+
+    def add(self, values: Floats) -> None:
+        n, mean = len(values), float(values.mean())
+        if not self.n:
+            self.n, self.mean, self._squares = n, mean, float(((values - mean) ** 2).sum())
+            return
+        apart, total = mean - self.mean, self.n + n
+        self._squares += float(((values - mean) ** 2).sum()) + apart**2 * self.n * n / total
+        self.mean += apart * n / total
+        self.n = total
+
+    @property
+    def variance(self) -> float:
+        """Unbiased; NaN of fewer than two values."""
+        return self._squares / (self.n - 1) if self.n > 1 else math.nan
+
+
+class _Dependence:
+    """How far the values of a response depend on each other, gathered response by response."""
+
+    def __init__(self) -> None:
+        self._short = self._constant = 0
+        self._values = _Moments()
+        self._means = _Moments()
+        self._sums = np.zeros(4)  # over the responses that can tell: tokens, 1 / tokens, lag 1, effective tokens
+
+    def add(self, values: Floats) -> None:
+        if len(values) < SHORTEST:
+            self._short += 1
+        elif values.std() == 0:
+            self._constant += 1
+        else:
+            self._values.add(values)
+            self._means.add(np.array([values.mean()]))
+            length = len(values)
+            self._sums += (length, 1 / length, autocorrelation(values)[1], effective_tokens(values))
+
+    def row(self) -> dict[str, Any]:
+        n = self._means.n
+        length, inverse, lag1, effective = self._sums / n if n else np.full(4, np.nan)
+        # What Var(mean) would be if the tokens of a response were independent draws around its mean's expectation.
+        expected = self._values.variance * inverse
+        return {
+            "responses": n + self._short + self._constant,
+            "too_short": self._short,
+            "constant": self._constant,
+            "tokens": float(length),
+            "lag1": float(lag1),
+            "effective_tokens": float(effective),
+            "variance_of_mean": self._means.variance,
+            "variance_if_independent": float(expected),
+            "variance_ratio": float(self._means.variance / expected),
+        }
+
+
+def autocorrelation(values: Floats) -> Floats:
+    """Autocorrelation (N,) of a series (N,) at lags 0 to N-1, the biased estimator (Box and Jenkins 1970)."""
+    centred = values - values.mean()
+    full = np.correlate(centred, centred, mode="full")[len(values) - 1 :]
+    found: Floats = full / full[0]
+    return found
+
+
+def effective_tokens(values: Floats) -> float:
+    """N / (1 + 2 * sum of autocorrelations): how many independent tokens the series (N,) is worth.
+
+    The sum stops where two neighbouring autocorrelations are together no longer positive (the initial positive
+    sequence, Geyer 1992). At least 1 and at most N.
+    """
+    rho = autocorrelation(values)
+    time = -1.0
+    for lag in range(0, len(rho) - 1, 2):
+        pair = rho[lag] + rho[lag + 1]
+        if pair <= 0:
+            break
+        time += 2 * pair
+    return float(np.clip(len(values) / time, 1, len(values))) if time > 0 else float(len(values))
+
+
+def variance_ratio(weights: Floats, tokens: Floats, sums: Floats, squares: Floats) -> Floats:
+    """Variance (b,) of responses' means over sigma^2 / N: 1 if the values of a response were independent draws.
+
+    NaN where the values do not vary. sigma^2 is the variance of all token values together, 1 / N the mean over
+    responses, as in `dependence`.
+
+    Args:
+        weights: (b, R) how often each response counts.
+        tokens: (R,) tokens of each.
+        sums: (R,) of their values.
+        squares: (R,) of their values' squares.
+    """
+    means = sums / tokens
+    responses, values = weights.sum(1), weights @ tokens
+    sigma = (weights @ squares - (weights @ sums) ** 2 / values) / (values - 1)
+    of_means = (weights @ means**2 - (weights @ means) ** 2 / responses) / (responses - 1)
+    expected = sigma * (weights @ (1 / tokens)) / responses
+    found: Floats = np.divide(of_means, expected, out=np.full(len(expected), np.nan), where=expected > 0)
+    return found
+
+
+class _Class:
+    """The values of one kind of token on one side, gathered response by response."""
+
+    def __init__(self) -> None:
+        self._values = _Moments()
+        self._standardised = _Moments()
+
+    def add(self, values: Floats, chosen: NDArray[np.bool_]) -> None:
+        """Those of a response (R,) that are of this kind, also in SD from the response's own mean where it has one."""
+        self._values.add(values[chosen])
+        if values.std():
+            self._standardised.add(((values - values.mean()) / values.std())[chosen])
+
+    def row(self) -> dict[str, Any]:
+        return {
+            "n": self._values.n,
+            "mean": self._values.mean,
+            "sd": math.sqrt(self._values.variance),
+            "mean_over_response_sd": self._standardised.mean,
+        }
+
+
+def _by_class(reader: Reader, response: EncodedResponse) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """The kinds of token that a response has, each with its mask (R,)."""
+    found = []
+    marks = reader.encoder.punctuation(response)
+    for piece, eos, mark in zip(reader.encoder.pieces(response.ids), response.eos, marks, strict=True):
+        if eos:
+            found.append("EOS")
+        elif mark:
+            found.append("punctuation")
+        else:
+            found.append("digit" if any(char.isdecimal() for char in piece.text) else "content")
+    names = np.array(found)
+    yield from ((name, names == name) for name in dict.fromkeys(found))
+
+
+def _reading(table: pd.DataFrame) -> list[str]:
+    sentences = [
+        "Accuracy after a share of the tokens says when the verdict is known; a prefix is scored as it stands, without "
+        "what follows it.",
+        "Effective tokens are how many independent ones a response is worth; Var(mean) against sigma^2/N is that "
+        "claim's test: a ratio of 1 would mean independent tokens.",
+    ]
+    for row in table.itertuples():
+        if row.too_short + row.constant == row.responses:
+            told = f"{row.too_short} of {row.responses} responses have fewer than {SHORTEST} tokens"
+            told += f", {row.constant} have one value throughout" if row.constant else ""
+            sentences.append(f"{row.critic}: {told}: dependence cannot be told.")
+            continue
+        if row.effective_tokens < row.tokens / 2:
+            sentences.append(
+                f"{row.critic}: a response of {row.tokens:.0f} tokens is worth {row.effective_tokens:.0f} independent "
+                "ones: its mean is that much less steady than the count of its tokens suggests."
+            )
+        if row.variance_ratio > 2:
+            sentences.append(
+                f"{row.critic}: the mean of {row.tokens:.0f} tokens varies {row.variance_ratio:.1f} times as much as "
+                f"{row.tokens:.0f} independent ones would: Var(mean) is not sigma^2/N here."
+            )
+    return sentences

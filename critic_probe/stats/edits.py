@@ -1,0 +1,361 @@
+"""What the deltas of edits say: figures by family, verdicts against preset floors, signal to noise, named biases.
+
+Raw deltas shrink with every read-out that averages, so every judgement here is on deltas over the SD of the unedited
+scores, on rates, or on ratios.
+"""
+
+import itertools
+from collections.abc import Hashable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm, spearmanr
+
+from critic_probe.probes import BUILT_IN, WRONG_FACTS
+from critic_probe.stats.intervals import (
+    Interval,
+    difference_interval,
+    mean_interval,
+    median_interval,
+    ratio_of_medians_interval,
+)
+from critic_probe.stats.rates import FEW, flips, holm, rate
+
+INVARIANCE_FLOOR = 0.2  # SD: Cohen's (1988) small effect
+ORDER_FLOOR = 0.75  # halfway between chance and always
+LENGTH_FLOOR = 0.7  # half of the variance of ranks
+_POWER = 2.8  # 1.96 + 0.84: two-sided 5 % level, 80 % power, in standard errors
+
+
+class Verdict(NamedTuple):
+    """A judged figure: what was measured, its interval, what it had to reach, and the word."""
+
+    figure: float
+    low: float
+    high: float
+    preset: float
+    detectable: float
+    verdict: str
+
+
+def summarise(cases: pd.DataFrame) -> pd.DataFrame:
+    """One row per critic, read-out, family, position and kind; see `PerturbResult.summary`."""
+    rows = []
+    keys = ["family", "position", "kind", "critic", "aggregation"]
+    for (family, position, kind, critic, aggregation), frame in cases.groupby(keys, sort=False):
+        raw, scaled = frame.delta.abs(), frame.delta_over_sd.abs()
+        flipped = rate(int(frame.flip.sum()), int(frame.decided.sum()))
+        sign = int(frame.sign.iloc[0])
+        ends = frame.dropna(subset=["ending_effect"])
+        right = right_order(frame, frame.delta)
+        judged = judge(frame, str(kind), sign)
+        ordered = rate(float(right.sum()), len(frame)) if sign else None
+        rows.append(
+            {
+                "critic": critic,
+                "aggregation": aggregation,
+                "family": family,
+                "group": frame.group.iloc[0],
+                "position": position,
+                "kind": kind,
+                "sign": sign,
+                "n": len(frame),
+                "median_abs_delta": raw.median(),
+                "p95_abs_delta": raw.quantile(0.95),
+                "max_abs_delta": raw.max(),
+                "median_abs_delta_over_sd": scaled.median(),
+                "p95_abs_delta_over_sd": scaled.quantile(0.95),
+                "max_abs_delta_over_sd": scaled.max(),
+                "mean_delta": frame.delta.mean(),
+                "mean_delta_over_sd": frame.delta_over_sd.mean(),
+                "flips": int(frame.flip.sum()),
+                "flip_rate": flipped.value,
+                "flip_low": flipped.low,
+                "flip_high": flipped.high,
+                "below_floor": (raw <= frame.floor).mean(),
+                "right_order": ordered.value if ordered else np.nan,
+                "right_order_low": ordered.low if ordered else np.nan,
+                "right_order_high": ordered.high if ordered else np.nan,
+                "right_order_ending_restored": right_order(frame, _without_ending(frame)).mean() if sign else np.nan,
+                "ending_n": len(ends),
+                "ending_effect_over_sd": ends.ending_effect_over_sd.abs().median(),
+                **judged._asdict(),
+            }
+        )
+    # The stable sort keeps critics and read-outs in the order in which they were asked for.
+    order = {kind: index for index, kind in enumerate(("identity", "invariance", "directional", "control"))}
+    frame = pd.DataFrame(rows)
+    frame["_kind"] = frame.kind.map(order).fillna(len(order))
+    frame = frame.sort_values(["_kind", "family", "position"], kind="stable")
+    return frame.drop(columns="_kind").reset_index(drop=True)
+
+
+def judge(frame: pd.DataFrame, kind: str, sign: int) -> Verdict:
+    """The verdict on the cases of one family under one read-out.
+
+    Identity: every delta must lie within the noise floor. Invariance: the median |delta| over SD must lie below
+    `INVARIANCE_FLOOR`. Directional, control and meaning-changing: the rate of the right order must lie above
+    `ORDER_FLOOR`. An interval that holds the floor, or fewer than `FEW` cases, is `cannot tell`. The smallest
+    detectable effect is 2.8 standard errors (two-sided 5 %, power 80 %; Miller 2024, arXiv 2411.00640).
+    """
+    if kind == "identity":
+        moved = float((frame.delta.abs() > frame.floor).mean())
+        return Verdict(moved, moved, moved, 0.0, 0.0, "fail" if moved else "pass")
+    if sign:
+        found, preset = rate_interval(right_order(frame, frame.delta), list(frame.prompt_hash)), ORDER_FLOOR
+        word = "pass" if found.low > preset else "fail" if found.high < preset else "cannot tell"
+    else:
+        found, preset = median_interval(frame.delta_over_sd.abs(), list(frame.prompt_hash)), INVARIANCE_FLOOR
+        word = "pass" if found.high < preset else "fail" if found.low > preset else "cannot tell"
+    if len(frame) < FEW or frame.prompt_hash.nunique() < 2:
+        word = "cannot tell"
+    return Verdict(*found, preset, _POWER * found.error, word)
+
+
+def rate_interval(shares: pd.Series, clusters: Sequence[Hashable]) -> Interval:
+    """Mean of shares from 0 to 1: the wider of Wilson's interval and the cluster bootstrap's.
+
+    A rate of 0 or 1 has no spread to resample, and Wilson's does not know of clusters.
+
+    Args:
+        shares: (n,) 1, 0 or half a case.
+        clusters: (n,) what each case belongs to.
+    """
+    found = mean_interval(shares, clusters)
+    wilson = rate(found.value * len(shares), len(shares))
+    low = np.fmin(wilson.low, np.nan_to_num(found.low, nan=0.0))
+    high = np.fmax(wilson.high, np.nan_to_num(found.high, nan=1.0))
+    return Interval(found.value, float(low), float(high))
+
+
+def headline(cases: pd.DataFrame) -> pd.DataFrame:
+    """One row per critic and read-out: controls against invariances, punctuation against wrong facts.
+
+    `signal_to_noise` is the median |delta| of controls over that of invariances; a scale cancels in it. A small one
+    with a high rate of right orders, and the reverse, both occur: read the two together.
+    """
+    rows = []
+    for (critic, aggregation), frame in cases.groupby(["critic", "aggregation"], sort=False):
+        control, invariance = frame[frame.kind == "control"], frame[frame.kind == "invariance"]
+        punct = frame[(frame.kind == "invariance") & (frame.group == "punct")]
+        wrong = frame[frame.family.isin(WRONG_FACTS)]
+        ratio, marks = _ratio(control, invariance), _ratio(punct, wrong)
+        right = judge(control, "control", -1) if len(control) else Verdict(np.nan, np.nan, np.nan, np.nan, np.nan, "")
+        rows.append(
+            {
+                "critic": critic,
+                "aggregation": aggregation,
+                "controls": len(control),
+                "invariances": len(invariance),
+                "control_median_abs_delta": control.delta.abs().median(),
+                "invariance_median_abs_delta": invariance.delta.abs().median(),
+                "control_median_over_sd": control.delta_over_sd.abs().median(),
+                "invariance_median_over_sd": invariance.delta_over_sd.abs().median(),
+                "signal_to_noise": ratio.value,
+                "signal_to_noise_low": ratio.low,
+                "signal_to_noise_high": ratio.high,
+                "punct_over_wrong_fact": marks.value,
+                "punct_over_wrong_fact_low": marks.low,
+                "punct_over_wrong_fact_high": marks.high,
+                "controls_right": right.figure,
+                "controls_right_low": right.low,
+                "controls_right_high": right.high,
+                "controls_word": _against_chance(right, len(control)),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def contrasts(cases: pd.DataFrame) -> pd.DataFrame:
+    """Read-out against read-out within a critic, and critic against critic under one read-out, family by family.
+
+    `mean_abs` and `other_mean_abs` are the means of |delta| over SD, over the same edits; `difference` is the first
+    minus the other, with the paired cluster bootstrap's interval; `p` is two-sided from the interval's standard error,
+    `p_holm` is Holm's (1979) over all families. For controls and directions `right` and `other_right` are the shares
+    that are ordered rightly, `right_flips` and `right_p` the exact McNemar test of one against the other.
+    """
+    keys = ["id", "side", "family", "position", "left", "removed", "added"]
+    rows = []
+    frames = dict(list(cases[cases.kind != "identity"].groupby(["critic", "aggregation"], sort=False)))
+    for one, other in itertools.combinations(frames, 2):
+        if (one[0] == other[0]) == (one[1] == other[1]):
+            continue
+        both = frames[one].merge(frames[other], on=keys, suffixes=("", "_other"))
+        for family, frame in both.groupby("family", sort=False):
+            a, b = frame.delta_over_sd.abs(), frame.delta_over_sd_other.abs()
+            found = difference_interval(a, b, list(frame.prompt_hash))
+            p = 2 * float(norm.sf(abs(found.value) / found.error)) if found.error > 0 else np.nan
+            rights: tuple[Any, ...] = (np.nan, np.nan, None, None)
+            sign = frame.sign.iloc[0]
+            if sign:
+                verdicts = [
+                    np.sign(frame[f"delta{end}"])
+                    .where(frame[f"delta{end}"].abs() > frame[f"floor{end}"], 0.0)
+                    .map({1.0: "teacher", -1.0: "student", 0.0: "tie"})
+                    for end in ("", "_other")
+                ]
+                wanted = "teacher" if sign > 0 else "student"
+                rights = (*((v == wanted).mean() for v in verdicts), *flips(*verdicts))
+            rows.append((*one, *other, family, len(frame), a.mean(), b.mean(), *found, p, *rights))
+    columns = ["critic", "aggregation", "other_critic", "other_aggregation", "family", "n"]
+    columns += ["mean_abs", "other_mean_abs", "difference", "low", "high", "p"]
+    columns += ["right", "other_right", "right_flips", "right_p"]
+    table = pd.DataFrame(rows, columns=columns).astype({"right_flips": "Int64", "right_p": "float64"})
+    table["p_holm"] = holm(table.p)
+    return table
+
+
+def biases(cases: pd.DataFrame) -> pd.DataFrame:
+    """What the score reacts to without reading content: one row per critic, read-out and bias that can be named.
+
+    - `ending`: the median |delta| over SD when only the closing mark changes.
+    - `eos`: the same when only EOS comes or goes.
+    - `length`: Spearman's rank correlation (1904) of the change of length with the change of the score, its closing
+      mark restored, over edits that change length by three tokens or more; the interval is over prompts.
+    - every family of a user's own: its median |delta| over SD.
+    """
+    rows = []
+    for (critic, aggregation), frame in cases.groupby(["critic", "aggregation"], sort=False):
+        own = [name for name in frame.family.unique() if name not in BUILT_IN]
+        parts = {
+            "ending": frame[(frame.group == "punct") & (frame.position == "terminal")],
+            "eos": frame[frame.family == "eos-toggled"],
+            **{name: frame[frame.family == name] for name in own},
+        }
+        for name, part in parts.items():
+            if len(part):
+                found = median_interval(part.delta_over_sd.abs().fillna(0.0), list(part.prompt_hash))
+                rows.append((critic, aggregation, name, len(part), *found, INVARIANCE_FLOOR))
+        longer = frame[(frame.token_change.abs() >= 3) & frame.kind.isin(("control", "directional"))]
+        if len(longer):
+            rows.append((critic, aggregation, "length", len(longer), *_length_correlation(longer), LENGTH_FLOOR))
+    columns = ["critic", "aggregation", "bias", "n", "figure", "low", "high", "preset"]
+    table = pd.DataFrame(rows, columns=columns)
+    table["found"] = (table.low > table.preset) | (table.high < -table.preset)
+    return table
+
+
+def _length_correlation(frame: pd.DataFrame) -> Interval:
+    """Mean over prompts of the rank correlation within each; a score that does not move has none, which is 0."""
+    delta = _without_ending(frame)
+    found, prompts = [], []
+    for prompt, part in frame.assign(_delta=delta).groupby("prompt_hash", sort=False):
+        moved = part._delta.where(part._delta.abs() > part.floor, 0.0)
+        if len(part) < 3 or part.token_change.nunique() < 2:
+            continue
+        found.append(0.0 if moved.nunique() < 2 else float(spearmanr(part.token_change, moved).statistic))
+        prompts.append(prompt)
+    return mean_interval(found, prompts)
+
+
+def right_order(frame: pd.DataFrame, delta: pd.Series) -> pd.Series:
+    """1 where the score moved as the sign says, 0 where it moved the other way, half within the noise floor."""
+    moved = np.sign(delta).where(delta.abs() > frame.floor, 0.0)
+    return (1 + moved * frame.sign) / 2
+
+
+def _without_ending(frame: pd.DataFrame) -> pd.Series:
+    return frame.delta - frame.ending_effect.fillna(0.0)
+
+
+def _ratio(top: pd.DataFrame, bottom: pd.DataFrame) -> Interval:
+    return ratio_of_medians_interval(
+        top.delta.abs(), list(top.prompt_hash), bottom.delta.abs(), list(bottom.prompt_hash)
+    )
+
+
+def _against_chance(right: Verdict, n: int) -> str:
+    if n < FEW:
+        return "too few" if n else ""
+    if right.low > 0.5:
+        return "above chance"
+    return "below chance" if right.high < 0.5 else "at chance"
+
+
+def read_aloud(summary: pd.DataFrame, ratios: pd.DataFrame, cases: pd.DataFrame) -> list[str]:
+    """Plain sentences on how to read the tables."""
+    sentences = [
+        "|delta| is how far the score moves when only the edit does; /SD sets it against the spread of the unedited "
+        "scores under the same critic and read-out, so those columns compare across read-outs.",
+        "A flip is a pair whose verdict changes sides; pairs tied before the edit are left out of the rate.",
+        f"Verdicts: an invariance passes where the interval of its median |delta|/SD lies below {INVARIANCE_FLOOR:g}, "
+        f"a control or direction where the interval of its right-order rate lies above {ORDER_FLOOR:g}; an interval "
+        f"that holds its floor, or fewer than {FEW} cases, is 'cannot tell'. MDE is the smallest distance from the "
+        "floor that so many prompts could show. An identity has nothing to estimate.",
+    ]
+    for row in ratios.itertuples():
+        name = f"{row.critic}/{row.aggregation}"
+        if row.controls_word == "at chance":
+            sentences.append(
+                f"{name}: controls are at chance ({row.controls_right:.2f} of the worse answers score lower): nothing "
+                "here shows that this score reads content, whatever its signal to noise."
+            )
+        elif row.controls_word == "below chance":
+            sentences.append(f"{name}: the worse answer scores higher more often than not ({row.controls_right:.2f}).")
+    rare = summary[(summary.kind == "invariance") & (summary.verdict == "pass") & (summary.p95_abs_delta_over_sd > 1)]
+    for (critic, aggregation), frame in rare.groupby(["critic", "aggregation"], sort=False):
+        sentences.append(
+            f"{critic}/{aggregation}: {', '.join(dict.fromkeys(frame.family))} pass by their median, yet one edit in "
+            "twenty moves the score by more than 1 SD: look at p95 and the flips."
+        )
+    sentences += _raw_against_scaled(ratios)
+    sentences += _dilution(cases)
+    ends = summary[(summary.ending_n >= FEW) & (summary.ending_effect_over_sd > INVARIANCE_FLOOR)]
+    for (critic, aggregation), frame in ends.groupby(["critic", "aggregation"], sort=False):
+        sentences.append(
+            f"{critic}/{aggregation}: the ending alone moves {', '.join(sorted(set(frame.family)))} by more than "
+            f"{INVARIANCE_FLOOR:g} SD: without the closing mark restored it would pass for an effect of the edit."
+        )
+    return sentences
+
+
+def _raw_against_scaled(ratios: pd.DataFrame) -> list[str]:
+    sentences = []
+    for critic, frame in ratios.groupby("critic", sort=False):
+        records = frame.to_dict("records")
+        for i, a in enumerate(records):
+            for b in records[i + 1 :]:
+                raw = a["invariance_median_abs_delta"] - b["invariance_median_abs_delta"]
+                scaled = a["invariance_median_over_sd"] - b["invariance_median_over_sd"]
+                noise = b["signal_to_noise"] - a["signal_to_noise"]
+                small, other = (a, b) if raw < 0 else (b, a)
+                if raw * scaled < 0:
+                    sentences.append(
+                        f"{critic}: {small['aggregation']} moves less than {other['aggregation']} in raw score under "
+                        "harmless edits, and more in SD: the raw figure shows its scale, not its calm."
+                    )
+                elif raw * noise < 0:
+                    sentences.append(
+                        f"{critic}: {small['aggregation']} moves less than {other['aggregation']} under harmless "
+                        "edits, and its signal to noise is lower: it moves even less under real faults."
+                    )
+    return sentences
+
+
+def _dilution(cases: pd.DataFrame) -> list[str]:
+    return [
+        f"{row.critic}: in {row.n} terminal swaps that change the last token alone, N x the mean's delta equals last's "
+        f"delta within {row.error:.1%}: dilution by arithmetic, not a merit of the mean."
+        for row in dilution(cases).itertuples()
+    ]
+
+
+def dilution(cases: pd.DataFrame) -> pd.DataFrame:
+    """Where only the last token changes, the mean moves by the last value's change over N: arithmetic, checked.
+
+    One row per critic that was read under both: n edits beyond the noise floor under both read-outs (below it both
+    deltas are rounding), and `error`, the largest |N x the mean's delta - last's delta| over |last's delta|.
+    """
+    rows = []
+    swaps = cases[cases.only_last_token & (cases.family == "terminal-swap")]
+    for critic, frame in swaps.groupby("critic", sort=False):
+        frame = frame[frame.delta.abs() > frame.floor]
+        table = frame.pivot_table(index=["id", "side"], columns="aggregation", values="delta")
+        if not {"last", "mean"} <= set(table.columns):
+            continue
+        table = table.dropna(subset=["last", "mean"])
+        tokens = frame.groupby(["id", "side"]).tokens.first()
+        worst = float(((table["mean"] * tokens - table["last"]).abs() / table["last"].abs()).max())
+        rows.append((critic, len(table), worst))
+    return pd.DataFrame(rows, columns=["critic", "n", "error"])

@@ -1,0 +1,205 @@
+"""Everything that can be told from student and teacher scores alone; `docs/statistics.md` has each with its source.
+
+All functions take the frame that `compare.with_verdicts` makes: one row per critic, read-out and pair.
+"""
+
+import itertools
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import statsmodels.api as sm
+from scipy.stats import mannwhitneyu, spearmanr
+from statsmodels.tools.sm_exceptions import ConvergenceWarning, PerfectSeparationError, PerfectSeparationWarning
+
+from critic_probe.objective import HARD, SATURATED
+from critic_probe.stats.intervals import difference_interval, mean_interval
+from critic_probe.stats.rates import Rate, accuracy, flips, holm, rate
+
+MATCHED = 0.1  # lengths within this share of each other count as equal
+
+
+def credit(verdicts: pd.Series) -> pd.Series:
+    """1 for the teacher, 0 for the student, half for a tie."""
+    return verdicts.map({"teacher": 1.0, "tie": 0.5, "student": 0.0}).astype(float)
+
+
+def d_acc(frame: pd.DataFrame) -> Rate:
+    """Hard d_acc with Wilson's interval; where prompts repeat, with the cluster bootstrap's."""
+    found = accuracy(frame.verdict)
+    if frame.prompt_hash.is_unique:
+        return found
+    drawn = mean_interval(credit(frame.verdict), list(frame.prompt_hash))
+    return found if np.isnan(drawn.low) else Rate(found.value, drawn.low, drawn.high)
+
+
+def statistics(scored: pd.DataFrame, temperature: float) -> pd.DataFrame:
+    """One row per critic and read-out; see `CompareResult.statistics`.
+
+    Args:
+        scored: One row per critic, read-out and pair.
+        temperature: T of the discriminator loss softplus(-d / T), for saturation and the gradient that is left.
+    """
+    rows = []
+    for (critic, aggregation), frame in scored.groupby(["critic", "aggregation"], sort=False):
+        gap, prompts = frame.gap, list(frame.prompt_hash)
+        raw, scaled = mean_interval(gap, prompts), mean_interval(frame.gap_over_sd, prompts)
+        student, teacher = frame.student_score, frame.teacher_score
+        within, sets = _within_prompt_sd(frame)
+        largest = float(pd.concat([student, teacher]).abs().max())
+        rows.append(
+            {
+                "critic": critic,
+                "aggregation": aggregation,
+                "n": len(frame),
+                "d_acc_ties_wrong": float((frame.verdict == "teacher").mean()),
+                "d_acc_ties_right": float((frame.verdict != "student").mean()),
+                "soft_d_acc": float(_sigmoid(gap).mean()),
+                "auc": float(mannwhitneyu(teacher, student).statistic / len(frame) ** 2),
+                "dz": gap.mean() / gap.std() if len(frame) > 1 and gap.std() > 0 else np.nan,
+                "mean_gap_low": raw.low,
+                "mean_gap_high": raw.high,
+                "gap_over_sd_low": scaled.low,
+                "gap_over_sd_high": scaled.high,
+                "hard_samples_ratio": float((gap.abs() < HARD).mean()),
+                "score_overlap": float(((teacher < student.mean()).mean() + (student > teacher.mean()).mean()) / 2),
+                "within_prompt_sd": within,
+                "prompts_with_sets": sets,
+                "temperature": temperature,
+                "saturated": float((gap.abs() / temperature > SATURATED).mean()),
+                "gradient_weight": float(_sigmoid(-gap / temperature).mean()),
+                "bf16_quantum": 2.0 ** (np.floor(np.log2(largest)) - 7) if largest > 0 else np.nan,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _sigmoid(x: pd.Series) -> pd.Series:
+    return 1 / (1 + np.exp(-x.clip(-700, 700)))
+
+
+def _within_prompt_sd(frame: pd.DataFrame) -> tuple[float, int]:
+    """Root mean variance of the distinct scores to one prompt, over prompts with more than the two of one pair."""
+    sets = []
+    for _, part in frame.groupby("prompt_hash", sort=False):
+        if len(part) > 1:
+            scores = pd.concat([part.student_score, part.teacher_score]).drop_duplicates()
+            if len(scores) > 2:
+                sets.append(float(scores.var()))
+    return (float(np.sqrt(np.mean(sets))), len(sets)) if sets else (np.nan, 0)
+
+
+def contrasts(scored: pd.DataFrame) -> pd.DataFrame:
+    """Read-out against read-out within a critic, and critic against critic under one read-out.
+
+    Verdicts by the exact McNemar test, margins (gap over SD) by the paired cluster bootstrap; p is Holm's over the
+    whole table.
+    """
+    frames = {key: frame.set_index("id") for key, frame in scored.groupby(["critic", "aggregation"], sort=False)}
+    rows = []
+    for a, b in itertools.combinations(frames, 2):
+        if (a[0] == b[0]) == (a[1] == b[1]):
+            continue
+        both = frames[a].index.intersection(frames[b].index)
+        one, other = frames[a].loc[both], frames[b].loc[both]
+        flipped, p = flips(one.verdict, other.verdict)
+        margin = difference_interval(one.gap_over_sd, other.gap_over_sd, list(one.prompt_hash))
+        rows.append((*a, *b, len(both), flipped, p, *margin))
+    columns = ["critic", "aggregation", "other_critic", "other_aggregation", "n", "flips", "p"]
+    table = pd.DataFrame(rows, columns=[*columns, "margin", "margin_low", "margin_high"])
+    table["p_holm"] = holm(table.p)
+    return table
+
+
+def beyond(scored: pd.DataFrame, rules: pd.DataFrame, best: str) -> pd.DataFrame:
+    """How much more often each read-out is right than the best rule that reads no content, with an interval.
+
+    Args:
+        scored: One row per critic, read-out and pair.
+        rules: One row per pair (index: its id) and one column per rule: 1 right, 0 wrong, half a tie.
+        best: The rule to compare with.
+    """
+    rows = []
+    for (critic, aggregation), frame in scored.groupby(["critic", "aggregation"], sort=False):
+        rule = rules.loc[frame.id, best].to_numpy()
+        rows.append(
+            (
+                critic,
+                aggregation,
+                best,
+                *difference_interval(credit(frame.verdict), rule, list(frame.prompt_hash)),
+            )
+        )
+    return pd.DataFrame(rows, columns=["critic", "aggregation", "baseline", "beyond", "beyond_low", "beyond_high"])
+
+
+def lengths(scored: pd.DataFrame) -> pd.DataFrame:
+    """What of a read-out's verdicts length could explain; see `CompareResult.lengths`. Lengths are in tokens."""
+    rows = []
+    for (critic, aggregation), all_pairs in scored.groupby(["critic", "aggregation"], sort=False):
+        frame = all_pairs.dropna(subset=["student_tokens", "teacher_tokens"])
+        if frame.empty:
+            continue
+        gap = frame.teacher_tokens - frame.student_tokens
+        matched = frame[gap.abs() <= MATCHED * frame[["student_tokens", "teacher_tokens"]].max(axis=1)]
+        longer, shorter = (
+            frame[(gap > 0) & ~frame.index.isin(matched.index)],
+            frame[(gap < 0) & ~frame.index.isin(matched.index)],
+        )
+        controlled, why = length_controlled(frame)
+        row: dict[str, Any] = {
+            "critic": critic,
+            "aggregation": aggregation,
+            "length_ratio": float((frame.teacher_tokens / frame.student_tokens).mean()),
+            "within_prompt_spearman": _within_prompt_spearman(frame),
+        }
+        for name, part in (("matched", matched), ("teacher_longer", longer), ("teacher_shorter", shorter)):
+            found = rate(float(credit(part.verdict).sum()), len(part))
+            row |= {f"{name}_n": len(part), f"{name}_d_acc": found.value}
+            row |= {f"{name}_low": found.low, f"{name}_high": found.high}
+        rows.append(row | {"length_controlled": controlled, "not_controlled": why})
+    return pd.DataFrame(rows)
+
+
+def _within_prompt_spearman(frame: pd.DataFrame) -> float:
+    """Mean over prompts of the rank correlation of length and score among a prompt's distinct responses.
+
+    Scores no further apart than the noise floor share a rank: arithmetic alone must not order them.
+    """
+    found = []
+    for _, part in frame.groupby("prompt_hash", sort=False):
+        scores = pd.concat([part.student_score, part.teacher_score], ignore_index=True)
+        levels = (scores.sort_values().diff() > part.floor.iloc[0]).cumsum()
+        tokens = pd.concat([part.student_tokens, part.teacher_tokens], ignore_index=True)
+        responses = pd.DataFrame({"tokens": tokens, "level": levels}).drop_duplicates()
+        if responses.tokens.nunique() > 1 and responses.level.nunique() > 1:
+            found.append(float(spearmanr(responses.tokens, responses.level).statistic))
+    return float(np.mean(found)) if found else np.nan
+
+
+def length_controlled(frame: pd.DataFrame) -> tuple[float, str]:
+    """Probability of the teacher's verdict at equal length: the intercept of a logit on the length gap.
+
+    The regressor is tanh of the standardised gap, as in length-controlled win rates (Dubois et al. 2024, arXiv
+    2404.04475). Ties are left out.
+
+    Returns:
+        The probability, or NaN and the reason why it cannot be fitted.
+    """
+    decided = frame[frame.verdict != "tie"]
+    won = (decided.verdict == "teacher").astype(float)
+    gap = (decided.teacher_tokens - decided.student_tokens).astype(float)
+    if won.nunique() < 2:
+        return np.nan, "all verdicts agree"
+    if gap.nunique() < 2:
+        return np.nan, "all length gaps are equal"
+    design = np.column_stack([np.ones(len(gap)), np.tanh(gap / gap.std())])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        warnings.simplefilter("error", PerfectSeparationWarning)
+        try:
+            fit = sm.Logit(won.to_numpy(), design).fit(disp=0)
+        except (ConvergenceWarning, PerfectSeparationWarning, PerfectSeparationError, np.linalg.LinAlgError):
+            return np.nan, "length separates the verdicts"
+    return float(1 / (1 + np.exp(-fit.params[0]))), ""

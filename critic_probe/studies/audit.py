@@ -1,0 +1,392 @@
+"""The claims of the original proposal ("change last to mean"), measured on a critic and its pairs; `docs/audit.md`."""
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from critic_probe.aggregation import parse
+from critic_probe.bench import Progress, Reader, Settings, Signature, prompt_hash
+from critic_probe.checkpoint import Critic
+from critic_probe.encoding import EncodedPair
+from critic_probe.errors import Notice
+from critic_probe.measures.perturb import PerturbResult, Plan, perturb
+from critic_probe.measures.tokens import SHORTEST, autocorrelation, effective_tokens, variance_ratio
+from critic_probe.objective import TEMPERATURE, loss
+from critic_probe.pairs import Pairs
+from critic_probe.probes import BUILT_IN, WRONG_FACTS, Family
+from critic_probe.stats.edits import dilution, rate_interval, right_order
+from critic_probe.stats.intervals import (
+    Floats,
+    Interval,
+    interval_of,
+    mean_interval,
+    median_interval,
+)
+from critic_probe.stats.rates import FEW
+from critic_probe.studies.claims import CLAIMS, FAILS
+from critic_probe.studies.gradients import LEVELS, SIDES, Gradients, gradients
+from critic_probe.studies.untrained import HEADS, Untrained, untrained
+
+READ_OUTS = ("last", "mean", "mix:0.5", "last+eos", "mean+eos")
+GRADIENT_PAIRS = 32  # drawn for backward passes; some are ties
+HEAD_PAIRS = 64  # drawn for random heads
+ENDINGS = ("terminal-swap", "terminal-drop")
+COMPLETENESS = ("to-complete", "to-concise")
+GARBAGE = ("gibberish", "other-answer", "empty", "master-key")
+# Same content in another form; a typo and a letter that only looks the same are other texts.
+FORMS = tuple(f.name for f in BUILT_IN.values() if f.group == "layout" and f.name not in ("typo", "homoglyph"))
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """The claims of the original proposal, measured.
+
+    Attributes:
+        claims: One row per claim and critic: critic, claim (its short name), says, measured (what the figure is),
+            figure, low, high (95 %; equal to the figure where it follows from arithmetic), holds_if (the bound), n,
+            prompts, verdict (holds, does not hold, cannot tell), told (what is true instead, or what to mind),
+            reproduce.
+        figures: What was measured beside the deciding figures: critic, claim, name, value, low, high, n. Low and high
+            are NaN where there is no interval; over random heads they are the range of 95 % of the heads.
+        training: What the proposal expected of training, and what training gave; see `before_after`. Empty where
+            nothing was trained.
+        notices: Warnings that belong to the figures.
+        signature: Everything that determined the figures.
+        reading: Plain sentences on how to read them.
+    """
+
+    claims: pd.DataFrame
+    figures: pd.DataFrame
+    training: pd.DataFrame
+    notices: list[Notice]
+    signature: Signature
+    reading: list[str]
+
+
+def audit(
+    critics: Iterable[Critic], pairs: Pairs, settings: Settings, progress: Progress, seed: int = 0
+) -> AuditResult:
+    """Measures every claim on each critic in turn.
+
+    Args:
+        critics: Loaded one after the other; of one in half precision a float32 copy is loaded beside it.
+        pairs: At least one.
+        settings: How text becomes a score; its read-outs are replaced by those that the claims are about.
+        progress: Told of every pair scored.
+        seed: Draws the pairs for gradients and random heads, the heads, and what edits leave to chance.
+
+    Raises:
+        CriticProbeError: A pair cannot be scored honestly, or the backbone hides its layers' states.
+    """
+    settings = replace(settings, aggregations=tuple(map(parse, READ_OUTS)))
+    plan = Plan(_families(*ENDINGS, *FORMS, "eos-toggled", *COMPLETENESS, *GARBAGE, *WRONG_FACTS), seed=seed)
+    claims: list[pd.DataFrame] = []
+    figures: list[pd.DataFrame] = []
+    notices: list[Notice] = []
+    records: list[dict[str, Any]] = []
+    signed: dict[str, Any] = {}
+    for critic in critics:
+        found = _Findings(critic.name)
+        edited = perturb([critic], pairs, settings, plan, progress)
+        signed = edited.signature
+        records += signed["critics"]
+        notices += [n for n in edited.notices if n not in notices and n.code != "few-cases"]
+        reader = Reader(critic, settings)
+        responses = _responses(reader, pairs)
+        floors = signed["critics"][0]["noise_floor"]
+        sds = _deviations(responses, floors)
+        exact = critic if critic.dtype == torch.float32 else critic.in_float32()
+        drawn = _drawn(reader, pairs, GRADIENT_PAIRS, seed)
+        _of_gradients(found, gradients(exact, reader, drawn), sds, floors)
+        drawn = _drawn(reader, pairs, HEAD_PAIRS, seed)
+        random_heads = untrained(exact, reader, drawn, _families(*ENDINGS), seed)
+        _of_dependence(found, responses, random_heads)
+        _of_untrained(found, random_heads)
+        _of_edits(found, edited, responses, sds["mean"])
+        claims.append(pd.DataFrame(found.claims))
+        figures.append(pd.DataFrame(found.figures))
+        reader.close()
+        del critic, reader, exact  # before the next critic is loaded
+    return AuditResult(
+        claims=_in_order(claims),
+        figures=_in_order(figures),
+        training=pd.DataFrame(),
+        notices=notices,
+        signature=signed | {"critics": records, "gradient_pairs": GRADIENT_PAIRS, "heads": HEADS},
+        reading=_READING,
+    )
+
+
+class _Findings:
+    """What was found of one critic."""
+
+    def __init__(self, critic: str) -> None:
+        self._critic = critic
+        self.claims: list[dict[str, Any]] = []
+        self.figures: list[dict[str, Any]] = []
+
+    def decide(self, name: str, found: Interval, n: int, prompts: int) -> None:
+        """The figure that decides a claim."""
+        claim = CLAIMS[name]
+        verdict = claim.verdict(found, n, prompts)
+        self.claims.append(
+            {
+                "critic": self._critic,
+                "claim": name,
+                "says": claim.says,
+                "measured": claim.measured,
+                "figure": found.value,
+                "low": found.low,
+                "high": found.high,
+                "holds_if": claim.holds_if,
+                "n": n,
+                "prompts": prompts,
+                "verdict": verdict,
+                "told": claim.instead if verdict == FAILS else claim.caveat,
+                "reproduce": claim.reproduce,
+            }
+        )
+
+    def note(self, claim: str, name: str, found: Interval, n: int) -> None:
+        """A figure beside it."""
+        named = {"critic": self._critic, "claim": claim, "name": name}
+        self.figures.append({**named, "value": found.value, "low": found.low, "high": found.high, "n": n})
+
+
+def _of_gradients(found: _Findings, measured: Gradients, sds: dict[str, float], floors: dict[str, float]) -> None:
+    claim = "last-starves-tokens"
+    for read_out, sides in measured.sides.groupby("aggregation", sort=False):
+        prompts = list(sides.prompt_hash)
+        for level in LEVELS:
+            share = mean_interval(sides[level], prompts)
+            found.note(claim, f"{read_out}: share on earlier tokens, {level}", share, int(sides[level].notna().sum()))
+        of_pairs = measured.pairs[measured.pairs.aggregation == read_out]
+        reached = mean_interval(of_pairs.reached, list(of_pairs.prompt_hash))
+        found.note(claim, f"{read_out}: share of parameters with a gradient", reached, len(of_pairs))
+        for of, column in (("gap", "norm"), ("loss", "loss_norm")):
+            norm = median_interval(of_pairs[column], list(of_pairs.prompt_hash))
+            told = f"{read_out}: median norm of d {of} / d parameters"
+            found.note("mean-stronger-signal", told, norm, len(of_pairs))
+        error = float(sides.closed_form_error.max())
+        told = f"{read_out}: largest error of the closed form"
+        found.note("mean-spreads-evenly", told, Interval(error, error, error), len(sides))
+        if read_out == "mean":
+            found.decide("mean-spreads-evenly", Interval(error, error, error), len(sides), sides.prompt_hash.nunique())
+        else:
+            told_of = sides.dropna(subset=["embeddings"])
+            share = mean_interval(told_of.embeddings, list(told_of.prompt_hash))
+            found.decide(claim, share, len(told_of), told_of.prompt_hash.nunique())
+    # Where a gap is a tie, as between identical sides, the gradients of the two sides cancel but for rounding.
+    beyond = measured.pairs[measured.pairs.gap.abs() > measured.pairs.aggregation.map(floors)]
+    wide = beyond.pivot(index=["id", "prompt_hash"], columns="aggregation", values=["norm", "loss_norm"])
+    wide = wide.reindex(columns=[(of, name) for of in ("norm", "loss_norm") for name in ("last", "mean")])
+    wide = wide[(wide > 0).all(axis=1)]
+    prompts = list(wide.index.get_level_values("prompt_hash"))
+    ratios = {column: np.log(wide[column, "mean"] / wide[column, "last"]) for column in ("norm", "loss_norm")}
+    raw = Interval(*np.exp(mean_interval(ratios["norm"], prompts)))
+    found.decide("mean-stronger-signal", raw, len(wide), len(set(prompts)))
+    of_loss = Interval(*np.exp(mean_interval(ratios["loss_norm"], prompts)))
+    found.note("mean-stronger-signal", "mean over last, of the loss (saturation included)", of_loss, len(wide))
+    scale = sds["last"] / sds["mean"]
+    found.decide("mean-stronger-signal-sd", Interval(*(end * scale for end in raw)), len(wide), len(set(prompts)))
+
+
+def _of_dependence(found: _Findings, responses: pd.DataFrame, heads: Untrained) -> None:
+    claim = "variance-over-n"
+    told = responses.dropna(subset=["lag1"])
+    codes, prompts = pd.factorize(told.prompt_hash)
+    columns = [told[name].to_numpy(float) for name in ("tokens", "sum", "squares")]
+    ratio = Interval(np.nan, np.nan, np.nan)
+    if len(prompts) > 1:
+        ratio = interval_of(lambda weights: variance_ratio(weights[:, codes], *columns), len(prompts))
+    found.decide(claim, ratio, len(told), len(prompts))
+    for name, column in (
+        ("tokens of a response", told.tokens),
+        ("effective tokens of a response", told.effective),
+        ("lag-1 autocorrelation", told.lag1),
+    ):
+        found.note(claim, name, mean_interval(column, list(told.prompt_hash)), len(told))
+    if len(heads.tokens) > 1:
+        once = np.ones((1, len(heads.tokens)))
+        ratios = [
+            variance_ratio(once, heads.tokens, s, q)[0] for s, q in zip(heads.sums.T, heads.squares.T, strict=True)
+        ]
+        found.note(claim, f"variance ratio over {HEADS} random heads", _over_heads(np.array(ratios)), len(heads.tokens))
+
+
+def _of_untrained(found: _Findings, heads: Untrained) -> None:
+    codes, prompts = pd.factorize(np.array(heads.prompts, dtype=object))
+    counts = np.bincount(codes).astype(float)
+    won: dict[str, Floats] = {}
+    effects: dict[str, Floats] = {}
+    for read_out, scores in heads.scores.items():
+        gaps = scores[:, 1] - scores[:, 0]  # (P, H)
+        right = (np.sign(gaps) + 1) / 2
+        won[read_out] = np.stack([right[codes == code].sum(0) for code in range(len(prompts))])  # (prompts, H)
+        found.note("untrained-d_acc", f"{read_out}: d_acc over random heads", _over_heads(right.mean(0)), len(gaps))
+        sd = scores.reshape(-1, HEADS).std(axis=0, ddof=1)
+        effects[read_out] = np.abs(heads.deltas[read_out]) / np.where(sd > 0, sd, np.nan)
+        if len(effects[read_out]):
+            over_heads = _over_heads(np.median(effects[read_out], axis=0))
+            found.note("untrained-punctuation", f"{read_out}: median |delta| / SD", over_heads, len(effects[read_out]))
+
+    def spread(weights: Floats) -> Floats:
+        mean, last = (((weights @ won[name]) / (weights @ counts)[:, None]).std(axis=1) for name in ("mean", "last"))
+        ratio: Floats = np.divide(mean, last, out=np.full(len(mean), np.nan), where=last > 0)
+        return ratio
+
+    found.decide("untrained-d_acc", interval_of(spread, len(prompts)), len(codes), len(prompts))
+    apart = (effects["mean"] - effects["last"]).mean(axis=1)
+    difference = mean_interval(apart, heads.edited_prompts)
+    found.decide("untrained-punctuation", difference, len(apart), len(set(heads.edited_prompts)))
+
+
+def _of_edits(found: _Findings, edited: PerturbResult, responses: pd.DataFrame, sd: float) -> None:
+    cases = edited.cases
+    _of_endings(found, edited)
+    _above_zero(found, cases, responses, sd)
+
+    def of(read_out: str, *families: str) -> tuple[pd.DataFrame, list[str]]:
+        frame = cases[(cases.aggregation == read_out) & cases.family.isin(families)]
+        return frame, list(frame.prompt_hash)
+
+    def tell(name: str, read_out: str, interval: Interval, clusters: list[str], decides: str = "mean") -> None:
+        found.note(name, read_out, interval, len(clusters))
+        if read_out == decides:
+            found.decide(name, interval, len(clusters), len(set(clusters)))
+
+    for read_out in ("last", "mean"):
+        frame, prompts = of(read_out, *COMPLETENESS)
+        signed = mean_interval(frame.delta_over_sd * frame.sign, prompts)
+        tell("complete-not-penalised", read_out, signed, prompts)
+        for name, families in (("garbage-below", GARBAGE), ("mean-reads-content", WRONG_FACTS)):
+            frame, prompts = of(read_out, *families)
+            tell(name, read_out, rate_interval(right_order(frame, frame.delta), prompts), prompts)
+            for family in families:
+                frame, prompts = of(read_out, family)
+                if len(frame):
+                    rate = rate_interval(right_order(frame, frame.delta), prompts)
+                    found.note(name, f"{read_out}: {family}", rate, len(frame))
+        for name, forms in (("same-content", FORMS), ("same-json", ("json-layout",))):
+            frame, prompts = of(read_out, *forms)
+            tell(name, read_out, median_interval(frame.delta_over_sd.abs(), prompts), prompts)
+            found.note(name, f"{read_out}, raw", median_interval(frame.delta.abs(), prompts), len(frame))
+    for read_out in ("last", "mean", "last+eos", "mean+eos"):
+        frame, prompts = of(read_out, "eos-toggled")
+        moved = rate_interval((frame.delta.abs() > frame.floor).astype(float), prompts)
+        tell("eos-excluded", read_out, moved, prompts, decides="mean+eos")
+        size = median_interval(frame.delta_over_sd.abs(), prompts)
+        found.note("eos-excluded", f"{read_out}: median |delta| / SD", size, len(frame))
+
+
+def _of_endings(found: _Findings, edited: PerturbResult) -> None:
+    endings = edited.cases[edited.cases.family.isin(ENDINGS)]
+    keys = ["id", "side", "family", "left", "removed", "added", "prompt_hash"]
+    wide = endings.assign(size=endings.delta_over_sd.abs(), raw=endings.delta.abs())
+    wide = wide.groupby([*keys, "aggregation"], sort=False)[["size", "raw"]].mean().unstack("aggregation")
+    prompts = list(wide.index.get_level_values("prompt_hash"))
+    n, distinct = len(wide), len(set(prompts))
+    nothing = pd.Series(np.nan, wide.index)
+    size = {name: wide.get(("size", name), nothing) for name in READ_OUTS}
+    found.decide("punctuation-gap", mean_interval(size["mean"] - size["last"], prompts), n, distinct)
+    found.decide("progressive-keeps", mean_interval(size["last"] - size["mean"], prompts), n, distinct)
+    for name in ("last", "mean"):
+        raw = median_interval(wide.get(("raw", name), nothing), prompts)
+        found.note("punctuation-gap", f"{name}: median |delta|, raw", raw, n)
+        found.note("punctuation-gap", f"{name}: mean |delta| / SD", mean_interval(size[name], prompts), n)
+        found.note("punctuation-gap", f"{name}: median |delta| / SD", median_interval(size[name], prompts), n)
+    for row in edited.headline[edited.headline.aggregation.isin(("last", "mean"))].itertuples():
+        ratio = Interval(row.punct_over_wrong_fact, row.punct_over_wrong_fact_low, row.punct_over_wrong_fact_high)
+        found.note("punctuation-gap", f"{row.aggregation}: |delta| of closing marks over wrong facts", ratio, n)
+    for share, name in ((0, "mean"), (0.5, "mix:0.5"), (1, "last")):
+        found.note("progressive-keeps", f"A = {share:g}: mean |delta| / SD", mean_interval(size[name], prompts), n)
+    checked = dilution(edited.cases)
+    error = float(checked.error.iloc[0]) if len(checked) else np.nan
+    n = int(checked.n.iloc[0]) if len(checked) else 0
+    found.decide("dilution", Interval(error, error, error), n, distinct)
+
+
+def _above_zero(found: _Findings, cases: pd.DataFrame, responses: pd.DataFrame, sd: float) -> None:
+    """The loss of all pairs before and after a constant is added to every score, and the share above 0."""
+    shift = sd if sd > 0 else 1.0
+    student, teacher = (torch.tensor(responses[responses.side == side]["mean"].to_numpy(float)) for side in SIDES)
+    before, after = (float(loss(student + by, teacher + by)[0]) for by in (0.0, shift))
+    change = abs(after - before) / before if before else 0.0
+    found.decide("above-zero", Interval(change, change, change), len(student), responses.prompt_hash.nunique())
+    texts = cases[(cases.aggregation == "mean") & cases.family.isin(COMPLETENESS)]
+    complete = texts.variant_score.where(texts.family == "to-complete", texts.original_score)
+    for by, told in ((0.0, "as scored"), (shift, "1 SD added to every score")):
+        above = rate_interval((complete + by > 0).astype(float), list(texts.prompt_hash))
+        found.note("above-zero", f"share of complete answers above 0, {told}", above, len(texts))
+
+
+def _in_order(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    """Claim by claim, critics in the order in which they were asked for."""
+    order = {name: index for index, name in enumerate(CLAIMS)}
+    together = pd.concat(frames, ignore_index=True)
+    return together.sort_values("claim", key=lambda names: names.map(order), kind="stable", ignore_index=True)
+
+
+def _over_heads(figures: Floats) -> Interval:
+    """Mean and the range of 95 % of the heads."""
+    low, high = np.quantile(figures, [0.025, 0.975])
+    return Interval(float(figures.mean()), float(low), float(high))
+
+
+def _families(*names: str) -> list[Family]:
+    return [family for family in BUILT_IN.values() if family.name in names]
+
+
+def _drawn(reader: Reader, pairs: Pairs, most: int, seed: int) -> list[EncodedPair]:
+    chosen = set(random.Random(seed).sample(range(len(pairs)), min(most, len(pairs))))
+    return list(reader.encoded(pair for index, pair in enumerate(pairs) if index in chosen))
+
+
+def _responses(reader: Reader, pairs: Pairs) -> pd.DataFrame:
+    """One row per response: prompt_hash, side, tokens, sum and squares of the values that are not EOS's, how dependent
+    they are (NaN where that cannot be told), and the score under `last` and `mean`."""
+    rows = []
+    for pair, values in reader.scored((pair.group, pair) for pair in reader.encoded(pairs)):
+        for side, response, v in zip(SIDES, (pair.student, pair.teacher), values, strict=True):
+            body = v.double().numpy()[np.array(response.without_eos)]
+            told = len(body) >= SHORTEST and body.std() > 0
+            rows.append(
+                {
+                    "prompt_hash": prompt_hash(pair.pair),
+                    "side": side,
+                    "tokens": len(body),
+                    "sum": body.sum(),
+                    "squares": (body**2).sum(),
+                    "lag1": autocorrelation(body)[1] if told else np.nan,
+                    "effective": effective_tokens(body) if told else np.nan,
+                    **{name: reader.score(v, response, parse(name)) for name in ("last", "mean")},
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _deviations(responses: pd.DataFrame, floors: dict[str, float]) -> dict[str, float]:
+    """SD of all scores under `last` and `mean`; NaN where a score does not vary."""
+    sds = {name: float(responses[name].std()) for name in ("last", "mean")}
+    return {name: sd if sd > floors[name] else float("nan") for name, sd in sds.items()}
+
+
+NOTHING_TRAINED = (
+    "Nothing was trained here: what mean, last or the progressive schedule do to a critic that is trained under them "
+    "is not in these figures."
+)
+_READING = [
+    "A claim holds where the whole interval lies within its bound, and does not hold where none of it does; all else, "
+    f"fewer than {FEW} cases, or fewer than two prompts is 'cannot tell'. Figures that follow from arithmetic have no "
+    "interval.",
+    "Intervals are 95 %, over prompts. SD is that of all unedited scores under the same critic and read-out, so that "
+    "figures compare across read-outs; raw ones do not.",
+    f"Gradients are those of {GRADIENT_PAIRS} pairs at T = {TEMPERATURE:g} in float32, one pair at a time, without "
+    f"dropout; random heads are {HEADS} normal draws on the states of {HEAD_PAIRS} pairs.",
+    NOTHING_TRAINED,
+]

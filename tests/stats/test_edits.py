@@ -1,0 +1,173 @@
+"""Verdicts, ratios and named biases, on cases whose answer is known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binomtest
+from statsmodels.stats.multitest import multipletests
+
+from critic_probe.stats.edits import biases, contrasts, headline, judge, read_aloud, summarise
+
+
+def cases(delta, *, kind="invariance", family="terminal-drop", group="punct", position="terminal", sign=0, **columns):
+    delta = np.asarray(delta, float)
+    n = len(delta)
+    return pd.DataFrame(
+        {
+            "critic": "c",
+            "id": [f"p{i}" for i in range(n)],
+            "prompt_hash": [f"h{i}" for i in range(n)],
+            "side": "teacher",
+            "family": family,
+            "group": group,
+            "position": position,
+            "kind": kind,
+            "sign": sign,
+            "aggregation": "last",
+            "delta": delta,
+            "delta_over_sd": delta,
+            "floor": 1e-6,
+            "ending_effect": np.nan,
+            "ending_effect_over_sd": np.nan,
+            "tokens": 10,
+            "token_change": -1,
+            "only_last_token": False,
+            "flip": False,
+            "decided": True,
+        }
+        | columns
+    )
+
+
+def spread(centre, n=60, width=0.02):
+    return centre + np.linspace(-width, width, n)
+
+
+@pytest.mark.parametrize(
+    ("delta", "word"),
+    [
+        (spread(0.05), "pass"),
+        (spread(0.6), "fail"),
+        (spread(0.2, width=0.15), "cannot tell"),
+        (spread(0.6, n=3), "cannot tell"),
+    ],
+)
+def test_an_invariance_is_judged_by_the_interval_of_its_median(delta, word):
+    found = judge(cases(delta), "invariance", 0)
+    assert found.verdict == word
+    assert found.preset == 0.2
+    assert found.figure == pytest.approx(np.median(np.abs(delta)))
+
+
+@pytest.mark.parametrize(("right", "word"), [(58, "pass"), (30, "fail"), (46, "cannot tell")])
+def test_a_control_is_judged_by_its_rate_of_right_orders(right, word):
+    delta = np.where(np.arange(60) < right, -1.0, 1.0)
+    found = judge(cases(delta, kind="control", sign=-1), "control", -1)
+    assert (found.verdict, found.figure) == (word, pytest.approx(right / 60))
+    assert found.low < found.figure < found.high
+    assert found.detectable > 0
+
+
+def test_a_delta_within_the_floor_is_half_right():
+    found = judge(cases([0.0] * 30, kind="control", sign=-1), "control", -1)
+    assert found.figure == 0.5
+
+
+def test_an_identity_fails_on_one_delta_above_the_floor():
+    assert judge(cases([0.0, 1e-9], kind="identity"), "identity", 0).verdict == "pass"
+    assert judge(cases([0.0, 1e-3], kind="identity"), "identity", 0).verdict == "fail"
+
+
+def test_more_cases_make_smaller_effects_detectable():
+    few, many = (judge(cases(spread(0.1, n=n)), "invariance", 0).detectable for n in (25, 400))
+    assert many < few
+
+
+def test_the_summary_gives_the_quantiles_of_the_deltas():
+    delta = np.linspace(-1, 3, 41)
+    row = summarise(cases(delta)).iloc[0]
+    assert row.median_abs_delta == pytest.approx(np.median(np.abs(delta)))
+    assert row.p95_abs_delta == pytest.approx(np.quantile(np.abs(delta), 0.95))
+    assert (row.max_abs_delta, row.mean_delta) == (3.0, pytest.approx(1.0))
+    assert row.below_floor == pytest.approx(1 / 41)
+
+
+def test_the_ending_effect_is_what_restoring_the_mark_takes_back():
+    frame = cases([-1.0] * 30, kind="control", sign=-1, ending_effect=-1.0, ending_effect_over_sd=-1.0)
+    row = summarise(frame).iloc[0]
+    assert row.right_order == 1.0
+    assert row.right_order_ending_restored == 0.5
+    assert row.ending_effect_over_sd == 1.0
+
+
+def test_signal_to_noise_does_not_change_with_the_scale_of_a_score():
+    frame = pd.concat([cases(spread(0.5)), cases(-spread(2.0), kind="control", sign=-1, family="wrong-digit")])
+    small = frame.assign(delta=frame.delta / 100)
+    big, shrunk = headline(frame).iloc[0], headline(small).iloc[0]
+    assert big.signal_to_noise == pytest.approx(4.0)
+    assert shrunk.signal_to_noise == pytest.approx(big.signal_to_noise)
+    assert big.punct_over_wrong_fact == pytest.approx(0.25)
+    assert big.controls_word == "above chance"
+
+
+def test_chance_is_called_chance():
+    frame = cases(np.tile([1.0, -1.0], 30), kind="control", sign=-1)
+    row = headline(frame)
+    assert row.controls_word[0] == "at chance"
+    assert any("at chance" in sentence for sentence in read_aloud(summarise(frame), row, frame))
+
+
+def test_a_smaller_raw_delta_that_is_larger_in_sd_is_pointed_out():
+    last = cases(spread(2.0))
+    mean = cases(spread(0.5)).assign(aggregation="mean", delta_over_sd=spread(3.0))
+    frame = pd.concat([last, mean], ignore_index=True)
+    told = read_aloud(summarise(frame), headline(frame), frame)
+    assert any("raw figure shows its scale" in sentence for sentence in told)
+
+
+def test_dilution_is_named_as_arithmetic():
+    last = cases(spread(2.0), family="terminal-swap", only_last_token=True)
+    mean = last.assign(aggregation="mean", delta=last.delta / 10)
+    told = read_aloud(summarise(last), headline(last), pd.concat([last, mean], ignore_index=True))
+    assert any("equals last's delta within 0.0%" in sentence for sentence in told)
+
+
+def test_a_length_bias_is_told_from_an_ending_bias():
+    change = np.tile([-9, -6, 5, 8], 15)
+    prompts = np.repeat([f"h{i}" for i in range(15)], 4)
+    control = {"kind": "control", "sign": -1, "group": "controls", "position": "whole", "prompt_hash": prompts}
+    longer = cases(change * 0.1, token_change=change, **control)
+    ending = cases(np.ones(60), token_change=change, ending_effect=1.0, **control)
+    assert biases(longer).set_index("bias").found["length"]
+    assert not biases(ending).set_index("bias").found["length"]
+    assert biases(cases(spread(1.0))).set_index("bias").found["ending"]
+
+
+def test_contrasts_compare_the_same_edits_and_correct_over_families():
+    context = {"left": "", "removed": "", "added": ""}
+    families = [cases(spread(1.0), family=f"f{i}", **context) for i in range(3)]
+    last = pd.concat(families, ignore_index=True)
+    noise = np.random.default_rng(0).normal(size=len(last)) * 0.3
+    mean = last.assign(aggregation="mean", delta_over_sd=last.delta_over_sd + np.where(last.family == "f0", 0.5, noise))
+    table = contrasts(pd.concat([last, mean], ignore_index=True)).set_index("family")
+    assert (table.n == 60).all()
+    assert table.difference["f0"] == pytest.approx(-0.5)
+    tested = table.dropna(subset=["p"])
+    assert tested.p_holm.tolist() == pytest.approx(list(multipletests(tested.p, method="holm")[1]))
+    assert (tested.p_holm >= tested.p).all()
+
+
+def test_contrasts_of_controls_test_which_edits_are_ordered_rightly():
+    context = {"left": "", "removed": "", "added": "", "kind": "control", "sign": -1}
+    last = cases(np.where(np.arange(40) < 30, -1.0, 1.0), **context)
+    mean = cases(np.full(40, -1.0), **context).assign(aggregation="mean")
+    row = contrasts(pd.concat([last, mean], ignore_index=True)).iloc[0]
+    assert row.right_flips == 10
+    assert row.right_p == pytest.approx(binomtest(0, 10).pvalue)
+
+
+def test_a_pass_by_the_median_does_not_hide_a_tail():
+    frame = cases(np.where(np.arange(60) < 6, 3.0, 0.01))
+    summary = summarise(frame)
+    assert summary.verdict.tolist() == ["pass"]
+    assert any("one edit in twenty" in sentence for sentence in read_aloud(summary, headline(frame), frame))

@@ -1,0 +1,103 @@
+import hashlib
+import json
+import random
+
+import pytest
+import torch
+from transformers import AutoModelForTokenClassification
+
+from critic_probe.aggregation import parse
+from critic_probe.bench import Settings
+from critic_probe.checkpoint import load_critic
+from critic_probe.measures.compare import compare
+from critic_probe.measures.perturb import Plan, perturb
+from critic_probe.pairs import read_pairs
+from critic_probe.probes import BUILT_IN
+from critic_probe.studies import demo
+
+
+@pytest.fixture(scope="module")
+def critics(fixtures):
+    return {name: load_critic(fixtures / "critics" / name, name=name, device="cpu") for name in demo.AGGREGATIONS}
+
+
+@pytest.fixture(scope="module")
+def summary(critics, fixtures):
+    settings = Settings(aggregations=(parse("last"), parse("mean")))
+    return compare(critics.values(), read_pairs(fixtures / "pairs.jsonl"), settings, lambda *_: lambda: None)
+
+
+@pytest.mark.parametrize("name", demo.AGGREGATIONS)
+def test_the_bundled_critics_load_in_transformers_with_nothing_missing(fixtures, name):
+    path = fixtures / "critics" / name
+    _, info = AutoModelForTokenClassification.from_pretrained(path, output_loading_info=True)
+    assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+
+
+def test_the_bundled_critics_take_real_files_and_say_what_they_know(critics):
+    for name, critic in critics.items():
+        assert critic.context_length == 8192
+        assert critic.training["aggregation"] == name
+        assert critic.tokenizer.pad_token_id != critic.tokenizer.eos_token_id
+        assert 30 < critic.training["max_trained_tokens"] < 200
+
+
+def test_they_order_wrong_digits_and_items_below_the_right_ones(summary):
+    wrong = summary.categories[summary.categories.category.isin(["digit", "item"])]
+    own = wrong[wrong.critic == wrong.aggregation]
+    assert (own.d_acc >= 0.75).all(), own
+
+
+def test_a_final_comma_moves_the_last_critic_more_than_the_mean_critic(critics, fixtures):
+    settings = Settings(aggregations=(parse("last"), parse("mean")))
+    pairs = read_pairs(fixtures / "pairs.jsonl")
+    result = perturb(critics.values(), pairs, settings, Plan([BUILT_IN["terminal-swap"]]), lambda *_: lambda: None)
+    swaps = result.summary[(result.summary.family == "terminal-swap") & (result.summary.position == "terminal")]
+    effect = swaps.set_index(["critic", "aggregation"]).median_abs_delta_over_sd
+    assert effect["last", "last"] > 2 * effect["mean", "mean"]
+
+
+def test_identical_texts_tie_although_one_side_carries_eos(summary):
+    same = summary.pairs[summary.pairs.category.isin(["identical", "identical-eos"])]
+    assert len(same) == 6 * 4
+    assert set(same.verdict) == {"tie"}
+
+
+def test_training_scores_are_the_scores_that_are_reported(critics, fixtures, summary):
+    tokenizer = critics["mean"].tokenizer
+    model = AutoModelForTokenClassification.from_pretrained(fixtures / "critics" / "mean", dtype=torch.float32).eval()
+    pairs = read_pairs(fixtures / "pairs.jsonl")[:8]
+    encoder = demo.build_encoder(tokenizer)
+    rows = [demo.Ids(encoder.prompt(p.prompt), encoder.response(p.teacher).ids) for p in pairs]
+    reported = summary.pairs.query("critic == 'mean'").set_index(["aggregation", "id"]).teacher_score
+    for aggregation in demo.AGGREGATIONS:
+        with torch.no_grad():
+            trained = demo.scores(model, rows, aggregation)
+        expected = torch.tensor([reported[aggregation, pair.id] for pair in pairs]).float()
+        torch.testing.assert_close(trained, expected, rtol=0, atol=2e-5 * max(1, expected.abs().max()))
+
+
+def test_every_base_sample_labels_each_fact_once(fixtures):
+    tokenizer = demo.build_tokenizer()
+    encoder, rng = demo.build_encoder(tokenizer), random.Random(0)
+    for _ in range(100):
+        sample = demo._sample(tokenizer, encoder, rng)
+        judged = [label for label in sample.this_fact if label >= 0]
+        assert 2 <= len(judged) <= 4
+        assert sample.right == (1 not in judged)
+        assert sample.so_far[-1] == max(judged)
+        assert sample.so_far == sorted(sample.so_far)
+
+
+def test_the_table_in_the_readme_is_the_one_that_was_measured(fixtures):
+    found = json.loads((fixtures / "measured.json").read_text(encoding="utf-8"))
+    assert len(found["seeds"]) >= 3
+    for readme in (fixtures.parent / "README.md", fixtures / "README.md"):
+        assert demo.format_table(found["measured"]) in readme.read_text(encoding="utf-8")
+
+
+def test_the_weights_are_those_whose_checksums_are_written_down(fixtures):
+    written = (fixtures / "README.md").read_text(encoding="utf-8")
+    for name in demo.AGGREGATIONS:
+        digest = hashlib.sha256((fixtures / "critics" / name / "model.safetensors").read_bytes()).hexdigest()
+        assert f"{digest}  critics/{name}/model.safetensors" in written
