@@ -67,7 +67,7 @@ def critic_scores(_held: "Critics") -> "Callable[..., pd.DataFrame]":
 
         with _told():
             read, chosen = _prepared(_held, pairs, aggregations, settings)
-            return compare(_held.load(), read, chosen, _silent).pairs
+            return compare(_held.load(), read, chosen).pairs
 
     return scores
 
@@ -89,17 +89,19 @@ def critic_gate(_held: "Critics") -> Callable[..., None]:
         seed: int = 0,
         **given: Any,
     ) -> None:
-        from critic_probe.cli.check import measure
         from critic_probe.gates import Plan, evaluate, failing, figures, read_gate
+        from critic_probe.gates.measure import measure
         from critic_probe.probes import all_families
         from critic_probe.report.verdicts import sentences
+        from critic_probe.workbench import benches
 
         with _told():
             settings = {key: given.pop(key) for key in _SETTINGS if key in given}
             made = read_gate({"metric": metric, **given}, "critic_gate", all_families())
             plan = Plan("critic_gate", (made,))
             read, chosen = _prepared(_held, pairs, plan.aggregations(("last", "mean")), settings)
-            results, _ = measure(plan, _held, read, chosen, (max_per_response, seed), _silent)
+            with benches(_held.load(), read, chosen) as bench:
+                results, _ = measure(plan, bench, max_per_response, seed)
             found = evaluate(plan, figures(results), [a.name for a in chosen.aggregations])
         wrong = found[found.verdict.isin(failing(on_unclear))]
         if len(wrong):
@@ -118,10 +120,6 @@ def _prepared(critics: "Critics", pairs: Any, aggregations: Any, settings: dict[
     read = session.find_pairs(None if pairs is None else str(pairs), Fields(), critics)
     defaults = dict(zip(_SETTINGS, ("exclude", "at", "auto", "error"), strict=True))
     return read, session.settings(aggregations, **{**defaults, **settings}, no_cache=False)
-
-
-def _silent(*_: Any) -> Callable[[], None]:
-    return lambda: None
 
 
 @contextmanager

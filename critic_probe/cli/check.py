@@ -14,9 +14,9 @@ from critic_probe.errors import CriticProbeError
 from critic_probe.pairs import Fields
 
 if TYPE_CHECKING:
-    from critic_probe.bench import Progress, Settings
     from critic_probe.gates import Plan
     from critic_probe.pairs import Pairs
+    from critic_probe.workbench import Progress, Settings
 
 profiles = typer.Typer(help="The gates that ship with the tool.", no_args_is_help=True)
 
@@ -138,7 +138,7 @@ def command(
                 fresh = Path(stack.enter_context(TemporaryDirectory(prefix="critic-probe-")))
                 settings = replace(settings, cache=fresh / "values.sqlite")
             progress = stack.enter_context(session.progress(resumable=not no_cache))
-            results, signature = measure(plan, critics, read, settings, (max_per_response, seed), progress)
+            results, signature = _measured(plan, critics, read, settings, max_per_response, seed, progress)
         table = figures(results)
         found = evaluate(plan, table, unnamed)
         code = exit_code(found, cast(Literal["pass", "fail"], on_unclear))
@@ -168,61 +168,24 @@ def command(
             raise typer.Exit(code)
 
 
-def measure(
+def _measured(
     plan: "Plan",
     critics: session.Critics,
     pairs: "Pairs",
     settings: "Settings",
-    drawn: tuple[int | None, int],
+    most: int | None,
+    seed: int,
     progress: "Progress",
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the gates need, each command once; what they share is computed once and kept for the run.
-
-    Args:
-        plan: The gates.
-        critics: The critics that they bound.
-        pairs: What is scored.
-        settings: How text becomes a score.
-        drawn: At most so many edits a response (None for all), and the seed that draws them.
-        progress: Told of what is done.
-
-    Returns:
-        Command -> its result, as `gates.figures` takes it, and the signature.
-    """
-    from critic_probe.measures.compare import compare
+) -> Any:
+    from critic_probe.gates.measure import measure
     from critic_probe.measures.doctor import doctor
-    from critic_probe.measures.perturb import Plan as Edits
-    from critic_probe.measures.perturb import perturb
-    from critic_probe.measures.tokens import tokens
-    from critic_probe.probes import all_families, choose
+    from critic_probe.workbench import benches
 
-    families = all_families()
-    results: dict[str, Any] = {}
-    for name in plan.commands:
-        if name == "compare":
-            results[name] = compare(critics.load(), pairs, settings, progress)
-        elif name == "tokens":
-            results[name] = tokens(critics.load(), pairs, settings, progress)
-        elif name == "doctor":
-            results[name] = [
-                (
-                    critic,
-                    doctor(
-                        path, lambda: pairs, replace(settings, cache=None), progress, name=critic, **critics.loading
-                    ),
-                )
-                for critic, path in critics.paths.items()
-            ]
-        else:
-            asked = {gate.family for gate in plan.gates if gate.metric.startswith(f"{name}.")}
-            whole = ["punct", "controls"] if name == "perturb" else ["completeness"]
-            chosen = choose(families, whole if "" in asked else [], asked - {""})
-            results[name] = perturb(
-                critics.load(), pairs, settings, Edits(chosen, most=drawn[0], seed=drawn[1]), progress
-            )
-    signed = (
-        next(result.signature for key, result in results.items() if key != "doctor")
-        if set(results) - {"doctor"}
-        else results["doctor"][0][1].signature
-    )
-    return results, signed
+    if plan.commands == ["doctor"]:  # a critic that cannot be loaded is what its gates are about
+        found = [
+            (name, doctor(path, lambda: pairs, replace(settings, cache=None), progress, name=name, **critics.loading))
+            for name, path in critics.paths.items()
+        ]
+        return {"doctor": found}, found[0][1].signature
+    with benches(critics.load(), pairs, settings, progress) as made:
+        return measure(plan, made, most, seed)

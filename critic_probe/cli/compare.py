@@ -71,12 +71,12 @@ def command(
         )
         read = session.find_pairs(pairs, Fields(prompt_field, student_field, teacher_field), critics)
         chosen = session.settings(aggregation, eos, value_position, template, on_too_long, engine, no_cache)
-        from critic_probe.measures.compare import compare
+        from critic_probe.measures.compare import Compare, compare
         from critic_probe.measures.price import price
         from critic_probe.report.terminal import print_compare
 
         if dry_run:
-            table = price(critics.load(), read, replace(chosen, cache=None), lambda _, pair: pair.group.responses)
+            table = price(critics.load(), read, replace(chosen, cache=None), [Compare(temperature)])
             session.show_price(table, json)
             return
         with session.progress(resumable=not no_cache) as progress:

@@ -53,20 +53,25 @@ def command(
         )
         read = session.find_pairs(pairs, Fields(prompt_field, student_field, teacher_field), critics)
         chosen = session.settings(aggregation, eos, value_position, template, on_too_long, engine, no_cache)
-        from critic_probe.measures.compare import compare
+        from critic_probe.measures.compare import Compare
         from critic_probe.measures.diff import diff
-        from critic_probe.measures.perturb import Plan, perturb
+        from critic_probe.measures.perturb import Perturb
+        from critic_probe.measures.variants import Plan
         from critic_probe.probes import all_families, choose
         from critic_probe.report.terminal import print_diff
+        from critic_probe.workbench import benches, run
 
         families = choose(all_families(), ["punct", "completeness", "controls"], [])
-        plan = Plan(families, most=max_per_response, seed=seed)
-        with session.progress(resumable=not no_cache) as progress:
-            compared = compare(critics.load(), read, chosen, progress)
-            edited = perturb(critics.load(), read, chosen, plan, progress)
+        compared, edited = Compare(), Perturb(Plan(families, most=max_per_response, seed=seed))
+        with (
+            session.progress(resumable=not no_cache) as progress,
+            benches(critics.load(), read, chosen, progress) as made,
+        ):
+            done = run(made, [compared, edited])
+            result = diff(compared.result(done), edited.result(done))
         session.finish(
             "diff",
-            diff(compared, edited),
+            result,
             critics,
             default_pairs=pairs is None,
             json=json,

@@ -164,8 +164,9 @@ def _run(
     json: bool,
     output: Sequence[str] | None,
 ) -> None:
-    from critic_probe.measures.perturb import Plan, edited_responses, perturb
+    from critic_probe.measures.perturb import Perturb, perturb
     from critic_probe.measures.price import price
+    from critic_probe.measures.variants import Plan
     from critic_probe.report.terminal import print_perturb
 
     side, most, seed = drawn
@@ -173,7 +174,7 @@ def _run(
     plan = Plan(families, ("student", "teacher") if side == "both" else (side,), most, seed)
     read = session.find_pairs(pairs, fields, critics)
     if dry_run:
-        table = price(critics.load(), read, replace(settings, cache=None), edited_responses(plan, read))
+        table = price(critics.load(), read, replace(settings, cache=None), [Perturb(plan)])
         session.show_price(table, json)
         return
     with session.progress(resumable=settings.cache is not None) as progress:

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from critic_probe.cli import options, session
-from critic_probe.cli.check import measure
 from critic_probe.errors import CriticProbeError
 from critic_probe.pairs import Fields
 
@@ -67,10 +66,12 @@ def command(
             _check_target(given, path)
         from critic_probe.aggregation import parse
         from critic_probe.gates import Gate, Plan, evaluate, figures, load_gates
-        from critic_probe.measures.report import report
+        from critic_probe.gates.measure import measures_of, results_of
+        from critic_probe.measures.report import Keep, report
         from critic_probe.probes import all_families
         from critic_probe.report.html import write_page
         from critic_probe.report.pictures import write_pictures
+        from critic_probe.workbench import benches, run
 
         plan = load_gates(profile, gates, all_families())
         unnamed = [parse(name).name for name in aggregation or ("last", "mean")]
@@ -93,18 +94,21 @@ def command(
                 fresh = Path(stack.enter_context(TemporaryDirectory(prefix="critic-probe-")))
                 settings = replace(settings, cache=fresh / "values.sqlite")
             progress = stack.enter_context(session.progress(resumable=not no_cache))
-            wanted = Plan(plan.source, (*plan.gates, *drawn))
-            results, _ = measure(wanted, critics, read, settings, (max_per_response, seed), progress)
+            keep = Keep()
+            measures = measures_of(Plan(plan.source, (*plan.gates, *drawn)), max_per_response, seed)
+            made = stack.enter_context(benches(critics.load(), read, settings, progress))
+            done = run(made, [*measures.values(), keep])
+            results = results_of(measures, done)
             verdicts = evaluate(plan, figures(results), unnamed)
             compared = session.with_defaults_told(results["compare"], critics, pairs is None)
-            perturbed, along = results["perturb"], results["tokens"]
-            result = report(critics.load(), read, settings, compared, perturbed, along, progress)
+            edits = measures["perturb"].plan
+            result = report(done.benches, keep.pairs, compared, results["perturb"], results["tokens"], edits)
         for given, path in targets:
             if _is_folder(given, path):
                 typer.echo(f"{path}: {len(write_pictures(path, result))} pictures")
             else:
                 size = write_page(path, result, plan.source, verdicts)
-                typer.echo(f"{path}: {len(result.prompts)} pairs, {size / 1e6:.1f} MB")
+                typer.echo(f"{path}: {len(read)} pairs, {size / 1e6:.1f} MB")
 
 
 def _is_folder(given: str, path: Path) -> bool:

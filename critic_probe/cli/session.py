@@ -16,10 +16,10 @@ from critic_probe.text import neutralise
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from critic_probe.bench import Progress, Settings
     from critic_probe.checkpoint import Critic
     from critic_probe.pairs import Fields, Pairs, RowFile
     from critic_probe.scoring import Stats
+    from critic_probe.workbench import Progress, Settings
 
 BUNDLED = "bundled:"
 TOYS = (f"{BUNDLED}last", f"{BUNDLED}mean")  # need nothing else, and are used where no critic is named
@@ -161,8 +161,8 @@ def settings(
         CriticProbeError: A value is not among the allowed ones.
     """
     from critic_probe.aggregation import parse
-    from critic_probe.bench import Settings
     from critic_probe.scoring import cache_path
+    from critic_probe.workbench import Settings
 
     parsed = tuple(dict.fromkeys(parse(name) for name in aggregations or ("last", "mean")))
     return Settings(

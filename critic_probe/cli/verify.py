@@ -91,7 +91,7 @@ def _as_named(paths: dict[str, Path], names: list[str], result: Path) -> dict[st
 
 
 def _plan(signature: dict[str, Any]) -> Any:
-    from critic_probe.measures.perturb import Plan
+    from critic_probe.measures.variants import Plan
     from critic_probe.probes import all_families, choose
 
     if "families" not in signature:

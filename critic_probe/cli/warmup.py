@@ -15,7 +15,7 @@ from critic_probe.pairs import Fields, Pair
 from critic_probe.text import neutralise
 
 if TYPE_CHECKING:
-    from critic_probe.bench import Settings
+    from critic_probe.workbench import Settings
 
 _TRAINING, _MODEL, _MEASURING = "Training", "Model", "While it runs"
 

@@ -1,7 +1,7 @@
 """Student against teacher under every critic and read-out."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,18 +10,6 @@ import pandas as pd
 from torch import Tensor
 
 from critic_probe.aggregation import Aggregation
-from critic_probe.bench import (
-    Progress,
-    Reader,
-    Settings,
-    Signature,
-    floor_sentence,
-    hash_of,
-    measure_floors,
-    prompt_hash,
-    signature,
-    survey,
-)
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse
 from critic_probe.errors import Notice
@@ -30,6 +18,19 @@ from critic_probe.pairs import Pairs
 from critic_probe.stats import pairs as pairwise
 from critic_probe.stats.rates import FEW, flips, rate, separation, verdict
 from critic_probe.text import ends_in_terminal
+from critic_probe.workbench import (
+    Ask,
+    Bench,
+    Progress,
+    Run,
+    Settings,
+    Signature,
+    Values,
+    benches,
+    prompt_hash,
+    run,
+    silent,
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,11 @@ class CompareResult:
 
 
 def compare(
-    critics: Iterable[Critic], pairs: Pairs, settings: Settings, progress: Progress, temperature: float = TEMPERATURE
+    critics: Iterable[Critic],
+    pairs: Pairs,
+    settings: Settings,
+    progress: Progress = silent,
+    temperature: float = TEMPERATURE,
 ) -> CompareResult:
     """Scores all pairs with each critic in turn and tabulates what the read-outs make of them.
 
@@ -81,36 +86,67 @@ def compare(
     Raises:
         CriticProbeError: A pair cannot be scored honestly.
     """
-    frames: list[pd.DataFrame] = []
-    notices: list[Notice] = []
-    records = []
-    texts: dict[str, Texts] = {}
-    for critic in critics:
-        reader = Reader(critic, settings)
-        surveyed = survey(reader, pairs)
-        floors, rounding = measure_floors(reader, surveyed.sample)
-        step = progress(f"{critic.name}: pairs", surveyed.pairs, reader.engine.stats)
-
-        def rows(reader: Reader = reader, step: Callable[[], None] = step) -> Iterator[dict[str, Any]]:
-            items = ((pair.group, pair) for pair in reader.encoded(pairs))
-            for pair, values in reader.scored(items):
-                step()
-                texts.setdefault(pair.pair.id, Texts.of(pair))
-                yield from score_pair(reader, pair, values)
-
-        frames.append(with_verdicts(pd.DataFrame(rows()), floors))
-        told = (*surveyed.notices, *rounding, *reader.notices(), *_trained_otherwise(critic, settings))
-        notices += [n for n in told if n not in notices]
-        records.append(reader.record() | {"noise_floor": floors})
-        reader.close()
-        del critic, reader, rows  # before the next critic is loaded
-    signed = signature(settings, hash_of(pairs), records) | {"temperature": temperature}
-    scored = pd.concat(frames, ignore_index=True)
-    return tabulated(scored, texts, notices, signed, floor_sentence(records), temperature)
+    measure = Compare(temperature)
+    with benches(critics, pairs, settings, progress) as made:
+        return measure.result(run(made, [measure]))
 
 
-def _trained_otherwise(critic: Critic, settings: Settings) -> list[Notice]:
+def scores_of(bench: Bench, ids: Container[str]) -> pd.DataFrame:
+    """Some pairs of a bench scored: the rows of `with_verdicts`, their SDs theirs alone."""
+    measure = Compare()
+    bench.measure([measure], (pair for pair in bench.pairs if pair.id in ids))
+    return measure.scored
+
+
+class Compare:
+    """The measurement behind `compare`, for a loop that it shares with others.
+
+    Args:
+        temperature: See `compare`.
+    """
+
+    label = "pairs"
+    needs_floors = True
+
+    def __init__(self, temperature: float = TEMPERATURE) -> None:
+        self._temperature = temperature
+        self._frames: list[pd.DataFrame] = []
+        self._notices: list[list[Notice]] = []
+        self._texts: dict[str, Texts] = {}
+        self._rows: list[dict[str, Any]] = []
+
+    def begin(self, _: Bench) -> None:
+        """A critic's turn begins."""
+        self._rows = []
+
+    def ask(self, bench: Bench, pair: EncodedPair) -> Ask:
+        """Both sides, and nothing else."""
+
+        def take(values: Values) -> None:
+            self._texts.setdefault(pair.pair.id, Texts.of(pair))
+            self._rows += score_pair(bench, pair, [values[ids] for ids in pair.group.responses])
+
+        return Ask((), take)
+
+    def end(self, bench: Bench) -> None:
+        """Every pair of a critic is scored."""
+        self._frames.append(with_verdicts(pd.DataFrame(self._rows), bench.floors))
+        self._notices.append(_trained_otherwise(bench))
+
+    @property
+    def scored(self) -> pd.DataFrame:
+        """One row per critic, read-out and pair, in the order of the pairs."""
+        return pd.concat(self._frames, ignore_index=True)
+
+    def result(self, done: Run) -> CompareResult:
+        """The tables over all critics."""
+        notices, signed = done.notices(self._notices), done.signature(temperature=self._temperature)
+        return tabulated(self.scored, self._texts, notices, signed, done.floor, self._temperature)
+
+
+def _trained_otherwise(bench: Bench) -> list[Notice]:
     """What is read otherwise than the critic was trained to be read, by the record that `warmup` leaves beside it."""
+    critic, settings = bench.critic, bench.settings
     notices = []
     trained = critic.training.get("ends_as") or critic.training.get("aggregation")
     others = [a.name for a in settings.aggregations if a.name != trained]
@@ -187,15 +223,15 @@ class Texts(NamedTuple):
         )
 
 
-def score_pair(reader: Reader, pair: EncodedPair, values: Sequence[Tensor]) -> Iterator[dict[str, Any]]:
+def score_pair(bench: Bench, pair: EncodedPair, values: Sequence[Tensor]) -> Iterator[dict[str, Any]]:
     """One row per aggregation: both scores, raw ones too where the critic normalises, and the tokens read."""
-    normalisation = reader.critic.head.normalisation
+    normalisation = bench.critic.head.normalisation
     both = list(zip(values, (pair.student, pair.teacher), strict=True))
-    for aggregation in reader.settings.aggregations:
-        scores = [reader.score(v, side, aggregation) for v, side in both]
-        tokens = [_read_text(reader, pair, v, side, aggregation) for v, side in both]
+    for aggregation in bench.settings.aggregations:
+        scores = [bench.score(v, side, aggregation) for v, side in both]
+        tokens = [_read_text(bench, pair, v, side, aggregation) for v, side in both]
         row = {
-            "critic": reader.critic.name,
+            "critic": bench.critic.name,
             "id": pair.pair.id,
             "prompt_hash": prompt_hash(pair.pair),
             "category": pair.pair.category,
@@ -209,7 +245,7 @@ def score_pair(reader: Reader, pair: EncodedPair, values: Sequence[Tensor]) -> I
         }
         if normalisation is not None:
             mean, std = normalisation
-            raw = [reader.score(v * std + mean, side, aggregation) for v, side in both]
+            raw = [bench.score(v * std + mean, side, aggregation) for v, side in both]
             row |= {"student_raw_score": raw[0], "teacher_raw_score": raw[1]}
         yield row
 
@@ -311,16 +347,16 @@ def _most_disputed_first(scored: pd.DataFrame) -> pd.DataFrame:
 
 
 def _read_text(
-    reader: Reader, pair: EncodedPair, values: Tensor, side: EncodedResponse, aggregation: Aggregation
+    bench: Bench, pair: EncodedPair, values: Tensor, side: EncodedResponse, aggregation: Aggregation
 ) -> str | None:
     """The decoded token at which a single-token read-out took its value."""
-    index = reader.token_read(values, side, aggregation)
+    index = bench.token_read(values, side, aggregation)
     if index is None:
         return None
-    if reader.settings.value_position == "before":
+    if bench.settings.value_position == "before":
         index -= 1
     ids = side.ids if index >= 0 else pair.prompt_ids  # the state before the first token is at the prompt's last
-    return reader.encoder.pieces(ids)[index].text
+    return bench.encoder.pieces(ids)[index].text
 
 
 def _pair_notices(scored: pd.DataFrame, texts: Mapping[str, Texts]) -> list[Notice]:

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from critic_probe.bench import Signature
 from critic_probe.errors import Notice
 from critic_probe.measures.compare import CompareResult
 from critic_probe.measures.perturb import PerturbResult
 from critic_probe.stats.rates import holm
+from critic_probe.workbench import Signature
 
 ALPHA = 0.05
 

@@ -1,23 +1,19 @@
 """Whether a critic's values are what its framework computed: every known way to get an absurd score, one line each."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
-import torch
 from torch import Tensor
 
-from critic_probe.aggregation import Aggregation, parse
-from critic_probe.bench import Progress, Reader, Settings, Signature, hash_of, measure_floors, signature
-from critic_probe.checkpoint import Check, Critic, audit, dissect, load_critic
-from critic_probe.encoding import EncodedPair, EncodedResponse, Group, encode_pair
+from critic_probe.checkpoint import Anatomy, Check, Critic, audit, dissect, load_critic
+from critic_probe.encoding import EncodedPair
 from critic_probe.errors import CriticProbeError, Notice
-from critic_probe.measures.compare import score_pair, with_verdicts
-from critic_probe.pairs import Pair, Pairs
-from critic_probe.scoring import padded_values
-from critic_probe.stats.rates import numeric_floor
+from critic_probe.measures.checks import value_checks
+from critic_probe.pairs import Pairs
+from critic_probe.workbench import Ask, Bench, Progress, Settings, Signature, Values, hash_of, signature, silent
 
 CHECKS = (
     "weights",
@@ -56,10 +52,7 @@ CHECKS = (
 )
 """Every check, in the order of the report."""
 
-SAMPLE = 4  # pairs whose sequences are run alone, batched, padded and packed
-LONGEST = 512  # tokens of a sequence that these runs use: a prefix's values do not depend on what follows
-MOST_PAIRS = 200
-_TIES, _OUTLIER, _FAR = 0.1, 8.0, 2.0
+MOST_PAIRS = 200  # whose values are looked at; texts are looked at in all
 
 
 @dataclass(frozen=True)
@@ -81,7 +74,7 @@ def doctor(
     path: Path,
     read: Callable[[], Pairs],
     settings: Settings,
-    progress: Progress,
+    progress: Progress = silent,
     *,
     name: str | None = None,
     **options: Any,
@@ -96,355 +89,154 @@ def doctor(
         name: How the report calls the critic.
         options: `base`, `step`, `device`, `dtype`, `device_map` and `trust_remote_code` of `load_critic`.
     """
-    found: dict[str, Check] = {}
-
-    def note(*checks: Check) -> None:
-        found.update({check.check: check for check in checks})
-
-    def failed(error: CriticProbeError, otherwise: str) -> None:
-        what, _, cure = str(error).rpartition("; ")
-        note(Check(error.check or otherwise, "fail", what or cure, cure if what else ""))
-
-    critic = reader = None
+    measure = Doctor()
+    critic = bench = None
+    pairs: Pairs = []
     try:
         wanted = {key: options.get(key) for key in ("base", "step") if options.get(key) is not None}
-        anatomy = dissect(path, trust_remote_code=bool(options.get("trust_remote_code")), **wanted)
-        note(*audit(anatomy))
+        measure.note(*audit(dissect(path, trust_remote_code=bool(options.get("trust_remote_code")), **wanted)))
         critic = load_critic(path, name=name, **options)
-        note(
-            Check("weights", "ok", f"{len(anatomy.layout.tensors)} tensors, all of them the config's"),
-            Check("causal", "ok", "changing the last token moves no earlier value"),
-        )
+        measure.note(*_loaded(critic))
     except CriticProbeError as error:
-        failed(error, "weights")
-    pairs: Sequence[Pair] = ()
+        measure.failed(error, "weights")
     try:
-        pairs = list(read())
-        note(Check("pairs", "ok", f"{len(pairs)} pairs"), Check("prompt-repr", "ok", "prompts are text or messages"))
+        pairs = read()
+        measure.note(*_read(pairs))
         if critic is not None:
-            reader = Reader(critic, settings)
-            encoded = [encode_pair(pair, reader.encoder) for pair in pairs]
-            limit = critic.context_length
-            too_long = [p.pair.id for p in encoded if limit is not None and p.length > limit]
-            encoded = [p for p in encoded if limit is None or p.length <= limit]
-            note(_truncation(critic, pairs, too_long), *_text_checks(reader, encoded))
-            if encoded:
-                note(*_value_checks(reader, encoded[:MOST_PAIRS], progress))
+            bench = Bench(critic, pairs, settings, progress)
+            bench.measure([measure])
+            bench.close()
     except CriticProbeError as error:
-        failed(error, "pairs")
-    checks = [found.get(check) or Check(check, "not run", "needs a check that failed") for check in CHECKS]
-    record = [] if reader is None else [reader.record()]
-    return DoctorResult(
-        checks=pd.DataFrame(checks, columns=Check._fields),
-        notices=[],
-        signature=signature(settings, hash_of(pairs), record),
-    )
+        measure.failed(error, "pairs")
+    return measure.report(settings, pairs, bench)
 
 
-def _truncation(critic: Critic, pairs: Sequence[Pair], too_long: Sequence[str]) -> Check:
+class Doctor:
+    """The measurement behind `doctor`, for a loop that it shares with others.
+
+    Attributes:
+        results: Each critic with what was found, once its turn is over.
+    """
+
+    label = "doctor"
+    needs_floors = False
+
+    def __init__(self) -> None:
+        self.results: list[tuple[str, DoctorResult]] = []
+        self._found: dict[str, Check] = {}
+
+    def note(self, *checks: Check) -> None:
+        """Checks that were made; a later one of the same name counts."""
+        self._found.update({check.check: check for check in checks})
+
+    def failed(self, error: CriticProbeError, otherwise: str) -> None:
+        """The refusal that every other command would end in, under the check that it belongs to."""
+        what, _, cure = str(error).rpartition("; ")
+        self.note(Check(error.check or otherwise, "fail", what or cure, cure if what else ""))
+
+    def begin(self, bench: Bench) -> None:
+        """A critic's turn begins."""
+        critic = bench.critic
+        self._found = {}
+        self.note(*audit(Anatomy(critic.layout, critic.backbone.config, critic.tokenizer, critic.head)))
+        self.note(*_loaded(critic), *_read(bench.pairs))
+        self._texts = _Texts(critic.tokenizer)
+        self._asked = 0
+        self._kept: list[tuple[EncodedPair, list[Tensor]]] = []
+
+    def ask(self, _: Bench, pair: EncodedPair) -> Ask | None:
+        """The values of the first pairs."""
+        self._texts.add(pair)
+        self._asked += 1
+        if self._asked > MOST_PAIRS:
+            return None
+        return Ask((), lambda values: self._take(pair, values))
+
+    def _take(self, pair: EncodedPair, values: Values) -> None:
+        self._kept.append((pair, [values[ids] for ids in pair.group.responses]))
+
+    def end(self, bench: Bench) -> None:
+        """Every pair of a critic was seen."""
+        self.note(_truncation(bench), *self._texts.checks())
+        if self._kept:
+            self.note(*value_checks(bench, [pair for pair, _ in self._kept], [values for _, values in self._kept]))
+        self.results.append((bench.name, self.report(bench.settings, bench.pairs, bench)))
+
+    def report(self, settings: Settings, pairs: Pairs, bench: Bench | None) -> DoctorResult:
+        """All checks in the order of `CHECKS`; those that nothing was noted of did not run."""
+        checks = [self._found.get(name) or Check(name, "not run", "needs a check that failed") for name in CHECKS]
+        facts = [] if bench is None else [{k: v for k, v in bench.record().items() if k != "noise_floor"}]
+        return DoctorResult(
+            checks=pd.DataFrame(checks, columns=Check._fields),
+            notices=[],
+            signature=signature(settings, hash_of(pairs), facts),
+        )
+
+
+def _loaded(critic: Critic) -> Iterator[Check]:
+    yield Check("weights", "ok", f"{len(critic.layout.tensors)} tensors, all of them the config's")
+    yield Check("causal", "ok", "changing the last token moves no earlier value")
+
+
+def _read(pairs: Pairs) -> Iterator[Check]:
+    yield Check("pairs", "ok", f"{len(pairs)} pairs")
+    yield Check("prompt-repr", "ok", "prompts are text or messages")
+
+
+def _truncation(bench: Bench) -> Check:
+    limit, too_long = bench.encoder.context_length, bench.survey.too_long
     if not too_long:
-        return Check("truncation", "ok", f"all pairs fit the context of {critic.context_length} tokens; nothing is cut")
+        return Check("truncation", "ok", f"all pairs fit the context of {limit} tokens; nothing is cut")
     return Check(
         "truncation",
         "fail",
-        f"{len(too_long)} of {len(pairs)} pairs are longer than the context of {critic.context_length} tokens "
+        f"{len(too_long)} of {len(bench.pairs)} pairs are longer than the context of {limit} tokens "
         f"({', '.join(too_long[:3])}): a framework would have cut their answers",
         "shorten them, or leave them out with --on-too-long skip",
     )
 
 
-def _text_checks(reader: Reader, pairs: Sequence[EncodedPair]) -> Iterator[Check]:
-    tokenizer = reader.critic.tokenizer
-    changed, other_ids = [], []
-    for pair in pairs:
+class _Texts:
+    """What the texts of pairs show, gathered pair by pair."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._pairs = 0
+        self._changed: list[str] = []
+        self._other_ids: list[str] = []
+        self._one_side: list[str] = []
+
+    def add(self, pair: EncodedPair) -> None:
+        self._pairs += 1
         for side, given in ((pair.student, pair.pair.student), (pair.teacher, pair.pair.teacher)):
             ids = [i for i, eos in zip(side.ids, side.eos, strict=True) if not eos]
-            text = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+            text = self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
             if isinstance(given, str) and text != given:
-                changed.append(pair.pair.id)
-            elif not isinstance(given, str) and tokenizer(text, add_special_tokens=False)["input_ids"] != ids:
-                other_ids.append(pair.pair.id)
-    if changed:
-        yield Check(
-            "round-trip",
-            "warn",
-            f"{len(set(changed))} pairs have a side whose ids decode to another text ({', '.join(changed[:3])}): the "
-            "tokenizer normalises or drops characters, so edits of those cannot be seen",
-            "look at the tokenizer's normalizer; give ids where you have them",
-        )
-    else:
-        told = f"; {len(set(other_ids))} pairs carry ids that are not their text's own" if other_ids else ""
-        yield Check("round-trip", "ok", f"every response decodes to its text{told}")
-    one_side = [p.pair.id for p in pairs if p.student.eos[-1] != p.teacher.eos[-1]]
-    if one_side:
-        yield Check(
-            "eos-one-side",
-            "warn",
-            f"in {len(one_side)} of {len(pairs)} pairs only one side ends in EOS ({', '.join(one_side[:3])})",
-            "close both or neither; --aggregation last and mean leave EOS out",
-        )
-    else:
-        yield Check("eos-one-side", "ok", "both sides of every pair end alike")
+                self._changed.append(pair.pair.id)
+            elif not isinstance(given, str) and self._tokenizer(text, add_special_tokens=False)["input_ids"] != ids:
+                self._other_ids.append(pair.pair.id)
+        if pair.student.eos[-1] != pair.teacher.eos[-1]:
+            self._one_side.append(pair.pair.id)
 
-
-def _value_checks(reader: Reader, pairs: Sequence[EncodedPair], progress: Progress) -> Iterator[Check]:
-    step = progress(f"{reader.critic.name}: doctor", len(pairs), reader.engine.stats)
-    values = []
-    for of_pair in reader.values([pair.group for pair in pairs]):
-        step()
-        values.append(of_pair)
-    yield _read_token(reader, pairs, values)
-    yield from _function_of_ids(reader, pairs)
-    yield from _score_checks(reader, pairs, values)
-
-
-def _read_token(reader: Reader, pairs: Sequence[EncodedPair], values: Sequence[list[Tensor]]) -> Check:
-    last = parse("last")
-    special = set(reader.critic.tokenizer.all_special_ids)
-    odd: list[tuple[str, str]] = []
-    shown: list[str] = []
-    for pair, both in zip(pairs, values, strict=True):
-        for side, side_values in zip((pair.student, pair.teacher), both, strict=True):
-            index = reader.token_read(side_values, side, last)
-            assert index is not None
-            pieces = reader.encoder.pieces(side.ids)
-            before = pieces[index - 1].text if index else "the prompt's last token"
-            if len(shown) < 4:
-                shown.append(f"{pieces[index].text!r} (before: {before!r})")
-            if side.ids[index] in special or any(side.eos[:index]) or "\n" in pieces[index].text:
-                odd.append((pair.pair.id, pieces[index].text))
-    first_side = pairs[0].teacher
-    others = [
-        f"{a.name} reads {_what_is_read(reader, first_side, values[0][1], a)}"
-        for a in reader.settings.aggregations
-        if a != last
-    ]
-    told = f"; in the first teacher's response {', '.join(others)}" if others else ""
-    evidence = f"last reads at {', '.join(shown)} in the first pairs{told}"
-    if not odd:
-        return Check("read-token", "ok", evidence)
-    [(first, token), *_] = odd
-    return Check(
-        "read-token",
-        "warn",
-        f"last reads a newline, a special token or one after EOS in {len(odd)} responses (pair {first}: {token!r})",
-        "the responses carry a template's tail: store the ids or the text up to EOS",
-    )
-
-
-def _what_is_read(reader: Reader, side: EncodedResponse, values: Tensor, aggregation: Aggregation) -> str:
-    index = reader.token_read(values, side, aggregation)
-    if index is not None:
-        return f"at {reader.encoder.pieces(side.ids)[index].text!r}"
-    kept = len(side.ids) if aggregation.name.endswith("+eos") or all(side.eos) else side.eos.count(False)
-    return f"{kept} of {len(side.ids)} tokens"
-
-
-def _function_of_ids(reader: Reader, pairs: Sequence[EncodedPair]) -> Iterator[Check]:
-    """Whether a value depends on anything but the ids before it; the largest differences are the noise floor."""
-    critic = reader.critic
-    sequences = [
-        torch.tensor((pair.prompt_ids + side.ids)[:LONGEST])
-        for pair in pairs[:SAMPLE]
-        for side in (pair.student, pair.teacher)
-    ]
-    alone = [critic.batch_values(ids[None])[0] for ids in sequences]
-    scale = max(1.0, *(float(v.abs().max()) for v in alone))
-    limit = (2e-5 if critic.dtype == torch.float32 else 32 * torch.finfo(critic.dtype).eps) * scale
-
-    differences: list[float] = []
-
-    def verdict(check: str, what: str, got: Sequence[Tensor], wanted: Sequence[Tensor], cure: str) -> Check:
-        worst = max(float((a - b).abs().max()) for a, b in zip(got, wanted, strict=True))
-        differences.append(worst)
-        evidence = f"{what}: largest difference {worst:.2g}, expected at most {limit:.2g}"
-        return Check(check, "ok", evidence) if worst <= limit else Check(check, "fail", evidence, cure)
-
-    again = [critic.batch_values(ids[None])[0] for ids in sequences]
-    random = "something random or stateful is in the model: look for dropout outside of nn.Dropout"
-    yield verdict("same-ids", "the same ids twice", again, alone, random)
-    length = min(map(len, sequences))
-    rows = torch.stack([ids[:length] for ids in sequences])
-    together = critic.batch_values(rows)
-    starts = [v[:length] for v in alone]
-    yield verdict(
-        "batch-mates",
-        f"{len(rows)} rows in one batch against each alone",
-        list(together),
-        starts,
-        "the model mixes the rows of a batch (batch statistics?): no framework's scores can be reproduced",
-    )
-    turned = critic.batch_values(rows.flip(0)).flip(0)
-    yield verdict(
-        "batch-order",
-        "the same batch in reverse order",
-        list(turned),
-        list(together),
-        "a row's value depends on its place in the batch: score one sequence at a time",
-    )
-    spread = f"rows of {length} to {max(map(len, sequences))} tokens padded on the"
-
-    def padded(side: Literal["left", "right"]) -> Check:
-        return verdict(
-            f"{side}-padding",
-            f"{spread} {side}, with a mask",
-            padded_values(critic, [ids.tolist() for ids in sequences], side),
-            alone,
-            f"scores of this model that were made with {side} padding are wrong by that much",
-        )
-
-    yield _guarded("right-padding", lambda: padded("right"))
-    yield _guarded("left-padding", lambda: padded("left"))
-    yield _guarded("packed", lambda: _packed(critic, sequences, alone, verdict))
-    yield _dtype(critic, sequences, alone)
-    first = pairs[:SAMPLE]
-    straight = list(reader.engine.values([p.group for p in first]))
-    swapped = list(reader.engine.values([Group(p.prompt_ids, p.group.responses[::-1]) for p in first]))
-    yield verdict(
-        "swapped-sides",
-        "teacher scored first, student second",
-        [v for group in swapped for v in group[::-1]],
-        [v for group in straight for v in group],
-        random,
-    )
-    told = f"the largest of these differences is {max(differences):.2g}: a gap of values below it means nothing"
-    yield Check("noise-floor", "ok", told)
-
-
-def _guarded(check: str, run: Callable[[], Check]) -> Check:
-    try:
-        return run()
-    except (TypeError, ValueError) as error:  # an architecture that takes no mask or no position ids
-        return Check(check, "not run", f"the model does not take such input ({' '.join(str(error).split())[:120]})")
-
-
-def _packed(
-    critic: Critic, sequences: Sequence[Tensor], alone: Sequence[Tensor], verdict: Callable[..., Check]
-) -> Check:
-    budget, packed = critic.context_length or 4096, list[Tensor]()
-    for sequence in sequences:
-        if sum(map(len, packed)) + len(sequence) <= budget:
-            packed.append(sequence)
-    if len(packed) < 2:
-        return Check("packed", "not run", "no two sequences fit one row of the context's length")
-    ids = torch.cat(packed)[None]
-    positions = torch.cat([torch.arange(len(sequence)) for sequence in packed])[None]
-    values = critic.batch_values(ids, position_ids=positions)[0].split(  # type: ignore[no-untyped-call]
-        [len(sequence) for sequence in packed]
-    )
-    fits = [v for sequence, v in zip(sequences, alone, strict=True) if any(sequence is p for p in packed)]
-    cure = "this model sees its neighbours in a packed row: a run that packed without flash attention trained on them"
-    found = verdict("packed", f"{len(packed)} sequences in one row", values, fits, cure)
-    return found if found.verdict == "ok" else found._replace(verdict="warn")
-
-
-def _dtype(critic: Critic, sequences: Sequence[Tensor], alone: Sequence[Tensor]) -> Check:
-    if critic.dtype == torch.float32:
-        return Check("dtype", "ok", "computed in float32")
-    exact = critic.in_float32()
-    wanted = [exact.batch_values(ids[None])[0] for ids in sequences]
-    difference = torch.cat(list(alone)) - torch.cat(wanted)
-    sd = float(torch.cat(wanted).std())
-    worst, bias = float(difference.abs().max()), float(difference.mean())
-    name = str(critic.dtype).removeprefix("torch.")
-    evidence = f"{name} against float32: largest difference {worst:.2g}, mean {bias:+.2g}, SD of the values {sd:.2g}"
-    if worst <= 0.1 * sd:
-        return Check("dtype", "ok", evidence)
-    return Check("dtype", "warn", evidence, "gaps of that size mean nothing; score with --dtype float32")
-
-
-def _score_checks(reader: Reader, pairs: Sequence[EncodedPair], values: list[list[Tensor]]) -> Iterator[Check]:
-    rows = [row for pair, both in zip(pairs, values, strict=True) for row in score_pair(reader, pair, both)]
-    scored = with_verdicts(pd.DataFrame(rows), measure_floors(reader, pairs[:SAMPLE])[0])
-    same = {p.pair.id for p in pairs if p.student.text == p.teacher.text}
-    of_each = list(scored.groupby("aggregation", sort=False))
-
-    def check(name: str, verdict: str, told: list[str], cure: str) -> Check:
-        return Check(name, "ok" if not cure else verdict, "; ".join(told), cure)  # type: ignore[arg-type]
-
-    told, bad = [], False
-    for name, frame in of_each:
-        apart = frame[~frame.id.isin(same)]
-        ties = float((apart.verdict == "tie").mean()) if len(apart) else 0.0
-        zeros = float((pd.concat([frame.student_score, frame.teacher_score]) == 0).mean())
-        told.append(f"{name}: {ties:.0%} ties among texts that differ, {zeros:.0%} scores of exactly 0")
-        bad |= ties > _TIES or zeros > _TIES
-    yield check("ties", "warn", told, "look for truncation, pads or a read-out of nothing" if bad else "")
-
-    told, flat, far = [], False, []
-    for name, frame in of_each:
-        scores = pd.concat([frame.student_score, frame.teacher_score])
-        flat |= len(scores) > 2 and scores.std() <= 10 * numeric_floor(reader.critic.dtype, scores)
-        told.append(f"{name}: SD {scores.std():.3g} around {scores.mean():.3g}")
-        spread = 1.4826 * (scores - scores.median()).abs().median()
-        beyond = frame[
-            (frame[["student_score", "teacher_score"]] - scores.median()).abs().max(axis=1) > _OUTLIER * spread
-        ]
-        far += [f"{name}: {', '.join(beyond.id.head(3))}"] if spread > 0 and len(beyond) else []
-    yield check(
-        "collapsed", "fail", told, "every score is the same: nothing can be told from this critic" if flat else ""
-    )
-    yield check(
-        "outliers",
-        "warn",
-        far or [f"no score lies more than {_OUTLIER:g} robust SD from the median"],
-        "read these pairs; leave them out to see whether they carry the figures" if far else "",
-    )
-
-    told, bad = [], False
-    for name, frame in of_each:
-        gaps = frame[frame.id.isin(same)]
-        bad |= bool((gaps.verdict != "tie").any())
-        told += (
-            [f"{name}: up to {gaps.gap.abs().max():.2g} ({gaps.gap_over_sd.abs().max():.2g} SD)"] if len(gaps) else []
-        )
-    told = [f"{len(same)} pairs of identical text, {t}" for t in told] or ["no pair of identical text"]
-    yield check(
-        "identical-text",
-        "warn",
-        told,
-        "the ids differ: look for EOS on one side, or ids not of their text" if bad else "",
-    )
-    yield _eos_delta(reader, pairs[:SAMPLE], scored)
-
-
-def _eos_delta(reader: Reader, pairs: Sequence[EncodedPair], scored: pd.DataFrame) -> Check:
-    """score(ids + EOS) - score(ids): nothing for read-outs that leave EOS out, and told for those that keep it."""
-    eos = reader.critic.tokenizer.eos_token_id
-    if eos is None:
-        return Check("eos-delta", "not run", "the tokenizer names no EOS")
-    limit = reader.critic.context_length
-    sides = [
-        (pair.prompt_ids, side)
-        for pair in pairs
-        for side in (pair.student, pair.teacher)
-        if not any(side.eos) and (limit is None or len(pair.prompt_ids) + len(side.ids) < limit)
-    ]
-    if not sides:
-        return Check("eos-delta", "not run", "every response of the first pairs has EOS already")
-    groups = [Group(prompt, (side.ids, (*side.ids, eos))) for prompt, side in sides]
-    values = list(reader.values(groups))
-    sd = float(scored.sd.iloc[0])
-    told, moved, far = [], False, False
-    for aggregation in dict.fromkeys((*reader.settings.aggregations, parse("last+eos"), parse("mean+eos"))):
-        gaps = []
-        for (_, side), (plain, closed) in zip(sides, values, strict=True):
-            longer = type(side)((*side.ids, eos), (*side.eos, True), side.text)
-            gaps.append(reader.score(closed, longer, aggregation) - reader.score(plain, side, aggregation))
-        median = float(pd.Series(gaps).abs().median())
-        told.append(f"{aggregation.name} {median:.2g}")
-        if aggregation.name.endswith("+eos"):
-            far |= aggregation.name == "last+eos" and median > _FAR * sd
-        elif aggregation.kind in ("last", "mean"):
-            moved |= median > numeric_floor(reader.critic.dtype, scored.student_score)
-    evidence = f"median |score(ids + EOS) - score(ids)|: {', '.join(told)} (SD of scores {sd:.2g})"
-    if moved:
-        return Check("eos-delta", "fail", evidence, "a later token moves earlier values: the model is not causal")
-    if far:
-        return Check(
-            "eos-delta",
-            "warn",
-            evidence,
-            "EOS alone moves last+eos by more than twice the SD of all scores: close both sides or neither",
-        )
-    return Check("eos-delta", "ok", evidence)
+    def checks(self) -> Iterator[Check]:
+        changed, other_ids, one_side = self._changed, self._other_ids, self._one_side
+        if changed:
+            yield Check(
+                "round-trip",
+                "warn",
+                f"{len(set(changed))} pairs have a side whose ids decode to another text ({', '.join(changed[:3])}): "
+                "the tokenizer normalises or drops characters, so edits of those cannot be seen",
+                "look at the tokenizer's normalizer; give ids where you have them",
+            )
+        else:
+            told = f"; {len(set(other_ids))} pairs carry ids that are not their text's own" if other_ids else ""
+            yield Check("round-trip", "ok", f"every response decodes to its text{told}")
+        if one_side:
+            yield Check(
+                "eos-one-side",
+                "warn",
+                f"in {len(one_side)} of {self._pairs} pairs only one side ends in EOS ({', '.join(one_side[:3])})",
+                "close both or neither; --aggregation last and mean leave EOS out",
+            )
+        else:
+            yield Check("eos-one-side", "ok", "both sides of every pair end alike")

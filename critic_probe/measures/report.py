@@ -1,7 +1,7 @@
 """What a report shows beside the results of `compare`, `perturb` and `tokens`: figures by family, place and confidence,
 and the values of every token behind its rows."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise as neighbours
 from typing import Any, NamedTuple
@@ -11,17 +11,17 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
-from critic_probe.bench import Progress, Reader, Settings
-from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse, Group
 from critic_probe.measures.compare import CompareResult
-from critic_probe.measures.perturb import Edit, PerturbResult, Plan, compared_texts, edit_of
+from critic_probe.measures.perturb import PerturbResult
 from critic_probe.measures.tokens import TokensResult
-from critic_probe.pairs import Pairs, Prompt
-from critic_probe.probes import all_families, choose
+from critic_probe.measures.variants import Edit, Plan, compared_texts, edit_of
+from critic_probe.objective import TEMPERATURE
+from critic_probe.pairs import Pair, Prompt
 from critic_probe.stats import pairs as pairwise
 from critic_probe.stats.intervals import median_interval, ratio_of_medians_interval
 from critic_probe.stats.rates import FEW
+from critic_probe.workbench import Bench
 
 BINS = 8
 TRACED = 3_000_000  # token values that are kept; the page holds as many of them as its size allows
@@ -101,44 +101,50 @@ class ReportResult:
     verdict: list[str]
 
 
+class Keep:
+    """Keeps the pairs that go by, whose tokens are shown once it is known which are worth it."""
+
+    label = "pairs"
+    needs_floors = False
+
+    def __init__(self) -> None:
+        self.pairs: dict[str, Pair] = {}
+
+    def begin(self, _: Bench) -> None:
+        """A critic's turn begins."""
+
+    def ask(self, _: Bench, pair: EncodedPair) -> None:
+        """Nothing: values are asked for later, from the cache."""
+        self.pairs[pair.pair.id] = pair.pair
+
+    def end(self, _: Bench) -> None:
+        """Every pair of a critic went by."""
+
+
 def report(
-    critics: Iterable[Critic],
-    pairs: Pairs,
-    settings: Settings,
+    benches: Iterable[Bench],
+    pairs: Mapping[str, Pair],
     compared: CompareResult,
     perturbed: PerturbResult,
     along: TokensResult,
-    progress: Progress,
+    plan: Plan,
+    temperature: float = TEMPERATURE,
     traced: int = TRACED,
 ) -> ReportResult:
     """Gathers what a report shows.
 
     Args:
-        critics: Those that were measured, loaded one after the other.
-        pairs: What they were measured on.
-        settings: With the cache that the measurements filled, so that no value is computed again.
+        benches: Those of the run, with the values that it kept; their critics may be gone.
+        pairs: Those that were measured, by id.
         compared: What `compare` found.
         perturbed: What `perturb` found, with all its edits.
         along: What `tokens` found.
-        progress: Told of every pair traced.
+        plan: The edits.
+        temperature: T of the loss that trains on these scores.
         traced: At most this many token values are kept, of all critics together.
     """
     edits = _worst_edits(perturbed.cases)
-    prompts = {pair.id: _asked(pair.prompt) for pair in pairs}
     kept = _most_disputed(compared.pairs, traced - _tokens_of(edits))
-    signed = perturbed.signature
-    plan = Plan(
-        choose(all_families(), [], signed["families"]),
-        tuple(signed["sides"]),
-        signed["max_per_response"],
-        signed["seed"],
-    )
-    traces: list[Traced] = []
-    for critic in critics:
-        reader = Reader(critic, settings)
-        traces += _traces(reader, pairs, kept, edits, plan, progress)
-        reader.close()
-        del critic, reader  # before the next critic is loaded
     order = compared.summary[_KEY]
     return ReportResult(
         compare=compared,
@@ -146,10 +152,10 @@ def report(
         tokens=along,
         signal=order.merge(_signal(perturbed.cases), on=_KEY),
         places=order.merge(_places(perturbed.cases), on=_KEY),
-        reliability=reliability(compared.pairs, compared.signature["temperature"]),
+        reliability=reliability(compared.pairs, temperature),
         edits=edits,
-        prompts=prompts,
-        traces=traces,
+        prompts={key: _asked(pair.prompt) for key, pair in pairs.items()},
+        traces=[trace for bench in benches for trace in _traces(bench, pairs, kept, edits, plan)],
         verdict=_plain_words(compared, perturbed),
     )
 
@@ -232,43 +238,39 @@ def _most_disputed(scored: pd.DataFrame, values: int) -> set[str]:
 
 
 def _traces(
-    reader: Reader, pairs: Pairs, kept: set[str], edits: pd.DataFrame, plan: Plan, progress: Progress
+    bench: Bench, pairs: Mapping[str, Pair], kept: set[str], edits: pd.DataFrame, plan: Plan
 ) -> Iterator[Traced]:
     wanted: dict[str, dict[Edit, int]] = {}
-    own = edits[edits.critic == reader.critic.name].drop_duplicates("edit")
+    own = edits[edits.critic == bench.name].drop_duplicates("edit")
     for row in own.to_dict("records"):
         wanted.setdefault(row["id"], {})[edit_of(row)] = row["edit"]
-    texts = compared_texts(reader, pairs, plan)
     both = kept | set(wanted)
-    step = progress(f"{reader.critic.name}: traces", len(both), reader.engine.stats)
-
-    def items() -> Iterator[tuple[Group, tuple[EncodedPair, dict[int, tuple[EncodedResponse, EncodedResponse]]]]]:
-        for pair in reader.encoded(pair for pair in pairs if pair.id in both):
-            found = texts(pair) if pair.pair.id in wanted else {}
-            chosen = {number: found[key] for key, number in wanted.get(pair.pair.id, {}).items() if key in found}
-            responses = (*pair.group.responses, *(side.ids for sides in chosen.values() for side in sides))
-            yield Group(pair.prompt_ids, tuple(dict.fromkeys(responses))), (pair, chosen)
-
-    for (pair, chosen), values in reader.scored(items()):
+    step = bench.progress(f"{bench.name}: traces", len(both), bench.stats)
+    for pair in bench.encoded(pair for key, pair in pairs.items() if key in both):
         step()
-        sides = {None: (pair.student, pair.teacher)} if pair.pair.id in kept else {}
-        responses = (*pair.group.responses, *(side.ids for two in chosen.values() for side in two))
-        by_ids = dict(zip(dict.fromkeys(responses), values, strict=True))
-        for edit, two in (sides | chosen).items():
-            first, second = (_side(reader, side, by_ids[side.ids]) for side in two)
-            yield Traced(pair.pair.id, reader.critic.name, edit, _asked(pair.pair.prompt), (first, second))
+        sides: dict[int | None, tuple[EncodedResponse, EncodedResponse]] = {}
+        if pair.pair.id in kept:
+            sides[None] = (pair.student, pair.teacher)
+        if pair.pair.id in wanted:
+            found = compared_texts(bench, pair, plan)
+            sides |= {number: found[key] for key, number in wanted[pair.pair.id].items() if key in found}
+        responses = tuple(dict.fromkeys(side.ids for two in sides.values() for side in two))
+        values = dict(zip(responses, bench.again(Group(pair.prompt_ids, responses)), strict=True))
+        for edit, two in sides.items():
+            first, second = (_side(bench, side, values[side.ids]) for side in two)
+            yield Traced(pair.pair.id, bench.name, edit, _asked(pair.pair.prompt), (first, second))
 
 
-def _side(reader: Reader, response: EncodedResponse, values: Tensor) -> TracedSide:
-    pieces = reader.encoder.pieces(response.ids)
+def _side(bench: Bench, response: EncodedResponse, values: Tensor) -> TracedSide:
+    pieces = bench.encoder.pieces(response.ids)
     starts = list(dict.fromkeys(piece.start for piece in pieces))
-    reads = {a.name: reader.token_read(values, response, a) for a in reader.settings.aggregations}
+    reads = {a.name: bench.token_read(values, response, a) for a in bench.settings.aggregations}
     return TracedSide(
         texts=[pieces[start].text for start in starts],
         sizes=[end - start for start, end in neighbours([*starts, len(pieces)])],
         values=values.float().cpu().numpy(),
         reads={name: index for name, index in reads.items() if index is not None},
-        scores={a.name: reader.score(values, response, a) for a in reader.settings.aggregations},
+        scores={a.name: bench.score(values, response, a) for a in bench.settings.aggregations},
     )
 
 

@@ -9,23 +9,26 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from critic_probe.bench import (
-    Progress,
-    Reader,
-    Settings,
-    Signature,
-    hash_of,
-    measure_floors,
-    prompt_hash,
-    signature,
-    survey,
-)
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse
 from critic_probe.errors import Notice
+from critic_probe.measures.variants import SIDES
 from critic_probe.pairs import Pairs
 from critic_probe.stats import pairs as pairwise
 from critic_probe.stats.rates import verdict
+from critic_probe.workbench import (
+    Ask,
+    Bench,
+    Progress,
+    Run,
+    Settings,
+    Signature,
+    Values,
+    benches,
+    prompt_hash,
+    run,
+    silent,
+)
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
 CLASSES = ("content", "digit", "punctuation", "EOS")
@@ -57,7 +60,7 @@ class TokensResult:
     reading: list[str]
 
 
-def tokens(critics: Iterable[Critic], pairs: Pairs, settings: Settings, progress: Progress) -> TokensResult:
+def tokens(critics: Iterable[Critic], pairs: Pairs, settings: Settings, progress: Progress = silent) -> TokensResult:
     """Tabulates accuracy by position, autocorrelation and values by token class for each critic.
 
     Args:
@@ -69,51 +72,67 @@ def tokens(critics: Iterable[Critic], pairs: Pairs, settings: Settings, progress
     Raises:
         CriticProbeError: A pair cannot be scored honestly.
     """
-    positions: list[dict[str, Any]] = []
-    dependence: list[dict[str, Any]] = []
-    classes: list[dict[str, Any]] = []
-    notices: list[Notice] = []
-    records = []
-    for critic in critics:
-        reader = Reader(critic, settings)
-        surveyed = survey(reader, pairs)
-        floors, rounding = measure_floors(reader, surveyed.sample)
-        step = progress(f"{critic.name}: pairs", surveyed.pairs, reader.engine.stats)
-        read: list[dict[str, Any]] = []
-        dependent = _Dependence()
-        kinds: dict[tuple[str, str], _Class] = {}
-        for pair, values in reader.scored((pair.group, pair) for pair in reader.encoded(pairs)):
-            step()
-            sides = [v.double().numpy() for v in values]
-            bodies = [v[np.array(r.without_eos)] for v, r in zip(sides, (pair.student, pair.teacher), strict=True)]
-            read += _read_early(pair, bodies, floors)
-            for name, response, side, body in zip(
-                ("student", "teacher"), (pair.student, pair.teacher), sides, bodies, strict=True
-            ):
-                dependent.add(body)
-                for token_class, chosen in _by_class(reader, response):
-                    kinds.setdefault((token_class, name), _Class()).add(side, chosen)
-        positions += _accuracy(critic.name, pd.DataFrame(read))
-        dependence.append({"critic": critic.name, **dependent.row()})
-        classes += (
-            {"critic": critic.name, "token_class": token_class, "side": side, **kinds[token_class, side].row()}
+    measure = Tokens()
+    with benches(critics, pairs, settings, progress) as made:
+        return measure.result(run(made, [measure]))
+
+
+class Tokens:
+    """The measurement behind `tokens`, for a loop that it shares with others."""
+
+    label = "pairs"
+    needs_floors = True
+
+    def __init__(self) -> None:
+        self._positions: list[dict[str, Any]] = []
+        self._dependence: list[dict[str, Any]] = []
+        self._classes: list[dict[str, Any]] = []
+
+    def begin(self, _: Bench) -> None:
+        """A critic's turn begins."""
+        self._read: list[dict[str, Any]] = []
+        self._dependent = _Dependence()
+        self._kinds: dict[tuple[str, str], _Class] = {}
+
+    def ask(self, bench: Bench, pair: EncodedPair) -> Ask:
+        """Both sides, and nothing else."""
+
+        def take(values: Values) -> None:
+            responses = dict(zip(SIDES, (pair.student, pair.teacher), strict=True))
+            bodies = []
+            for name, response in responses.items():
+                side = values[response.ids].double().numpy()
+                body = side[np.array(response.without_eos)]
+                bodies.append(body)
+                self._dependent.add(body)
+                for token_class, chosen in _by_class(bench, response):
+                    self._kinds.setdefault((token_class, name), _Class()).add(side, chosen)
+            self._read += _read_early(pair, bodies, bench.floors)
+
+        return Ask((), take)
+
+    def end(self, bench: Bench) -> None:
+        """Every pair of a critic is scored."""
+        self._positions += _accuracy(bench.name, pd.DataFrame(self._read))
+        self._dependence.append({"critic": bench.name, **self._dependent.row()})
+        self._classes += (
+            {"critic": bench.name, "token_class": token_class, "side": side, **self._kinds[token_class, side].row()}
             for token_class in CLASSES
-            for side in ("student", "teacher")
-            if (token_class, side) in kinds
+            for side in SIDES
+            if (token_class, side) in self._kinds
         )
-        notices += [n for n in (*surveyed.notices, *rounding, *reader.notices()) if n not in notices]
-        records.append(reader.record() | {"noise_floor": floors})
-        reader.close()
-        del critic, reader  # before the next critic is loaded
-    table = pd.DataFrame(dependence)
-    return TokensResult(
-        positions=pd.DataFrame(positions),
-        dependence=table,
-        classes=pd.DataFrame(classes),
-        notices=notices,
-        signature=signature(settings, hash_of(pairs), records),
-        reading=_reading(table),
-    )
+
+    def result(self, done: Run) -> TokensResult:
+        """The tables over all critics."""
+        dependence = pd.DataFrame(self._dependence)
+        return TokensResult(
+            positions=pd.DataFrame(self._positions),
+            dependence=dependence,
+            classes=pd.DataFrame(self._classes),
+            notices=done.notices(),
+            signature=done.signature(),
+            reading=_reading(dependence),
+        )
 
 
 def _read_early(pair: EncodedPair, bodies: list[Floats], floors: dict[str, float]) -> Iterator[dict[str, Any]]:
@@ -268,11 +287,11 @@ class _Class:
         }
 
 
-def _by_class(reader: Reader, response: EncodedResponse) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+def _by_class(bench: Bench, response: EncodedResponse) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """The kinds of token that a response has, each with its mask (R,)."""
     found = []
-    marks = reader.encoder.punctuation(response)
-    for piece, eos, mark in zip(reader.encoder.pieces(response.ids), response.eos, marks, strict=True):
+    marks = bench.encoder.punctuation(response)
+    for piece, eos, mark in zip(bench.encoder.pieces(response.ids), response.eos, marks, strict=True):
         if eos:
             found.append("EOS")
         elif mark:

@@ -2,14 +2,18 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 import torch
+from torch import Tensor
 
-from critic_probe.bench import Reader, Settings, Signature, signature, survey
 from critic_probe.checkpoint import Critic
+from critic_probe.encoding import EncodedPair, EncodedResponse
 from critic_probe.errors import Notice
-from critic_probe.pairs import Pair, data_hash
+from critic_probe.measures.variants import SIDES
+from critic_probe.pairs import Pair
+from critic_probe.workbench import Ask, Bench, Run, Settings, Signature, Values, benches, run
 
 
 @dataclass(frozen=True)
@@ -40,51 +44,75 @@ def trace(critics: Iterable[Critic], pair: Pair, settings: Settings) -> TraceRes
     Raises:
         CriticProbeError: The pair cannot be scored honestly.
     """
-    tokens, scores, notices, records, prompt = [], [], [], [], ""
-    for critic in critics:
-        reader = Reader(critic, settings)
-        surveyed = survey(reader, [pair])
-        [encoded] = surveyed.sample
-        [values] = reader.values([encoded.group])
-        prompt = reader.encoder.prompt_text(pair.prompt)
-        for side, response, side_values in zip(
-            ("student", "teacher"), (encoded.student, encoded.teacher), values, strict=True
-        ):
-            read_by: dict[int, list[str]] = {}
-            for aggregation in settings.aggregations:
-                scores.append((critic.name, side, aggregation.name, reader.score(side_values, response, aggregation)))
-                index = reader.token_read(side_values, response, aggregation)
-                if index is not None:
-                    read_by.setdefault(index, []).append(aggregation.name)
-            running = side_values.cumsum(0) / torch.arange(1, len(side_values) + 1)
-            for index, piece in enumerate(reader.encoder.pieces(response.ids)):
-                tokens.append(
-                    {
-                        "critic": critic.name,
-                        "id": pair.id,
-                        "side": side,
-                        "index": index,
-                        "token_id": response.ids[index],
-                        "text": piece.text,
-                        "value": side_values[index].item(),
-                        "running_mean": running[index].item(),
-                        "group": piece.start,
-                        "read_by": ", ".join(read_by.get(index, [])),
-                    }
-                )
-        notices += [n for n in (*surveyed.notices, *reader.notices()) if n not in notices]
-        records.append(reader.record())
-        reader.close()
-        del critic, reader  # before the next critic is loaded
-    position = "at the token" if settings.value_position == "at" else "before the token (the state's value)"
-    return TraceResult(
-        tokens=pd.DataFrame(tokens),
-        scores=pd.DataFrame(scores, columns=["critic", "side", "aggregation", "score"]).assign(id=pair.id),
-        prompt=prompt,
-        notices=notices,
-        signature=signature(settings, data_hash([pair]), records),
-        reading=[
-            f"Each value is read {position}; the running mean is over all tokens so far.",
-            "Tokens marked · belong to the character above them: one character can be several byte-level tokens.",
-        ],
-    )
+    measure = Trace()
+    with benches(critics, [pair], settings) as made:
+        return measure.result(run(made, [measure]))
+
+
+class Trace:
+    """The measurement behind `trace`: of every pair that goes by, each token."""
+
+    label = "traces"
+    needs_floors = False
+
+    def __init__(self) -> None:
+        self._tokens: list[dict[str, Any]] = []
+        self._scores: list[tuple[str, str, str, float, str]] = []
+        self._prompt = ""
+
+    def begin(self, _: Bench) -> None:
+        """A critic's turn begins."""
+
+    def ask(self, bench: Bench, pair: EncodedPair) -> Ask:
+        """Both sides, and nothing else."""
+
+        def take(values: Values) -> None:
+            self._prompt = bench.encoder.prompt_text(pair.pair.prompt)
+            for side, response in zip(SIDES, (pair.student, pair.teacher), strict=True):
+                self._take(bench, pair.pair.id, side, response, values[response.ids])
+
+        return Ask((), take)
+
+    def _take(self, bench: Bench, pair: str, side: str, response: EncodedResponse, values: Tensor) -> None:
+        read_by: dict[int, list[str]] = {}
+        for aggregation in bench.settings.aggregations:
+            score = bench.score(values, response, aggregation)
+            self._scores.append((bench.name, side, aggregation.name, score, pair))
+            index = bench.token_read(values, response, aggregation)
+            if index is not None:
+                read_by.setdefault(index, []).append(aggregation.name)
+        running = values.cumsum(0) / torch.arange(1, len(values) + 1)
+        self._tokens += (
+            {
+                "critic": bench.name,
+                "id": pair,
+                "side": side,
+                "index": index,
+                "token_id": response.ids[index],
+                "text": piece.text,
+                "value": values[index].item(),
+                "running_mean": running[index].item(),
+                "group": piece.start,
+                "read_by": ", ".join(read_by.get(index, [])),
+            }
+            for index, piece in enumerate(bench.encoder.pieces(response.ids))
+        )
+
+    def end(self, _: Bench) -> None:
+        """Every pair of a critic is scored."""
+
+    def result(self, done: Run) -> TraceResult:
+        """The tables over all critics."""
+        at = done.settings.value_position == "at"
+        position = "at the token" if at else "before the token (the state's value)"
+        return TraceResult(
+            tokens=pd.DataFrame(self._tokens),
+            scores=pd.DataFrame(self._scores, columns=["critic", "side", "aggregation", "score", "id"]),
+            prompt=self._prompt,
+            notices=done.notices(),
+            signature=done.signature(),
+            reading=[
+                f"Each value is read {position}; the running mean is over all tokens so far.",
+                "Tokens marked · belong to the character above them: one character can be several byte-level tokens.",
+            ],
+        )

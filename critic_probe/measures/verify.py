@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from critic_probe.bench import Reader, Settings, Signature, hash_of, preflight
 from critic_probe.checkpoint import Critic
 from critic_probe.errors import CriticProbeError
-from critic_probe.measures.compare import score_pair, summarise, with_verdicts
-from critic_probe.measures.perturb import Plan, rescored
+from critic_probe.measures.compare import scores_of, summarise, with_verdicts
+from critic_probe.measures.perturb import cases_of
+from critic_probe.measures.variants import Plan
 from critic_probe.pairs import Pairs
+from critic_probe.workbench import Bench, Settings, Signature, hash_of, preflight
 
 SCHEMAS = {f"critic-probe/{command}/1": command for command in ("compare", "perturb", "completeness")}
 _HASHES = {"weights": "fingerprint", "head": "head", "tokenizer": "tokenizer", "template": "template"}
@@ -100,9 +101,9 @@ def verify(
     named = {critic["name"]: critic for critic in signed["critics"]}
     for critic in critics:
         then = named[critic.name]
-        reader = Reader(critic, settings)
+        bench = Bench(critic, pairs, settings)
         preflight(critic)
-        now = reader.record()
+        now = bench.record()
         for word, key in _HASHES.items():
             same = now[key] == then[key]
             checks.append(_check(f"{critic.name}: {word}", same, now[key] if same else f"{then[key]} -> {now[key]}"))
@@ -111,10 +112,9 @@ def verify(
             continue
         own = rows[rows.critic == critic.name]
         ids = set(random.Random(seed).sample(sorted(own.id.unique()), min(sample, own.id.nunique())))
-        chosen = [pair for pair in pairs if pair.id in ids]
-        compared = _scores(reader, chosen, own) if command == "compare" else _edits(reader, pairs, plan, ids, own)
+        compared = _scores(bench, ids, own) if command == "compare" else _edits(bench, plan, ids, own)
         checks.append(_check(f"{critic.name}: scores", *_agreement(*compared, then, now)))
-        reader.close()
+        bench.close()
     table = pd.DataFrame(checks)
     return VerifyResult(table, {**signed, "sample": sample, "sample_seed": seed})
 
@@ -173,21 +173,17 @@ def _of_cases(rows: pd.DataFrame, keys: list[str]) -> Iterator[dict[str, Any]]:
         }
 
 
-def _scores(reader: Reader, pairs: Pairs, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+def _scores(bench: Bench, ids: set[str], rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Stored beside recomputed scores, and their columns."""
-    items = ((pair.group, pair) for pair in reader.encoded(pairs))
-    again = pd.DataFrame(row for pair, values in reader.scored(items) for row in score_pair(reader, pair, values))
+    again = scores_of(bench, ids)
     columns = ["student_score", "teacher_score"]
     keys = ["aggregation", "id"]
-    stored = rows[rows.id.isin({pair.id for pair in pairs})]
+    stored = rows[rows.id.isin(ids)]
     return stored.merge(again[keys + columns], on=keys, how="outer", suffixes=("", "_again")), columns
 
 
-def _edits(
-    reader: Reader, pairs: Pairs, plan: Plan, ids: set[str], rows: pd.DataFrame
-) -> tuple[pd.DataFrame, list[str]]:
-    floors = dict(zip(rows.aggregation, rows.floor, strict=True))
-    again = rescored(reader, pairs, plan, floors, ids)
+def _edits(bench: Bench, plan: Plan, ids: set[str], rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    again = cases_of(bench, plan, ids)
     columns = ["original_score", "variant_score"]
     both = []
     for frame in (rows[rows.id.isin(ids) & (rows.kind != "identity")], again[again.kind != "identity"]):

@@ -17,7 +17,6 @@ from rich.padding import Padding
 from rich.table import Column, Table
 from rich.text import Text
 
-from critic_probe.bench import Signature
 from critic_probe.errors import Notice
 from critic_probe.measures.compare import CompareResult
 from critic_probe.measures.diff import DiffResult
@@ -27,6 +26,7 @@ from critic_probe.measures.trace import TraceResult
 from critic_probe.report.heat import BLUES, ORANGES, aligned, ground, line_view, share_of
 from critic_probe.studies.audit import AuditResult
 from critic_probe.text import neutralise
+from critic_probe.workbench import Signature
 
 Record = dict[str, Any]
 

@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from critic_probe.bench import Signature
 from critic_probe.gates import failing
 from critic_probe.report.terminal import signature_line
 from critic_probe.text import neutralise
+from critic_probe.workbench import Signature
 
 _ORDER = {"fail": 0, "cannot tell": 1, "pass": 2}
 _DRIFT = 20  # differences that are shown

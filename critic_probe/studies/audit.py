@@ -10,12 +10,12 @@ import pandas as pd
 import torch
 
 from critic_probe.aggregation import parse
-from critic_probe.bench import Progress, Reader, Settings, Signature, prompt_hash
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EncodedPair
 from critic_probe.errors import Notice
-from critic_probe.measures.perturb import PerturbResult, Plan, perturb
+from critic_probe.measures.perturb import Perturb, PerturbResult
 from critic_probe.measures.tokens import SHORTEST, autocorrelation, effective_tokens, variance_ratio
+from critic_probe.measures.variants import Plan
 from critic_probe.objective import TEMPERATURE, loss
 from critic_probe.pairs import Pairs
 from critic_probe.probes import BUILT_IN, WRONG_FACTS, Family
@@ -31,6 +31,7 @@ from critic_probe.stats.rates import FEW
 from critic_probe.studies.claims import CLAIMS, FAILS
 from critic_probe.studies.gradients import LEVELS, SIDES, Gradients, gradients
 from critic_probe.studies.untrained import HEADS, Untrained, untrained
+from critic_probe.workbench import Ask, Bench, Progress, Settings, Signature, Values, benches, prompt_hash, run
 
 READ_OUTS = ("last", "mean", "mix:0.5", "last+eos", "mean+eos")
 GRADIENT_PAIRS = 32  # drawn for backward passes; some are ties
@@ -90,28 +91,26 @@ def audit(
     notices: list[Notice] = []
     records: list[dict[str, Any]] = []
     signed: dict[str, Any] = {}
-    for critic in critics:
-        found = _Findings(critic.name)
-        edited = perturb([critic], pairs, settings, plan, progress)
-        signed = edited.signature
-        records += signed["critics"]
-        notices += [n for n in edited.notices if n not in notices and n.code != "few-cases"]
-        reader = Reader(critic, settings)
-        responses = _responses(reader, pairs)
-        floors = signed["critics"][0]["noise_floor"]
-        sds = _deviations(responses, floors)
-        exact = critic if critic.dtype == torch.float32 else critic.in_float32()
-        drawn = _drawn(reader, pairs, GRADIENT_PAIRS, seed)
-        _of_gradients(found, gradients(exact, reader, drawn), sds, floors)
-        drawn = _drawn(reader, pairs, HEAD_PAIRS, seed)
-        random_heads = untrained(exact, reader, drawn, _families(*ENDINGS), seed)
-        _of_dependence(found, responses, random_heads)
-        _of_untrained(found, random_heads)
-        _of_edits(found, edited, responses, sds["mean"])
-        claims.append(pd.DataFrame(found.claims))
-        figures.append(pd.DataFrame(found.figures))
-        reader.close()
-        del critic, reader, exact  # before the next critic is loaded
+    with benches(critics, pairs, settings, progress) as made:
+        for bench in made:
+            found = _Findings(bench.name)
+            edits, responses = Perturb(plan), _Responses()
+            of_gradients, of_heads = (_Drawn(most, seed) for most in (GRADIENT_PAIRS, HEAD_PAIRS))
+            done = run([bench], [edits, responses, of_gradients, of_heads])
+            edited = edits.result(done)
+            signed = edited.signature
+            records += done.records
+            notices += [n for n in edited.notices if n not in notices and n.code != "few-cases"]
+            sds = _deviations(responses.table, bench.floors)
+            exact = bench.critic if bench.critic.dtype == torch.float32 else bench.critic.in_float32()
+            _of_gradients(found, gradients(exact, bench, of_gradients.pairs), sds, bench.floors)
+            random_heads = untrained(exact, bench, of_heads.pairs, _families(*ENDINGS), seed)
+            _of_dependence(found, responses.table, random_heads)
+            _of_untrained(found, random_heads)
+            _of_edits(found, edited, responses.table, sds["mean"])
+            claims.append(pd.DataFrame(found.claims))
+            figures.append(pd.DataFrame(found.figures))
+            del exact  # before the next critic is loaded
     return AuditResult(
         claims=_in_order(claims),
         figures=_in_order(figures),
@@ -342,32 +341,62 @@ def _families(*names: str) -> list[Family]:
     return [family for family in BUILT_IN.values() if family.name in names]
 
 
-def _drawn(reader: Reader, pairs: Pairs, most: int, seed: int) -> list[EncodedPair]:
-    chosen = set(random.Random(seed).sample(range(len(pairs)), min(most, len(pairs))))
-    return list(reader.encoded(pair for index, pair in enumerate(pairs) if index in chosen))
+class _Drawn:
+    """Keeps pairs drawn from all, the same whatever the critic."""
+
+    label = "pairs"
+    needs_floors = False
+
+    def __init__(self, most: int, seed: int) -> None:
+        self._most, self._seed = most, seed
+        self.pairs: list[EncodedPair] = []
+
+    def begin(self, bench: Bench) -> None:
+        ids = bench.survey.ids
+        chosen = random.Random(self._seed).sample(range(len(ids)), min(self._most, len(ids)))
+        self._chosen = {ids[index] for index in chosen}
+
+    def ask(self, _: Bench, pair: EncodedPair) -> None:
+        if pair.pair.id in self._chosen:
+            self.pairs.append(pair)
+
+    def end(self, _: Bench) -> None:
+        pass
 
 
-def _responses(reader: Reader, pairs: Pairs) -> pd.DataFrame:
+class _Responses:
     """One row per response: prompt_hash, side, tokens, sum and squares of the values that are not EOS's, how dependent
     they are (NaN where that cannot be told), and the score under `last` and `mean`."""
-    rows = []
-    for pair, values in reader.scored((pair.group, pair) for pair in reader.encoded(pairs)):
-        for side, response, v in zip(SIDES, (pair.student, pair.teacher), values, strict=True):
-            body = v.double().numpy()[np.array(response.without_eos)]
-            told = len(body) >= SHORTEST and body.std() > 0
-            rows.append(
-                {
-                    "prompt_hash": prompt_hash(pair.pair),
-                    "side": side,
-                    "tokens": len(body),
-                    "sum": body.sum(),
-                    "squares": (body**2).sum(),
-                    "lag1": autocorrelation(body)[1] if told else np.nan,
-                    "effective": effective_tokens(body) if told else np.nan,
-                    **{name: reader.score(v, response, parse(name)) for name in ("last", "mean")},
-                }
-            )
-    return pd.DataFrame(rows)
+
+    label = "pairs"
+    needs_floors = False
+
+    def begin(self, _: Bench) -> None:
+        self._rows: list[dict[str, Any]] = []
+
+    def ask(self, bench: Bench, pair: EncodedPair) -> Ask:
+        def take(values: Values) -> None:
+            for side, response in zip(SIDES, (pair.student, pair.teacher), strict=True):
+                v = values[response.ids]
+                body = v.double().numpy()[np.array(response.without_eos)]
+                told = len(body) >= SHORTEST and body.std() > 0
+                self._rows.append(
+                    {
+                        "prompt_hash": prompt_hash(pair.pair),
+                        "side": side,
+                        "tokens": len(body),
+                        "sum": body.sum(),
+                        "squares": (body**2).sum(),
+                        "lag1": autocorrelation(body)[1] if told else np.nan,
+                        "effective": effective_tokens(body) if told else np.nan,
+                        **{name: bench.score(v, response, parse(name)) for name in ("last", "mean")},
+                    }
+                )
+
+        return Ask((), take)
+
+    def end(self, _: Bench) -> None:
+        self.table = pd.DataFrame(self._rows)
 
 
 def _deviations(responses: pd.DataFrame, floors: dict[str, float]) -> dict[str, float]:

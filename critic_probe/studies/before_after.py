@@ -13,17 +13,18 @@ import numpy as np
 import pandas as pd
 
 from critic_probe.aggregation import parse
-from critic_probe.bench import Progress, Settings
 from critic_probe.checkpoint import load_critic
 from critic_probe.errors import CriticProbeError
 from critic_probe.measures.compare import CompareResult, compare
-from critic_probe.measures.perturb import Plan, perturb
+from critic_probe.measures.perturb import perturb
+from critic_probe.measures.variants import Plan
 from critic_probe.pairs import Pair, Pairs, as_text
 from critic_probe.probes import BUILT_IN
 from critic_probe.stats.intervals import mean_interval, median_interval
 from critic_probe.studies.audit import NOTHING_TRAINED, AuditResult
 from critic_probe.studies.claims import judged
 from critic_probe.training.warmup import Options, warmup
+from critic_probe.workbench import Progress, Settings
 
 TRAINED = ("last", "mean", "progressive")
 READ = {"last": ("last", "mean"), "mean": ("mean", "last"), "progressive": ("last", "mean")}

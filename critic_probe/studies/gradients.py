@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from critic_probe.aggregation import aggregate, last_index
-from critic_probe.bench import Reader, prompt_hash
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse
 from critic_probe.errors import CriticProbeError
 from critic_probe.objective import TEMPERATURE, loss
+from critic_probe.workbench import Bench, prompt_hash
 
 READ_OUTS = ("last", "mean")
 LEVELS = ("values", "top output", "top input", "embeddings")
@@ -39,7 +39,7 @@ class Gradients(NamedTuple):
     pairs: pd.DataFrame
 
 
-def gradients(critic: Critic, reader: Reader, pairs: Sequence[EncodedPair]) -> Gradients:
+def gradients(critic: Critic, bench: Bench, pairs: Sequence[EncodedPair]) -> Gradients:
     """Backward passes of single pairs under `last` and `mean`; nothing is changed in the critic.
 
     A pair's loss is softplus(-d / T) of its gap d = s_T - s_S, so its gradient is d's times -sigmoid(-d / T) / T,
@@ -48,7 +48,7 @@ def gradients(critic: Critic, reader: Reader, pairs: Sequence[EncodedPair]) -> G
 
     Args:
         critic: Computes in float32.
-        reader: How its pairs were encoded, and where values are read.
+        bench: How its pairs were encoded, and where values are read.
         pairs: Few; each takes two forward and two backward passes.
 
     Raises:
@@ -60,7 +60,7 @@ def gradients(critic: Critic, reader: Reader, pairs: Sequence[EncodedPair]) -> G
         for pair in pairs:
             named = {"id": pair.pair.id, "prompt_hash": prompt_hash(pair.pair)}
             responses = (pair.student, pair.teacher)
-            runs = [_Run.of(critic, reader, pair.prompt_ids, response) for response in responses]
+            runs = [_Run.of(critic, bench, pair.prompt_ids, response) for response in responses]
             for read_out in READ_OUTS:
                 student, teacher = (
                     _score(run.values, response, read_out) for run, response in zip(runs, responses, strict=True)
@@ -97,7 +97,7 @@ class _Run(NamedTuple):
     window: slice  # of the sequence: where the response's values are read
 
     @classmethod
-    def of(cls, critic: Critic, reader: Reader, prompt: tuple[int, ...], response: EncodedResponse) -> "_Run":
+    def of(cls, critic: Critic, bench: Bench, prompt: tuple[int, ...], response: EncodedResponse) -> "_Run":
         ids = torch.tensor([prompt + response.ids], device=critic.device)
         output = critic.backbone(input_ids=ids, use_cache=False, output_hidden_states=True)
         states = output.hidden_states
@@ -107,7 +107,7 @@ class _Run(NamedTuple):
         levels = (values, output.last_hidden_state, states[-2], states[0])
         for level in levels:
             level.retain_grad()
-        window = reader.window(prompt, response)
+        window = bench.window(len(prompt), len(response.ids))
         return cls(values[0, window], levels, window)
 
     def taken_shares(self, end: int) -> list[float]:

@@ -10,14 +10,15 @@ import numpy as np
 import pandas as pd
 
 from critic_probe.aggregation import parse
-from critic_probe.bench import Progress, Settings
 from critic_probe.checkpoint import load_critic
-from critic_probe.measures.perturb import PerturbResult, Plan, perturb
+from critic_probe.measures.perturb import PerturbResult, perturb
+from critic_probe.measures.variants import Plan
 from critic_probe.pairs import Pair, Response, TokenIds
 from critic_probe.probes import BUILT_IN, Change, Family, Subject
 from critic_probe.stats.edits import biases
 from critic_probe.studies.planted import KEYWORD, write_planted, write_untrained
 from critic_probe.studies.synthetic import DEFECTS, concise, make_task
+from critic_probe.workbench import Progress, Settings
 
 PROMPTS = 40
 UNTRAINED = 24  # random heads: one alone may order the controls right by luck

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from critic_probe.aggregation import aggregate
-from critic_probe.bench import Reader, prompt_hash
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse
-from critic_probe.measures.perturb import Plan, variants_of
 from critic_probe.measures.tokens import SHORTEST
+from critic_probe.measures.variants import Plan, variants_of
 from critic_probe.probes import Family
+from critic_probe.workbench import Bench, prompt_hash
 
 READ_OUTS = ("last", "mean")
 HEADS = 200
@@ -50,7 +50,7 @@ class Untrained(NamedTuple):
 
 
 def untrained(
-    critic: Critic, reader: Reader, pairs: Sequence[EncodedPair], families: Sequence[Family], seed: int
+    critic: Critic, bench: Bench, pairs: Sequence[EncodedPair], families: Sequence[Family], seed: int
 ) -> Untrained:
     """Scores pairs and edits of their responses under `HEADS` random heads.
 
@@ -58,7 +58,7 @@ def untrained(
 
     Args:
         critic: Whose backbone gives the states.
-        reader: How its pairs were encoded, and where values are read.
+        bench: How its pairs were encoded, and where values are read.
         pairs: At least one.
         families: The edits.
         seed: Of the heads.
@@ -70,7 +70,7 @@ def untrained(
     edited_prompts, tokens, sums, squares = [], [], [], []
 
     def scored(pair: EncodedPair, response: EncodedResponse) -> tuple[Tensor, dict[str, Floats]]:
-        states = _states(critic, reader, pair.prompt_ids, response)
+        states = _states(critic, bench, pair.prompt_ids, response)
         eos = torch.tensor([response.eos]).expand(width, -1)
         # The read-out sees a row per dimension of the states, as if each were a value.
         read = {name: aggregate(name, states.T, torch.ones_like(eos), eos=eos) for name in READ_OUTS}
@@ -90,7 +90,7 @@ def untrained(
                 squares.append((values**2).sum(0))
         for name in READ_OUTS:
             scores[name].append(np.stack([found[name] for found in both]))
-        for variant in variants_of(reader, pair, Plan(families), (), Counter()):
+        for variant in variants_of(bench, pair, Plan(families), Counter()):
             _, edited = scored(pair, variant.edited)
             edited_prompts.append(prompt_hash(pair.pair))
             for name in READ_OUTS:
@@ -107,8 +107,8 @@ def untrained(
 
 
 @torch.inference_mode()
-def _states(critic: Critic, reader: Reader, prompt: tuple[int, ...], response: EncodedResponse) -> Tensor:
+def _states(critic: Critic, bench: Bench, prompt: tuple[int, ...], response: EncodedResponse) -> Tensor:
     """The final-normed states (R, H) at the response's tokens, in fp32 on the CPU."""
     ids = torch.tensor([prompt + response.ids], device=critic.device)
     states: Tensor = critic.backbone(input_ids=ids, use_cache=False).last_hidden_state[0]
-    return states[reader.window(prompt, response)].float().cpu()
+    return states[bench.window(len(prompt), len(response.ids))].float().cpu()

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
-from critic_probe.bench import SAMPLE, Reader, Settings, measure_floors
 from critic_probe.encoding import EncodedPair
-from critic_probe.measures.perturb import Plan, rescored
+from critic_probe.measures.perturb import cases_of
+from critic_probe.measures.variants import Plan
 from critic_probe.probes import BUILT_IN, choose
 from critic_probe.stats.edits import right_order
 from critic_probe.training.model import Trainee, live_critic
+from critic_probe.workbench import Bench, Settings
 
 GROUPS = ("punct", "completeness", "controls")
 PAIRS = 24  # held-out pairs that are edited
@@ -29,10 +30,9 @@ def probe(trainee: Trainee, held_out: Sequence[EncodedPair], settings: Settings)
         an answer worse. A figure without a case is left out.
     """
     pairs = [encoded.pair for encoded in held_out[:PAIRS]]
-    reader = Reader(live_critic(trainee, "in training"), settings)
-    floors, _ = measure_floors(reader, [*held_out[:SAMPLE]])
+    bench = Bench(live_critic(trainee, "in training"), pairs, settings)
     plan = Plan(choose(BUILT_IN, GROUPS, ()), most=CASES)
-    cases = rescored(reader, pairs, plan, floors, {pair.id for pair in pairs})
+    cases = cases_of(bench, plan, {pair.id for pair in pairs})
     found: dict[str, float] = {}
     for name, of_one in cases.groupby("aggregation", sort=False):
         harmless = of_one[(of_one.group == "punct") & (of_one.kind == "invariance")]

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from critic_probe.workbench import Settings
 from tiny import byte_tokenizer
 
 from critic_probe.aggregation import parse
-from critic_probe.bench import Settings
 from critic_probe.checkpoint import load_critic
 from critic_probe.errors import CriticProbeError
 from critic_probe.measures.compare import compare

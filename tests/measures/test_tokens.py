@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from critic_probe.workbench import Bench, Settings
 from tiny import byte_tokenizer
 
 from critic_probe.aggregation import parse
-from critic_probe.bench import Reader, Settings
 from critic_probe.checkpoint import load_critic
 from critic_probe.measures.compare import compare
 from critic_probe.measures.tokens import autocorrelation, effective_tokens, tokens
@@ -73,9 +73,9 @@ def test_dependence_is_that_of_all_values_at_once(critic):
     long = ["a rather long answer, of many words", "another one that goes on for a while."]
     pairs = [Pair("x", "ask", *long), Pair("y", "why", long[1] + " Yes.", long[0] + "?")]
     found = tokens([critic], pairs, SETTINGS, quiet).dependence.iloc[0]
-    reader = Reader(critic, SETTINGS)
-    groups = (pair.group for pair in reader.encoded(pairs))
-    values = [v.double().numpy() for group in reader.values(groups) for v in group]
+    bench = Bench(critic, pairs, SETTINGS)
+    groups = (pair.group for pair in bench.encoded(pairs))
+    values = [v.double().numpy() for group in bench.values(groups) for v in group]
     means = np.array([v.mean() for v in values])
     independent = np.mean([np.concatenate(values).var(ddof=1) / len(v) for v in values])
     assert found.responses == 4

@@ -10,11 +10,11 @@ from itertools import islice
 import numpy as np
 import pandas as pd
 import pytest
+from critic_probe.workbench import Settings
 from playwright.sync_api import expect, sync_playwright
 from typer.testing import CliRunner
 
 from critic_probe.aggregation import parse
-from critic_probe.bench import Settings
 from critic_probe.cli import app, session
 from critic_probe.gates import Gate, evaluate, figures
 from critic_probe.gates import Plan as Gates

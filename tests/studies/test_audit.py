@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from critic_probe.workbench import Bench, Settings
 from safetensors.torch import load_file, save_file
 from tiny import byte_tokenizer
 from transformers import AutoModelForTokenClassification
 
 from critic_probe.aggregation import parse
-from critic_probe.bench import Reader, Settings
 from critic_probe.checkpoint import load_critic
 from critic_probe.measures.compare import compare
 from critic_probe.measures.tokens import tokens, variance_ratio
@@ -43,9 +43,9 @@ def critic(critic_dir):
 
 @pytest.fixture(scope="module")
 def measured(critic):
-    reader = Reader(critic, SETTINGS)
-    encoded = list(reader.encoded(PAIRS))
-    return gradients(critic, reader, encoded), encoded
+    bench = Bench(critic, PAIRS, SETTINGS)
+    encoded = list(bench.encoded(PAIRS))
+    return gradients(critic, bench, encoded), encoded
 
 
 def by_hand(path, pair, read_out):
@@ -108,8 +108,8 @@ def test_the_values_get_what_the_closed_form_says(measured):
 def test_the_critic_is_left_as_it_was(critic):
     ids = (1, 2, 3)
     before = critic.values(ids)
-    reader = Reader(critic, SETTINGS)
-    gradients(critic, reader, list(reader.encoded(PAIRS[:1])))
+    bench = Bench(critic, PAIRS, SETTINGS)
+    gradients(critic, bench, list(bench.encoded(PAIRS[:1])))
     leaves = [*critic.backbone.parameters(), *critic.head.weights]
     assert not any(leaf.requires_grad or leaf.grad is not None for leaf in leaves)
     assert torch.equal(critic.values(ids), before)
@@ -117,8 +117,8 @@ def test_the_critic_is_left_as_it_was(critic):
 
 def test_a_random_head_scores_as_it_would_in_a_checkpoint(critic, make_critic):
     pairs = [Pair("a", "ask", "No idea", "Four, of course."), Pair("b", "why?", "So.", "It is, and that is all.")]
-    reader = Reader(critic, SETTINGS)
-    found = untrained(critic, reader, list(reader.encoded(pairs)), [BUILT_IN["terminal-drop"]], seed=7)
+    bench = Bench(critic, pairs, SETTINGS)
+    found = untrained(critic, bench, list(bench.encoded(pairs)), [BUILT_IN["terminal-drop"]], seed=7)
     heads = torch.randn(32, HEADS, generator=torch.Generator().manual_seed(7))
     path = make_critic()
     weights = load_file(path / "model.safetensors")

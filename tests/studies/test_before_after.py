@@ -2,11 +2,11 @@ import random
 
 import numpy as np
 import pytest
+from critic_probe.workbench import Settings
 from tiny import save_critic
 from typer.testing import CliRunner
 
 from critic_probe.aggregation import parse
-from critic_probe.bench import Settings
 from critic_probe.checkpoint import load_critic
 from critic_probe.cli import app
 from critic_probe.measures.compare import compare

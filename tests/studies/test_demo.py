@@ -4,10 +4,10 @@ import random
 
 import pytest
 import torch
+from critic_probe.workbench import Settings
 from transformers import AutoModelForTokenClassification
 
 from critic_probe.aggregation import parse
-from critic_probe.bench import Settings
 from critic_probe.checkpoint import load_critic
 from critic_probe.measures.compare import compare
 from critic_probe.measures.perturb import Plan, perturb

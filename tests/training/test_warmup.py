@@ -8,11 +8,11 @@ import time
 
 import pytest
 import torch
+from critic_probe.workbench import Settings
 from tiny import byte_tokenizer, save_critic
 from typer.testing import CliRunner
 
 from critic_probe.aggregation import parse
-from critic_probe.bench import Settings
 from critic_probe.checkpoint import gguf, load_critic
 from critic_probe.cli import app
 from critic_probe.encoding import Encoder, encode_pair

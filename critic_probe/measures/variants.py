@@ -1,0 +1,146 @@
+"""The edits of a pair's responses as ids: what `perturb` scores, and what shows an edit again later."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from critic_probe.encoding import EncodedPair, EncodedResponse
+from critic_probe.probes import Case, Family, Skip, Subject, outcomes
+from critic_probe.workbench import Bench, Ids
+
+CONTEXT = 12  # characters shown on either side of an edit
+SIDES = ("student", "teacher")
+
+Edit = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which edits are made.
+
+    Attributes:
+        families: Asked of every response, in order.
+        sides: The sides that are edited.
+        most: At most this many cases a response; None for all.
+        seed: Decides what the families leave to chance.
+    """
+
+    families: Sequence[Family]
+    sides: tuple[str, ...] = SIDES
+    most: int | None = None
+    seed: int = 0
+
+
+class Variant(NamedTuple):
+    """One case of one side of a pair, as responses: edited, what it is compared with, ending restored."""
+
+    side: int  # 0 student, 1 teacher
+    case: Case
+    edited: EncodedResponse
+    base: EncodedResponse | None  # None: the side's own response
+    restored: EncodedResponse | None  # None: its closing mark is the original's already
+
+
+def variants_of(bench: Bench, pair: EncodedPair, plan: Plan, skipped: Counter[tuple[str, str]]) -> list[Variant]:
+    """The cases of a pair that can be scored; the others are counted with their reason."""
+    kept = bench.survey.answers.items()
+    others = tuple(answer for prompt, answer in kept if prompt != str(pair.pair.prompt))
+    variants: list[Variant] = []
+    for side, response in enumerate((pair.student, pair.teacher)):
+        if SIDES[side] not in plan.sides:
+            continue
+        body = response.ids[:-1] if response.eos[-1] else response.ids
+        canonical = _body_ids(bench, response.text) == body
+        subject = Subject(response.text, SIDES[side], others, pair.pair.meta, plan.seed)
+        for outcome in outcomes(plan.families, subject, plan.most):
+            if isinstance(outcome, Skip):
+                skipped[outcome.family, outcome.reason] += 1
+                continue
+            made = _made(bench, len(pair.prompt_ids), response, side, outcome, canonical)
+            if isinstance(made, str):
+                skipped[outcome.family, made] += 1
+            else:
+                variants.append(made)
+    return variants
+
+
+def _made(
+    bench: Bench, prompt_length: int, response: EncodedResponse, side: int, case: Case, canonical: bool
+) -> Variant | str:
+    """The case as responses, the closing EOS kept; or why it cannot be compared with the original."""
+    if case.scoring in ("again", "batch"):
+        return Variant(side, case, response, None, None)
+    closing = response.ids[-1:] if response.eos[-1] else ()
+    if case.scoring == "eos":
+        if not closing and bench.eos_id is None:
+            return "the tokenizer has no EOS"
+        ids = response.ids[:-1] if bench.eos_id is None or closing else (*response.ids, bench.eos_id)
+        return Variant(side, case, bench.encoder.exact(ids, response.text), None, None) if ids else "nothing left"
+    if not canonical and case.original == response.text:
+        return "ids are not the tokenisation of their text"
+
+    def encoded(text: str) -> EncodedResponse | str:
+        ids = _body_ids(bench, text) + closing
+        if not ids and bench.eos_id is not None:
+            ids = (bench.eos_id,)  # an answer of nothing is what a framework sees as a lone EOS
+        if not bench.fits(prompt_length + len(ids)):
+            return "too long"
+        return bench.encoder.exact(ids, text) if ids else "nothing left"
+
+    edited = encoded(case.text)
+    base = None if case.original == response.text else encoded(case.original)
+    restored = None if case.restored is None else encoded(case.restored)
+    if isinstance(edited, str) or isinstance(base, str) or isinstance(restored, str):
+        return next(made for made in (edited, base, restored) if isinstance(made, str))
+    if edited.ids == (base or response).ids:
+        return "no token change"
+    return Variant(side, case, edited, base, restored)
+
+
+def _body_ids(bench: Bench, text: str) -> tuple[int, ...]:
+    """The ids of a text without the EOS that the policy may add."""
+    if not text:
+        return ()
+    encoded = bench.encoder.response(text)
+    return encoded.ids[:-1] if bench.encoder.eos == "include" and encoded.eos[-1] else encoded.ids
+
+
+def responses_of(variants: Iterable[Variant]) -> list[Ids]:
+    """The ids that cases need beside those of their pair's two sides."""
+    return [r.ids for v in variants for r in (v.edited, v.base, v.restored) if r is not None]
+
+
+def compared_texts(bench: Bench, pair: EncodedPair, plan: Plan) -> dict[Edit, tuple[EncodedResponse, EncodedResponse]]:
+    """What each case of a pair compares: the response and the edited one; cases that change no text are left out."""
+    found: dict[Edit, tuple[EncodedResponse, EncodedResponse]] = {}
+    for variant in variants_of(bench, pair, plan, Counter()):
+        case, own = variant.case, (pair.student, pair.teacher)[variant.side]
+        if case.scoring == "text":
+            row = {"side": SIDES[variant.side], "family": case.family, "position": case.position}
+            found[edit_of(row | in_context(case))] = (variant.base or own, variant.edited)
+    return found
+
+
+def edit_of(row: Mapping[str, Any]) -> Edit:
+    """What tells a case from the others of its pair, from its row; equal where a text repeats itself."""
+    return tuple(str(row[name]) for name in ("side", "family", "position", "left", "removed", "added", "right"))
+
+
+def in_context(case: Case) -> dict[str, str]:
+    """What an edit replaces and what it puts there, with the characters around it."""
+    start, end, added = _difference(case.original, case.text)
+    return {
+        "left": case.original[max(0, start - CONTEXT) : start],
+        "removed": case.original[start:end],
+        "added": added,
+        "right": case.original[end : end + CONTEXT],
+    }
+
+
+def _difference(original: str, edited: str) -> tuple[int, int, str]:
+    """The one span of the original that an edit replaces, and what takes its place."""
+    shorter = min(len(original), len(edited))
+    start = next((i for i in range(shorter) if original[i] != edited[i]), shorter)
+    back = next((i for i in range(shorter - start) if original[-1 - i] != edited[-1 - i]), shorter - start)
+    return start, len(original) - back, edited[start : len(edited) - back]

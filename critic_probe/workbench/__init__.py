@@ -1,0 +1,25 @@
+"""A critic with a file of pairs, and the one loop that every measurement of the two runs in."""
+
+from critic_probe.workbench.loop import Ask, Bench, Ids, Measure, Progress, Run, Values, benches, run, silent
+from critic_probe.workbench.signature import Settings, Signature, hash_of, prompt_hash, signature
+from critic_probe.workbench.survey import SAMPLE, preflight
+
+__all__ = [
+    "SAMPLE",
+    "Ask",
+    "Bench",
+    "Ids",
+    "Measure",
+    "Progress",
+    "Run",
+    "Settings",
+    "Signature",
+    "Values",
+    "benches",
+    "hash_of",
+    "preflight",
+    "prompt_hash",
+    "run",
+    "signature",
+    "silent",
+]

@@ -1,0 +1,392 @@
+"""A critic with a file of pairs: what every measurement of the two shares, and the one loop that measurements run in.
+
+A measurement says, pair by pair, which responses it needs and takes their values by their ids. However many of them are
+asked for at once, a critic is loaded once, and its pairs are gone through twice: `survey` counts before anything is
+scored, `run` scores.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import zip_longest
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from critic_probe.aggregation import Aggregation, aggregate
+from critic_probe.checkpoint import Critic
+from critic_probe.encoding import (
+    EncodedPair,
+    EncodedResponse,
+    Encoder,
+    Group,
+    encode_pair,
+)
+from critic_probe.errors import CriticProbeError, Notice
+from critic_probe.pairs import Pair, Pairs
+from critic_probe.scoring import Cache, Engine, Stats
+from critic_probe.workbench.noise import measure_floors
+from critic_probe.workbench.signature import Settings, Signature, hash_of, identity, signature
+from critic_probe.workbench.survey import Survey, preflight, survey
+
+Ids = tuple[int, ...]
+Values = Mapping[Ids, Tensor]
+"""Values (R,) at the chosen position, by the response's ids."""
+
+
+Progress = Callable[[str, int, Stats], Callable[[], None]]
+"""Called with a label, a total and the engine's count of tokens; returns what to call after each step."""
+
+
+def silent(*_: Any) -> Callable[[], None]:
+    """A `Progress` that tells nobody."""
+    return lambda: None
+
+
+class Ask(NamedTuple):
+    """What a measurement wants of a pair.
+
+    Attributes:
+        responses: Ids of responses to its prompt; those of student and teacher are computed anyway.
+        take: Called with the values of both sides and of these.
+    """
+
+    responses: Sequence[Ids]
+    take: Callable[[Values], None]
+
+
+class Measure(Protocol):
+    """What a measurement does while pairs go by; what it makes of them is its own business.
+
+    Attributes:
+        label: What the progress bar says.
+        needs_floors: Whether it tells gaps from noise, which is then measured first.
+    """
+
+    label: str
+    needs_floors: bool
+
+    def begin(self, bench: "Bench", /) -> None:
+        """A critic's turn begins; nothing is scored yet."""
+
+    def ask(self, bench: "Bench", pair: EncodedPair, /) -> Ask | None:
+        """What is needed of a pair; None where it is nothing."""
+
+    def end(self, bench: "Bench", /) -> None:
+        """The critic has scored every pair, and is still loaded."""
+
+
+class Bench:
+    """One critic and one file: encodes its pairs, gets their values, reads their scores.
+
+    It owns the encoder, the engine and the cache's connection, and gives the critic up when it is released; what was
+    scored can still be had from the cache then.
+
+    Args:
+        critic: The loaded critic.
+        pairs: At least one.
+        settings: How text becomes a score.
+        progress: Told of every pair scored.
+    """
+
+    def __init__(self, critic: Critic, pairs: Pairs, settings: Settings, progress: Progress = silent) -> None:
+        self.name = critic.name
+        self.critic = critic
+        self.pairs = pairs
+        self.settings = settings
+        self.progress = progress
+        self.eos_id: int | None = critic.tokenizer.eos_token_id
+        self.encoder = Encoder(
+            critic.tokenizer,
+            eos_ids=critic.eos_ids,
+            vocabulary=critic.vocabulary,
+            context_length=critic.context_length,
+            template=settings.template,
+            eos=settings.eos,
+        )
+        self.cache = None if settings.cache is None else Cache(settings.cache, identity(critic))
+        self.engine = Engine(critic, settings.engine, self.cache)
+        self.stats = self.engine.stats
+        self.released = False
+        self._noise: tuple[dict[str, float], list[Notice]] | None = None
+
+    # Pairs
+
+    @cached_property
+    def _preflight(self) -> list[Notice]:
+        return preflight(self.critic)
+
+    @cached_property
+    def survey(self) -> Survey:
+        """What a first pass over the pairs tells of them."""
+        return survey(self)
+
+    def admit(self) -> None:
+        """Refuses a critic that `doctor` fails without a forward pass, and pairs that do not fit it.
+
+        Raises:
+            CriticProbeError: A check fails, a pair is too long without leave to skip it, or none is left.
+        """
+        _ = self._preflight
+        survey, limit = self.survey, self.encoder.context_length
+        if survey.too_long and self.settings.on_too_long == "error":
+            shown = survey.too_long[:5]
+            listed = ", ".join(shown) + (f" and {len(survey.too_long) - 5} more" if survey.too_long[5:] else "")
+            raise CriticProbeError(
+                f"{len(survey.too_long)} of {len(self.pairs)} pairs are longer than the critic's context of {limit} "
+                f"tokens (longest {survey.longest}): {listed}; nothing is cut: shorten them, or use --on-too-long skip",
+                check="truncation",
+            )
+        if not survey.pairs:
+            raise CriticProbeError(
+                f"{self.name}: all {len(self.pairs)} pairs are longer than its context of {limit} tokens; "
+                "shorten them or use a critic with a longer context"
+            )
+
+    def encoded(self, pairs: Iterable[Pair]) -> Iterator[EncodedPair]:
+        """The pairs that fit the context, one after the other."""
+        for pair in pairs:
+            encoded = encode_pair(pair, self.encoder)
+            if self.fits(encoded.length):
+                yield encoded
+
+    def fits(self, length: int) -> bool:
+        """Whether so many tokens fit the context."""
+        return self.encoder.context_length is None or length <= self.encoder.context_length
+
+    # Values
+
+    def values(self, groups: Iterable[Group]) -> Iterator[list[Tensor]]:
+        """Per group and response the values (R,) at the chosen position, in order."""
+        for of_group in self.engine.values(groups):
+            yield [self._at_position(values) for values in of_group]
+
+    def again(self, group: Group) -> list[Tensor]:
+        """The values (R,) of a group that was computed already; once the critic is released, those of the cache.
+
+        Raises:
+            CriticProbeError: They are gone.
+        """
+        if not self.released:
+            return next(self.values([group]))
+        firsts = [len(group.prompt_ids) - 1] * len(group.responses)
+        found = [] if self.cache is None else self.cache.get(group.sequences, firsts, self._engine_name)
+        if not found or any(values is None for values in found):
+            raise CriticProbeError(f"{self.name}: values of this run are gone from the cache; run it again")
+        return [self._at_position(values) for values in found if values is not None]
+
+    def _at_position(self, values: Tensor) -> Tensor:
+        """Of the engine's values (1 + R,), which begin at the prompt's last token, those (R,) of the response."""
+        return values[self.window(1, len(values) - 1)]
+
+    def window(self, prompt: int, response: int) -> slice:
+        """Where in a sequence the values of a response's tokens are read.
+
+        Args:
+            prompt: Tokens before the response.
+            response: Tokens of the response.
+        """
+        start = prompt - (self.settings.value_position == "before")
+        return slice(start, start + response)
+
+    def asked(self, measures: Sequence[Measure], pair: EncodedPair) -> tuple[Group, list[Ask]]:
+        """What measurements ask of a pair, and one group of all the responses that they need."""
+        asked = [ask for measure in measures if (ask := measure.ask(self, pair)) is not None]
+        needed = (ids for ask in asked for ids in ask.responses)
+        return Group(pair.prompt_ids, tuple(dict.fromkeys((*pair.group.responses, *needed)))), asked
+
+    def measure(self, measures: Sequence[Measure], pairs: Iterable[Pair] | None = None) -> None:
+        """Lets pairs go by, each computed once for all that ask for it; only what the engine has in hand is held.
+
+        Args:
+            measures: What is measured.
+            pairs: Some of the file's; None for all.
+        """
+        if any(measure.needs_floors for measure in measures):
+            _ = self.floors  # their values are kept, so that the same rows are computed whatever else is measured
+        for measure in measures:
+            measure.begin(self)
+        labels = ", ".join(dict.fromkeys(measure.label for measure in measures))
+        step = self.progress(f"{self.name}: {labels}", self.survey.pairs, self.stats)
+        waiting: deque[tuple[Group, list[Ask]]] = deque()
+
+        def groups() -> Iterator[Group]:
+            for pair in self.encoded(self.pairs if pairs is None else pairs):
+                group, asked = self.asked(measures, pair)
+                if asked:
+                    waiting.append((group, asked))
+                    yield group
+                else:
+                    step()
+
+        for values in self.values(groups()):
+            group, asked = waiting.popleft()
+            by_ids = dict(zip(group.responses, values, strict=True))
+            for ask in asked:
+                ask.take(by_ids)
+            step()
+        for measure in measures:
+            measure.end(self)
+
+    # Scores
+
+    def score(self, values: Tensor, response: EncodedResponse, aggregation: Aggregation) -> float:
+        """The score of one response under one read-out."""
+        needs_marks = aggregation.reads_punctuation_mask
+        marks = torch.tensor([self.encoder.punctuation(response)]) if needs_marks else None
+        eos = torch.tensor([response.eos])
+        return aggregate(aggregation, values[None], torch.ones_like(eos), eos=eos, punctuation=marks).item()
+
+    def token_read(self, values: Tensor, response: EncodedResponse, aggregation: Aggregation) -> int | None:
+        """Index of the one token whose value is the score; None for a read-out of many tokens."""
+        if aggregation.kind not in _READS_ONE:
+            return None
+        indices = torch.arange(len(response.ids), dtype=torch.float64)
+        if aggregation.kind in ("min", "max"):
+            score = self.score(values, response, aggregation)
+            return next(i for i, v in enumerate(values.tolist()) if v == score and (not response.eos[i] or i == 0))
+        eos = torch.tensor([response.eos])
+        return int(aggregate(aggregation, indices[None], torch.ones_like(eos), eos=eos).item())
+
+    @property
+    def floors(self) -> dict[str, float]:
+        """The noise floor of each read-out: how far arithmetic alone moves a score; see `measure_floors`."""
+        if self._noise is None:
+            self._noise = measure_floors(self, self.survey.sample)
+        return self._noise[0]
+
+    # What is told
+
+    def notices(self) -> list[Notice]:
+        """What was found before scoring, and what happened while it went on."""
+        told = [*self.engine.notices, *(self.cache.notices if self.cache else ())]
+        rounding = [] if self._noise is None else self._noise[1]
+        happened = [Notice("engine", f"{self.name}: {message}") for message in told]
+        return [*self._preflight, *self.survey.notices, *rounding, *happened]
+
+    def record(self) -> dict[str, Any]:
+        """What identifies this critic in a signature, with the noise floors where they were measured."""
+        critic = self.critic
+        facts = {
+            "name": critic.name,
+            "fingerprint": critic.fingerprint,
+            "head": critic.head.hash,
+            "tokenizer": critic.tokenizer_hash,
+            "template": self.encoder.template_name,
+            "eos_ids": sorted(critic.eos_ids),
+            "dtype": str(critic.dtype).removeprefix("torch."),
+            "device": critic.device.type,
+            "attention": critic.attention,
+            "engine": self.engine.name,
+            "format": critic.layout.format,
+            "step": critic.layout.step,
+            "normalisation": critic.head.normalisation,
+        }
+        return facts if self._noise is None else facts | {"noise_floor": self._noise[0]}
+
+    def release(self) -> None:
+        """Lets the critic go, whose memory the next one needs."""
+        self._engine_name = self.engine.name
+        self.released = True
+        del self.critic, self.engine
+
+    def close(self) -> None:
+        """Lets the cache's file go."""
+        if self.cache is not None:
+            self.cache.close()
+
+
+@contextmanager
+def benches(
+    critics: Iterable[Critic], pairs: Pairs, settings: Settings, progress: Progress = silent
+) -> Iterator[Iterator[Bench]]:
+    """A bench for each critic in turn, which is released before the next critic is loaded; all are closed at the end.
+
+    Args:
+        critics: Loaded one after the other, so that only one needs to be in memory.
+        pairs: At least one.
+        settings: How text becomes a score.
+        progress: Told of every pair scored.
+    """
+    made: list[Bench] = []
+
+    def each() -> Iterator[Bench]:
+        for critic in critics:
+            bench = Bench(critic, pairs, settings, progress)
+            del critic
+            made.append(bench)
+            yield bench
+            bench.release()
+
+    try:
+        yield each()
+    finally:
+        for bench in made:
+            bench.close()
+
+
+@dataclass
+class Run:
+    """What a run leaves beside what its measurements took.
+
+    Attributes:
+        settings: How text became a score.
+        benches: One a critic, in order; released where their critic was.
+        data: The pairs' hash.
+        records: What identifies each critic.
+    """
+
+    settings: Settings
+    benches: list[Bench]
+    data: str
+    records: list[dict[str, Any]]
+    told: list[list[Notice]]
+
+    def notices(self, own: Iterable[Sequence[Notice]] = ()) -> list[Notice]:
+        """What was told of each critic in turn, with a measurement's own notices of it; each once."""
+        merged = (n for common, more in zip_longest(self.told, own, fillvalue=()) for n in (*common, *more))
+        notices: list[Notice] = []
+        for notice in merged:
+            if notice not in notices:
+                notices.append(notice)
+        return notices
+
+    def signature(self, **more: Any) -> Signature:
+        """Everything that determined the figures; see `signature`."""
+        return signature(self.settings, self.data, self.records) | more
+
+    @property
+    def floor(self) -> str:
+        """How large a difference arithmetic alone makes, for the reader of a table."""
+        floors = "; ".join(
+            f"{record['name']} " + ", ".join(f"{name} {floor:.1g}" for name, floor in record["noise_floor"].items())
+            for record in self.records
+        )
+        return f"A difference at or below the noise floor is shown as < floor and counts as a tie ({floors})."
+
+
+def run(benches: Iterable[Bench], measures: Sequence[Measure]) -> Run:
+    """THE loop: each critic scores what all measurements ask of each pair.
+
+    Args:
+        benches: One a critic, on the same pairs with the same settings.
+        measures: Told of every pair; what they found is theirs to give.
+
+    Raises:
+        CriticProbeError: A pair cannot be scored honestly.
+    """
+    gone: list[Bench] = []
+    records, told = [], []
+    for bench in benches:
+        bench.admit()
+        bench.measure(measures)
+        records.append(bench.record())
+        told.append(bench.notices())
+        gone.append(bench)
+    return Run(gone[0].settings, gone, hash_of(gone[0].pairs), records, told)
+
+
+_READS_ONE = ("last", "last+eos", "min", "max")

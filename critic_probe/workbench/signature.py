@@ -1,0 +1,73 @@
+"""What determines a figure: the settings, and the signature that every result carries."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import transformers
+
+from critic_probe import __version__
+from critic_probe.aggregation import Aggregation
+from critic_probe.checkpoint import Critic
+from critic_probe.encoding import EosPolicy, TemplateMode
+from critic_probe.pairs import Pair, PairFile, Pairs, data_hash
+from critic_probe.scoring import Mode
+
+Signature = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How text becomes a score.
+
+    Attributes:
+        aggregations: The read-outs; the first is the one that others are compared with.
+        eos: Whether responses given as text are closed with EOS.
+        value_position: `at` the token (reward models, GAD) or `before` it (PPO critics: the state's value).
+        template: How prompts are rendered.
+        on_too_long: What becomes of pairs longer than the context.
+        engine: How values are computed.
+        cache: The file that keeps them; None keeps none.
+    """
+
+    aggregations: tuple[Aggregation, ...]
+    eos: EosPolicy = "exclude"
+    value_position: Literal["at", "before"] = "at"
+    template: TemplateMode = "auto"
+    on_too_long: Literal["error", "skip"] = "error"
+    engine: Mode = "auto"
+    cache: Path | None = None
+
+
+def signature(settings: Settings, data: str, critics: Sequence[dict[str, Any]]) -> Signature:
+    """Everything that determined the figures; two results with different signatures are not the same measurement."""
+    return {
+        "version": __version__,
+        "critics": list(critics),
+        "aggregations": [a.name for a in settings.aggregations],
+        "eos": settings.eos,
+        "value_position": settings.value_position,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "data": data,
+    }
+
+
+def hash_of(pairs: Pairs) -> str:
+    """The data hash of a result's signature; a file has its own already."""
+    return pairs.hash if isinstance(pairs, PairFile) else data_hash(pairs)
+
+
+def prompt_hash(pair: Pair) -> str:
+    """Twelve hex digits that pairs of one prompt share: what resampling keeps together."""
+    return hashlib.sha256(json.dumps(pair.prompt, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def identity(critic: Critic) -> str:
+    """Everything beside ids and engine that a value depends on: the name under which a cache keeps it."""
+    parts = (critic.fingerprint, critic.head.hash, critic.head.normalisation, critic.dtype, critic.device.type)
+    return repr((*map(str, parts), critic.attention, torch.__version__, transformers.__version__))

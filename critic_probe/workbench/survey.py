@@ -1,0 +1,119 @@
+"""What can be told of a critic and its pairs before anything is scored."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from critic_probe.checkpoint import Anatomy, Critic, audit
+from critic_probe.encoding import EncodedPair, encode_pair
+from critic_probe.errors import CriticProbeError, Notice
+from critic_probe.scoring import distinct
+
+if TYPE_CHECKING:
+    from critic_probe.workbench.loop import Bench
+
+SAMPLE = 4  # pairs on which noise is measured
+OTHERS = 16  # answers to other prompts that are kept for edits that need one
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a first pass over the pairs tells of them, before anything is scored.
+
+    Attributes:
+        ids: Of all pairs, in order.
+        pairs: How many will be scored.
+        tokens: Of both sides with their prompts: what a framework would compute.
+        distinct: Of them, those that the prefix tree computes.
+        sample: The first pairs, on which noise is measured.
+        answers: The teacher's answers to the first prompts, by prompt: for edits that need another's answer.
+        too_long: Ids of the pairs that do not fit the context.
+        longest: Tokens of the longest of these.
+        notices: Warnings that belong to the figures.
+    """
+
+    ids: list[str]
+    pairs: int
+    tokens: int
+    distinct: int
+    sample: list[EncodedPair]
+    answers: dict[str, str]
+    too_long: list[str]
+    longest: int
+    notices: list[Notice]
+
+
+def survey(bench: "Bench") -> Survey:
+    """Encodes every pair once and keeps counts.
+
+    Raises:
+        CriticProbeError: A pair cannot be encoded.
+    """
+    critic = bench.critic
+    trained = critic.training.get("max_trained_tokens")
+    ids: list[str] = []
+    too_long: list[str] = []
+    one_side: list[str] = []
+    lone: list[str] = []
+    beyond: list[str] = []
+    sample: list[EncodedPair] = []
+    answers: dict[str, str] = {}
+    count = tokens = unique = longest = 0
+    for pair in bench.pairs:
+        encoded = encode_pair(pair, bench.encoder)
+        ids.append(pair.id)
+        if not bench.fits(encoded.length):
+            too_long.append(pair.id)
+            longest = max(longest, encoded.length)
+            continue
+        if count < 4 * OTHERS and len(answers) < OTHERS:
+            answers.setdefault(str(pair.prompt), encoded.teacher.text)
+        count += 1
+        sides = encoded.group.sequences
+        tokens += sum(map(len, sides))
+        unique += distinct(sides)
+        if len(sample) < SAMPLE:
+            sample.append(encoded)
+        if encoded.student.eos[-1] != encoded.teacher.eos[-1]:
+            one_side.append(pair.id)
+        if any(all(side.eos) for side in (encoded.student, encoded.teacher)):
+            lone.append(pair.id)
+        if trained and encoded.length > 2 * trained:
+            beyond.append(pair.id)
+    limit = bench.encoder.context_length
+    found = (
+        ("too-long", too_long, f"{bench.name}: {len(too_long)} pairs longer than {limit} tokens were skipped"),
+        (
+            "eos-one-side",
+            one_side,
+            f"in {len(one_side)} pairs only one side ends in EOS: last+eos and mean+eos compare unlike endings there",
+        ),
+        ("lone-eos", lone, f"{len(lone)} pairs have a side of nothing but EOS; its value is read"),
+        (
+            "longer-than-trained",
+            beyond,
+            f"{bench.name}: {len(beyond)} pairs are more than twice as long as anything it was trained on ({trained} "
+            "tokens): their scores show how it extrapolates",
+        ),
+    )
+    notices = [Notice(code, told, which) for code, which, told in found if which]
+    return Survey(ids, count, tokens, unique, sample, answers, too_long, longest, notices)
+
+
+def preflight(critic: Critic) -> list[Notice]:
+    """What `doctor` can tell of a critic without a forward pass, as notices.
+
+    Raises:
+        CriticProbeError: One of its checks fails.
+    """
+    checks = audit(Anatomy(critic.layout, critic.backbone.config, critic.tokenizer, critic.head))
+    for check in checks:
+        if check.verdict == "fail":
+            raise CriticProbeError(f"{critic.layout.path}: {check.check}: {check.evidence}; {check.cure}")
+    notices = [Notice(c.check, f"{critic.name}: {c.evidence}") for c in checks if c.verdict == "warn"]
+    if critic.head.normalisation is not None:
+        mean, std = critic.head.normalisation
+        told = (
+            f"scores are normalised as OpenRLHF does, (raw - {mean:g}) / {std:g}; raw ones stand beside them in files"
+        )
+        notices.append(Notice("normalised", f"{critic.name}: {told}"))
+    return notices
