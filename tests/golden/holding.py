@@ -12,10 +12,11 @@ from typing import Any
 
 RELATIVE = 1e-4  # float32 over a few layers, then differences of scores
 NOISE = 1e-4  # in units of a score: what stays below it is arithmetic's, whatever its digits
+RATIO = 2e-6  # a ratio r over a figure that barely leaves the noise moves by r^2 times the noise
 DIGITS = 7
 NUMBER = re.compile(r"(?<![\w.#-])[-+]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?(?![\w])")
 COLOUR = re.compile(r"#[0-9a-f]{6}\b")
-SIGNATURE = re.compile(r"^critic-probe \d[^\n]*(?:\n[^\n]+)*", re.MULTILINE)
+SIGNATURE = re.compile(r"^critic-probe \d[^\n]{,67}(?:\n[^\n]+)*", re.MULTILINE)  # as a terminal wraps it
 VERSION = re.compile(r"(critic-probe|torch|transformers) \d[\w.+]*")
 
 
@@ -77,7 +78,7 @@ def differences(stored: Any, found: Any, place: str = "") -> list[str]:
     if isinstance(stored, str) and isinstance(found, str):
         return text_differences(stored, found, place)
     if type(stored) is type(found) is float:
-        same = abs(stored - found) <= NOISE + RELATIVE * abs(stored)
+        same = abs(stored - found) <= _allowed(stored)
     else:
         same = type(stored) is type(found) and stored == found
     return [] if same else [f"{place}: {stored!r}, now {found!r}"]
@@ -112,7 +113,11 @@ def _same_number(stored: str, found: str) -> bool:
         return True
     mantissa, _, exponent = stored.partition("e")
     decimals = len(mantissa.partition(".")[2]) - int(exponent or 0)
-    return "." in mantissa and abs(a - b) < 1.5 * 10.0**-decimals
+    return "." in mantissa and abs(a - b) < max(1.5 * 10.0**-decimals, _allowed(a))
+
+
+def _allowed(value: float) -> float:
+    return NOISE + RELATIVE * abs(value) + RATIO * value**2
 
 
 def _near(stored: str, found: str) -> bool:
