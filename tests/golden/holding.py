@@ -44,7 +44,7 @@ class Stored:
         """
         path = self.folder / name
         plain = path.suffix == ".json"
-        found = without_versions(found) if plain else same_signature(found)
+        found = in_order(without_versions(found)) if plain else same_signature(found)
         told = [f"{path} does not exist"]
         if path.exists():
             text = path.read_text(encoding="utf-8")
@@ -85,14 +85,14 @@ def differences(stored: Any, found: Any, place: str = "") -> list[str]:
 
 
 def text_differences(stored: str, found: str, place: str = "") -> list[str]:
-    """Lines of two texts that differ; a number may differ in its last digit where it has decimals.
+    """Lines of two texts that differ, or words where white space does not count; a number may differ in its last digit where it has decimals.
 
     White space counts, but where a number is longer or shorter than it was, which moves what follows.
     """
     before, now = NUMBER.findall(stored), NUMBER.findall(found)
     a, b = (stored, found)
     if [len(number) for number in before] != [len(number) for number in now]:
-        a, b = (" ".join(re.sub("─+", "─", text).split()) for text in (stored, found))
+        a, b = ("\n".join(re.sub("─+", "─", text).split()) for text in (stored, found))
     return [
         f"{place}:{number}: {one!r}, now {other!r}"
         for number, (one, other) in enumerate(zip_longest(a.split("\n"), b.split("\n")), 1)
@@ -137,6 +137,22 @@ def without_versions(value: Any) -> Any:
         signed = {"torch", "transformers", "version"} & set(value) if "torch" in value else set()
         return {key: "VERSION" if key in signed else without_versions(item) for key, item in value.items()}
     return [without_versions(item) for item in value] if isinstance(value, list) else value
+
+
+def in_order(value: Any) -> Any:
+    """Plain values in whose tables of edits what no more than arithmetic moved stands last, by its words.
+
+    Those rows are sorted by how far they moved, which another machine does otherwise.
+    """
+    if isinstance(value, dict):
+        return {key: in_order(item) for key, item in value.items()}
+    if not isinstance(value, list) or not all(
+        isinstance(row, dict) and {"delta", "floor"} <= set(row) for row in value
+    ):
+        return value
+    moved = [row for row in value if abs(row["delta"]) > row["floor"]]
+    still = [row for row in value if abs(row["delta"]) <= row["floor"]]
+    return moved + sorted(still, key=lambda row: [str(cell) for cell in row.values() if not isinstance(cell, float)])
 
 
 def pretty(value: Any) -> str:
