@@ -15,6 +15,7 @@ from critic_probe.checkpoint import Check, Critic, audit, dissect, load_critic
 from critic_probe.encoding import EncodedPair, EncodedResponse, Group, encode_pair
 from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.measures.compare import score_pair, with_verdicts
+from critic_probe.measures.result import Result
 from critic_probe.pairs import Pair, Pairs
 from critic_probe.scoring import padded_values
 from critic_probe.stats.rates import numeric_floor
@@ -62,8 +63,8 @@ MOST_PAIRS = 200
 _TIES, _OUTLIER, _FAR = 0.1, 8.0, 2.0
 
 
-@dataclass(frozen=True)
-class DoctorResult:
+@dataclass(frozen=True, repr=False)
+class DoctorResult(Result):
     """Whether a critic's values can be trusted.
 
     Attributes:
@@ -71,6 +72,10 @@ class DoctorResult:
         notices: Warnings that belong to the report.
         signature: Everything that determined it.
     """
+
+    command = "doctor"
+    tables = ("checks",)
+    main = "checks"
 
     checks: pd.DataFrame
     notices: list[Notice]

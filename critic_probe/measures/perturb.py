@@ -25,6 +25,7 @@ from critic_probe.bench import (
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse, Group
 from critic_probe.errors import CriticProbeError, Notice
+from critic_probe.measures.result import Result
 from critic_probe.pairs import Pairs
 from critic_probe.probes import Case, Family, Skip, Subject, outcomes
 from critic_probe.scoring import padded_values
@@ -39,8 +40,8 @@ TWICE = 8  # pairs whose responses are computed a second time, outside the tree 
 Edit = tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class PerturbResult:
+@dataclass(frozen=True, repr=False)
+class PerturbResult(Result):
     """What edits of a response do to its score.
 
     Attributes:
@@ -57,7 +58,11 @@ class PerturbResult:
         notices: Warnings that belong to the figures.
         signature: Everything that determined the figures.
         reading: Plain sentences on how to read them.
+        command: perturb, or completeness where only that was asked for.
     """
+
+    tables = ("summary", "headline", "contrasts", "cases", "not_measured")
+    main = "cases"
 
     summary: pd.DataFrame
     headline: pd.DataFrame
@@ -67,6 +72,14 @@ class PerturbResult:
     notices: list[Notice]
     signature: Signature
     reading: list[str]
+    command: str = "perturb"
+
+    def read_aloud(self) -> list[str]:
+        """Plain sentences on how to read it, from its own tables and signature."""
+        critics = self.signature["critics"]
+        order = [critic["name"] for critic in critics]
+        as_measured = self.cases.sort_values("critic", key=lambda names: names.map(order.index), kind="stable")
+        return [*read_aloud(self.summary, self.headline, as_measured), floor_sentence(critics)]
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ import torch
 from critic_probe.bench import Reader, Settings, Signature, signature, survey
 from critic_probe.checkpoint import Critic
 from critic_probe.errors import Notice
+from critic_probe.measures.result import Result
 from critic_probe.pairs import Pair, data_hash
 
 
-@dataclass(frozen=True)
-class TraceResult:
+@dataclass(frozen=True, repr=False)
+class TraceResult(Result):
     """The values of one pair, token by token.
 
     Attributes:
@@ -26,12 +27,21 @@ class TraceResult:
         reading: Plain sentences on how to read them.
     """
 
+    command = "trace"
+    facts = ("prompt",)
+    tables = ("tokens", "scores")
+    main = "tokens"
+
     tokens: pd.DataFrame
     scores: pd.DataFrame
     prompt: str
     notices: list[Notice]
     signature: Signature
     reading: list[str] = field(default_factory=list)
+
+    def read_aloud(self) -> list[str]:
+        """Plain sentences on how to read it, from its signature."""
+        return _reading(self.signature["value_position"])
 
 
 def trace(critics: Iterable[Critic], pair: Pair, settings: Settings) -> TraceResult:
@@ -76,15 +86,19 @@ def trace(critics: Iterable[Critic], pair: Pair, settings: Settings) -> TraceRes
         records.append(reader.record())
         reader.close()
         del critic, reader  # before the next critic is loaded
-    position = "at the token" if settings.value_position == "at" else "before the token (the state's value)"
     return TraceResult(
         tokens=pd.DataFrame(tokens),
         scores=pd.DataFrame(scores, columns=["critic", "side", "aggregation", "score"]).assign(id=pair.id),
         prompt=prompt,
         notices=notices,
         signature=signature(settings, data_hash([pair]), records),
-        reading=[
-            f"Each value is read {position}; the running mean is over all tokens so far.",
-            "Tokens marked · belong to the character above them: one character can be several byte-level tokens.",
-        ],
+        reading=_reading(settings.value_position),
     )
+
+
+def _reading(value_position: str) -> list[str]:
+    position = "at the token" if value_position == "at" else "before the token (the state's value)"
+    return [
+        f"Each value is read {position}; the running mean is over all tokens so far.",
+        "Tokens marked · belong to the character above them: one character can be several byte-level tokens.",
+    ]

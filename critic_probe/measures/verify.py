@@ -13,6 +13,7 @@ from critic_probe.checkpoint import Critic
 from critic_probe.errors import CriticProbeError
 from critic_probe.measures.compare import score_pair, summarise, with_verdicts
 from critic_probe.measures.perturb import Plan, rescored
+from critic_probe.measures.result import Result
 from critic_probe.pairs import Pairs
 
 SCHEMAS = {f"critic-probe/{command}/1": command for command in ("compare", "perturb", "completeness")}
@@ -24,14 +25,19 @@ _EXACT = 1e-9  # relative: both sides follow from the same stored numbers
 Check = dict[str, str]
 
 
-@dataclass(frozen=True)
-class VerifyResult:
+@dataclass(frozen=True, repr=False)
+class VerifyResult(Result):
     """Whether a record is what a checkpoint gives.
 
     Attributes:
         checks: One row per check: check, verdict (pass, fail, not run), evidence.
         signature: The record's, with how the sample was drawn.
     """
+
+    command = "verify"
+    facts = ("holds",)
+    tables = ("checks",)
+    main = "checks"
 
     checks: pd.DataFrame
     signature: Signature

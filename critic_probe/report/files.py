@@ -12,65 +12,32 @@ from typing import Any
 import pandas as pd
 
 from critic_probe.errors import CriticProbeError
-from critic_probe.measures.compare import CompareResult
-from critic_probe.measures.diff import DiffResult
-from critic_probe.measures.doctor import DoctorResult
-from critic_probe.measures.perturb import PerturbResult
-from critic_probe.measures.tokens import TokensResult
-from critic_probe.measures.trace import TraceResult
-from critic_probe.studies.audit import AuditResult
+from critic_probe.measures.result import Result
 
-Result = AuditResult | CompareResult | DiffResult | DoctorResult | PerturbResult | TokensResult | TraceResult
-
-# The tables of each command in the order of its JSON object, and the one that CSV and Parquet hold.
-_TABLES = {
-    "audit": ("claims", "figures", "training"),
-    "compare": ("summary", "statistics", "lengths", "contrasts", "categories", "baselines", "pairs"),
-    "perturb": ("summary", "headline", "contrasts", "cases", "not_measured"),
-    "completeness": ("summary", "headline", "contrasts", "cases", "not_measured"),
-    "diff": ("pairs", "families", "flipped"),
-    "tokens": ("positions", "dependence", "classes"),
-    "trace": ("tokens", "scores"),
-    "doctor": ("checks",),
-}
-_MAIN = {
-    "audit": "claims",
-    "compare": "pairs",
-    "perturb": "cases",
-    "completeness": "cases",
-    "diff": "families",
-    "tokens": "positions",
-    "trace": "tokens",
-    "doctor": "checks",
-}
 _SUFFIXES = (".json", ".csv", ".parquet")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def to_json(command: str, result: Result) -> dict[str, Any]:
+def to_json(result: Result) -> dict[str, Any]:
     """The result as plain JSON values: flat records under the column names of its tables.
 
     NaN and infinities become None. A lone surrogate, which no UTF-8 file can hold, becomes U+FFFD.
-
-    Args:
-        command: The command's name.
-        result: What that command found.
     """
-    data: dict[str, Any] = {"schema": f"critic-probe/{command}/1"}
-    if isinstance(result, TraceResult):
-        data["prompt"] = _plain(result.prompt)
-    for table in _TABLES[command]:
-        data[table] = _records(getattr(result, table))
-    data["warnings"] = [
-        {"code": notice.code, "message": _plain(notice.message), "ids": _plain(notice.ids)} for notice in result.notices
-    ]
-    data["signature"] = _plain(result.signature)
+    data: dict[str, Any] = {"schema": f"critic-probe/{result.command}/1"}
+    data |= {name: _plain(getattr(result, name)) for name in result.facts}
+    data |= {table: _records(getattr(result, table)) for table in result.tables}
+    if hasattr(result, "notices"):
+        data["warnings"] = [
+            {"code": n.code, "message": _plain(n.message), "ids": _plain(n.ids)} for n in result.notices
+        ]
+    if hasattr(result, "signature"):
+        data["signature"] = _plain(result.signature)
     return data
 
 
-def dump_json(command: str, result: Result) -> str:
+def dump_json(result: Result) -> str:
     """The object of `to_json` as text, without a final newline."""
-    return json.dumps(to_json(command, result), allow_nan=False, ensure_ascii=False, indent=2)
+    return json.dumps(to_json(result), allow_nan=False, ensure_ascii=False, indent=2)
 
 
 def dump_plain(data: Mapping[str, Any]) -> str:
@@ -104,7 +71,7 @@ def check_folder(path: Path) -> None:
         raise CriticProbeError(f"{path}: its folder does not exist; make it first")
 
 
-def write_result(path: Path, command: str, result: Result) -> None:
+def write_result(path: Path, result: Result) -> None:
     """Writes the whole result (.json) or its main table (.csv, .parquet): pairs, cases, claims, ...
 
     The file appears complete or not at all: a write that fails leaves what was there before.
@@ -115,7 +82,7 @@ def write_result(path: Path, command: str, result: Result) -> None:
     check_path(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        _write(part, path.suffix.lower(), command, result)
+        _write(part, path.suffix.lower(), result)
         part.replace(path)
     except OSError as error:
         raise CriticProbeError(f"{path}: cannot be written ({error.strerror or error})") from error
@@ -124,11 +91,11 @@ def write_result(path: Path, command: str, result: Result) -> None:
             part.unlink()
 
 
-def _write(path: Path, suffix: str, command: str, result: Result) -> None:
+def _write(path: Path, suffix: str, result: Result) -> None:
     if suffix == ".json":
-        path.write_text(dump_json(command, result) + "\n", encoding="utf-8")
+        path.write_text(dump_json(result) + "\n", encoding="utf-8")
         return
-    table = getattr(result, _MAIN[command])
+    table = getattr(result, result.main)
     # Object columns only: a numeric one holds no text and keeps its dtype.
     table = table.assign(**{name: _text(table[name]) for name in table if table[name].dtype.kind not in "biuf"})
     if suffix == ".csv":

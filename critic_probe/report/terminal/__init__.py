@@ -1,6 +1,6 @@
 """Results on a terminal: rich tables that hold at 80 columns, in a pipe and without colour; one file a result."""
 
-from typing import Any
+from io import StringIO
 
 from rich.console import Console
 
@@ -8,6 +8,7 @@ from critic_probe.measures.compare import CompareResult
 from critic_probe.measures.diff import DiffResult
 from critic_probe.measures.doctor import DoctorResult
 from critic_probe.measures.perturb import PerturbResult
+from critic_probe.measures.result import Result
 from critic_probe.measures.tokens import TokensResult
 from critic_probe.measures.trace import TraceResult
 from critic_probe.measures.verify import VerifyResult
@@ -27,6 +28,8 @@ from critic_probe.studies.audit import AuditResult
 from critic_probe.studies.selftest import SelftestResult
 
 __all__ = [
+    "as_html",
+    "as_text",
     "print_audit",
     "print_compare",
     "print_diff",
@@ -43,7 +46,10 @@ __all__ = [
 ]
 
 
-def show(result: Any, console: Console, rows: int = 10) -> None:
+_PAGE = '<pre style="white-space: pre; overflow-x: auto; line-height: normal; font-family: monospace">{code}</pre>'
+
+
+def show(result: Result, console: Console, rows: int = 10) -> None:
     """Prints a result as its command does.
 
     Args:
@@ -75,3 +81,19 @@ def show(result: Any, console: Console, rows: int = 10) -> None:
             print_selftest(result, console)
         case _:
             raise TypeError(f"{type(result).__name__} is no result")
+
+
+def as_text(result: Result) -> str:
+    """What `show` prints where output is piped: 80 columns, no colour; without the final newline."""
+    return _recorded(result).export_text(styles=False).rstrip("\n")
+
+
+def as_html(result: Result) -> str:
+    """What `show` prints at 80 columns, with its colours, as HTML that needs no style sheet."""
+    return _recorded(result).export_html(inline_styles=True, code_format=_PAGE)
+
+
+def _recorded(result: Result) -> Console:
+    console = Console(file=StringIO(), record=True, width=80, force_jupyter=False)
+    show(result, console)
+    return console
