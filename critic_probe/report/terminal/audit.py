@@ -1,5 +1,6 @@
 """The claims of the original proposal on a terminal, and what training gave."""
 
+import math
 from collections.abc import Iterator
 from itertools import chain
 
@@ -73,11 +74,12 @@ def _before_after(result: AuditResult) -> RenderableType | None:
     for of_name in grouped(rows, "name"):
         first = of_name[0]
         saw = "" if missing(first["before"]) else f"; under the last token it saw {first['before']:.2f}"
-        bounds = " to ".join(f"{first[end]:g}" for end in ("expected_low", "expected_high"))
+        ends = (first["expected_low"], math.inf if missing(first["expected_high"]) else first["expected_high"])
+        bounds = " to ".join(f"{end:g}" for end in ends)  # a result's JSON has no infinity
         table = Table.grid(*(Column(min_width=width) for width in (18, 13, 20, 20)), "", padding=(0, 2, 0, 0))
         for row in of_name:
-            ends = "" if missing(row["over_sd_low"]) else f" [{row['over_sd_low']:.2f}, {row['over_sd_high']:.2f}]"
-            in_sd = "" if missing(row["over_sd"]) else f"{row['over_sd']:.2f}{ends} SD"
+            over = "" if missing(row["over_sd_low"]) else f" [{row['over_sd_low']:.2f}, {row['over_sd_high']:.2f}]"
+            in_sd = "" if missing(row["over_sd"]) else f"{row['over_sd']:.2f}{over} SD"
             case = "" if missing(row["the_case"]) else f"the case {row['the_case']:.3g}"
             verdict = Text(row["verdict"], style=_CLAIM_STYLES[row["verdict"]])
             table.add_row(f"{row['trained']} / {row['read']}", verdict, _estimate(row, "figure"), in_sd, case)
