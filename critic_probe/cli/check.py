@@ -109,6 +109,7 @@ def command(
         from critic_probe.probes import all_families
         from critic_probe.report import verdicts as report
         from critic_probe.report.files import check_folder, dump_plain
+        from critic_probe.report.terminal import print_verdicts
 
         session.choice("--on-unclear", on_unclear, "pass", "fail")
         plan = load_gates(profile, gates, all_families())
@@ -163,7 +164,7 @@ def command(
         if json:
             typer.echo(dump_plain(data))
         else:
-            report.print_verdicts(plan.source, found, on_unclear, code, signature, moved, Console())
+            print_verdicts(plan.source, found, on_unclear, code, signature, moved, Console())
         if code:
             raise typer.Exit(code)
 

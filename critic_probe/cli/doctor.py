@@ -53,7 +53,7 @@ def command(
         [(name, path)] = critics.paths.items()
         fields = Fields(prompt_field, student_field, teacher_field)
         from critic_probe.measures.doctor import doctor
-        from critic_probe.report.health import print_doctor
+        from critic_probe.report.terminal import print_doctor
 
         session.require_checkpoint(path)
         with session.progress() as progress:

@@ -24,7 +24,7 @@ def command(
 
         from critic_probe.checkpoint import dissect, inspect
         from critic_probe.report.files import dump_plain
-        from critic_probe.report.health import print_inspect
+        from critic_probe.report.terminal import print_inspect
 
         anatomy = dissect(
             path, base=None if base is None else Path(base), step=step, trust_remote_code=trust_remote_code

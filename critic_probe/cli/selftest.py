@@ -12,7 +12,7 @@ def command(json: options.Json = False) -> None:
         from rich.console import Console
 
         from critic_probe.report.files import dump_plain
-        from critic_probe.report.health import print_selftest
+        from critic_probe.report.terminal import print_selftest
         from critic_probe.studies.selftest import selftest
 
         torch.set_num_threads(1)  # the critics are tiny

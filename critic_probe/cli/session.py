@@ -302,9 +302,11 @@ def finish(
     from critic_probe.report.files import dump_json, write_result
 
     result = with_defaults_told(result, critics, default_pairs)
+    if result.command != command:  # completeness, which perturb measured
+        result = replace(result, command=command)
     for path in output or ():
-        write_result(Path(path), command, result)
+        write_result(Path(path), result)
     if json:
-        typer.echo(dump_json(command, result))
+        typer.echo(dump_json(result))
     else:
         show(result, Console())

@@ -37,7 +37,7 @@ def command(
 
         from critic_probe.measures.verify import signed_critics, verify
         from critic_probe.report.files import dump_plain
-        from critic_probe.report.health import print_verify
+        from critic_probe.report.terminal import print_verify
 
         record = _read(result)
         signed = signed_critics(record, str(result))

@@ -13,6 +13,7 @@ from critic_probe.aggregation import Aggregation
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse
 from critic_probe.errors import Notice
+from critic_probe.measures.result import Result
 from critic_probe.objective import SATURATED, TEMPERATURE
 from critic_probe.pairs import Pairs
 from critic_probe.stats import pairs as pairwise
@@ -27,14 +28,18 @@ from critic_probe.workbench import (
     Signature,
     Values,
     benches,
+    floor_sentence,
     prompt_hash,
     run,
     silent,
 )
 
+GIVEN_SCORES = "given scores"  # the fingerprint of scores that no checkpoint was asked for
+GIVEN = "The scores were given, not computed: nothing here says how they came about."
 
-@dataclass(frozen=True)
-class CompareResult:
+
+@dataclass(frozen=True, repr=False)
+class CompareResult(Result):
     """Student against teacher, under every critic and read-out.
 
     Attributes:
@@ -55,6 +60,10 @@ class CompareResult:
         reading: Plain sentences on how to read them.
     """
 
+    command = "compare"
+    tables = ("summary", "statistics", "lengths", "contrasts", "categories", "baselines", "pairs")
+    main = "pairs"
+
     summary: pd.DataFrame
     statistics: pd.DataFrame
     lengths: pd.DataFrame
@@ -65,6 +74,12 @@ class CompareResult:
     notices: list[Notice]
     signature: Signature
     reading: list[str]
+
+    def read_aloud(self) -> list[str]:
+        """Plain sentences on how to read it, from its own tables and signature."""
+        critics = self.signature["critics"]
+        floor = GIVEN if critics[0]["fingerprint"] == GIVEN_SCORES else floor_sentence(critics)
+        return [*_reading(self.summary, self.baselines), *_warnings(self.statistics, self.lengths), floor]
 
 
 def compare(
@@ -141,7 +156,7 @@ class Compare:
     def result(self, done: Run) -> CompareResult:
         """The tables over all critics."""
         notices, signed = done.notices(self._notices), done.signature(temperature=self._temperature)
-        return tabulated(self.scored, self._texts, notices, signed, done.floor, self._temperature)
+        return tabulated(self.scored, self._texts, notices, signed, floor_sentence(done.records), self._temperature)
 
 
 def _trained_otherwise(bench: Bench) -> list[Notice]:

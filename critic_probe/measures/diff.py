@@ -7,14 +7,15 @@ import pandas as pd
 from critic_probe.errors import Notice
 from critic_probe.measures.compare import CompareResult
 from critic_probe.measures.perturb import PerturbResult
+from critic_probe.measures.result import Result
 from critic_probe.stats.rates import holm
 from critic_probe.workbench import Signature
 
 ALPHA = 0.05
 
 
-@dataclass(frozen=True)
-class DiffResult:
+@dataclass(frozen=True, repr=False)
+class DiffResult(Result):
     """One critic against another on the same pairs and the same edits; every difference is the new minus the old.
 
     Attributes:
@@ -30,12 +31,21 @@ class DiffResult:
         reading: Plain sentences on how to read them.
     """
 
+    command = "diff"
+    tables = ("pairs", "families", "flipped")
+    main = "families"
+
     pairs: pd.DataFrame
     families: pd.DataFrame
     flipped: pd.DataFrame
     notices: list[Notice]
     signature: Signature
     reading: list[str]
+
+    def read_aloud(self) -> list[str]:
+        """Plain sentences on how to read it, from its own tables and signature."""
+        old, new = (critic["name"] for critic in self.signature["critics"])
+        return _reading(old, new, self.pairs, self.families)
 
 
 def diff(compared: CompareResult, edited: PerturbResult) -> DiffResult:

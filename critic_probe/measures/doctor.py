@@ -12,6 +12,7 @@ from critic_probe.checkpoint import Anatomy, Check, Critic, audit, dissect, load
 from critic_probe.encoding import EncodedPair
 from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.measures.checks import value_checks
+from critic_probe.measures.result import Result
 from critic_probe.pairs import Pairs
 from critic_probe.workbench import Ask, Bench, Progress, Settings, Signature, Values, hash_of, signature, silent
 
@@ -55,8 +56,8 @@ CHECKS = (
 MOST_PAIRS = 200  # whose values are looked at; texts are looked at in all
 
 
-@dataclass(frozen=True)
-class DoctorResult:
+@dataclass(frozen=True, repr=False)
+class DoctorResult(Result):
     """Whether a critic's values can be trusted.
 
     Attributes:
@@ -64,6 +65,10 @@ class DoctorResult:
         notices: Warnings that belong to the report.
         signature: Everything that determined it.
     """
+
+    command = "doctor"
+    tables = ("checks",)
+    main = "checks"
 
     checks: pd.DataFrame
     notices: list[Notice]

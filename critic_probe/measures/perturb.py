@@ -13,6 +13,7 @@ from critic_probe.aggregation import Aggregation
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse
 from critic_probe.errors import CriticProbeError, Notice
+from critic_probe.measures.result import Result
 from critic_probe.measures.variants import SIDES, Plan, Variant, in_context, responses_of, variants_of
 from critic_probe.pairs import Pairs
 from critic_probe.scoring import padded_values
@@ -27,6 +28,7 @@ from critic_probe.workbench import (
     Signature,
     Values,
     benches,
+    floor_sentence,
     prompt_hash,
     run,
     silent,
@@ -35,8 +37,8 @@ from critic_probe.workbench import (
 TWICE = 8  # pairs whose responses are computed a second time, outside the tree and its cache
 
 
-@dataclass(frozen=True)
-class PerturbResult:
+@dataclass(frozen=True, repr=False)
+class PerturbResult(Result):
     """What edits of a response do to its score.
 
     Attributes:
@@ -53,7 +55,11 @@ class PerturbResult:
         notices: Warnings that belong to the figures.
         signature: Everything that determined the figures.
         reading: Plain sentences on how to read them.
+        command: perturb, or completeness where only that was asked for.
     """
+
+    tables = ("summary", "headline", "contrasts", "cases", "not_measured")
+    main = "cases"
 
     summary: pd.DataFrame
     headline: pd.DataFrame
@@ -63,6 +69,14 @@ class PerturbResult:
     notices: list[Notice]
     signature: Signature
     reading: list[str]
+    command: str = "perturb"
+
+    def read_aloud(self) -> list[str]:
+        """Plain sentences on how to read it, from its own tables and signature."""
+        critics = self.signature["critics"]
+        order = [critic["name"] for critic in critics]
+        as_measured = self.cases.sort_values("critic", key=lambda names: names.map(order.index), kind="stable")
+        return [*read_aloud(self.summary, self.headline, as_measured), floor_sentence(critics)]
 
 
 def perturb(
@@ -190,7 +204,7 @@ class Perturb:
             "max_per_response": self.plan.most,
             "seed": self.plan.seed,
         }
-        return judged(self.cases, skips, done.notices(), done.signature(**drawn), done.floor)
+        return judged(self.cases, skips, done.notices(), done.signature(**drawn), floor_sentence(done.records))
 
 
 def judged(

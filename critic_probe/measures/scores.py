@@ -7,7 +7,7 @@ import torch
 
 from critic_probe import __version__
 from critic_probe.errors import CriticProbeError, Notice
-from critic_probe.measures.compare import CompareResult, Texts, tabulated, with_verdicts
+from critic_probe.measures.compare import GIVEN, GIVEN_SCORES, CompareResult, Texts, tabulated, with_verdicts
 from critic_probe.objective import TEMPERATURE
 from critic_probe.pairs import ScoredPair, scores_hash
 from critic_probe.text import ends_in_terminal
@@ -44,7 +44,7 @@ def compare_scores(pairs: Sequence[ScoredPair], source: str, temperature: float 
             told = "are all bfloat16 numbers: gaps below their rounding step are ties" if rounded else unknown
             notices.append(Notice("given-scores", f"{critic}/{aggregation}: the scores {told}"))
         frames.append(with_verdicts(of_critic.drop(columns=["student", "teacher"]), floors))
-        records.append({"name": str(critic), "fingerprint": "given scores", "noise_floor": floors})
+        records.append({"name": str(critic), "fingerprint": GIVEN_SCORES, "noise_floor": floors})
     texts = {
         str(row.id): Texts(
             (len(str(row.student)), len(str(row.teacher))),
@@ -61,8 +61,7 @@ def compare_scores(pairs: Sequence[ScoredPair], source: str, temperature: float 
         "data": scores_hash(list(pairs)),
         "temperature": temperature,
     }
-    floor = "The scores were given, not computed: nothing here says how they came about."
-    return tabulated(pd.concat(frames, ignore_index=True), texts, notices, signed, floor, temperature)
+    return tabulated(pd.concat(frames, ignore_index=True), texts, notices, signed, GIVEN, temperature)
 
 
 def _floor(scores: torch.Tensor) -> tuple[float, bool]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse
 from critic_probe.errors import Notice
+from critic_probe.measures.result import Result
 from critic_probe.measures.variants import SIDES
 from critic_probe.pairs import Pairs
 from critic_probe.stats import pairs as pairwise
@@ -37,8 +38,8 @@ SHORTEST = 10  # tokens below which autocorrelation cannot be told
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class TokensResult:
+@dataclass(frozen=True, repr=False)
+class TokensResult(Result):
     """Values along a response.
 
     Attributes:
@@ -52,12 +53,20 @@ class TokensResult:
         reading: Plain sentences on how to read them.
     """
 
+    command = "tokens"
+    tables = ("positions", "dependence", "classes")
+    main = "positions"
+
     positions: pd.DataFrame
     dependence: pd.DataFrame
     classes: pd.DataFrame
     notices: list[Notice]
     signature: Signature
     reading: list[str]
+
+    def read_aloud(self) -> list[str]:
+        """Plain sentences on how to read it, from its own tables."""
+        return _reading(self.dependence)
 
 
 def tokens(critics: Iterable[Critic], pairs: Pairs, settings: Settings, progress: Progress = silent) -> TokensResult:

@@ -11,13 +11,14 @@ from torch import Tensor
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse
 from critic_probe.errors import Notice
+from critic_probe.measures.result import Result
 from critic_probe.measures.variants import SIDES
 from critic_probe.pairs import Pair
 from critic_probe.workbench import Ask, Bench, Run, Settings, Signature, Values, benches, run
 
 
-@dataclass(frozen=True)
-class TraceResult:
+@dataclass(frozen=True, repr=False)
+class TraceResult(Result):
     """The values of one pair, token by token.
 
     Attributes:
@@ -30,12 +31,21 @@ class TraceResult:
         reading: Plain sentences on how to read them.
     """
 
+    command = "trace"
+    facts = ("prompt",)
+    tables = ("tokens", "scores")
+    main = "tokens"
+
     tokens: pd.DataFrame
     scores: pd.DataFrame
     prompt: str
     notices: list[Notice]
     signature: Signature
     reading: list[str] = field(default_factory=list)
+
+    def read_aloud(self) -> list[str]:
+        """Plain sentences on how to read it, from its signature."""
+        return _reading(self.signature["value_position"])
 
 
 def trace(critics: Iterable[Critic], pair: Pair, settings: Settings) -> TraceResult:
@@ -103,16 +113,19 @@ class Trace:
 
     def result(self, done: Run) -> TraceResult:
         """The tables over all critics."""
-        at = done.settings.value_position == "at"
-        position = "at the token" if at else "before the token (the state's value)"
         return TraceResult(
             tokens=pd.DataFrame(self._tokens),
             scores=pd.DataFrame(self._scores, columns=["critic", "side", "aggregation", "score", "id"]),
             prompt=self._prompt,
             notices=done.notices(),
             signature=done.signature(),
-            reading=[
-                f"Each value is read {position}; the running mean is over all tokens so far.",
-                "Tokens marked · belong to the character above them: one character can be several byte-level tokens.",
-            ],
+            reading=_reading(done.settings.value_position),
         )
+
+
+def _reading(value_position: str) -> list[str]:
+    position = "at the token" if value_position == "at" else "before the token (the state's value)"
+    return [
+        f"Each value is read {position}; the running mean is over all tokens so far.",
+        "Tokens marked · belong to the character above them: one character can be several byte-level tokens.",
+    ]

@@ -12,6 +12,7 @@ from critic_probe.checkpoint import Critic
 from critic_probe.errors import CriticProbeError
 from critic_probe.measures.compare import scores_of, summarise, with_verdicts
 from critic_probe.measures.perturb import cases_of
+from critic_probe.measures.result import Result
 from critic_probe.measures.variants import Plan
 from critic_probe.pairs import Pairs
 from critic_probe.workbench import Bench, Settings, Signature, hash_of, preflight
@@ -25,14 +26,19 @@ _EXACT = 1e-9  # relative: both sides follow from the same stored numbers
 Check = dict[str, str]
 
 
-@dataclass(frozen=True)
-class VerifyResult:
+@dataclass(frozen=True, repr=False)
+class VerifyResult(Result):
     """Whether a record is what a checkpoint gives.
 
     Attributes:
         checks: One row per check: check, verdict (pass, fail, not run), evidence.
         signature: The record's, with how the sample was drawn.
     """
+
+    command = "verify"
+    facts = ("holds",)
+    tables = ("checks",)
+    main = "checks"
 
     checks: pd.DataFrame
     signature: Signature

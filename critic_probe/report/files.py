@@ -1,4 +1,4 @@
-"""Results in files: strict JSON, and the main table as CSV or Parquet."""
+"""Results in files: strict JSON, which is read back, and the main table as CSV or Parquet."""
 
 import json
 import math
@@ -6,71 +6,97 @@ import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
-from critic_probe.errors import CriticProbeError
+from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.measures.compare import CompareResult
 from critic_probe.measures.diff import DiffResult
 from critic_probe.measures.doctor import DoctorResult
 from critic_probe.measures.perturb import PerturbResult
+from critic_probe.measures.result import Result
 from critic_probe.measures.tokens import TokensResult
 from critic_probe.measures.trace import TraceResult
+from critic_probe.measures.verify import VerifyResult
 from critic_probe.studies.audit import AuditResult
+from critic_probe.studies.selftest import SelftestResult
 
-Result = AuditResult | CompareResult | DiffResult | DoctorResult | PerturbResult | TokensResult | TraceResult
-
-# The tables of each command in the order of its JSON object, and the one that CSV and Parquet hold.
-_TABLES = {
-    "audit": ("claims", "figures", "training"),
-    "compare": ("summary", "statistics", "lengths", "contrasts", "categories", "baselines", "pairs"),
-    "perturb": ("summary", "headline", "contrasts", "cases", "not_measured"),
-    "completeness": ("summary", "headline", "contrasts", "cases", "not_measured"),
-    "diff": ("pairs", "families", "flipped"),
-    "tokens": ("positions", "dependence", "classes"),
-    "trace": ("tokens", "scores"),
-    "doctor": ("checks",),
-}
-_MAIN = {
-    "audit": "claims",
-    "compare": "pairs",
-    "perturb": "cases",
-    "completeness": "cases",
-    "diff": "families",
-    "tokens": "positions",
-    "trace": "tokens",
-    "doctor": "checks",
+_RESULTS: dict[str, Any] = {  # by command: the class of its result
+    "compare": CompareResult,
+    "perturb": PerturbResult,
+    "completeness": PerturbResult,
+    "diff": DiffResult,
+    "trace": TraceResult,
+    "tokens": TokensResult,
+    "audit": AuditResult,
+    "doctor": DoctorResult,
+    "verify": VerifyResult,
+    "selftest": SelftestResult,
 }
 _SUFFIXES = (".json", ".csv", ".parquet")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def to_json(command: str, result: Result) -> dict[str, Any]:
+def to_json(result: Result) -> dict[str, Any]:
     """The result as plain JSON values: flat records under the column names of its tables.
 
     NaN and infinities become None. A lone surrogate, which no UTF-8 file can hold, becomes U+FFFD.
-
-    Args:
-        command: The command's name.
-        result: What that command found.
     """
-    data: dict[str, Any] = {"schema": f"critic-probe/{command}/1"}
-    if isinstance(result, TraceResult):
-        data["prompt"] = _plain(result.prompt)
-    for table in _TABLES[command]:
-        data[table] = _records(getattr(result, table))
-    data["warnings"] = [
-        {"code": notice.code, "message": _plain(notice.message), "ids": _plain(notice.ids)} for notice in result.notices
-    ]
-    data["signature"] = _plain(result.signature)
+    data: dict[str, Any] = {"schema": f"critic-probe/{result.command}/1"}
+    data |= {name: _plain(getattr(result, name)) for name in result.facts}
+    data |= {table: _records(getattr(result, table)) for table in result.tables}
+    if hasattr(result, "notices"):
+        data["warnings"] = [
+            {"code": n.code, "message": _plain(n.message), "ids": _plain(n.ids)} for n in result.notices
+        ]
+    if hasattr(result, "signature"):
+        data["signature"] = _plain(result.signature)
     return data
 
 
-def dump_json(command: str, result: Result) -> str:
+def dump_json(result: Result) -> str:
     """The object of `to_json` as text, without a final newline."""
-    return json.dumps(to_json(command, result), allow_nan=False, ensure_ascii=False, indent=2)
+    return json.dumps(to_json(result), allow_nan=False, ensure_ascii=False, indent=2)
+
+
+def read_result(path: str | Path) -> Result:
+    """A result from the JSON that `--json`, `-o FILE.json` or `save` wrote.
+
+    Shown again it reads the same, and written again it is the same file. What JSON has not comes back as missing (an
+    infinity), and a table without rows comes back without columns.
+
+    Raises:
+        CriticProbeError: The file cannot be read, is no result of this tool, or lacks a part.
+    """
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CriticProbeError(f"{path}: cannot be read ({error}); give what --json or -o FILE.json wrote") from error
+    schema = data.get("schema") if isinstance(data, dict) else None
+    command = next((name for name in _RESULTS if schema == f"critic-probe/{name}/1"), None)
+    if command is None:
+        found = f"schema {json.dumps(schema)}" if schema else "no schema"
+        raise CriticProbeError(f"{path}: {found}; give what --json or -o FILE.json of {', '.join(_RESULTS)} wrote")
+    kind = _RESULTS[command]
+    values: dict[str, Any] = {"command": command, "reading": []}
+    names = [field.name for field in fields(kind)]
+    for name in (name for name in names if name not in values):
+        key = "warnings" if name == "notices" else name
+        values[name] = data.get(key)
+        if not isinstance(values[name], {"signature": dict, "prompt": str}.get(name, list)):
+            raise CriticProbeError(f"{path}: has no '{key}' of {command}; give the file as it was written")
+    try:
+        values |= {name: _frame(values[name]) for name in kind.tables}
+        values |= {"notices": [Notice(**row) for row in values.get("notices", ())]}
+        result: Any = kind(**{name: values[name] for name in names})
+        return cast(Result, replace(result, reading=result.read_aloud()) if "reading" in names else result)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise CriticProbeError(
+            f"{path}: lacks a column of {command} ({error}); give the file as it was written"
+        ) from error
 
 
 def dump_plain(data: Mapping[str, Any]) -> str:
@@ -104,7 +130,7 @@ def check_folder(path: Path) -> None:
         raise CriticProbeError(f"{path}: its folder does not exist; make it first")
 
 
-def write_result(path: Path, command: str, result: Result) -> None:
+def write_result(path: Path, result: Result) -> None:
     """Writes the whole result (.json) or its main table (.csv, .parquet): pairs, cases, claims, ...
 
     The file appears complete or not at all: a write that fails leaves what was there before.
@@ -115,7 +141,7 @@ def write_result(path: Path, command: str, result: Result) -> None:
     check_path(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        _write(part, path.suffix.lower(), command, result)
+        _write(part, path.suffix.lower(), result)
         part.replace(path)
     except OSError as error:
         raise CriticProbeError(f"{path}: cannot be written ({error.strerror or error})") from error
@@ -124,17 +150,35 @@ def write_result(path: Path, command: str, result: Result) -> None:
             part.unlink()
 
 
-def _write(path: Path, suffix: str, command: str, result: Result) -> None:
+def _write(path: Path, suffix: str, result: Result) -> None:
     if suffix == ".json":
-        path.write_text(dump_json(command, result) + "\n", encoding="utf-8")
+        path.write_text(dump_json(result) + "\n", encoding="utf-8")
         return
-    table = getattr(result, _MAIN[command])
+    table = getattr(result, result.main)
     # Object columns only: a numeric one holds no text and keeps its dtype.
     table = table.assign(**{name: _text(table[name]) for name in table if table[name].dtype.kind not in "biuf"})
     if suffix == ".csv":
         table.to_csv(path, index=False, encoding="utf-8", lineterminator="\n")
     else:
         table.to_parquet(path, index=False)
+
+
+def _frame(records: list[dict[str, Any]]) -> pd.DataFrame:
+    """Records of JSON as a table; a whole number stays one, and what is missing throughout is NaN."""
+    names = dict.fromkeys(name for record in records for name in record)
+    return pd.DataFrame({name: _column([record.get(name) for record in records]) for name in names})
+
+
+def _column(values: list[Any]) -> pd.Series:
+    known = {type(value) for value in values if value is not None}
+    holes = None in values
+    if known <= {float}:
+        return pd.Series(values, dtype=float)
+    if known == {int}:
+        return pd.Series(values, dtype="Int64" if holes else "int64")
+    if known == {str} or (known == {bool} and not holes):
+        return pd.Series(values)
+    return pd.Series(values, dtype=object)
 
 
 def _text(column: pd.Series) -> pd.Series:

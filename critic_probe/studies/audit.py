@@ -14,21 +14,16 @@ from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EncodedPair
 from critic_probe.errors import Notice
 from critic_probe.measures.perturb import Perturb, PerturbResult
+from critic_probe.measures.result import Result
 from critic_probe.measures.tokens import SHORTEST, autocorrelation, effective_tokens, variance_ratio
 from critic_probe.measures.variants import Plan
 from critic_probe.objective import TEMPERATURE, loss
 from critic_probe.pairs import Pairs
 from critic_probe.probes import BUILT_IN, WRONG_FACTS, Family
 from critic_probe.stats.edits import dilution, rate_interval, right_order
-from critic_probe.stats.intervals import (
-    Floats,
-    Interval,
-    interval_of,
-    mean_interval,
-    median_interval,
-)
+from critic_probe.stats.intervals import Floats, Interval, interval_of, mean_interval, median_interval
 from critic_probe.stats.rates import FEW
-from critic_probe.studies.claims import CLAIMS, FAILS
+from critic_probe.studies.claims import CLAIMS, FAILS, READING_TRAINED, READING_UNTRAINED
 from critic_probe.studies.gradients import LEVELS, SIDES, Gradients, gradients
 from critic_probe.studies.untrained import HEADS, Untrained, untrained
 from critic_probe.workbench import Ask, Bench, Progress, Settings, Signature, Values, benches, prompt_hash, run
@@ -43,8 +38,8 @@ GARBAGE = ("gibberish", "other-answer", "empty", "master-key")
 FORMS = tuple(f.name for f in BUILT_IN.values() if f.group == "layout" and f.name not in ("typo", "homoglyph"))
 
 
-@dataclass(frozen=True)
-class AuditResult:
+@dataclass(frozen=True, repr=False)
+class AuditResult(Result):
     """The claims of the original proposal, measured.
 
     Attributes:
@@ -61,12 +56,20 @@ class AuditResult:
         reading: Plain sentences on how to read them.
     """
 
+    command = "audit"
+    tables = ("claims", "figures", "training")
+    main = "claims"
+
     claims: pd.DataFrame
     figures: pd.DataFrame
     training: pd.DataFrame
     notices: list[Notice]
     signature: Signature
     reading: list[str]
+
+    def read_aloud(self) -> list[str]:
+        """Plain sentences on how to read it."""
+        return [*_READING, *(READING_TRAINED if len(self.training) else READING_UNTRAINED)]
 
 
 def audit(
@@ -117,7 +120,7 @@ def audit(
         training=pd.DataFrame(),
         notices=notices,
         signature=signed | {"critics": records, "gradient_pairs": GRADIENT_PAIRS, "heads": HEADS},
-        reading=_READING,
+        reading=[*_READING, *READING_UNTRAINED],
     )
 
 
@@ -405,10 +408,6 @@ def _deviations(responses: pd.DataFrame, floors: dict[str, float]) -> dict[str, 
     return {name: sd if sd > floors[name] else float("nan") for name, sd in sds.items()}
 
 
-NOTHING_TRAINED = (
-    "Nothing was trained here: what mean, last or the progressive schedule do to a critic that is trained under them "
-    "is not in these figures."
-)
 _READING = [
     "A claim holds where the whole interval lies within its bound, and does not hold where none of it does; all else, "
     f"fewer than {FEW} cases, or fewer than two prompts is 'cannot tell'. Figures that follow from arithmetic have no "
@@ -417,5 +416,4 @@ _READING = [
     "figures compare across read-outs; raw ones do not.",
     f"Gradients are those of {GRADIENT_PAIRS} pairs at T = {TEMPERATURE:g} in float32, one pair at a time, without "
     f"dropout; random heads are {HEADS} normal draws on the states of {HEAD_PAIRS} pairs.",
-    NOTHING_TRAINED,
 ]

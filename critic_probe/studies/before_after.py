@@ -21,7 +21,7 @@ from critic_probe.measures.variants import Plan
 from critic_probe.pairs import Pair, Pairs, as_text
 from critic_probe.probes import BUILT_IN
 from critic_probe.stats.intervals import mean_interval, median_interval
-from critic_probe.studies.audit import NOTHING_TRAINED, AuditResult
+from critic_probe.studies.audit import AuditResult
 from critic_probe.studies.claims import judged
 from critic_probe.training.warmup import Options, warmup
 from critic_probe.workbench import Progress, Settings
@@ -123,12 +123,9 @@ def before_after(
 
 def with_training(audited: AuditResult, table: pd.DataFrame, records: list[dict[str, Any]]) -> AuditResult:
     """An audit with what `before_after` found."""
-    return replace(
-        audited,
-        training=table,
-        signature=audited.signature | {"trained": [record["fingerprint"] for record in records]},
-        reading=[*(told for told in audited.reading if told != NOTHING_TRAINED), *_READING],
-    )
+    signed = audited.signature | {"trained": [record["fingerprint"] for record in records]}
+    found = replace(audited, training=table, signature=signed)
+    return replace(found, reading=found.read_aloud())
 
 
 def _measured(result: CompareResult, cases: pd.DataFrame, read: str) -> pd.DataFrame:
@@ -170,15 +167,6 @@ def _measured(result: CompareResult, cases: pd.DataFrame, read: str) -> pd.DataF
             }
         )
     return pd.DataFrame(rows)
-
-
-_READING = [
-    "Critics were trained for one table alone. A verdict there is on the range over seeds, or on the interval of one "
-    "seed: it holds where all of it lies within what was expected, and does not hold where none of it does.",
-    "Raw figures of two read-outs have no common scale: a mean over N tokens is smaller by construction. Compare the "
-    "figures in SD. Score above 0 is no valid test, since the loss fixes only differences; it is here because it was "
-    "expected.",
-]
 
 
 def _over_seeds(rows: pd.DataFrame) -> pd.DataFrame:

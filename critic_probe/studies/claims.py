@@ -229,3 +229,17 @@ CLAIMS: dict[str, Claim] = {
         ),
     )
 }
+
+
+# How to read what was found where nothing was trained, and where critics were.
+READING_UNTRAINED = [
+    "Nothing was trained here: what mean, last or the progressive schedule do to a critic that is trained under them "
+    "is not in these figures."
+]
+READING_TRAINED = [
+    "Critics were trained for one table alone. A verdict there is on the range over seeds, or on the interval of one "
+    "seed: it holds where all of it lies within what was expected, and does not hold where none of it does.",
+    "Raw figures of two read-outs have no common scale: a mean over N tokens is smaller by construction. Compare the "
+    "figures in SD. Score above 0 is no valid test, since the loss fixes only differences; it is here because it was "
+    "expected.",
+]

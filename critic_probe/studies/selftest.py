@@ -12,6 +12,7 @@ import pandas as pd
 from critic_probe.aggregation import parse
 from critic_probe.checkpoint import load_critic
 from critic_probe.measures.perturb import PerturbResult, perturb
+from critic_probe.measures.result import Result
 from critic_probe.measures.variants import Plan
 from critic_probe.pairs import Pair, Response, TokenIds
 from critic_probe.probes import BUILT_IN, Change, Family, Subject
@@ -35,13 +36,17 @@ EXPECTED: tuple[tuple[str, str, frozenset[str]], ...] = (
 )
 
 
-@dataclass(frozen=True)
-class SelftestResult:
+@dataclass(frozen=True, repr=False)
+class SelftestResult(Result):
     """Whether the probes find what was planted, and nothing else.
 
     Attributes:
         checks: One row per critic and read-out: critic, aggregation, expected, found, verdict (pass, fail).
     """
+
+    command = "selftest"
+    tables = ("checks",)
+    main = "checks"
 
     checks: pd.DataFrame
 

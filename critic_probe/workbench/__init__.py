@@ -1,7 +1,7 @@
 """A critic with a file of pairs, and the one loop that every measurement of the two runs in."""
 
 from critic_probe.workbench.loop import Ask, Bench, Ids, Measure, Progress, Run, Values, benches, run, silent
-from critic_probe.workbench.signature import Settings, Signature, hash_of, prompt_hash, signature
+from critic_probe.workbench.signature import Settings, Signature, floor_sentence, hash_of, prompt_hash, signature
 from critic_probe.workbench.survey import SAMPLE, preflight
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Signature",
     "Values",
     "benches",
+    "floor_sentence",
     "hash_of",
     "preflight",
     "prompt_hash",

@@ -358,15 +358,6 @@ class Run:
         """Everything that determined the figures; see `signature`."""
         return signature(self.settings, self.data, self.records) | more
 
-    @property
-    def floor(self) -> str:
-        """How large a difference arithmetic alone makes, for the reader of a table."""
-        floors = "; ".join(
-            f"{record['name']} " + ", ".join(f"{name} {floor:.1g}" for name, floor in record["noise_floor"].items())
-            for record in self.records
-        )
-        return f"A difference at or below the noise floor is shown as < floor and counts as a tie ({floors})."
-
 
 def run(benches: Iterable[Bench], measures: Sequence[Measure]) -> Run:
     """THE loop: each critic scores what all measurements ask of each pair.

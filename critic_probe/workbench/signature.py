@@ -57,6 +57,15 @@ def signature(settings: Settings, data: str, critics: Sequence[dict[str, Any]]) 
     }
 
 
+def floor_sentence(records: Sequence[dict[str, Any]]) -> str:
+    """How large a difference arithmetic alone makes, for the reader of a table."""
+    floors = "; ".join(
+        f"{record['name']} " + ", ".join(f"{name} {floor:.1g}" for name, floor in record["noise_floor"].items())
+        for record in records
+    )
+    return f"A difference at or below the noise floor is shown as < floor and counts as a tie ({floors})."
+
+
 def hash_of(pairs: Pairs) -> str:
     """The data hash of a result's signature; a file has its own already."""
     return pairs.hash if isinstance(pairs, PairFile) else data_hash(pairs)

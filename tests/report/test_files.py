@@ -23,7 +23,7 @@ def refuse(constant):
 )
 def test_json_holds_every_record_under_the_names_of_its_table(command, tables, request):
     result = request.getfixturevalue(command)
-    data = json.loads(dump_json(command, result), parse_constant=refuse)
+    data = json.loads(dump_json(result), parse_constant=refuse)
     assert data["schema"] == f"critic-probe/{command}/1"
     for table in tables:
         frame = getattr(result, table)
@@ -39,7 +39,7 @@ def test_json_is_strict_and_readable(compare):
     summary = compare.summary.assign(
         sd=[np.inf, -np.inf, np.nan, np.float32(0.5)], n=pd.array([1, None, 3, 4], "Int64")
     )
-    text = dump_json("compare", replace(compare, summary=summary, signature={"a": np.int64(3), "b": (1, np.nan)}))
+    text = dump_json(replace(compare, summary=summary, signature={"a": np.int64(3), "b": (1, np.nan)}))
     data = json.loads(text, parse_constant=refuse)
     assert [record["sd"] for record in data["summary"]] == [None, None, None, 0.5]
     assert [record["n"] for record in data["summary"]] == [1, None, 3, 4]
@@ -48,28 +48,28 @@ def test_json_is_strict_and_readable(compare):
 
 
 def test_trace_json_holds_the_prompt(trace):
-    assert to_json("trace", trace)["prompt"] == trace.prompt
+    assert to_json(trace)["prompt"] == trace.prompt
 
 
 @pytest.mark.parametrize(("command", "table"), [("compare", "pairs"), ("perturb", "cases"), ("trace", "tokens")])
 def test_tables_come_back_as_they_were(command, table, request, tmp_path):
     result = request.getfixturevalue(command)
     frame = getattr(result, table)
-    write_result(tmp_path / "x.csv", command, result)
-    write_result(tmp_path / "x.PARQUET", command, result)
+    write_result(tmp_path / "x.csv", result)
+    write_result(tmp_path / "x.PARQUET", result)
     for back in (pd.read_csv(tmp_path / "x.csv"), pd.read_parquet(tmp_path / "x.PARQUET")):
         pd.testing.assert_frame_equal(
             back.astype(object).where(back.notna(), None).replace("", None),
             frame.astype(object).where(frame.notna(), None).replace("", None),
         )
-    write_result(tmp_path / "x.json", command, result)
-    assert json.loads((tmp_path / "x.json").read_text("utf-8"))[table] == to_json(command, result)[table]
+    write_result(tmp_path / "x.json", result)
+    assert json.loads((tmp_path / "x.json").read_text("utf-8"))[table] == to_json(result)[table]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.PARQUET", "x.csv", "x.json"]
 
 
 def test_csv_keeps_text_exact(compare, tmp_path):
     texts = ["=1+1", "+a", "-b", "@c", 'quo"te', "line\r\nbreak"]
-    write_result(tmp_path / "x.csv", "compare", replace(compare, pairs=compare.pairs.assign(id=texts)))
+    write_result(tmp_path / "x.csv", replace(compare, pairs=compare.pairs.assign(id=texts)))
     with open(tmp_path / "x.csv", encoding="utf-8", newline="") as file:
         assert pd.read_csv(file)["id"].tolist() == texts
 
@@ -78,7 +78,7 @@ def test_csv_keeps_text_exact(compare, tmp_path):
 def test_lone_surrogates_become_replacement_characters(suffix, compare, tmp_path):
     path = tmp_path / f"x{suffix}"
     pairs = compare.pairs.assign(id=pd.Series(["a\ud83db"] * 6, dtype=object))
-    write_result(path, "compare", replace(compare, pairs=pairs))
+    write_result(path, replace(compare, pairs=pairs))
     readers = {".csv": pd.read_csv, ".parquet": pd.read_parquet}
     if suffix == ".json":
         ids = [pair["id"] for pair in json.loads(path.read_text("utf-8"))["pairs"]]
@@ -95,7 +95,7 @@ def test_a_path_that_cannot_be_written_is_refused_before_and_after(compare, tmp_
         (tmp_path / ("x" * 300 + ".json"), "cannot be written"),
     ]:
         with pytest.raises(CriticProbeError, match=message):
-            write_result(path, "compare", compare)
+            write_result(path, compare)
     (tmp_path / "d.json").mkdir()
     with pytest.raises(CriticProbeError, match="is a directory"):
         check_path(tmp_path / "d.json")
@@ -111,6 +111,6 @@ def test_a_write_that_fails_leaves_the_old_file(compare, tmp_path, monkeypatch):
 
     monkeypatch.setattr("pathlib.Path.replace", fail)
     with pytest.raises(CriticProbeError, match=r"x\.json: cannot be written \(No space left on device\)"):
-        write_result(path, "compare", compare)
+        write_result(path, compare)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]

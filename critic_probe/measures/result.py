@@ -1,0 +1,58 @@
+"""What every result has in common: which tables it holds, how it shows itself, and how it is saved."""
+
+from pathlib import Path
+from typing import ClassVar
+
+
+class Result:
+    """Something measured, that reads at a prompt as its command prints it.
+
+    Attributes:
+        command: The command that it is the result of; its JSON says so.
+        facts: What stands in its JSON before the tables.
+        tables: Its tables, in the order of its JSON.
+        main: The table that CSV and Parquet hold.
+    """
+
+    command: str
+    facts: ClassVar[tuple[str, ...]] = ()
+    tables: ClassVar[tuple[str, ...]]
+    main: ClassVar[str]
+
+    def read_aloud(self) -> list[str]:
+        """Plain sentences on how to read it, from its own tables and signature."""
+        return []
+
+    def show(self, rows: int = 10) -> None:
+        """Prints it as its command does.
+
+        Args:
+            rows: How many pairs, cases or families a table shows, where it shows the first ones only.
+        """
+        from rich.console import Console
+
+        from critic_probe.report.terminal import show
+
+        show(self, Console(), rows)
+
+    def save(self, path: str | Path) -> None:
+        """Writes all of it (.json) or its main table (.csv, .parquet), as `-o FILE` does.
+
+        Raises:
+            CriticProbeError: The suffix is another one, or the file cannot be written.
+        """
+        from critic_probe.report.files import write_result
+
+        write_result(Path(path), self)
+
+    def __str__(self) -> str:
+        from critic_probe.report.terminal import as_text
+
+        return as_text(self)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from critic_probe.report.terminal import as_html
+
+        return as_html(self)

@@ -1,0 +1,97 @@
+"""Verdicts of gates on a terminal, and the words for them that every other medium uses too."""
+
+import math
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from critic_probe.report.terminal.pieces import VERDICT_STYLES, signed
+from critic_probe.text import neutralise
+from critic_probe.workbench import Signature
+
+ORDER = {"fail": 0, "cannot tell": 1, "pass": 2}
+DRIFT = 20  # differences that are shown
+
+
+def print_verdicts(
+    source: str,
+    found: pd.DataFrame,
+    on_unclear: str,
+    code: int,
+    signature: Signature,
+    moved: pd.DataFrame | None,
+    console: Console,
+) -> None:
+    """Prints a line a gate and figure, what fails last, where a build's log ends, with the pairs to look at.
+
+    Args:
+        source: Where the gates come from.
+        found: The table of `gates.evaluate`.
+        on_unclear: As what a verdict `cannot tell` counts.
+        code: The exit code that follows.
+        signature: What determined the figures.
+        moved: The table of `gates.drift`; None without a baseline.
+        console: Where to print.
+    """
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for row in sorted(found.to_dict("records"), key=lambda row: -ORDER[row["verdict"]]):
+        line = Text(neutralise(sentence(row)), overflow="fold")
+        if row["ids"]:
+            line.append(f"\n-> {look_at(row)}", style="bold")
+        word = row["verdict"] + (" (warn)" if row["severity"] == "warn" and row["verdict"] != "pass" else "")
+        table.add_row(Text(word, style=VERDICT_STYLES[row["verdict"]]), line)
+    console.print(table)
+    console.print()
+    if moved is not None:
+        for row in moved.head(DRIFT).to_dict("records"):
+            console.print(Text(f"{row['verdict']}: {change(row)}", overflow="fold"))
+        console.print(Text(against(moved), "bold"))
+    counts = found.verdict.value_counts()
+    counted = ", ".join(f"{counts[word]} {word}" for word in VERDICT_STYLES if word in counts)
+    console.print(
+        Text(f"{source}: {counted}; a gate that cannot be told counts as {on_unclear}: exit code {code}", "bold")
+    )
+    console.print()
+    console.print(signed(signature))
+
+
+def against(moved: pd.DataFrame) -> str:
+    """How many figures differ from the baseline, and how."""
+    counts = ", ".join(f"{count} {word}" for word, count in moved.verdict.value_counts().items())
+    return f"against the baseline: {counts or 'nothing differs'}"
+
+
+def change(row: dict[str, Any]) -> str:
+    """What differs from the baseline: old and new where both are known."""
+    both = [f"{x:.3g}" if isinstance(x, float) else str(x) for x in (row["old"], row["new"])]
+    return neutralise(row["what"] if both == ["None", "None"] else f"{row['what']}: {both[0]} -> {both[1]}")
+
+
+def sentence(row: dict[str, Any]) -> str:
+    """A verdict's figure, its interval and the bound."""
+    note = f" ({row['note']})" if row["note"] else ""
+    return f"{figure_name(row)}: {figure(row)}, must be {row['bound']}{note}"
+
+
+def look_at(row: dict[str, Any]) -> str:
+    """The pairs that a verdict rests on."""
+    return f"look at {', '.join(neutralise(str(i)) for i in row['ids'])}"
+
+
+def figure_name(row: dict[str, Any]) -> str:
+    """What a gate bounds: metric, part of the data, critic and read-out."""
+    reader = "/".join(part for part in (row["critic"], row["aggregation"]) if part)
+    where = " ".join(part for part in (row["family"], row["position"], row["category"]) if part and part != "whole")
+    return " ".join(part for part in (row["metric"], where, reader) if part)
+
+
+def figure(row: dict[str, Any]) -> str:
+    """A gate's figure with its interval, where it has one, and the cases behind it."""
+    if row["value"] is None or math.isnan(row["value"]):
+        return "no figure"
+    if row["low"] is None or math.isnan(row["low"]):
+        return f"{row['value']:.3g} (n = {row['n']})"
+    return f"{row['value']:.3g} [{row['low']:.3g}, {row['high']:.3g}] (n = {row['n']})"

@@ -1,0 +1,181 @@
+"""What edits do to scores, on a terminal."""
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Column
+from rich.text import Text
+
+from critic_probe.measures.perturb import PerturbResult
+from critic_probe.report.terminal.pieces import (
+    WIDE,
+    Record,
+    above_floor,
+    below,
+    block,
+    decimals_of,
+    effect,
+    grouped,
+    heading,
+    interval,
+    label,
+    largest_of,
+    missing,
+    namer,
+    number,
+    plain,
+    print_blocks,
+    rows_of,
+    safe,
+    table_of,
+)
+
+
+def print_perturb(result: PerturbResult, console: Console, rows: int = 10) -> None:
+    """Prints what edits do to scores: the summary, the worst cases and what was not measured.
+
+    Args:
+        result: What the edits did.
+        console: Where to print.
+        rows: How many of the worst cases to show.
+    """
+    print_blocks(
+        console,
+        _headline(result, console),
+        *(_by_kind(result, kind, title, console) for kind, title in _KINDS),
+        _cases(result, console, rows),
+        _not_measured(result, console),
+        *below(result.reading, result.notices, result.signature),
+    )
+
+
+_KINDS = (
+    ("identity", "Identities: the same response once more (must move by nothing)"),
+    ("invariance", "Invariances: the meaning stays, so should the score (|Δ|/SD)"),
+    ("directional", "Completeness: the same facts, complete against terse"),
+    ("control", "Controls: the answer gets worse, so should the score"),
+    ("meaning-changing", "Punctuation that changes the meaning: must be seen"),
+)
+
+
+def _headline(result: PerturbResult, console: Console) -> RenderableType | None:
+    rows = [row for row in rows_of(result.headline) if row["controls"] or row["invariances"]]
+    if not rows:
+        return None
+    raw = decimals_of(result.headline["control_median_abs_delta"], result.headline["invariance_median_abs_delta"])
+    bars = Column("", justify="left")
+    moves = table_of(console, "controls\nmedian |Δ|", "\n/SD", bars, "harmless\nmedian |Δ|", "\n/SD", bars)
+    largest = largest_of(result.headline["control_median_over_sd"], result.headline["invariance_median_over_sd"])
+    ratios = table_of(console, "signal to noise", "punct. over\nwrong fact", "controls right")
+    with_controls = not all(missing(row["controls_right"]) for row in rows)
+    for of_critic in grouped(rows, "critic"):
+        for table in (moves, ratios):
+            table.add_row(heading(of_critic[0]["critic"]))
+        for row in of_critic:
+            moves.add_row(
+                label(row["aggregation"]),
+                number(row["control_median_abs_delta"], raw),
+                number(row["control_median_over_sd"]),
+                effect(row["control_median_over_sd"], largest).lstrip("+"),
+                number(row["invariance_median_abs_delta"], raw),
+                number(row["invariance_median_over_sd"]),
+                effect(row["invariance_median_over_sd"], largest).lstrip("+"),
+            )
+            ratios.add_row(
+                label(row["aggregation"]),
+                *(
+                    interval(row[name], row[f"{name}_low"], row[f"{name}_high"])
+                    for name in ("signal_to_noise", "punct_over_wrong_fact", "controls_right")
+                ),
+            )
+    return block(
+        "What the score reacts to (Δ = edited - original; SD of the unedited scores)",
+        moves,
+        *((Text(), ratios) if with_controls else ()),
+    )
+
+
+def _by_kind(result: PerturbResult, kind: str, title: str, console: Console) -> RenderableType | None:
+    frame = result.summary[result.summary.kind == kind]
+    rows = rows_of(frame)
+    if not rows:
+        return None
+    named = namer(result.summary)
+    raw = decimals_of(frame["median_abs_delta"], frame["p95_abs_delta"])
+    ordered, wide = kind not in ("identity", "invariance"), console.width >= WIDE
+
+    def cells(row: Record) -> dict[str, str]:
+        """Cells by heading; those that only a wide console has room for are left out of a narrow one."""
+        found = {"n": number(row["n"], 0)}
+        if wide or not ordered:
+            found["median\n|Δ|"] = number(row["median_abs_delta"], raw)
+        if ordered:
+            found["mean\nΔ/SD"] = number(row["mean_delta_over_sd"], signed=True)
+            found["right order"] = interval(row["figure"], row["low"], row["high"])
+            found["ending\nrestored"] = number(row["right_order_ending_restored"])
+        else:
+            scaled = number(row["median_abs_delta_over_sd"])
+            found["median |Δ|\n/SD"] = interval(row["figure"], row["low"], row["high"]) if row["preset"] else scaled
+            found["p95\n/SD"] = number(row["p95_abs_delta_over_sd"])
+        if wide:
+            found["max\n/SD"] = number(row["max_abs_delta_over_sd"])
+            found["below\nfloor"] = number(row["below_floor"])
+        if wide or not ordered:
+            found["flip\nrate"] = number(row["flip_rate"])
+        return found | {"MDE": number(row["detectable"]), "verdict": row["verdict"]}
+
+    table = table_of(console, *cells(rows[0]))
+    for of_edit in grouped(rows, "family", "position"):
+        position = of_edit[0]["position"]
+        table.add_row(heading(of_edit[0]["family"], "" if position == "whole" else position))
+        for row in of_edit:
+            table.add_row(label(named(row)), *cells(row).values())
+    floor = rows[0]["preset"]
+    demand = f"; must be {'above' if ordered else 'below'} {floor:g}" if floor else ""
+    return block(title + demand, table)
+
+
+def _cases(result: PerturbResult, console: Console, limit: int) -> RenderableType | None:
+    shown = rows_of(result.cases.head(max(limit, 0)))
+    if not shown:
+        return None
+    score = decimals_of(*(result.cases[name] for name in ("original_score", "variant_score", "delta")))
+    named = namer(result.cases)
+    table = table_of(console, "original", "edited", "Δ", "Δ/SD", Column("flip", justify="left"), label="edit")
+    for row in shown:
+        what = ", ".join(str(row[name]) for name in ("family", "position", "kind") if not missing(row[name]))
+        table.add_row(
+            Group(heading(row["id"], f"{row['side']}, {named(row)}"), plain(what), _edit(row)),
+            number(row["original_score"], score),
+            number(row["variant_score"], score),
+            above_floor(row, "delta", score),
+            above_floor(row, "delta_over_sd"),
+            "" if missing(row["flip"]) else "yes" if row["flip"] else "no",
+        )
+    return block(f"Worst cases ({len(shown)} of {len(result.cases)})", table)
+
+
+def _edit(row: Record) -> Text:
+    """The edit in its context, `[-removed-]{+added+}`: legible without colour."""
+    left, removed, added, right = (
+        "" if missing(row[name]) else safe(row[name]) for name in ("left", "removed", "added", "right")
+    )
+    return Text.assemble(
+        left,
+        (f"[-{removed}-]" if removed else "", "red strike"),
+        (f"{{+{added}+}}" if added else "", "green"),
+        right,
+        overflow="fold",
+    )
+
+
+def _not_measured(result: PerturbResult, console: Console) -> RenderableType | None:
+    rows = rows_of(result.not_measured)
+    if not rows:
+        return None
+    table = table_of(console, "count", Column("reason", overflow="fold"), label="family")
+    critics = grouped(rows, "critic")
+    for of_critic in critics:
+        if len(critics) > 1:
+            table.add_row(heading(of_critic[0]["critic"]))
+        for row in of_critic:
+            table.add_row(plain(row["family"]), number(row["count"], 0), plain(row["reason"]))
+    return block("Not measured", table)

@@ -1,0 +1,303 @@
+"""What the renderers of several results share: blocks, tables, names, numbers, bars, and what stands below a result.
+
+Rows stand under a heading (a critic, a pair, a kind of edit), so that long names have a line of their own and the
+numbers keep their columns. Text from a file is neutralised and never read as markup.
+"""
+
+import math
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Column, Table
+from rich.text import Text
+
+from critic_probe.errors import Notice
+from critic_probe.report.heat import share_of
+from critic_probe.text import neutralise
+from critic_probe.workbench import Signature
+
+WIDE = 100  # columns from which two sides stand beside each other
+MISSING = "–"
+VERDICT_STYLES = {
+    "pass": "green",
+    "ok": "green",
+    "warn": "bold yellow",
+    "fail": "bold red",
+    "cannot tell": "bold yellow",
+    "not run": "dim",
+}
+_ROOMY = 120  # columns from which tables have two blanks between cells
+_IDS = 5  # a warning names at most this many pairs
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+Record = dict[str, Any]
+
+
+# Blocks
+
+
+def print_blocks(console: Console, *blocks: RenderableType | None) -> None:
+    """Prints blocks with an empty line between them; None takes no room."""
+    shown = [part for part in blocks if part is not None]
+    for part in shown[:-1]:
+        console.print(part)
+        console.print()
+    console.print(shown[-1])
+
+
+def block(title: str, *content: RenderableType) -> RenderableType:
+    """What belongs together under a title."""
+    return Group(Text(title, style="bold", overflow="fold"), *content)
+
+
+def below(
+    reading: Sequence[str], notices: Sequence[Notice], signature: Signature
+) -> tuple[RenderableType | None, RenderableType | None, RenderableType]:
+    """What stands below the tables of a result: how to read them, warnings, and the signature."""
+    read = block("How to read it", *(_item(Text(neutralise(s))) for s in reading)) if reading else None
+    warned = block("Warnings", *(_item(_warning(notice)) for notice in notices)) if notices else None
+    return read, warned, signed(signature)
+
+
+def signed(signature: Signature) -> Text:
+    """The signature line as it stands below a result."""
+    return Text(signature_line(signature), style="dim", overflow="fold")
+
+
+def _warning(notice: Notice) -> Text:
+    ids = ", ".join(safe(identity) for identity in notice.ids[:_IDS])
+    more = f", ... and {len(notice.ids) - _IDS} more" if len(notice.ids) > _IDS else ""
+    return Text.assemble(
+        (notice.code, "bold yellow"),
+        f": {neutralise(notice.message)}",
+        (f" ({ids}{more})" if ids else "", "dim"),
+        overflow="fold",
+    )
+
+
+def _item(text: Text) -> RenderableType:
+    line = Table.grid(padding=(0, 1, 0, 0))
+    line.add_row("-", text)
+    return line
+
+
+# Tables
+
+
+def bare_table(console: Console) -> Table:
+    """A table without columns yet, as wide apart as the console has room for."""
+    gap = 1 if console.width >= _ROOMY else 0
+    return Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, gap, 0, 0), header_style="")
+
+
+def table_of(console: Console, *columns: str | Column, label: str = "") -> Table:
+    """A table of numbers behind a column of labels, the only one that gives way when room is short."""
+    table = bare_table(console)
+    table.add_column(label, overflow="fold")
+    for column in columns:
+        if isinstance(column, Column):
+            table.add_column(
+                column.header, justify=column.justify, overflow=column.overflow, no_wrap=column.overflow != "fold"
+            )
+        else:
+            table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def checks_table(checks: pd.DataFrame) -> Table:
+    """Verdict, check and evidence a row, and under the evidence the cure where there is one."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for row in rows_of(checks):
+        evidence = Text(safe(row["evidence"]), overflow="fold")
+        if row.get("cure"):
+            evidence.append(f"\n-> {safe(row['cure'])}", style="bold")
+        table.add_row(
+            Text(row["verdict"], style=VERDICT_STYLES[row["verdict"]]), Text(neutralise(row["check"])), evidence
+        )
+    return table
+
+
+def rows_of(frame: pd.DataFrame) -> list[Record]:
+    """The rows of a table, by the names of its columns."""
+    return [{str(key): value for key, value in record.items()} for record in frame.to_dict("records")]
+
+
+def grouped(rows: Iterable[Record], *keys: str) -> list[list[Record]]:
+    """The rows that agree in `keys` brought together, in the order in which they first appear."""
+    groups: dict[tuple[str, ...], list[Record]] = {}
+    for row in rows:
+        groups.setdefault(tuple(str(row.get(key)) for key in keys), []).append(row)
+    return list(groups.values())
+
+
+# Names
+
+
+def heading(name: Any, detail: Any = "") -> Text:
+    """The line above the rows of one thing, with what else is known of it."""
+    text = Text(safe(name), style="bold", overflow="fold")
+    if not missing(detail) and detail != "":
+        text.append(f", {safe(detail)}", style="not bold")
+    return text
+
+
+def label(name: Any) -> RenderableType:
+    """What a row under a heading is of."""
+    return Padding(plain(name), (0, 0, 0, 2))
+
+
+def namer(frame: pd.DataFrame) -> Callable[[Record], str]:
+    """How a row's read-out is called: with its critic only where there are several."""
+    several = frame["critic"].nunique() > 1
+    return lambda row: f"{row['critic']}/{row['aggregation']}" if several else str(row["aggregation"])
+
+
+def plain(text: Any) -> Text:
+    """Text from a file as a cell that folds where room is short."""
+    return Text(safe(text), overflow="fold")
+
+
+def quoted(token: str) -> str:
+    """A token in quotes, so that its blanks are seen."""
+    return f"'{safe(token)}'"
+
+
+def safe(text: Any) -> str:
+    """Text from a file without anything that a terminal would obey; newlines stay."""
+    return neutralise(str(text), newlines=True)
+
+
+# Numbers
+
+
+def missing(value: Any) -> bool:
+    """Whether a cell holds nothing: None, NA or NaN."""
+    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
+
+
+def decimals_of(*columns: Iterable[Any]) -> int:
+    """Two; more where the largest magnitude is small, fewer where it is in the thousands.
+
+    One number serves columns that are read together.
+    """
+    sizes = [abs(value) for column in columns for value in column if not missing(value) and math.isfinite(value)]
+    largest = max(sizes, default=0.0)
+    exponent = math.floor(math.log10(largest)) if largest else 0
+    return min(max(2 - exponent, min(2, 4 - exponent), 0), 6)
+
+
+def number(value: Any, decimals: int = 2, *, signed: bool = False) -> str:
+    """A number in its column; a dash where there is none."""
+    if missing(value):
+        return MISSING
+    # The sign of what rounds to nothing is kept, because the verdict follows it; only a true zero has none.
+    sign = "+" if signed and value else ""
+    if math.isfinite(value) and abs(value) >= 1e6:
+        return f"{value:{sign}.2e}"
+    return f"{value or 0:{sign}.{decimals}f}"
+
+
+def above_floor(row: Record, name: str, decimals: int = 2) -> str:
+    """A difference, or `< floor` where arithmetic alone can make it."""
+    within = abs(row[name.removesuffix("_over_sd")]) <= row["floor"]
+    return "< floor" if within else number(row[name], decimals, signed=True)
+
+
+def interval(value: Any, low: Any, high: Any) -> str:
+    """A figure with the ends of its interval."""
+    if missing(value):
+        return MISSING
+    return f"{value:.2f} [{number(low)}, {number(high)}]"
+
+
+def part_of(part: Any, whole: Any) -> str:
+    """How many of how many."""
+    return f"{number(part, 0)}/{number(whole, 0)}"
+
+
+def p_value(p: float) -> str:
+    """The p of a test."""
+    if missing(p):
+        return MISSING
+    return "< 0.001" if p < 0.001 else number(p, 3)
+
+
+# Bars
+
+
+def bar(value: float, share: float) -> str:
+    """A sign and a bar of four cells at most.
+
+    Args:
+        value: Decides the sign.
+        share: From 0 to 1, how much of the four cells is filled.
+    """
+    if not share:
+        return ""
+    cells, eighths = divmod(round(share * 32), 8)
+    return ("+" if value > 0 else "-") + "█" * cells + _EIGHTHS[eighths].strip()
+
+
+def effect(value: Any, largest: float) -> str:
+    """An effect size as a bar on one scale with those beside it."""
+    return "" if missing(value) else bar(value, share_of(value, largest))
+
+
+def largest_of(*columns: pd.Series) -> float:
+    """The largest magnitude of columns that are drawn on one scale; 0 where they hold nothing."""
+    found = pd.concat(columns).abs().max()
+    return 0.0 if missing(found) else float(found)
+
+
+# The signature
+
+
+def signature_line(signature: Signature) -> str:
+    """Everything that determined the figures in one line: two results compare if their lines agree."""
+    rest = dict(signature)
+    critics = rest.pop("critics", [])
+
+    def of_critics(key: str) -> str:
+        return ",".join(dict.fromkeys(_short(critic[key]) for critic in critics if critic.get(key) is not None))
+
+    def named(word: str, value: Any) -> str:
+        return f"{word} {_short(value)}" if value not in (None, "") else ""
+
+    families = rest.pop("families", ())
+    told = ",".join(families)
+    rest["families"] = told if len(families) <= _IDS else f"{len(families)}:{zlib.crc32(told.encode()):08x}"
+    names = [
+        f"{critic.get('name', '')}@{_short(critic.get('fingerprint'))} {_tagged('head', critic.get('head'))}"
+        for critic in critics
+    ]
+    parts = [
+        named("critic-probe", rest.pop("version", None)),
+        named("critics", ", ".join(names)) if len(names) != 1 else f"critic {names[0]}",
+        named("read-outs", rest.pop("aggregations", None)),
+        named("eos", f"{rest.pop('eos', '')} ({of_critics('eos_ids')})".removesuffix(" ()")),
+        _short(rest.pop("value_position", "")),
+        named("tokenizer", of_critics("tokenizer")),
+        named("template", of_critics("template")),
+        *(of_critics(key) for key in ("dtype", "device", "attention")),
+        named("engine", of_critics("engine")),
+        *(named(key, rest.pop(key, None)) for key in ("torch", "transformers", "data")),
+        *(named(key, value) for key, value in rest.items()),
+    ]
+    return safe(" | ".join(part for part in parts if part))
+
+
+def _tagged(tag: str, value: Any) -> str:
+    return f"{tag}:{_short(value)}" if value not in (None, "") else ""
+
+
+def _short(value: Any) -> str:
+    """A hash by its first twelve digits, a list by its items."""
+    if isinstance(value, list | tuple):
+        return ",".join(_short(item) for item in value)
+    text = "" if value is None else str(value)
+    return text[:12] if len(text) >= 32 and all(c in "0123456789abcdef" for c in text) else text

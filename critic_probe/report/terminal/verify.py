@@ -1,0 +1,22 @@
+"""Whether a record is what a checkpoint gives, on a terminal."""
+
+from rich.console import Console
+from rich.text import Text
+
+from critic_probe.measures.verify import VerifyResult
+from critic_probe.report.terminal.pieces import checks_table, signed
+
+
+def print_verify(result: VerifyResult, console: Console) -> None:
+    """Prints every check of a record with its evidence, and whether the record holds.
+
+    Args:
+        result: What was found.
+        console: Where to print.
+    """
+    console.print(checks_table(result.checks))
+    console.print()
+    drawn = f"{result.signature['sample']} pairs of each critic, seed {result.signature['sample_seed']}"
+    console.print(Text(f"the record {'holds' if result.holds else 'does not hold'} (sample: {drawn})", "bold"))
+    console.print()
+    console.print(signed(result.signature))
