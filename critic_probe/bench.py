@@ -27,7 +27,10 @@ from critic_probe.encoding import (
 )
 from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.pairs import Pair, PairFile, Pairs, data_hash
-from critic_probe.scoring import Cache, Engine, Mode, Stats, distinct, padded_values
+from critic_probe.scoring.cache import Cache
+from critic_probe.scoring.engine import Engine, Mode, Stats
+from critic_probe.scoring.reference import padded_values
+from critic_probe.scoring.trie import distinct
 
 Signature = dict[str, Any]
 

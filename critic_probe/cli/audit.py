@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from critic_probe import bundled
 from critic_probe.cli import options, session
 from critic_probe.cli.warmup import find_backbone
 from critic_probe.errors import CriticProbeError
@@ -68,7 +69,7 @@ def command(
     """Measure what was claimed of last-token and mean scores: gradients, variance, punctuation, content, EOS."""
     with session.exit_codes():
         session.check_outputs(output)
-        critics = session.find_critics(
+        critics = bundled.find_critics(
             checkpoint,
             base=base,
             step=step,
@@ -77,7 +78,7 @@ def command(
             dtype=dtype,
             trust_remote_code=trust_remote_code,
         )
-        read = session.find_pairs(pairs, Fields(prompt_field, student_field, teacher_field), critics)
+        read = bundled.find_pairs(pairs, Fields(prompt_field, student_field, teacher_field), critics)
         chosen = session.settings(None, eos, value_position, template, on_too_long, engine, no_cache)
         from critic_probe.report.terminal import print_audit
         from critic_probe.studies.audit import audit

@@ -12,7 +12,7 @@ def info(json: options.Json = False) -> None:
     """Say where the cache is and what it holds."""
     with session.exit_codes():
         from critic_probe.report.files import dump_plain
-        from critic_probe.scoring import cache_info, cache_path
+        from critic_probe.scoring.cache import cache_info, cache_path
 
         found = cache_info(cache_path())
         if json:
@@ -28,6 +28,6 @@ def info(json: options.Json = False) -> None:
 def clear() -> None:
     """Remove the cache."""
     with session.exit_codes():
-        from critic_probe.scoring import cache_path, clear_cache
+        from critic_probe.scoring.cache import cache_path, clear_cache
 
         clear_cache(cache_path())

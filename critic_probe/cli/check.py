@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
+from critic_probe import bundled
 from critic_probe.cli import options, session
 from critic_probe.errors import CriticProbeError
 from critic_probe.pairs import Fields
 
 if TYPE_CHECKING:
     from critic_probe.bench import Progress, Settings
-    from critic_probe.gates import Plan
+    from critic_probe.gates.gate import Plan
     from critic_probe.pairs import Pairs
 
 profiles = typer.Typer(help="The gates that ship with the tool.", no_args_is_help=True)
@@ -24,7 +25,7 @@ profiles = typer.Typer(help="The gates that ship with the tool.", no_args_is_hel
 @profiles.command("list")
 def list_profiles() -> None:
     """Name the profiles."""
-    from critic_probe.gates import profile_names
+    from critic_probe.gates.shipped import profile_names
 
     for name in profile_names():
         typer.echo(name)
@@ -34,7 +35,7 @@ def list_profiles() -> None:
 def show_profile(name: Annotated[str, typer.Argument(help="A profile's name.")]) -> None:
     """Print a profile as TOML, ready to be changed and given to --gates."""
     with session.exit_codes():
-        from critic_probe.gates import profile_text
+        from critic_probe.gates.shipped import profile_text
 
         typer.echo(profile_text(name), nl=False)
 
@@ -105,7 +106,9 @@ def command(
         from rich.console import Console
 
         from critic_probe.aggregation import parse
-        from critic_probe.gates import drift, evaluate, exit_code, figures, load, load_gates, record, save
+        from critic_probe.gates.baseline import drift, load, record, save
+        from critic_probe.gates.figures import figures
+        from critic_probe.gates.gate import evaluate, exit_code, load_gates
         from critic_probe.probes import all_families
         from critic_probe.report import verdicts as report
         from critic_probe.report.files import check_folder, dump_plain
@@ -120,7 +123,7 @@ def command(
         for path in (junit, markdown, save_baseline):
             if path is not None:
                 check_folder(path)
-        critics = session.find_critics(
+        critics = bundled.find_critics(
             checkpoint,
             base=base,
             step=step,
@@ -129,7 +132,7 @@ def command(
             dtype=dtype,
             trust_remote_code=trust_remote_code,
         )
-        read = session.find_pairs(pairs, Fields(prompt_field, student_field, teacher_field), critics)
+        read = bundled.find_pairs(pairs, Fields(prompt_field, student_field, teacher_field), critics)
         settings = session.settings(
             plan.aggregations(unnamed), eos, value_position, template, on_too_long, engine, no_cache
         )
@@ -170,7 +173,7 @@ def command(
 
 def measure(
     plan: "Plan",
-    critics: session.Critics,
+    critics: bundled.Critics,
     pairs: "Pairs",
     settings: "Settings",
     drawn: tuple[int | None, int],

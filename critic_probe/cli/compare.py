@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from critic_probe import bundled
 from critic_probe.cli import options, session
 from critic_probe.pairs import Fields
 
@@ -60,7 +61,7 @@ def command(
                 show=lambda result, console: print_compare(result, console, rows),
             )
             return
-        critics = session.find_critics(
+        critics = bundled.find_critics(
             checkpoint,
             base=base,
             step=step,
@@ -69,7 +70,7 @@ def command(
             dtype=dtype,
             trust_remote_code=trust_remote_code,
         )
-        read = session.find_pairs(pairs, Fields(prompt_field, student_field, teacher_field), critics)
+        read = bundled.find_pairs(pairs, Fields(prompt_field, student_field, teacher_field), critics)
         chosen = session.settings(aggregation, eos, value_position, template, on_too_long, engine, no_cache)
         from critic_probe.measures.compare import compare
         from critic_probe.measures.price import price

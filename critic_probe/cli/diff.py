@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from critic_probe import bundled
 from critic_probe.cli import options, session
 from critic_probe.errors import CriticProbeError
 from critic_probe.pairs import Fields
@@ -42,7 +43,7 @@ def command(
         session.check_outputs(output)
         if pairs == "-":
             raise CriticProbeError("diff: pairs are read twice, which stdin cannot be; give a file")
-        critics = session.find_critics(
+        critics = bundled.find_critics(
             [old, new],
             base=base,
             step=None,
@@ -51,7 +52,7 @@ def command(
             dtype=dtype,
             trust_remote_code=trust_remote_code,
         )
-        read = session.find_pairs(pairs, Fields(prompt_field, student_field, teacher_field), critics)
+        read = bundled.find_pairs(pairs, Fields(prompt_field, student_field, teacher_field), critics)
         chosen = session.settings(aggregation, eos, value_position, template, on_too_long, engine, no_cache)
         from critic_probe.measures.compare import compare
         from critic_probe.measures.diff import diff

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from critic_probe import bundled
 from critic_probe.cli import options, session
 from critic_probe.errors import CriticProbeError
 from critic_probe.pairs import Fields
@@ -36,7 +37,7 @@ def command(
     """Check head, tokens, positions, padding and scores of one critic. Exits with 1 if a check fails."""
     with session.exit_codes():
         session.check_outputs(output)
-        critics = session.find_critics(
+        critics = bundled.find_critics(
             checkpoint,
             base=base,
             step=step,
@@ -59,7 +60,7 @@ def command(
         with session.progress() as progress:
             result = doctor(
                 path,
-                lambda: session.find_pairs(pairs, fields, critics),
+                lambda: bundled.find_pairs(pairs, fields, critics),
                 chosen,
                 progress,
                 name=name,

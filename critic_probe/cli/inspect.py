@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from critic_probe import bundled
 from critic_probe.cli import options, session
 
 
@@ -19,7 +20,7 @@ def command(
 ) -> None:
     """Say what a checkpoint is, and how its critic would be read; no weights but the head's are loaded."""
     with session.exit_codes():
-        [(_, path)] = session.find_critics([checkpoint]).paths.items()
+        [(_, path)] = bundled.find_critics([checkpoint]).paths.items()
         from rich.console import Console
 
         from critic_probe.checkpoint import dissect, inspect

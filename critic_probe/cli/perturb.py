@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from critic_probe import bundled
 from critic_probe.cli import options, session
 from critic_probe.errors import CriticProbeError
 from critic_probe.pairs import Fields
@@ -78,7 +79,7 @@ def command(
             pairs,
             chosen,
             (side, max_per_response, seed),
-            session.find_critics(
+            bundled.find_critics(
                 checkpoint,
                 base=base,
                 step=step,
@@ -132,7 +133,7 @@ def completeness_command(
             pairs,
             choose(all_families(), ["completeness"], []),
             (side, None, seed),
-            session.find_critics(
+            bundled.find_critics(
                 checkpoint,
                 base=base,
                 step=step,
@@ -155,7 +156,7 @@ def _run(
     pairs: str | None,
     families: "list[Family]",
     drawn: tuple[str, int | None, int],
-    critics: session.Critics,
+    critics: bundled.Critics,
     settings: Any,
     fields: Fields,
     *,
@@ -171,7 +172,7 @@ def _run(
     side, most, seed = drawn
     session.choice("--side", side, "student", "teacher", "both")
     plan = Plan(families, ("student", "teacher") if side == "both" else (side,), most, seed)
-    read = session.find_pairs(pairs, fields, critics)
+    read = bundled.find_pairs(pairs, fields, critics)
     if dry_run:
         table = price(critics.load(), read, replace(settings, cache=None), edited_responses(plan, read))
         session.show_price(table, json)

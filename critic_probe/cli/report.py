@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from critic_probe import bundled
 from critic_probe.cli import options, session
 from critic_probe.cli.check import measure
 from critic_probe.errors import CriticProbeError
@@ -66,7 +67,8 @@ def command(
         for given, path in targets:
             _check_target(given, path)
         from critic_probe.aggregation import parse
-        from critic_probe.gates import Gate, Plan, evaluate, figures, load_gates
+        from critic_probe.gates.figures import figures
+        from critic_probe.gates.gate import Gate, Plan, evaluate, load_gates
         from critic_probe.measures.report import report
         from critic_probe.probes import all_families
         from critic_probe.report.html import write_page
@@ -75,7 +77,7 @@ def command(
         plan = load_gates(profile, gates, all_families())
         unnamed = [parse(name).name for name in aggregation or ("last", "mean")]
         read_outs = list(dict.fromkeys([*unnamed, *plan.aggregations(unnamed)]))
-        critics = session.find_critics(
+        critics = bundled.find_critics(
             checkpoint,
             base=base,
             step=step,
@@ -84,7 +86,7 @@ def command(
             dtype=dtype,
             trust_remote_code=trust_remote_code,
         )
-        read = session.find_pairs(pairs, Fields(prompt_field, student_field, teacher_field), critics)
+        read = bundled.find_pairs(pairs, Fields(prompt_field, student_field, teacher_field), critics)
         settings = session.settings(read_outs, eos, value_position, template, on_too_long, engine, no_cache)
         # What the pictures need, told as gates without a bound.
         drawn = tuple(Gate(name) for name in ("compare.d_acc", "perturb.signal_to_noise", "tokens.d_acc"))

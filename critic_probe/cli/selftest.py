@@ -2,6 +2,7 @@
 
 import typer
 
+from critic_probe import bundled
 from critic_probe.cli import options, session
 
 
@@ -17,7 +18,7 @@ def command(json: options.Json = False) -> None:
 
         torch.set_num_threads(1)  # the critics are tiny
         with session.progress() as progress:
-            result = selftest(session.fixtures() / "critics" / "last", progress)
+            result = selftest(bundled.fixtures() / "critics" / "last", progress)
         if json:
             typer.echo(dump_plain({"schema": "critic-probe/selftest/1", "checks": result.checks.to_dict("records")}))
         else:

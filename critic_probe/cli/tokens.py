@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from critic_probe import bundled
 from critic_probe.cli import options, session
 from critic_probe.pairs import Fields
 
@@ -37,7 +38,7 @@ def command(
     """Show when a verdict is known, how dependent token values are, and which kinds of token carry them."""
     with session.exit_codes():
         session.check_outputs(output)
-        critics = session.find_critics(
+        critics = bundled.find_critics(
             checkpoint,
             base=base,
             step=step,
@@ -46,7 +47,7 @@ def command(
             dtype=dtype,
             trust_remote_code=trust_remote_code,
         )
-        read = session.find_pairs(pairs, Fields(prompt_field, student_field, teacher_field), critics)
+        read = bundled.find_pairs(pairs, Fields(prompt_field, student_field, teacher_field), critics)
         chosen = session.settings(None, eos, value_position, template, on_too_long, engine, no_cache)
         from critic_probe.measures.tokens import tokens
         from critic_probe.report.terminal import print_tokens

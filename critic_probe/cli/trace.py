@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from critic_probe import bundled
 from critic_probe.cli import options, session
 from critic_probe.errors import CriticProbeError
 from critic_probe.pairs import Fields, Pair
@@ -58,7 +59,7 @@ def command(
 
         for path in export or ():
             check_picture(Path(path))
-        critics = session.find_critics(
+        critics = bundled.find_critics(
             checkpoint,
             base=base,
             step=step,
@@ -74,7 +75,7 @@ def command(
             pair = Pair("command line", prompt, student, teacher)
         else:
             fields = Fields(prompt_field, student_field, teacher_field)
-            pair = _find(session.find_pairs(pairs, fields, critics), pair_id, pairs or "the bundled pairs")
+            pair = _find(bundled.find_pairs(pairs, fields, critics), pair_id, pairs or "the bundled pairs")
         chosen = session.settings(aggregation, eos, value_position, template, "error", engine, no_cache)
         from critic_probe.measures.trace import trace
         from critic_probe.report.terminal import print_trace

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from critic_probe import bundled
 from critic_probe.cli import options, session
 from critic_probe.errors import CriticProbeError
 from critic_probe.pairs import Fields
@@ -42,8 +43,8 @@ def command(
         record = _read(result)
         signed = signed_critics(record, str(result))
         signature = record["signature"]
-        critics = session.find_critics(
-            checkpoint or [critic["name"] for critic in signed if critic["name"].startswith(session.BUNDLED)],
+        critics = bundled.find_critics(
+            checkpoint or [critic["name"] for critic in signed if critic["name"].startswith(bundled.BUNDLED)],
             base=base,
             step=step,
             device=device,
@@ -52,7 +53,7 @@ def command(
             trust_remote_code=trust_remote_code,
         )
         critics = replace(critics, paths=_as_named(critics.paths, [critic["name"] for critic in signed], result))
-        read = session.find_pairs(pairs, Fields(prompt_field, student_field, teacher_field), critics)
+        read = bundled.find_pairs(pairs, Fields(prompt_field, student_field, teacher_field), critics)
         templates = {"raw" if critic["template"].startswith("raw") else "auto" for critic in signed}
         settings = session.settings(
             signature["aggregations"],

@@ -16,7 +16,7 @@ from critic_probe.encoding import EncodedPair, EncodedResponse, Group, encode_pa
 from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.measures.compare import score_pair, with_verdicts
 from critic_probe.pairs import Pair, Pairs
-from critic_probe.scoring import padded_values
+from critic_probe.scoring.reference import padded_values
 from critic_probe.stats.rates import numeric_floor
 
 CHECKS = (

@@ -27,7 +27,7 @@ from critic_probe.encoding import EncodedPair, EncodedResponse, Group
 from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.pairs import Pairs
 from critic_probe.probes import Case, Family, Skip, Subject, outcomes
-from critic_probe.scoring import padded_values
+from critic_probe.scoring.reference import padded_values
 from critic_probe.stats.edits import contrasts, headline, read_aloud, summarise
 from critic_probe.stats.rates import FEW, verdict
 

@@ -9,7 +9,7 @@ from critic_probe.bench import Reader, Settings, survey
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EncodedPair, Group
 from critic_probe.pairs import Pairs
-from critic_probe.scoring import distinct
+from critic_probe.scoring.trie import distinct
 
 
 def price(

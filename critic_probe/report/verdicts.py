@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from critic_probe.bench import Signature
-from critic_probe.gates import failing
+from critic_probe.gates.gate import failing
 from critic_probe.report.terminal import signature_line
 from critic_probe.text import neutralise
 

@@ -4,8 +4,8 @@ import re
 import pytest
 
 from critic_probe.pairs import read_pairs
-from critic_probe.studies.synthetic import concise, is_held_out, make_task
 from critic_probe.studies import synthetic
+from critic_probe.studies.synthetic import concise, is_held_out, make_task
 
 
 def tasks(*kinds, count=200, held_out=False):
