@@ -112,14 +112,14 @@ def critic_gate(_held: "Critics") -> Callable[..., None]:
 _SETTINGS = ("eos", "value_position", "template", "on_too_long")
 
 
-def _prepared(critics: "Critics", pairs: Any, aggregations: Any, settings: dict[str, str]) -> tuple[Any, Any]:
-    from critic_probe import bundled
-    from critic_probe.cli import session
+def _prepared(critics: "Critics", pairs: Any, aggregations: Any, settings: dict[str, Any]) -> tuple[Any, Any]:
+    from critic_probe.bundled import find_pairs
+    from critic_probe.cli.declare import checked
+    from critic_probe.cli.options import Scoring
     from critic_probe.pairs import Fields
 
-    read = bundled.find_pairs(None if pairs is None else str(pairs), Fields(), critics)
-    defaults = dict(zip(_SETTINGS, ("exclude", "at", "auto", "error"), strict=True))
-    return read, session.settings(aggregations, **{**defaults, **settings}, no_cache=False)
+    read = find_pairs(None if pairs is None else str(pairs), Fields(), critics)
+    return read, checked(Scoring(**settings)).settings(aggregations)
 
 
 def _silent(*_: Any) -> Callable[[], None]:

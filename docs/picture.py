@@ -14,6 +14,7 @@ from rich.console import Console
 
 from critic_probe import bundled
 from critic_probe.cli import app, session
+from critic_probe.cli.options import Scoring
 from critic_probe.measures.compare import compare
 from critic_probe.pairs import Fields
 from critic_probe.report.svg import console_svg
@@ -40,7 +41,7 @@ def picture_terminal(target: Path) -> None:
     pairs = bundled.find_pairs(str(ROOT / "fixtures" / "pairs.jsonl"), Fields(), critics)
     pairs = [pair for pair in pairs if pair.category in CATEGORIES]
     with session.progress() as progress:
-        result = compare(critics.load(), pairs, session.settings(None, "exclude", "at", "auto", "error"), progress)
+        result = compare(critics.load(), pairs, Scoring(no_cache=True).settings(), progress)
     console = Console(record=True, width=116, file=StringIO(), force_terminal=True, color_system="truecolor")
     print_compare(result, console, rows=2)
     target.write_text(console_svg(console, COMMAND), encoding="utf-8")

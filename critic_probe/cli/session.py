@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -16,8 +16,9 @@ from critic_probe.text import neutralise
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from critic_probe.bench import Progress, Settings
+    from critic_probe.bench import Progress
     from critic_probe.bundled import Critics
+    from critic_probe.cli.options import Output
     from critic_probe.pairs import RowFile
     from critic_probe.scoring.engine import Stats
 
@@ -58,47 +59,6 @@ def find_scores(path: str | None, checkpoint: Sequence[str] | None) -> "RowFile 
 
     rows = RowFile(path)
     return rows if holds_scores(rows) else None
-
-
-def settings(
-    aggregations: Sequence[str] | None,
-    eos: str,
-    value_position: str,
-    template: str,
-    on_too_long: str,
-    engine: str = "auto",
-    no_cache: bool = True,
-) -> "Settings":
-    """Checks the options that say how text becomes a score.
-
-    Raises:
-        CriticProbeError: A value is not among the allowed ones.
-    """
-    from critic_probe.aggregation import parse
-    from critic_probe.bench import Settings
-    from critic_probe.scoring.cache import cache_path
-
-    parsed = tuple(dict.fromkeys(parse(name) for name in aggregations or ("last", "mean")))
-    return Settings(
-        aggregations=parsed,
-        eos=cast(Literal["exclude", "include"], choice("--eos", eos, "exclude", "include")),
-        value_position=cast(Literal["at", "before"], choice("--value-position", value_position, "at", "before")),
-        template=cast(Literal["auto", "chat", "raw"], choice("--template", template, "auto", "chat", "raw")),
-        on_too_long=cast(Literal["error", "skip"], choice("--on-too-long", on_too_long, "error", "skip")),
-        engine=cast(Literal["auto", "tree", "reference"], choice("--engine", engine, "auto", "tree", "reference")),
-        cache=None if no_cache else cache_path(),
-    )
-
-
-def choice(option: str, value: str, *allowed: str) -> str:
-    """The value of an option that takes one of a few words.
-
-    Raises:
-        CriticProbeError: It is none of them.
-    """
-    if value not in allowed:
-        raise CriticProbeError(f"{option} '{value}' is unknown; choose from {', '.join(allowed)}")
-    return value
 
 
 @contextmanager
@@ -176,16 +136,16 @@ def show_price(table: Any, json: bool) -> None:
         )
 
 
-def check_outputs(output: Sequence[str] | None) -> None:
+def check_outputs(output: "Output") -> None:
     """Refuses a file that could not be written, before anything is scored.
 
     Raises:
         CriticProbeError: Its suffix is unknown or its place is not writable.
     """
-    if output:
+    if output.output:
         from critic_probe.report.files import check_path
 
-        for path in output:
+        for path in output.output:
             check_path(Path(path))
 
 
@@ -204,11 +164,10 @@ def finish(
     command: str,
     result: Any,
     critics: "Critics | None",
+    output: "Output",
+    show: "Callable[[Any, Console], None]",
     *,
     default_pairs: bool,
-    json: bool,
-    output: Sequence[str] | None,
-    show: "Callable[[Any, Console], None]",
 ) -> None:
     """Writes the files asked for, then prints the result as JSON or as tables."""
     from rich.console import Console
@@ -216,9 +175,9 @@ def finish(
     from critic_probe.report.files import dump_json, write_result
 
     result = with_defaults_told(result, critics, default_pairs)
-    for path in output or ():
+    for path in output.output or ():
         write_result(Path(path), command, result)
-    if json:
+    if output.json:
         typer.echo(dump_json(command, result))
     else:
         show(result, Console())

@@ -23,7 +23,8 @@ from critic_probe.probes import BUILT_IN
 from critic_probe.stats.intervals import mean_interval, median_interval
 from critic_probe.studies.audit import NOTHING_TRAINED, AuditResult
 from critic_probe.studies.claims import judged
-from critic_probe.training.warmup import Options, warmup
+from critic_probe.training.options import Options
+from critic_probe.training.warmup import warmup
 
 TRAINED = ("last", "mean", "progressive")
 READ = {"last": ("last", "mean"), "mean": ("mean", "last"), "progressive": ("last", "mean")}

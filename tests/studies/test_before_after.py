@@ -12,7 +12,7 @@ from critic_probe.cli import app
 from critic_probe.measures.compare import compare
 from critic_probe.pairs import Pair
 from critic_probe.studies.before_after import EXPECTATIONS, before_after
-from critic_probe.training.warmup import Options
+from critic_probe.training.options import Options
 
 WORDS = "red blue green black white small large round".split()  # noqa: SIM905
 

@@ -23,7 +23,9 @@ from critic_probe.pairs import Pair, TokenIds
 from critic_probe.scoring.tree import tree_attention
 from critic_probe.training.data import prepare
 from critic_probe.training.model import backbone_of, open_trainee, token_values
-from critic_probe.training.warmup import Options, side_scores, warmup
+from critic_probe.training.options import Options
+from critic_probe.training.trainer import side_scores
+from critic_probe.training.warmup import warmup
 
 EOS = 258  # of the byte tokenizer
 
