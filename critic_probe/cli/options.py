@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from critic_probe.bench import Settings
 
-_scored = partial(Option, panel="What is scored")
+_scored = partial(Option, panel="Critic")
 _read = partial(Option, panel="How it is read")
 _pairs = partial(Option, panel="Which pairs")
 _edits = partial(Option, panel="Which edits")

@@ -16,7 +16,7 @@ from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.option import Option
 from critic_probe.pairs import Fields, Pair
 from critic_probe.text import neutralise
-from critic_probe.training.options import MEASURING, Options
+from critic_probe.training.options import LOSS, MEASURING, Options
 
 if TYPE_CHECKING:
     from critic_probe.bench import Settings
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 class Schedule:
     """When `progressive` goes from the mean to the last token."""
 
-    progressive_start: Annotated[int, Option("progressive: the last step of the mean alone.", min=0)] = (
+    progressive_start: Annotated[int, Option("progressive: the last step of the mean alone.", min=0, panel=LOSS)] = (
         objective.PROGRESSIVE_START
     )
-    progressive_end: Annotated[int, Option("progressive: the first step of the last alone.", min=1)] = (
+    progressive_end: Annotated[int, Option("progressive: the first step of the last alone.", min=1, panel=LOSS)] = (
         objective.PROGRESSIVE_END
     )
 
@@ -56,9 +56,9 @@ def command(
         ),
     ],
     out: Annotated[Path, Option("The directory to write.", names=("--output", "-o"), metavar="DIR")],
+    training: Options,
     schedule: Schedule,
     reading: Reading,
-    training: Options,
     base: options.Base = None,
     held_out: Annotated[
         str, Option("Prompts that are only measured: a share or a file.", metavar="SHARE|FILE", panel=MEASURING)
@@ -78,7 +78,22 @@ def command(
     settings = reading.settings(read_outs)
     from critic_probe.training.warmup import warmup
 
-    chosen = replace(
+    trained = warmup(
+        read,
+        share,
+        start,
+        out,
+        _as_read(training, schedule, reading),
+        base=None if base is None else Path(base),
+        probe=_probe(settings) if training.probe_every else None,
+        told=_warn,
+    )
+    if not int(os.environ.get("RANK", "0")):
+        _show(trained, training.aggregation, json)
+
+
+def _as_read(training: Options, schedule: Schedule, reading: Reading) -> Options:
+    return replace(
         training,
         progressive=(schedule.progressive_start, schedule.progressive_end),
         eos=reading.eos,
@@ -86,18 +101,6 @@ def command(
         template=reading.template,
         skip_too_long=reading.on_too_long == "skip",
     )
-    trained = warmup(
-        read,
-        share,
-        start,
-        out,
-        chosen,
-        base=None if base is None else Path(base),
-        probe=_probe(settings) if chosen.probe_every else None,
-        told=_warn,
-    )
-    if not int(os.environ.get("RANK", "0")):
-        _show(trained, chosen.aggregation, json)
 
 
 def find_backbone(text: str) -> Path | None:

@@ -9,8 +9,8 @@ from critic_probe.encoding import EosPolicy, TemplateMode
 from critic_probe.errors import CriticProbeError
 from critic_probe.option import Option
 
-MEASURING = "While it runs"
-_loss = partial(Option, panel="What is trained for")
+LOSS, MEASURING = "What is trained for", "While it runs"
+_loss = partial(Option, panel=LOSS)
 _training = partial(Option, panel="Training")
 _model = partial(Option, panel="Model")
 _measuring = partial(Option, panel=MEASURING)
@@ -99,7 +99,8 @@ class Options:
     save_every: Annotated[int, _measuring("Steps between checkpoints.", min=0)] = 0
     resume: Annotated[bool, _measuring("Go on from the newest checkpoint.")] = False
     evaluate_every: Annotated[
-        int, _measuring("Steps between measurements of them; 0: at the end.", names=("--eval-every",), min=0)
+        int,
+        _measuring("Steps between measurements of held-out pairs; 0: at the end.", names=("--eval-every",), min=0),
     ] = 0
     early_stopping: Annotated[int, _training("Stop after N evaluations without a better d_acc.", min=0)] = 0
     probe_every: Annotated[int, _measuring("Steps between punctuation, completeness and control probes.", min=0)] = 0
