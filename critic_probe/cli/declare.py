@@ -83,6 +83,7 @@ def _parameter(name: str, field: str, kind: Any, default: Any) -> Parameter:
             rich_help_panel=option.panel,
         )
         kind = Annotated[str if words or option.parse else kind.__origin__, shown]
+        default = str(default) if option.parse else default
     return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=kind)
 
 

@@ -33,7 +33,7 @@ def test_the_written_commands_are_those_of_the_command_line(tmp_path):
 class Paint:
     colour: Annotated[Literal["red", "blue"], Option("The colour.", names=("--colour", "-c"), panel="Paint")] = "red"
     coats: Annotated[int, Option("How many.", min=1)] = 2
-    gloss: Annotated[float, Option("How bright.", parse=lambda text: float(str(text).rstrip("%")) / 100)] = 50.0
+    gloss: Annotated[float, Option("How bright.", parse=lambda text: float(text.rstrip("%")) / 100)] = 50.0
 
 
 @dataclass(frozen=True, kw_only=True)
