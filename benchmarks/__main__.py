@@ -23,7 +23,7 @@ from benchmarks.workloads import FULL, make
 from critic_probe import __version__
 from critic_probe.checkpoint import Critic, load_critic
 from critic_probe.encoding import Group
-from critic_probe.scoring import Engine
+from critic_probe.scoring.engine import Engine
 
 TOKENIZER = Path(__file__).parents[1] / "fixtures" / "critics" / "last"
 MUST = {

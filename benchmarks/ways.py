@@ -8,7 +8,8 @@ from torch import Tensor
 
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import Group
-from critic_probe.scoring import Engine, ReferenceScorer, padded_values
+from critic_probe.scoring.engine import Engine
+from critic_probe.scoring.reference import ReferenceScorer, padded_values
 
 Values = list[list[Tensor]]
 BATCH, BUDGET = 8, 8192

@@ -7,14 +7,18 @@ inside it. Reads that leave EOS out skip one trailing EOS only where the name sa
 says "all tokens"; a response that is a lone EOS keeps it, because there is nothing else to read.
 """
 
+from __future__ import annotations
+
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from critic_probe.errors import CriticProbeError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 NAMES = (
     "last",
@@ -89,6 +93,8 @@ def aggregate(
     Raises:
         CriticProbeError: Shapes differ, a row has no response token, or `content` was not given `punctuation`.
     """
+    import torch
+
     aggregation = parse(name) if isinstance(name, str) else name
     if values.ndim != 2 or values.shape != mask.shape:
         raise CriticProbeError(f"values {tuple(values.shape)} and mask {tuple(mask.shape)} must both be (B, T)")
@@ -127,6 +133,8 @@ class _Row:
 
 
 def _last(mask: Tensor) -> Tensor:
+    import torch
+
     positions = torch.arange(mask.shape[1], device=mask.device)
     return torch.where(mask, positions, -1).max(dim=1).values
 
@@ -134,6 +142,8 @@ def _last(mask: Tensor) -> Tensor:
 def _without_eos(mask: Tensor, eos: Tensor | None) -> tuple[Tensor, Tensor]:
     if eos is None:
         return mask, mask
+    import torch
+
     no_eos = mask & ~eos.bool()
     alone = ~no_eos.any(dim=1, keepdim=True)
     return torch.where(alone, mask, no_eos), _skip_one_eos(mask, eos)
@@ -142,6 +152,8 @@ def _without_eos(mask: Tensor, eos: Tensor | None) -> tuple[Tensor, Tensor]:
 def _skip_one_eos(mask: Tensor, eos: Tensor | None) -> Tensor:
     if eos is None:
         return mask
+    import torch
+
     last = _last(mask).unsqueeze(1)  # (B, 1)
     skipped = eos.bool().gather(1, last) & (mask.sum(dim=1, keepdim=True) > 1)
     return mask & ~(torch.zeros_like(mask).scatter(1, last, True) & skipped)
@@ -164,12 +176,16 @@ def _tail(row: _Row, k: float) -> Tensor:
 
 
 def _ema(row: _Row, g: float) -> Tensor:
+    import torch
+
     # Weights G**(tokens after this one), normalised: the closed form of the bias-corrected moving average.
     weights = torch.where(row.no_eos, g ** (_from_end(row.no_eos) - 1).to(row.values.dtype), 0.0)
     return (row.values * weights).sum(dim=1) / weights.sum(dim=1)
 
 
 def _content(row: _Row, _: float) -> Tensor:
+    import torch
+
     assert row.punctuation is not None
     words = row.no_eos & ~row.punctuation.bool()
     alone = ~words.any(dim=1, keepdim=True)
@@ -182,9 +198,9 @@ _READS: dict[str, Callable[[_Row, float], Tensor]] = {
     "last+eos": lambda row, _: _value_at_last(row.values, row.mask),
     "mean+eos": lambda row, _: _mean_of(row.values, row.mask),
     "mix": lambda row, a: (1 - a) * _mean_of(row.values, row.no_eos) + a * _value_at_last(row.values, row.to_last),
-    "min": lambda row, _: row.values.masked_fill(~row.no_eos, torch.inf).min(dim=1).values,
-    "max": lambda row, _: row.values.masked_fill(~row.no_eos, -torch.inf).max(dim=1).values,
-    "median": lambda row, _: row.values.masked_fill(~row.no_eos, torch.nan).nanquantile(0.5, dim=1),
+    "min": lambda row, _: row.values.masked_fill(~row.no_eos, math.inf).min(dim=1).values,
+    "max": lambda row, _: row.values.masked_fill(~row.no_eos, -math.inf).max(dim=1).values,
+    "median": lambda row, _: row.values.masked_fill(~row.no_eos, math.nan).nanquantile(0.5, dim=1),
     "sum": lambda row, _: (row.values * row.no_eos).sum(dim=1),
     "tail": _tail,
     "ema": _ema,

@@ -1,13 +1,14 @@
 """The discriminator's loss and what training logs of it: pure functions of the two sides' scores."""
 
-from typing import Literal
+from __future__ import annotations
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+from typing import TYPE_CHECKING, Literal
 
 from critic_probe.aggregation import Aggregation, parse
 from critic_probe.errors import CriticProbeError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TEMPERATURE = 5.0  # GAD's
 PROGRESSIVE = "progressive"
@@ -65,6 +66,8 @@ def loss(
     Raises:
         CriticProbeError: Shapes differ or T is not above 0.
     """
+    from torch.nn import functional as F
+
     if student.shape != teacher.shape or student.ndim != 1:
         raise CriticProbeError(f"scores {tuple(student.shape)} and {tuple(teacher.shape)} must both be (B,)")
     gap = teacher - student
@@ -84,7 +87,6 @@ def _adapted(gap: Tensor) -> float:
     return float((gap.detach().abs().mean() / 2).clamp(0.5, 3.0))
 
 
-@torch.no_grad()
 def metrics(student: Tensor, teacher: Tensor, temperature: float) -> dict[str, float]:
     """What a training step logs of its batch, under verl's tag names.
 
@@ -96,6 +98,9 @@ def metrics(student: Tensor, teacher: Tensor, temperature: float) -> dict[str, f
         teacher: (B,) scores of the same pairs.
         temperature: The T that the loss used.
     """
+    import torch
+    from torch.nn import functional as F
+
     student, teacher = student.detach().double(), teacher.detach().double()
     gap = teacher - student
     spread = (student.std() + teacher.std()) if len(gap) > 1 else torch.tensor(torch.nan)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from critic_probe.bundled import Critics
     from critic_probe.checkpoint import Critic
-    from critic_probe.cli.session import Critics
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,15 +32,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def _held(request: pytest.FixtureRequest) -> "Critics":
-    from critic_probe.cli import session
+    from critic_probe import bundled
 
-    class Held(session.Critics):
+    class Held(bundled.Critics):
         def load(self) -> "Iterator[Critic]":
             yield loaded
 
     given = request.config.getoption("--critic-checkpoint")
     with _told():
-        named = session.find_critics([given] if given else None, base=request.config.getoption("--critic-base"))
+        named = bundled.find_critics([given] if given else None, base=request.config.getoption("--critic-base"))
         if named.bundled:
             pytest.fail("no critic: give --critic-checkpoint DIR, or set CRITIC_PROBE_CHECKPOINT", pytrace=False)
         [loaded] = named.load()
@@ -89,8 +89,8 @@ def critic_gate(_held: "Critics") -> Callable[..., None]:
         seed: int = 0,
         **given: Any,
     ) -> None:
-        from critic_probe.gates import Plan, evaluate, failing, figures, read_gate
-        from critic_probe.gates.measure import measure
+        from critic_probe.gates.gate import Plan, failing, read_gate
+        from critic_probe.gates.measure import judge, measure
         from critic_probe.probes import all_families
         from critic_probe.report.verdicts import sentences
         from critic_probe.workbench import benches
@@ -101,8 +101,8 @@ def critic_gate(_held: "Critics") -> Callable[..., None]:
             plan = Plan("critic_gate", (made,))
             read, chosen = _prepared(_held, pairs, plan.aggregations(("last", "mean")), settings)
             with benches(_held.load(), read, chosen) as bench:
-                results, _ = measure(plan, bench, max_per_response, seed)
-            found = evaluate(plan, figures(results), [a.name for a in chosen.aggregations])
+                results, signature = measure(plan, bench, max_per_response, seed)
+            found = judge(plan, results, signature, [a.name for a in chosen.aggregations]).gates
         wrong = found[found.verdict.isin(failing(on_unclear))]
         if len(wrong):
             pytest.fail("\n".join(sentences(wrong)), pytrace=False)
@@ -113,13 +113,14 @@ def critic_gate(_held: "Critics") -> Callable[..., None]:
 _SETTINGS = ("eos", "value_position", "template", "on_too_long")
 
 
-def _prepared(critics: "Critics", pairs: Any, aggregations: Any, settings: dict[str, str]) -> tuple[Any, Any]:
-    from critic_probe.cli import session
+def _prepared(critics: "Critics", pairs: Any, aggregations: Any, settings: dict[str, Any]) -> tuple[Any, Any]:
+    from critic_probe.bundled import find_pairs
+    from critic_probe.cli.declare import checked
+    from critic_probe.cli.options import Scoring
     from critic_probe.pairs import Fields
 
-    read = session.find_pairs(None if pairs is None else str(pairs), Fields(), critics)
-    defaults = dict(zip(_SETTINGS, ("exclude", "at", "auto", "error"), strict=True))
-    return read, session.settings(aggregations, **{**defaults, **settings}, no_cache=False)
+    read = find_pairs(None if pairs is None else str(pairs), Fields(), critics)
+    return read, checked(Scoring(**settings)).settings(aggregations)
 
 
 @contextmanager

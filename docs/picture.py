@@ -12,7 +12,9 @@ from tempfile import TemporaryDirectory
 from playwright.sync_api import sync_playwright
 from rich.console import Console
 
+from critic_probe import bundled
 from critic_probe.cli import app, session
+from critic_probe.cli.options import Scoring
 from critic_probe.measures.compare import compare
 from critic_probe.pairs import Fields
 from critic_probe.report.svg import console_svg
@@ -35,11 +37,11 @@ def main() -> None:
 
 def picture_terminal(target: Path) -> None:
     """Draws what `COMMAND` prints."""
-    critics = session.find_critics(None, device="cpu")
-    pairs = session.find_pairs(str(ROOT / "fixtures" / "pairs.jsonl"), Fields(), critics)
+    critics = bundled.find_critics(None, device="cpu")
+    pairs = bundled.find_pairs(str(ROOT / "fixtures" / "pairs.jsonl"), Fields(), critics)
     pairs = [pair for pair in pairs if pair.category in CATEGORIES]
     with session.progress() as progress:
-        result = compare(critics.load(), pairs, session.settings(None, "exclude", "at", "auto", "error"), progress)
+        result = compare(critics.load(), pairs, Scoring(no_cache=True).settings(), progress)
     console = Console(record=True, width=116, file=StringIO(), force_terminal=True, color_system="truecolor")
     print_compare(result, console, rows=2)
     target.write_text(console_svg(console, COMMAND), encoding="utf-8")

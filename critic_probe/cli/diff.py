@@ -1,80 +1,54 @@
 """`critic-probe diff`: one critic against another on the same pairs and the same edits."""
 
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import typer
 
 from critic_probe.cli import options, session
+from critic_probe.cli.declare import with_options
 from critic_probe.errors import CriticProbeError
-from critic_probe.pairs import Fields
 
 
+@dataclass(frozen=True, kw_only=True)
+class TwoCritics(options.Loading):
+    """How the two critics are loaded, which are arguments."""
+
+    checkpoint: list[str] | None = None
+    step: int | None = None
+
+
+@with_options
 def command(
     old: Annotated[str, typer.Argument(metavar="A", help="The critic to compare with.")],
     new: Annotated[str, typer.Argument(metavar="B", help="The critic that is compared.")],
-    pairs: Annotated[
-        str | None,
-        typer.Argument(help="Pairs: .jsonl, .json, .csv or .parquet. Default: the bundled ones."),
-    ] = None,
-    aggregation: options.Aggregations = None,
-    max_per_response: options.MaxPerResponse = None,
-    seed: options.Seed = 0,
-    eos: options.Eos = "exclude",
-    value_position: options.ValuePosition = "at",
-    template: options.Template = "auto",
-    on_too_long: options.OnTooLong = "error",
-    base: options.Base = None,
-    device: options.Device = "auto",
-    device_map: options.DeviceMap = None,
-    dtype: options.Dtype = "auto",
-    engine: options.Engine = "auto",
-    no_cache: options.NoCache = False,
-    trust_remote_code: options.TrustRemoteCode = False,
-    prompt_field: options.PromptField = None,
-    student_field: options.StudentField = None,
-    teacher_field: options.TeacherField = None,
-    rows: options.Rows = 10,
-    json: options.Json = False,
-    output: options.Output = None,
+    pairs: options.PairsFile = None,
+    *,
+    loading: TwoCritics,
+    scoring: options.Scoring,
+    drawing: options.Drawing,
+    fields: options.PairFields,
+    output: options.Tables,
 ) -> None:
     """Show what changed from one critic to another: paired tests, family by family, and the pairs that flipped."""
-    with session.exit_codes():
-        session.check_outputs(output)
-        if pairs == "-":
-            raise CriticProbeError("diff: pairs are read twice, which stdin cannot be; give a file")
-        critics = session.find_critics(
-            [old, new],
-            base=base,
-            step=None,
-            device=device,
-            device_map=device_map,
-            dtype=dtype,
-            trust_remote_code=trust_remote_code,
-        )
-        read = session.find_pairs(pairs, Fields(prompt_field, student_field, teacher_field), critics)
-        chosen = session.settings(aggregation, eos, value_position, template, on_too_long, engine, no_cache)
-        from critic_probe.measures.compare import Compare
-        from critic_probe.measures.diff import diff
-        from critic_probe.measures.perturb import Perturb
-        from critic_probe.measures.variants import Plan
-        from critic_probe.probes import all_families, choose
-        from critic_probe.report.terminal import print_diff
-        from critic_probe.workbench import benches, run
+    session.check_outputs(output)
+    if pairs == "-":
+        raise CriticProbeError("diff: pairs are read twice, which stdin cannot be; give a file")
+    critics = replace(loading, checkpoint=[old, new]).critics()
+    read, settings = fields.pairs(pairs, critics), scoring.settings()
+    from critic_probe.measures.compare import Compare
+    from critic_probe.measures.diff import diff
+    from critic_probe.measures.perturb import Perturb
+    from critic_probe.measures.variants import Plan
+    from critic_probe.probes import all_families, choose
+    from critic_probe.workbench import benches, run
 
-        families = choose(all_families(), ["punct", "completeness", "controls"], [])
-        compared, edited = Compare(), Perturb(Plan(families, most=max_per_response, seed=seed))
-        with (
-            session.progress(resumable=not no_cache) as progress,
-            benches(critics.load(), read, chosen, progress) as made,
-        ):
-            done = run(made, [compared, edited])
-            result = diff(compared.result(done), edited.result(done))
-        session.finish(
-            "diff",
-            result,
-            critics,
-            default_pairs=pairs is None,
-            json=json,
-            output=output,
-            show=lambda result, console: print_diff(result, console, rows),
-        )
+    families = choose(all_families(), ["punct", "completeness", "controls"], [])
+    compared, edited = Compare(), Perturb(Plan(families, most=drawing.max_per_response, seed=drawing.seed))
+    with (
+        session.progress(resumable=not scoring.no_cache) as progress,
+        benches(critics.load(), read, settings, progress) as made,
+    ):
+        done = run(made, [compared, edited])
+        result = diff(compared.result(done), edited.result(done))
+    session.finish(result, critics, output, default_pairs=pairs is None, show=output.show)

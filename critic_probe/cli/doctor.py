@@ -1,72 +1,47 @@
 """`critic-probe doctor`: whether a critic's values are what its framework computed."""
 
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Literal
 
 import typer
 
 from critic_probe.cli import options, session
+from critic_probe.cli.declare import with_options
 from critic_probe.errors import CriticProbeError
-from critic_probe.pairs import Fields
 
 
+@dataclass(frozen=True, kw_only=True)
+class Examined(options.Scoring):
+    """How a text becomes a score: computed anew, and told of what is too long."""
+
+    on_too_long: Literal["error", "skip"] = "skip"
+    engine: Literal["auto", "tree", "reference"] = "auto"
+    no_cache: bool = True
+
+
+@with_options
 def command(
-    pairs: Annotated[
-        str | None,
-        typer.Argument(
-            help="Pairs: .jsonl, .json, .csv, .parquet, or - for JSONL on stdin. Default: the bundled ones."
-        ),
-    ] = None,
-    checkpoint: options.Checkpoint = None,
-    aggregation: options.Aggregations = None,
-    eos: options.Eos = "exclude",
-    value_position: options.ValuePosition = "at",
-    template: options.Template = "auto",
-    base: options.Base = None,
-    step: options.Step = None,
-    device: options.Device = "auto",
-    device_map: options.DeviceMap = None,
-    dtype: options.Dtype = "auto",
-    trust_remote_code: options.TrustRemoteCode = False,
-    prompt_field: options.PromptField = None,
-    student_field: options.StudentField = None,
-    teacher_field: options.TeacherField = None,
-    json: options.Json = False,
-    output: options.Output = None,
+    pairs: options.PairsArgument = None,
+    *,
+    loading: options.Loading,
+    scoring: Examined,
+    fields: options.PairFields,
+    output: options.Output,
 ) -> None:
     """Check head, tokens, positions, padding and scores of one critic. Exits with 1 if a check fails."""
-    with session.exit_codes():
-        session.check_outputs(output)
-        critics = session.find_critics(
-            checkpoint,
-            base=base,
-            step=step,
-            device=device,
-            device_map=device_map,
-            dtype=dtype,
-            trust_remote_code=trust_remote_code,
-        )
-        if critics.bundled:
-            raise CriticProbeError("doctor: no critic to examine; name one with -c DIR (or -c bundled:last)")
-        if len(critics.paths) > 1:
-            raise CriticProbeError("doctor: examines one critic at a time; give -c once")
-        chosen = session.settings(aggregation, eos, value_position, template, "skip")
-        [(name, path)] = critics.paths.items()
-        fields = Fields(prompt_field, student_field, teacher_field)
-        from critic_probe.measures.doctor import doctor
-        from critic_probe.report.terminal import print_doctor
+    session.check_outputs(output)
+    critics = loading.critics()
+    if critics.bundled:
+        raise CriticProbeError("doctor: no critic to examine; name one with -c DIR (or -c bundled:last)")
+    if len(critics.paths) > 1:
+        raise CriticProbeError("doctor: examines one critic at a time; give -c once")
+    [(name, path)] = critics.paths.items()
+    settings = scoring.settings()
+    from critic_probe.measures.doctor import doctor
 
-        session.require_checkpoint(path)
-        with session.progress() as progress:
-            result = doctor(
-                path,
-                lambda: session.find_pairs(pairs, fields, critics),
-                chosen,
-                progress,
-                name=name,
-                **critics.loading,
-            )
-        session.finish(
-            "doctor", result, critics, default_pairs=pairs is None, json=json, output=output, show=print_doctor
-        )
-        if (result.checks.verdict == "fail").any():
-            raise typer.Exit(1)
+    session.require_checkpoint(path)
+    with session.progress() as progress:
+        result = doctor(path, lambda: fields.pairs(pairs, critics), settings, progress, name=name, **critics.loading)
+    session.finish(result, critics, output, default_pairs=pairs is None)
+    if (result.checks.verdict == "fail").any():
+        raise typer.Exit(1)

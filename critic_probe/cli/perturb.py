@@ -1,196 +1,142 @@
 """`critic-probe perturb` and `critic-probe completeness`: what edits of a response do to its score."""
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from critic_probe.cli import options, session
+from critic_probe.cli.declare import with_options
 from critic_probe.errors import CriticProbeError
-from critic_probe.pairs import Fields
+from critic_probe.option import Option
 
 if TYPE_CHECKING:
     from critic_probe.probes import Family
 
 _GROUPS = ("punct", "layout", "eos", "completeness", "controls")
-
-PairsFile = Annotated[
-    str | None,
-    typer.Argument(help="Pairs: .jsonl, .json, .csv, .parquet, or - for JSONL on stdin. Default: the bundled ones."),
-]
+_edits = partial(Option, panel="Which edits")
 
 
-def command(
-    pairs: PairsFile = None,
-    punct: Annotated[bool, typer.Option("--punct", help="Punctuation-only edits.")] = False,
-    layout: Annotated[bool, typer.Option("--layout", help="White space, invisible characters, forms, typos.")] = False,
-    eos: Annotated[bool, typer.Option("--eos", help="The same response once more, and with EOS toggled.")] = False,
-    completeness: Annotated[bool, typer.Option("--completeness", help="Terse to complete, and back.")] = False,
-    controls: Annotated[bool, typer.Option("--controls", help="Edits that make an answer worse.")] = False,
-    everything: Annotated[bool, typer.Option("--all", help="All families, your own among them.")] = False,
-    family: Annotated[
-        list[str] | None, typer.Option("--family", metavar="NAME", help="One family; repeatable. --list names them.")
-    ] = None,
-    list_families: Annotated[bool, typer.Option("--list", help="List the families and exit.")] = False,
-    side: options.Side = "both",
-    max_per_response: options.MaxPerResponse = None,
-    seed: options.Seed = 0,
-    checkpoint: options.Checkpoint = None,
-    aggregation: options.Aggregations = None,
-    eos_policy: options.EosPolicy = "exclude",
-    value_position: options.ValuePosition = "at",
-    template: options.Template = "auto",
-    on_too_long: options.OnTooLong = "error",
-    base: options.Base = None,
-    step: options.Step = None,
-    device: options.Device = "auto",
-    device_map: options.DeviceMap = None,
-    dtype: options.Dtype = "auto",
-    engine: options.Engine = "auto",
-    no_cache: options.NoCache = False,
-    dry_run: options.DryRun = False,
-    trust_remote_code: options.TrustRemoteCode = False,
-    prompt_field: options.PromptField = None,
-    student_field: options.StudentField = None,
-    teacher_field: options.TeacherField = None,
-    rows: options.Rows = 10,
-    json: options.Json = False,
-    output: options.Output = None,
-) -> None:
-    """Edit responses, harmlessly and harmfully, and see how far the score moves."""
-    with session.exit_codes():
+@dataclass(frozen=True, kw_only=True)
+class Families:
+    """Which families of edits are tried."""
+
+    punct: Annotated[bool, _edits("Punctuation-only edits.")] = False
+    layout: Annotated[bool, _edits("White space, invisible characters, forms, typos.")] = False
+    eos: Annotated[bool, _edits("The same response once more, and with EOS toggled.")] = False
+    completeness: Annotated[bool, _edits("Terse to complete, and back.")] = False
+    controls: Annotated[bool, _edits("Edits that make an answer worse.")] = False
+    everything: Annotated[bool, _edits("All families, your own among them.", names=("--all",))] = False
+    family: Annotated[list[str] | None, _edits("One family; repeatable. --list names them.", metavar="NAME")] = None
+
+    def chosen(self) -> "list[Family]":
+        """The families that are asked for.
+
+        Raises:
+            CriticProbeError: None is, or one is unknown.
+        """
         from critic_probe.probes import all_families, choose
 
-        families = all_families()
-        if list_families:
-            _show_families(families.values(), json)
-            return
-        switches = (punct, layout, eos, completeness, controls)
-        groups = _GROUPS if everything else [name for name, on in zip(_GROUPS, switches, strict=True) if on]
-        chosen = choose(families, groups, family or [])
-        if not chosen:
+        groups = [name for name in _GROUPS if self.everything or getattr(self, name)]
+        found = choose(all_families(), groups, self.family or [])
+        if not found:
             flags = ", ".join(f"--{name}" for name in _GROUPS)
             raise CriticProbeError(f"perturb: no family of edits chosen; add {flags}, --all or --family NAME")
-        session.check_outputs(output)
-        _run(
-            "perturb",
-            pairs,
-            chosen,
-            (side, max_per_response, seed),
-            session.find_critics(
-                checkpoint,
-                base=base,
-                step=step,
-                device=device,
-                device_map=device_map,
-                dtype=dtype,
-                trust_remote_code=trust_remote_code,
-            ),
-            session.settings(aggregation, eos_policy, value_position, template, on_too_long, engine, no_cache),
-            Fields(prompt_field, student_field, teacher_field),
-            dry_run=dry_run,
-            rows=rows,
-            json=json,
-            output=output,
-        )
+        return found
 
 
-def completeness_command(
-    pairs: PairsFile = None,
-    side: options.Side = "both",
-    seed: options.Seed = 0,
-    checkpoint: options.Checkpoint = None,
-    aggregation: options.Aggregations = None,
-    eos: options.Eos = "exclude",
-    value_position: options.ValuePosition = "at",
-    template: options.Template = "auto",
-    on_too_long: options.OnTooLong = "error",
-    base: options.Base = None,
-    step: options.Step = None,
-    device: options.Device = "auto",
-    device_map: options.DeviceMap = None,
-    dtype: options.Dtype = "auto",
-    engine: options.Engine = "auto",
-    no_cache: options.NoCache = False,
-    dry_run: options.DryRun = False,
-    trust_remote_code: options.TrustRemoteCode = False,
-    prompt_field: options.PromptField = None,
-    student_field: options.StudentField = None,
-    teacher_field: options.TeacherField = None,
-    rows: options.Rows = 10,
-    json: options.Json = False,
-    output: options.Output = None,
-) -> None:
-    """Compare complete answers with terse ones that state the same facts."""
-    with session.exit_codes():
-        from critic_probe.probes import all_families, choose
+@dataclass(frozen=True, kw_only=True)
+class EditScoring(options.Scoring):
+    """How a text becomes a score, where `--eos` is a family."""
 
-        session.check_outputs(output)
-        _run(
-            "completeness",
-            pairs,
-            choose(all_families(), ["completeness"], []),
-            (side, None, seed),
-            session.find_critics(
-                checkpoint,
-                base=base,
-                step=step,
-                device=device,
-                device_map=device_map,
-                dtype=dtype,
-                trust_remote_code=trust_remote_code,
-            ),
-            session.settings(aggregation, eos, value_position, template, on_too_long, engine, no_cache),
-            Fields(prompt_field, student_field, teacher_field),
-            dry_run=dry_run,
-            rows=rows,
-            json=json,
-            output=output,
-        )
-
-
-def _run(
-    name: str,
-    pairs: str | None,
-    families: "list[Family]",
-    drawn: tuple[str, int | None, int],
-    critics: session.Critics,
-    settings: Any,
-    fields: Fields,
-    *,
-    dry_run: bool,
-    rows: int,
-    json: bool,
-    output: Sequence[str] | None,
-) -> None:
-    from critic_probe.measures.perturb import Perturb, perturb
-    from critic_probe.measures.price import price
-    from critic_probe.measures.variants import Plan
-    from critic_probe.report.terminal import print_perturb
-
-    side, most, seed = drawn
-    session.choice("--side", side, "student", "teacher", "both")
-    plan = Plan(families, ("student", "teacher") if side == "both" else (side,), most, seed)
-    read = session.find_pairs(pairs, fields, critics)
-    if dry_run:
-        table = price(critics.load(), read, replace(settings, cache=None), [Perturb(plan)])
-        session.show_price(table, json)
-        return
-    with session.progress(resumable=settings.cache is not None) as progress:
-        result = perturb(critics.load(), read, settings, plan, progress)
-    session.finish(
-        name,
-        result,
-        critics,
-        default_pairs=pairs is None,
-        json=json,
-        output=output,
-        show=lambda result, console: print_perturb(result, console, rows),
+    eos: Annotated[options.EosWord, Option(options.EOS_HELP, names=("--eos-policy",), panel="How it is read")] = (
+        "exclude"
     )
 
 
-def _show_families(families: Any, json: bool) -> None:
+@dataclass(frozen=True, kw_only=True)
+class AllOfASide(options.SideDrawing):
+    """Which of all possible edits are made: all of a side's."""
+
+    max_per_response: int | None = None
+
+
+@with_options
+def command(
+    pairs: options.PairsArgument = None,
+    *,
+    families: Families,
+    list_families: Annotated[bool, _edits("List the families and exit.", names=("--list",))] = False,
+    drawing: options.SideDrawing,
+    loading: options.Loading,
+    scoring: EditScoring,
+    fields: options.PairFields,
+    dry_run: options.DryRun = False,
+    output: options.Tables,
+) -> None:
+    """Edit responses, harmlessly and harmfully, and see how far the score moves."""
+    if list_families:
+        from critic_probe.probes import all_families
+
+        _show_families(all_families().values(), output.json)
+        return
+    chosen = families.chosen()
+    _perturb("perturb", pairs, chosen, drawing, loading, scoring, fields, dry_run=dry_run, output=output)
+
+
+@with_options
+def completeness_command(
+    pairs: options.PairsArgument = None,
+    *,
+    drawing: AllOfASide,
+    loading: options.Loading,
+    scoring: options.Scoring,
+    fields: options.PairFields,
+    dry_run: options.DryRun = False,
+    output: options.Tables,
+) -> None:
+    """Compare complete answers with terse ones that state the same facts."""
+    chosen = Families(completeness=True).chosen()
+    _perturb("completeness", pairs, chosen, drawing, loading, scoring, fields, dry_run=dry_run, output=output)
+
+
+def _perturb(
+    name: str,
+    pairs: str | None,
+    families: "list[Family]",
+    drawing: options.SideDrawing,
+    loading: options.Loading,
+    scoring: options.Scoring,
+    fields: options.PairFields,
+    *,
+    dry_run: bool,
+    output: options.Tables,
+) -> None:
+    session.check_outputs(output)
+    critics = loading.critics()
+    read, settings = fields.pairs(pairs, critics), scoring.settings()
+    from critic_probe.measures.perturb import Perturb
+    from critic_probe.measures.price import price
+    from critic_probe.measures.variants import Plan
+    from critic_probe.workbench import benches, run
+
+    sides = ("student", "teacher") if drawing.side == "both" else (drawing.side,)
+    measure = Perturb(Plan(families, sides, drawing.max_per_response, drawing.seed), name)
+    if dry_run:
+        table = price(critics.load(), read, replace(settings, cache=None), [measure])
+        session.show_price(table, output.json)
+        return
+    with (
+        session.progress(resumable=not scoring.no_cache) as progress,
+        benches(critics.load(), read, settings, progress) as made,
+    ):
+        result = measure.result(run(made, [measure]))
+    session.finish(result, critics, output, default_pairs=pairs is None, show=output.show)
+
+
+def _show_families(families: "Iterable[Family]", json: bool) -> None:
     if json:
         from critic_probe.report.files import dump_plain
 

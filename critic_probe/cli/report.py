@@ -9,117 +9,81 @@ from typing import Annotated
 import typer
 
 from critic_probe.cli import options, session
+from critic_probe.cli.declare import with_options
 from critic_probe.errors import CriticProbeError
-from critic_probe.pairs import Fields
+from critic_probe.option import Option
 
 
+@with_options
 def command(
-    pairs: Annotated[
-        str | None,
-        typer.Argument(help="Pairs: .jsonl, .json, .csv or .parquet. Default: the bundled ones."),
-    ] = None,
+    pairs: options.PairsFile = None,
+    *,
     output: Annotated[
         list[str] | None,
-        typer.Option(
-            "--output",
-            "-o",
+        Option(
+            "A page (.html), or a folder (DIR/) for the pictures as .svg and .png; repeatable. Default: report.html.",
+            names=("--output", "-o"),
             metavar="FILE",
-            help="A page (.html), or a folder (DIR/) for the pictures as .svg and .png; repeatable. "
-            "Default: report.html.",
+            panel="Output",
         ),
     ] = None,
-    profile: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Gates that ship: see `profiles list`. Default: default.")
-    ] = None,
-    gates: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="A TOML file of gates, or a pyproject.toml with [tool.critic-probe]."),
-    ] = None,
-    max_per_response: options.MaxPerResponse = None,
-    seed: options.Seed = 0,
-    checkpoint: options.Checkpoint = None,
-    aggregation: options.Aggregations = None,
-    eos: options.Eos = "exclude",
-    value_position: options.ValuePosition = "at",
-    template: options.Template = "auto",
-    on_too_long: options.OnTooLong = "error",
-    base: options.Base = None,
-    step: options.Step = None,
-    device: options.Device = "auto",
-    device_map: options.DeviceMap = None,
-    dtype: options.Dtype = "auto",
-    engine: options.Engine = "auto",
-    no_cache: options.NoCache = False,
-    trust_remote_code: options.TrustRemoteCode = False,
-    prompt_field: options.PromptField = None,
-    student_field: options.StudentField = None,
-    teacher_field: options.TeacherField = None,
+    gating: options.Gating,
+    drawing: options.Drawing,
+    loading: options.Loading,
+    scoring: options.Scoring,
+    fields: options.PairFields,
 ) -> None:
     """Write one page with the verdict, gates, pictures, and every pair down to its tokens' values."""
-    with session.exit_codes():
-        from critic_probe.report.svg import require
+    targets = _targets(output or ["report.html"])
+    from critic_probe.aggregation import parse
+    from critic_probe.gates.gate import load_gates
+    from critic_probe.gates.measure import measure_report
+    from critic_probe.probes import all_families
+    from critic_probe.report.html import write_page
+    from critic_probe.report.pictures import write_pictures
+    from critic_probe.workbench import benches
 
-        for module in ("altair", "jinja2", "vl_convert"):
-            require(module, "report")
-        targets = [(path, Path(path)) for path in output or ("report.html",)]
-        for given, path in targets:
-            _check_target(given, path)
-        from critic_probe.aggregation import parse
-        from critic_probe.gates import Gate, Plan, evaluate, figures, load_gates
-        from critic_probe.gates.measure import measures_of, results_of
-        from critic_probe.measures.report import Keep, report
-        from critic_probe.probes import all_families
-        from critic_probe.report.html import write_page
-        from critic_probe.report.pictures import write_pictures
-        from critic_probe.workbench import benches, run
-
-        plan = load_gates(profile, gates, all_families())
-        unnamed = [parse(name).name for name in aggregation or ("last", "mean")]
-        read_outs = list(dict.fromkeys([*unnamed, *plan.aggregations(unnamed)]))
-        critics = session.find_critics(
-            checkpoint,
-            base=base,
-            step=step,
-            device=device,
-            device_map=device_map,
-            dtype=dtype,
-            trust_remote_code=trust_remote_code,
-        )
-        read = session.find_pairs(pairs, Fields(prompt_field, student_field, teacher_field), critics)
-        settings = session.settings(read_outs, eos, value_position, template, on_too_long, engine, no_cache)
-        # What the pictures need, told as gates without a bound.
-        drawn = tuple(Gate(name) for name in ("compare.d_acc", "perturb.signal_to_noise", "tokens.d_acc"))
-        with ExitStack() as stack:
-            if no_cache:  # the commands and the traces share their values, if only for this run
-                fresh = Path(stack.enter_context(TemporaryDirectory(prefix="critic-probe-")))
-                settings = replace(settings, cache=fresh / "values.sqlite")
-            progress = stack.enter_context(session.progress(resumable=not no_cache))
-            keep = Keep()
-            measures = measures_of(Plan(plan.source, (*plan.gates, *drawn)), max_per_response, seed)
-            made = stack.enter_context(benches(critics.load(), read, settings, progress))
-            done = run(made, [*measures.values(), keep])
-            results = results_of(measures, done)
-            verdicts = evaluate(plan, figures(results), unnamed)
-            compared = session.with_defaults_told(results["compare"], critics, pairs is None)
-            edits = measures["perturb"].plan
-            result = report(done.benches, keep.pairs, compared, results["perturb"], results["tokens"], edits)
-        for given, path in targets:
-            if _is_folder(given, path):
-                typer.echo(f"{path}: {len(write_pictures(path, result))} pictures")
-            else:
-                size = write_page(path, result, plan.source, verdicts)
-                typer.echo(f"{path}: {len(read)} pairs, {size / 1e6:.1f} MB")
+    plan = load_gates(gating.profile, gating.gates, all_families())
+    unnamed = [parse(name).name for name in scoring.aggregation or ("last", "mean")]
+    read_outs = dict.fromkeys([*unnamed, *plan.aggregations(unnamed)])
+    critics = loading.critics()
+    read, settings = fields.pairs(pairs, critics), scoring.settings(read_outs)
+    with ExitStack() as stack:
+        if scoring.no_cache:  # tokens are shown from kept values, if only for this run
+            fresh = Path(stack.enter_context(TemporaryDirectory(prefix="critic-probe-")))
+            settings = replace(settings, cache=fresh / "values.sqlite")
+        progress = stack.enter_context(session.progress(resumable=not scoring.no_cache))
+        made = stack.enter_context(benches(critics.load(), read, settings, progress))
+        result, found = measure_report(plan, made, unnamed, drawing.max_per_response, drawing.seed)
+    compared = session.with_defaults_told(result.compare, critics, pairs is None)
+    result = replace(result, compare=compared)
+    for path, is_folder in targets:
+        if is_folder:
+            typer.echo(f"{path}: {len(write_pictures(path, result))} pictures")
+        else:
+            size = write_page(path, result, found.source, found.gates)
+            typer.echo(f"{path}: {len(read)} pairs, {size / 1e6:.1f} MB")
 
 
-def _is_folder(given: str, path: Path) -> bool:
-    return given.endswith("/") or path.is_dir()
+def _targets(output: list[str]) -> list[tuple[Path, bool]]:
+    """What is to be written, and whether it is a folder.
 
-
-def _check_target(given: str, path: Path) -> None:
+    Raises:
+        CriticProbeError: It could not be written, or what makes pages is not installed.
+    """
     from critic_probe.report.files import check_folder
+    from critic_probe.report.svg import require
 
-    if _is_folder(given, path):
-        return
-    if path.suffix.lower() != ".html":
-        raise CriticProbeError(f"{path}: cannot make a report of '{path.suffix}'; use .html, or a folder as in {path}/")
-    check_folder(path)
+    for module in ("altair", "jinja2", "vl_convert"):
+        require(module, "report")
+    targets = []
+    for given in output:
+        path = Path(given)
+        is_folder = given.endswith("/") or path.is_dir()
+        if not is_folder:
+            if path.suffix.lower() != ".html":
+                told = f"cannot make a report of '{path.suffix}'; use .html, or a folder as in {path}/"
+                raise CriticProbeError(f"{path}: {told}")
+            check_folder(path)
+        targets.append((path, is_folder))
+    return targets

@@ -2,25 +2,25 @@
 
 import typer
 
+from critic_probe.bundled import fixtures
 from critic_probe.cli import options, session
+from critic_probe.cli.declare import with_options
 
 
+@with_options
 def command(json: options.Json = False) -> None:
     """Run all probes on critics with a planted bias: each bias must be named, and no other. Under a minute."""
-    with session.exit_codes():
-        import torch
-        from rich.console import Console
+    import torch
 
-        from critic_probe.report.files import dump_plain
-        from critic_probe.report.terminal import print_selftest
-        from critic_probe.studies.selftest import selftest
+    from critic_probe.report.files import dump_plain
+    from critic_probe.studies.selftest import selftest
 
-        torch.set_num_threads(1)  # the critics are tiny
-        with session.progress() as progress:
-            result = selftest(session.fixtures() / "critics" / "last", progress)
-        if json:
-            typer.echo(dump_plain({"schema": "critic-probe/selftest/1", "checks": result.checks.to_dict("records")}))
-        else:
-            print_selftest(result, Console())
-        if (result.checks.verdict == "fail").any():
-            raise typer.Exit(1)
+    torch.set_num_threads(1)  # the critics are tiny
+    with session.progress() as progress:
+        result = selftest(fixtures() / "critics" / "last", progress)
+    if json:
+        typer.echo(dump_plain({"schema": "critic-probe/selftest/1", "checks": result.checks.to_dict("records")}))
+    else:
+        result.show()
+    if (result.checks.verdict == "fail").any():
+        raise typer.Exit(1)

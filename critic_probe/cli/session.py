@@ -4,9 +4,9 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -14,17 +14,13 @@ from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.text import neutralise
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from critic_probe.bundled import Critics
+    from critic_probe.cli.options import Output
+    from critic_probe.measures.result import Result
+    from critic_probe.pairs import RowFile
+    from critic_probe.scoring.engine import Stats
+    from critic_probe.workbench import Progress
 
-    from critic_probe.checkpoint import Critic
-    from critic_probe.pairs import Fields, Pairs, RowFile
-    from critic_probe.scoring import Stats
-    from critic_probe.workbench import Progress, Settings
-
-BUNDLED = "bundled:"
-TOYS = (f"{BUNDLED}last", f"{BUNDLED}mean")  # need nothing else, and are used where no critic is named
-ADAPTERS = (f"{BUNDLED}smollm2-last", f"{BUNDLED}smollm2-mean")
-TINY = 10_000_000  # parameters
 LONG_RUN = 1000  # pairs from which the price is told where there is no progress bar
 
 
@@ -44,31 +40,6 @@ def exit_codes() -> Iterator[None]:
         raise typer.Exit(0) from None
 
 
-def fixtures() -> Path:
-    """The directory of the bundled pairs and critics: inside an installed package, or beside it in a clone."""
-    inside = Path(__file__).parents[1] / "fixtures"
-    return inside if inside.is_dir() else Path(__file__).parents[2] / "fixtures"
-
-
-@dataclass(frozen=True)
-class Critics:
-    """Which critics to load, and how."""
-
-    paths: dict[str, Path]  # name -> directory
-    bundled: bool  # nothing was asked for, so the bundled ones are used
-    loading: dict[str, Any]  # what `load_critic` takes beside the path
-
-    def load(self) -> "Iterator[Critic]":
-        """Loads one critic after the other."""
-        from critic_probe.checkpoint import load_critic
-
-        for name, path in self.paths.items():
-            critic = load_critic(path, name=name, **self.loading)
-            _one_thread_for_a_tiny(critic)
-            yield critic
-            del critic  # before the next one is loaded
-
-
 def require_checkpoint(path: Path) -> None:
     """Refuses a path that is no directory: what is wrong then is the command line, not a critic.
 
@@ -79,63 +50,6 @@ def require_checkpoint(path: Path) -> None:
         raise CriticProbeError(f"{path}: no such checkpoint directory; give a local directory, nothing is downloaded")
 
 
-def _one_thread_for_a_tiny(critic: "Critic") -> None:
-    """Threads that wait for each other cost a tiny model more than they compute, most of all on a busy machine."""
-    import torch
-
-    parameters = sum(parameter.numel() for parameter in critic.backbone.parameters())
-    if critic.device.type == "cpu" and parameters < TINY:
-        torch.set_num_threads(1)
-
-
-def find_critics(given: Sequence[str] | None, **loading: Any) -> Critics:
-    """The critics of `-c`, else of the environment, else the bundled ones.
-
-    Args:
-        given: What `-c` named.
-        loading: What `load_critic` takes beside the path.
-
-    Raises:
-        CriticProbeError: A `bundled:` name is unknown, or the same directory is given twice.
-    """
-    from_environment = os.environ.get("CRITIC_PROBE_CHECKPOINT")
-    wanted = list(given or ([from_environment] if from_environment else []))
-    names = (*TOYS, *ADAPTERS)
-    paths: dict[str, Path] = {}
-    for text in wanted or TOYS:
-        if text.startswith(BUNDLED):
-            if text not in names:
-                raise CriticProbeError(f"'{text}' is not a bundled critic; choose from {', '.join(names)}")
-            name, path = text, fixtures() / "critics" / text.removeprefix(BUNDLED)
-        else:
-            path = Path(text)
-            name = _unique_name(path.resolve(), paths)
-        if name in paths:
-            raise CriticProbeError(f"--checkpoint {text} is given twice; give each critic once")
-        paths[name] = path
-    return Critics(paths, not wanted, loading)
-
-
-def _unique_name(path: Path, taken: dict[str, Path]) -> str:
-    parts = [part for part in path.parts if part != path.anchor]
-    names = ("/".join(parts[-length:]) for length in range(1, len(parts) + 1))
-    return next((name for name in names if name not in taken), str(path))
-
-
-def find_pairs(path: str | None, fields: "Fields", critics: Critics) -> "Pairs":
-    """The pairs of a file, or the bundled ones where no file is given.
-
-    Token ids belong to one tokenizer: for other critics than the bundled toys the bundled pairs are read as
-    text. A file is read anew each time it is gone through.
-    """
-    from critic_probe.pairs import PairFile, as_text, read_pairs
-
-    if path is not None:
-        return PairFile(path, fields)
-    pairs = read_pairs(fixtures() / "pairs.jsonl", fields)
-    return pairs if set(critics.paths) <= set(TOYS) else [as_text(pair) for pair in pairs]
-
-
 def find_scores(path: str | None, checkpoint: Sequence[str] | None) -> "RowFile | None":
     """A file whose rows carry scores, where no critic is asked for; None for pairs that are to be scored."""
     if path is None or path == "-" or checkpoint or os.environ.get("CRITIC_PROBE_CHECKPOINT"):
@@ -144,47 +58,6 @@ def find_scores(path: str | None, checkpoint: Sequence[str] | None) -> "RowFile 
 
     rows = RowFile(path)
     return rows if holds_scores(rows) else None
-
-
-def settings(
-    aggregations: Sequence[str] | None,
-    eos: str,
-    value_position: str,
-    template: str,
-    on_too_long: str,
-    engine: str = "auto",
-    no_cache: bool = True,
-) -> "Settings":
-    """Checks the options that say how text becomes a score.
-
-    Raises:
-        CriticProbeError: A value is not among the allowed ones.
-    """
-    from critic_probe.aggregation import parse
-    from critic_probe.scoring import cache_path
-    from critic_probe.workbench import Settings
-
-    parsed = tuple(dict.fromkeys(parse(name) for name in aggregations or ("last", "mean")))
-    return Settings(
-        aggregations=parsed,
-        eos=cast(Literal["exclude", "include"], choice("--eos", eos, "exclude", "include")),
-        value_position=cast(Literal["at", "before"], choice("--value-position", value_position, "at", "before")),
-        template=cast(Literal["auto", "chat", "raw"], choice("--template", template, "auto", "chat", "raw")),
-        on_too_long=cast(Literal["error", "skip"], choice("--on-too-long", on_too_long, "error", "skip")),
-        engine=cast(Literal["auto", "tree", "reference"], choice("--engine", engine, "auto", "tree", "reference")),
-        cache=None if no_cache else cache_path(),
-    )
-
-
-def choice(option: str, value: str, *allowed: str) -> str:
-    """The value of an option that takes one of a few words.
-
-    Raises:
-        CriticProbeError: It is none of them.
-    """
-    if value not in allowed:
-        raise CriticProbeError(f"{option} '{value}' is unknown; choose from {', '.join(allowed)}")
-    return value
 
 
 @contextmanager
@@ -262,20 +135,20 @@ def show_price(table: Any, json: bool) -> None:
         )
 
 
-def check_outputs(output: Sequence[str] | None) -> None:
+def check_outputs(output: "Output") -> None:
     """Refuses a file that could not be written, before anything is scored.
 
     Raises:
         CriticProbeError: Its suffix is unknown or its place is not writable.
     """
-    if output:
+    if output.output:
         from critic_probe.report.files import check_path
 
-        for path in output:
+        for path in output.output:
             check_path(Path(path))
 
 
-def with_defaults_told(result: Any, critics: Critics | None, default_pairs: bool) -> Any:
+def with_defaults_told(result: Any, critics: "Critics | None", default_pairs: bool) -> Any:
     """The result with a notice where critics or pairs are the bundled ones because none were named."""
     told = []
     if default_pairs:
@@ -287,26 +160,20 @@ def with_defaults_told(result: Any, critics: Critics | None, default_pairs: bool
 
 
 def finish(
-    command: str,
-    result: Any,
-    critics: Critics | None,
+    result: "Result",
+    critics: "Critics | None",
+    output: "Output",
     *,
     default_pairs: bool,
-    json: bool,
-    output: Sequence[str] | None,
-    show: "Callable[[Any, Console], None]",
+    show: "Callable[[Any], None]" = lambda result: result.show(),
 ) -> None:
     """Writes the files asked for, then prints the result as JSON or as tables."""
-    from rich.console import Console
-
-    from critic_probe.report.files import dump_json, write_result
+    from critic_probe.report.files import dump_json
 
     result = with_defaults_told(result, critics, default_pairs)
-    if result.command != command:  # completeness, which perturb measured
-        result = replace(result, command=command)
-    for path in output or ():
-        write_result(Path(path), result)
-    if json:
+    for path in output.output or ():
+        result.save(path)
+    if output.json:
         typer.echo(dump_json(result))
     else:
-        show(result, Console())
+        show(result)

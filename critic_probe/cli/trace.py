@@ -1,101 +1,98 @@
 """`critic-probe trace`: the values of one pair, token by token."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal
 
-import typer
-
+from critic_probe.bundled import Critics
 from critic_probe.cli import options, session
+from critic_probe.cli.declare import with_options
 from critic_probe.errors import CriticProbeError
-from critic_probe.pairs import Fields, Pair
+from critic_probe.option import Option
+from critic_probe.pairs import Pair
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+_traced = partial(Option, panel="What is traced")
+_output = partial(Option, panel="Output")
 
 
-def command(
-    pairs: Annotated[
-        str | None,
-        typer.Argument(
-            help="Pairs: .jsonl, .json, .csv, .parquet, or - for JSONL on stdin. Default: the bundled ones."
-        ),
-    ] = None,
-    pair_id: Annotated[str | None, typer.Option("--id", metavar="ID", help="The pair to trace.")] = None,
-    prompt: Annotated[str | None, typer.Option(help="A prompt, instead of a file of pairs.")] = None,
-    student: Annotated[str | None, typer.Option(help="The student's response to --prompt.")] = None,
-    teacher: Annotated[str | None, typer.Option(help="The teacher's response to --prompt.")] = None,
-    checkpoint: options.Checkpoint = None,
-    aggregation: options.Aggregations = None,
-    eos: options.Eos = "exclude",
-    value_position: options.ValuePosition = "at",
-    template: options.Template = "auto",
-    base: options.Base = None,
-    step: options.Step = None,
-    device: options.Device = "auto",
-    device_map: options.DeviceMap = None,
-    dtype: options.Dtype = "auto",
-    engine: options.Engine = "auto",
-    no_cache: options.NoCache = False,
-    trust_remote_code: options.TrustRemoteCode = False,
-    prompt_field: options.PromptField = None,
-    student_field: options.StudentField = None,
-    teacher_field: options.TeacherField = None,
+@dataclass(frozen=True, kw_only=True)
+class Traced:
+    """The pair: one of a file, or three texts."""
+
+    pair_id: Annotated[str | None, _traced("The pair to trace.", names=("--id",), metavar="ID")] = None
+    prompt: Annotated[str | None, _traced("A prompt, instead of a file of pairs.")] = None
+    student: Annotated[str | None, _traced("The student's response to --prompt.")] = None
+    teacher: Annotated[str | None, _traced("The teacher's response to --prompt.")] = None
+
+    def pair(self, file: str | None, fields: options.PairFields, critics: Critics) -> Pair:
+        """The pair that is asked for.
+
+        Raises:
+            CriticProbeError: It is named in part, in two ways, or is not there.
+        """
+        if self.prompt is None and self.student is None and self.teacher is None:
+            return _find(fields.pairs(file, critics), self.pair_id, file or "the bundled pairs")
+        if self.prompt is None or self.student is None or self.teacher is None or file or self.pair_id:
+            raise CriticProbeError("trace: give --prompt, --student and --teacher together, or a file and --id")
+        return Pair("command line", self.prompt, self.student, self.teacher)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NothingSkipped(options.Scoring):
+    """How a text becomes a score; a pair that is too long cannot be left out, since it is the only one."""
+
+    on_too_long: Literal["error", "skip"] = "error"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures(options.Output):
+    """Where a result goes, and as which picture."""
+
     view: Annotated[
-        str, typer.Option(help="table: a row a token; line: each response as text whose ground shows the values.")
-    ] = "table",
+        Literal["line", "table"],
+        _output("table: a row a token; line: each response as text whose ground shows the values."),
+    ] = "table"
     export: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE", help="Also write what is shown as a picture: .svg, .html or .png; repeatable."),
-    ] = None,
-    json: options.Json = False,
-    output: options.Output = None,
+        _output("Also write what is shown as a picture: .svg, .html or .png; repeatable.", metavar="FILE"),
+    ] = None
+
+
+@with_options
+def command(
+    pairs: options.PairsArgument = None,
+    *,
+    traced: Traced,
+    loading: options.Loading,
+    scoring: NothingSkipped,
+    fields: options.PairFields,
+    output: Pictures,
 ) -> None:
     """Show the value of every token of one pair, student and teacher side by side."""
-    with session.exit_codes():
-        session.check_outputs(output)
-        session.choice("--view", view, "line", "table")
-        from critic_probe.report.svg import check_picture, write_picture
+    session.check_outputs(output)
+    from critic_probe.report.svg import check_picture, write_picture
 
-        for path in export or ():
-            check_picture(Path(path))
-        critics = session.find_critics(
-            checkpoint,
-            base=base,
-            step=step,
-            device=device,
-            device_map=device_map,
-            dtype=dtype,
-            trust_remote_code=trust_remote_code,
-        )
-        given = (prompt, student, teacher)
-        if any(text is not None for text in given):
-            if prompt is None or student is None or teacher is None or pairs or pair_id:
-                raise CriticProbeError("trace: give --prompt, --student and --teacher together, or a file and --id")
-            pair = Pair("command line", prompt, student, teacher)
-        else:
-            fields = Fields(prompt_field, student_field, teacher_field)
-            pair = _find(session.find_pairs(pairs, fields, critics), pair_id, pairs or "the bundled pairs")
-        chosen = session.settings(aggregation, eos, value_position, template, "error", engine, no_cache)
-        from critic_probe.measures.trace import trace
-        from critic_probe.report.terminal import print_trace
+    exports = [Path(path) for path in output.export or ()]
+    for path in exports:
+        check_picture(path)
+    critics = loading.critics()
+    pair, settings = traced.pair(pairs, fields, critics), scoring.settings()
+    from rich.console import Console
 
-        result = trace(critics.load(), pair, chosen)
-        for path in export or ():
-            write_picture(
-                Path(path), lambda console: print_trace(result, console, view), f"critic-probe trace {pair.id}"
-            )
-        session.finish(
-            "trace",
-            result,
-            critics,
-            default_pairs=pairs is None and prompt is None,
-            json=json,
-            output=output,
-            show=lambda result, console: print_trace(result, console, view),
-        )
+    from critic_probe.measures.trace import trace
+    from critic_probe.report.terminal import print_trace
+
+    result = trace(critics.load(), pair, settings)
+    for path in exports:
+        write_picture(path, partial(print_trace, result, view=output.view), f"critic-probe trace {pair.id}")
+    default_pairs = pairs is None and traced.prompt is None
+    in_view = partial(print_trace, console=Console(), view=output.view)
+    session.finish(result, critics, output, default_pairs=default_pairs, show=in_view)
 
 
-def _find(pairs: "Iterable[Pair]", wanted: str | None, where: str) -> Pair:
+def _find(pairs: Iterable[Pair], wanted: str | None, where: str) -> Pair:
     ids = [pair.id for pair in pairs]
     listed = ", ".join(ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
     if wanted is None:

@@ -1,74 +1,76 @@
 """`critic-probe verify`: whether a result that was written down is what a checkpoint gives."""
 
 import json as jsonlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from critic_probe.cli import options, session
+from critic_probe.bundled import BUNDLED
+from critic_probe.cli import options
+from critic_probe.cli.declare import checked, with_options
 from critic_probe.errors import CriticProbeError
-from critic_probe.pairs import Fields
+from critic_probe.option import Option
 
 
+@dataclass(frozen=True, kw_only=True)
+class AsRecorded(options.Loading):
+    """How the critics of a record are loaded; it tells their dtype."""
+
+    dtype: str = "auto"
+
+
+@with_options
 def command(
     result: Annotated[Path, typer.Argument(metavar="RESULT.json", help="What compare, perturb or completeness wrote.")],
     pairs: Annotated[str | None, typer.Argument(help="The pairs that it scored. Default: the bundled ones.")] = None,
-    checkpoint: options.Checkpoint = None,
-    sample: Annotated[int, typer.Option(min=1, metavar="N", help="How many pairs of each critic to score again.")] = 20,
-    seed: Annotated[int | None, typer.Option(help="Draws the sample. Default: anew each time.")] = None,
-    base: options.Base = None,
-    step: options.Step = None,
-    device: options.Device = "auto",
-    device_map: options.DeviceMap = None,
-    trust_remote_code: options.TrustRemoteCode = False,
-    prompt_field: options.PromptField = None,
-    student_field: options.StudentField = None,
-    teacher_field: options.TeacherField = None,
+    *,
+    loading: AsRecorded,
+    sample: Annotated[
+        int, Option("How many pairs of each critic to score again.", min=1, metavar="N", panel="Which pairs")
+    ] = 20,
+    seed: Annotated[int | None, Option("Draws the sample. Default: anew each time.", panel="Which pairs")] = None,
+    fields: options.PairFields,
     json: options.Json = False,
 ) -> None:
     """Hold a result against its checkpoint: hashes, its own arithmetic, and a random sample computed again.
 
     Exits with 1 if the record does not hold.
     """
-    with session.exit_codes():
-        from rich.console import Console
+    from critic_probe.measures.verify import signed_critics, verify
+    from critic_probe.report.files import dump_plain
 
-        from critic_probe.measures.verify import signed_critics, verify
-        from critic_probe.report.files import dump_plain
-        from critic_probe.report.terminal import print_verify
+    record = _read(result)
+    signed = signed_critics(record, str(result))
+    names = [critic["name"] for critic in signed]
+    given = loading.checkpoint or [name for name in names if name.startswith(BUNDLED)]
+    critics = replace(loading, checkpoint=given, dtype=signed[0]["dtype"]).critics()
+    critics = replace(critics, paths=_as_named(critics.paths, names, result))
+    read = fields.pairs(pairs, critics)
+    settings = _scoring(record["signature"], signed).settings()
+    found = verify(record, critics.load(), read, settings, _plan(record["signature"]), sample, seed)
+    if json:
+        data = {"schema": "critic-probe/verify/1", "holds": found.holds, "checks": found.checks.to_dict("records")}
+        typer.echo(dump_plain(data | {"signature": found.signature}))
+    else:
+        found.show()
+    if not found.holds:
+        raise typer.Exit(1)
 
-        record = _read(result)
-        signed = signed_critics(record, str(result))
-        signature = record["signature"]
-        critics = session.find_critics(
-            checkpoint or [critic["name"] for critic in signed if critic["name"].startswith(session.BUNDLED)],
-            base=base,
-            step=step,
-            device=device,
-            device_map=device_map,
-            dtype=signed[0]["dtype"],
-            trust_remote_code=trust_remote_code,
+
+def _scoring(signature: dict[str, Any], critics: list[dict[str, Any]]) -> options.Scoring:
+    templates = {"raw" if critic["template"].startswith("raw") else "auto" for critic in critics}
+    return checked(
+        options.Scoring(
+            aggregation=signature["aggregations"],
+            eos=signature["eos"],
+            value_position=signature["value_position"],
+            template="raw" if templates == {"raw"} else "auto",
+            on_too_long="skip",
+            no_cache=True,
         )
-        critics = replace(critics, paths=_as_named(critics.paths, [critic["name"] for critic in signed], result))
-        read = session.find_pairs(pairs, Fields(prompt_field, student_field, teacher_field), critics)
-        templates = {"raw" if critic["template"].startswith("raw") else "auto" for critic in signed}
-        settings = session.settings(
-            signature["aggregations"],
-            signature["eos"],
-            signature["value_position"],
-            templates.pop() if len(templates) == 1 else "auto",
-            "skip",
-        )
-        found = verify(record, critics.load(), read, settings, _plan(signature), sample, seed)
-        if json:
-            data = {"schema": "critic-probe/verify/1", "holds": found.holds, "checks": found.checks.to_dict("records")}
-            typer.echo(dump_plain(data | {"signature": found.signature}))
-        else:
-            print_verify(found, Console())
-        if not found.holds:
-            raise typer.Exit(1)
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -4,7 +4,6 @@ import math
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -13,11 +12,11 @@ import pandas as pd
 from critic_probe.aggregation import parse
 from critic_probe.errors import CriticProbeError
 from critic_probe.gates.figures import METRICS
+from critic_probe.gates.shipped import DEFAULT_PROFILE, profile_text
 from critic_probe.stats.rates import FEW
 
 At = Literal["value", "ci"]
 Severity = Literal["fail", "warn"]
-DEFAULT_PROFILE = "default"
 
 
 @dataclass(frozen=True)
@@ -84,22 +83,6 @@ class Plan:
         return list(dict.fromkeys([*(unnamed if any(not gate.aggregation for gate in self.gates) else ()), *named]))
 
 
-def profile_names() -> list[str]:
-    """The profiles that ship with the tool."""
-    return sorted(path.name.removesuffix(".toml") for path in _profiles().iterdir() if path.name.endswith(".toml"))
-
-
-def profile_text(name: str) -> str:
-    """A profile as it is written, comments and all.
-
-    Raises:
-        CriticProbeError: There is none of that name.
-    """
-    if name not in profile_names():
-        raise CriticProbeError(f"profile '{name}' is unknown; choose from {', '.join(profile_names())}")
-    return str(_profiles().joinpath(f"{name}.toml").read_text(encoding="utf-8"))
-
-
 def load_gates(profile: str | None, path: Path | None, families: Iterable[str]) -> Plan:
     """The gates of a file, else of a profile, else of `[tool.critic-probe]` in ./pyproject.toml, else the default ones.
 
@@ -120,10 +103,6 @@ def load_gates(profile: str | None, path: Path | None, families: Iterable[str]) 
         name = profile or DEFAULT_PROFILE
         return _plan(f"profile {name}", _table(name, profile_text(name)), families)
     return _plan(str(path), _table(str(path), _text(path)), families)
-
-
-def _profiles() -> Any:
-    return files("critic_probe.gates") / "profiles"
 
 
 def _text(path: Path) -> str:

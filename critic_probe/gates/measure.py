@@ -1,12 +1,18 @@
 """What gates need, measured in one loop: each critic is loaded once, whatever they name."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
-from critic_probe.gates.gate import Plan
+import pandas as pd
+
+from critic_probe.gates.figures import figures
+from critic_probe.gates.gate import Gate, Plan, evaluate, exit_code
 from critic_probe.measures.compare import Compare
 from critic_probe.measures.doctor import Doctor
 from critic_probe.measures.perturb import Perturb
+from critic_probe.measures.report import Keep, ReportResult, report
+from critic_probe.measures.result import Result
 from critic_probe.measures.tokens import Tokens
 from critic_probe.measures.variants import Plan as Edits
 from critic_probe.probes import all_families, choose
@@ -14,6 +20,40 @@ from critic_probe.workbench import Bench, Run, Signature, run
 
 Results = dict[str, Any]
 """Command -> its result, as `figures` takes it."""
+
+# What the pictures of a report need, told as gates without a bound.
+_PICTURED = tuple(Gate(name) for name in ("compare.d_acc", "perturb.signal_to_noise", "tokens.d_acc"))
+
+
+@dataclass(frozen=True, repr=False)
+class CheckResult(Result):
+    """Whether a critic's figures hold what gates demand of them.
+
+    Attributes:
+        source: Where the gates come from.
+        gates: One row per gate and figure that it bounds, with its verdict; see `evaluate`.
+        on_unclear: As what a verdict `cannot tell` counts.
+        exit_code: 0 where every gate holds, else 1.
+        signature: What determined the figures.
+        drift: What differs from a baseline; None without one.
+    """
+
+    command: ClassVar[str] = "check"  # type: ignore[misc]
+    facts: ClassVar[tuple[str, ...]] = ("source",)
+    tables: ClassVar[tuple[str, ...]] = ("gates",)
+    main: ClassVar[str] = "gates"
+
+    source: str
+    gates: pd.DataFrame
+    on_unclear: str
+    exit_code: int
+    signature: Signature
+    drift: pd.DataFrame | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether every gate holds."""
+        return self.exit_code == 0
 
 
 def measure(plan: Plan, benches: Iterable[Bench], most: int | None = None, seed: int = 0) -> tuple[Results, Signature]:
@@ -28,15 +68,55 @@ def measure(plan: Plan, benches: Iterable[Bench], most: int | None = None, seed:
     Returns:
         The results, and the signature of the first.
     """
-    measures = measures_of(plan, most, seed)
+    measures = _measures(plan, most, seed)
     done = run(benches, list(measures.values()))
-    results = results_of(measures, done)
+    results = _results(measures, done)
     first = next((result for name, result in results.items() if name != "doctor"), None)
     return results, results["doctor"][0][1].signature if first is None else first.signature
 
 
-def measures_of(plan: Plan, most: int | None, seed: int) -> dict[str, Any]:
-    """A measurement for each command that gates name; see `measure`."""
+def judge(
+    plan: Plan,
+    results: Results,
+    signature: Signature,
+    unnamed: Sequence[str],
+    on_unclear: Literal["pass", "fail"] = "fail",
+) -> CheckResult:
+    """What the gates say of results.
+
+    Args:
+        plan: The gates.
+        results: Those of `measure`.
+        signature: Theirs.
+        unnamed: The read-outs that a gate bounds which names none.
+        on_unclear: As what a verdict `cannot tell` counts.
+    """
+    verdicts = evaluate(plan, figures(results), unnamed)
+    return CheckResult(plan.source, verdicts, on_unclear, exit_code(verdicts, on_unclear), signature)
+
+
+def measure_report(
+    plan: Plan, benches: Iterable[Bench], unnamed: Sequence[str], most: int | None = None, seed: int = 0
+) -> tuple[ReportResult, CheckResult]:
+    """What a report shows, and what the gates say of it, from one loop; see `measure` and `judge`.
+
+    Args:
+        plan: The gates.
+        benches: As `measure`; with a cache, unless their critics stay loaded.
+        unnamed: The read-outs that a gate bounds which names none.
+        most: At most so many edits a response; None for all.
+        seed: Draws them.
+    """
+    measures, keep = _measures(Plan(plan.source, (*plan.gates, *_PICTURED)), most, seed), Keep()
+    done = run(benches, [*measures.values(), keep])
+    results = _results(measures, done)
+    compared, perturbed, along = (results[name] for name in ("compare", "perturb", "tokens"))
+    shown = report(done.benches, keep.pairs, compared, perturbed, along, measures["perturb"].plan)
+    return shown, judge(plan, results, compared.signature, unnamed)
+
+
+def _measures(plan: Plan, most: int | None, seed: int) -> dict[str, Any]:
+    """A measurement for each command that gates name."""
     families = all_families()
     measures: dict[str, Any] = {}
     for name in plan.commands:
@@ -50,10 +130,9 @@ def measures_of(plan: Plan, most: int | None, seed: int) -> dict[str, Any]:
             asked = {gate.family for gate in plan.gates if gate.metric.startswith(f"{name}.")}
             whole = ["punct", "controls"] if name == "perturb" else ["completeness"]
             chosen = choose(families, whole if "" in asked else [], asked - {""})
-            measures[name] = Perturb(Edits(chosen, most=most, seed=seed))
+            measures[name] = Perturb(Edits(chosen, most=most, seed=seed), name)
     return measures
 
 
-def results_of(measures: dict[str, Any], done: Run) -> Results:
-    """What each measurement of a run makes of it."""
+def _results(measures: dict[str, Any], done: Run) -> Results:
     return {name: each.results if isinstance(each, Doctor) else each.result(done) for name, each in measures.items()}

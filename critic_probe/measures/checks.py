@@ -11,7 +11,8 @@ from critic_probe.aggregation import Aggregation, parse
 from critic_probe.checkpoint import Check, Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse, Group
 from critic_probe.measures.compare import score_pair, with_verdicts
-from critic_probe.scoring import Engine, padded_values
+from critic_probe.scoring.engine import Engine
+from critic_probe.scoring.reference import padded_values
 from critic_probe.stats.rates import numeric_floor
 from critic_probe.workbench import SAMPLE, Bench
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -16,7 +16,7 @@ from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.measures.result import Result
 from critic_probe.measures.variants import SIDES, Plan, Variant, in_context, responses_of, variants_of
 from critic_probe.pairs import Pairs
-from critic_probe.scoring import padded_values
+from critic_probe.scoring.reference import padded_values
 from critic_probe.stats.edits import contrasts, headline, read_aloud, summarise
 from critic_probe.stats.rates import FEW, verdict
 from critic_probe.workbench import (
@@ -113,13 +113,15 @@ class Perturb:
 
     Args:
         plan: Which edits are made.
+        command: `perturb`, or `completeness` where only that was asked for.
     """
 
     label = "edits"
     needs_floors = True
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, command: str = "perturb") -> None:
         self.plan = plan
+        self._command = command
         self._frames: list[pd.DataFrame] = []
         self._skips: list[tuple[str, str, str, int]] = []
 
@@ -204,7 +206,8 @@ class Perturb:
             "max_per_response": self.plan.most,
             "seed": self.plan.seed,
         }
-        return judged(self.cases, skips, done.notices(), done.signature(**drawn), floor_sentence(done.records))
+        found = judged(self.cases, skips, done.notices(), done.signature(**drawn), floor_sentence(done.records))
+        return replace(found, command=self._command)
 
 
 def judged(

@@ -8,7 +8,7 @@ import pandas as pd
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import Group
 from critic_probe.pairs import Pairs
-from critic_probe.scoring import distinct
+from critic_probe.scoring.trie import distinct
 from critic_probe.workbench import Measure, Settings, benches
 
 

@@ -13,6 +13,7 @@ from typing import Any, cast
 import pandas as pd
 
 from critic_probe.errors import CriticProbeError, Notice
+from critic_probe.gates.measure import CheckResult
 from critic_probe.measures.compare import CompareResult
 from critic_probe.measures.diff import DiffResult
 from critic_probe.measures.doctor import DoctorResult
@@ -21,6 +22,7 @@ from critic_probe.measures.result import Result
 from critic_probe.measures.tokens import TokensResult
 from critic_probe.measures.trace import TraceResult
 from critic_probe.measures.verify import VerifyResult
+from critic_probe.report import verdicts
 from critic_probe.studies.audit import AuditResult
 from critic_probe.studies.selftest import SelftestResult
 
@@ -45,6 +47,8 @@ def to_json(result: Result) -> dict[str, Any]:
 
     NaN and infinities become None. A lone surrogate, which no UTF-8 file can hold, becomes U+FFFD.
     """
+    if isinstance(result, CheckResult):
+        return cast(dict[str, Any], _plain(verdicts.to_json(result)))
     data: dict[str, Any] = {"schema": f"critic-probe/{result.command}/1"}
     data |= {name: _plain(getattr(result, name)) for name in result.facts}
     data |= {table: _records(getattr(result, table)) for table in result.tables}

@@ -5,25 +5,23 @@ from xml.etree import ElementTree
 
 import pandas as pd
 
-from critic_probe.gates import failing
+from critic_probe.gates.gate import failing
+from critic_probe.gates.measure import CheckResult
 from critic_probe.report.terminal.check import DRIFT, ORDER, against, change, figure, figure_name, look_at, sentence
 from critic_probe.report.terminal.pieces import signature_line
 from critic_probe.text import neutralise
-from critic_probe.workbench import Signature
 
 
-def to_json(
-    source: str, found: pd.DataFrame, on_unclear: str, code: int, signature: Signature, moved: pd.DataFrame | None
-) -> dict[str, Any]:
+def to_json(result: CheckResult) -> dict[str, Any]:
     """The verdicts as plain values; `drift` is null where there is no baseline."""
     return {
         "schema": "critic-probe/check/1",
-        "source": source,
-        "gates": found.to_dict("records"),
-        "drift": None if moved is None else moved.to_dict("records"),
-        "on_unclear": on_unclear,
-        "exit_code": code,
-        "signature": signature,
+        "source": result.source,
+        "gates": result.gates.to_dict("records"),
+        "drift": None if result.drift is None else result.drift.to_dict("records"),
+        "on_unclear": result.on_unclear,
+        "exit_code": result.exit_code,
+        "signature": result.signature,
     }
 
 
@@ -35,43 +33,43 @@ def sentences(found: pd.DataFrame) -> list[str]:
     ]
 
 
-def to_markdown(source: str, found: pd.DataFrame, code: int, signature: Signature, moved: pd.DataFrame | None) -> str:
+def to_markdown(result: CheckResult) -> str:
     """A table for a build's summary, what fails first."""
     lines = [
-        f"### critic-probe: {'failed' if code else 'passed'} ({_cell(source)})",
+        f"### critic-probe: {'passed' if result.passed else 'failed'} ({_cell(result.source)})",
         "",
         "| verdict | gate | measured | bound | look at |",
         "|---|---|---|---|---|",
     ]
-    for row in sorted(found.to_dict("records"), key=lambda row: ORDER[row["verdict"]]):
+    for row in sorted(result.gates.to_dict("records"), key=lambda row: ORDER[row["verdict"]]):
         note = f" ({row['note']})" if row["note"] else ""
         cells = (row["verdict"], figure_name(row), figure(row) + note, row["bound"], ", ".join(map(str, row["ids"])))
         lines.append("| " + " | ".join(map(_cell, cells)) + " |")
-    if moved is not None:
-        lines += ["", _cell(against(moved)), ""]
-        lines += [f"- {row['verdict']}: {_cell(change(row))}" for row in moved.head(DRIFT).to_dict("records")]
-    return "\n".join([*lines, "", f"`{_cell(signature_line(signature)).replace('`', '')}`", ""])
+    if result.drift is not None:
+        lines += ["", _cell(against(result.drift)), ""]
+        lines += [f"- {row['verdict']}: {_cell(change(row))}" for row in result.drift.head(DRIFT).to_dict("records")]
+    return "\n".join([*lines, "", f"`{_cell(signature_line(result.signature)).replace('`', '')}`", ""])
 
 
-def to_junit(found: pd.DataFrame, on_unclear: str, moved: pd.DataFrame | None) -> str:
+def to_junit(result: CheckResult) -> str:
     """JUnit XML: a test case a gate and figure; a warning gate that does not hold is a skipped one with its message.
 
     A baseline is one test case more.
     """
     suite = ElementTree.Element("testsuite", name="critic-probe")
     counts = {"failures": 0, "skipped": 0}
-    for row in found.to_dict("records"):
+    for row in result.gates.to_dict("records"):
         case = ElementTree.SubElement(
             suite, "testcase", classname=row["metric"], name=neutralise(figure_name(row)), time="0"
         )
         if row["verdict"] == "pass":
             continue
-        kind = "failure" if row["verdict"] in failing(on_unclear) and row["severity"] == "fail" else "skipped"
+        kind = "failure" if row["verdict"] in failing(result.on_unclear) and row["severity"] == "fail" else "skipped"
         message = f"{row['verdict']}: {figure(row)}, must be {row['bound']}"
         made = ElementTree.SubElement(case, kind, message=neutralise(message))
         made.text = neutralise("; ".join(filter(None, (row["note"], ", ".join(map(str, row["ids"]))))))
         counts["failures" if kind == "failure" else "skipped"] += 1
-    if moved is not None:
+    if (moved := result.drift) is not None:
         case = ElementTree.SubElement(suite, "testcase", classname="baseline", name="baseline", time="0")
         if len(moved):
             made = ElementTree.SubElement(case, "failure", message=against(moved))

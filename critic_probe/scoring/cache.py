@@ -4,6 +4,8 @@ A row's values are written in one transaction, so a killed run leaves whole rows
 it stopped. Every blob carries a checksum; a file that SQLite or a checksum finds damaged is set aside.
 """
 
+from __future__ import annotations
+
 import hashlib
 import os
 import sqlite3
@@ -11,13 +13,14 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-import torch
-from torch import Tensor
+import platformdirs
 
 from critic_probe.errors import CriticProbeError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _T = TypeVar("_T")
 _PATIENCE = 60.0  # seconds that a process waits for another one's lock
@@ -32,10 +35,7 @@ CREATE TABLE IF NOT EXISTS settings (critic TEXT, name TEXT, value TEXT NOT NULL
 def cache_path() -> Path:
     """`$CRITIC_PROBE_CACHE`, else a file in the user's cache directory."""
     given = os.environ.get("CRITIC_PROBE_CACHE")
-    if given:
-        return Path(given)
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "critic-probe" / "values.sqlite"
+    return Path(given) if given else platformdirs.user_cache_path("critic-probe", appauthor=False) / "values.sqlite"
 
 
 class Cache:
@@ -60,6 +60,9 @@ class Cache:
 
     def get(self, sequences: Sequence[tuple[int, ...]], firsts: Sequence[int], engine: str) -> list[Tensor | None]:
         """For each sequence its values from index `first` on, or None."""
+        import numpy as np
+        import torch
+
         keys = [self._key(s, f, engine) for s, f in zip(sequences, firsts, strict=True)]
 
         def read() -> list[Tensor | None]:
@@ -104,6 +107,8 @@ class Cache:
         self._db.close()
 
     def _key(self, sequence: tuple[int, ...], first: int, engine: str) -> bytes:
+        import numpy as np
+
         digest = hashlib.blake2b(f"{self._critic}:{engine}:{first}:".encode(), digest_size=20)
         digest.update(np.asarray(sequence, dtype="<i8").tobytes())
         return digest.digest()

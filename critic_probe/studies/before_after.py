@@ -23,7 +23,8 @@ from critic_probe.probes import BUILT_IN
 from critic_probe.stats.intervals import mean_interval, median_interval
 from critic_probe.studies.audit import AuditResult
 from critic_probe.studies.claims import judged
-from critic_probe.training.warmup import Options, warmup
+from critic_probe.training.options import Options
+from critic_probe.training.warmup import warmup
 from critic_probe.workbench import Progress, Settings
 
 TRAINED = ("last", "mean", "progressive")

@@ -39,7 +39,8 @@ from critic_probe.scoring.reference import pad_rows
 from critic_probe.studies import synthetic
 from critic_probe.studies.synthetic import Task, complete, concise, make_task
 from critic_probe.training.model import CHATML, tiny_model
-from critic_probe.training.warmup import Options, warmup
+from critic_probe.training.options import Options
+from critic_probe.training.warmup import warmup
 
 AGGREGATIONS = ("last", "mean")
 COPY_STEPS, BASE_STEPS, CRITIC_STEPS = 300, 1500, 250

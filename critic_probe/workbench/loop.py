@@ -27,7 +27,8 @@ from critic_probe.encoding import (
 )
 from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.pairs import Pair, Pairs
-from critic_probe.scoring import Cache, Engine, Stats
+from critic_probe.scoring.cache import Cache
+from critic_probe.scoring.engine import Engine, Stats
 from critic_probe.workbench.noise import measure_floors
 from critic_probe.workbench.signature import Settings, Signature, hash_of, identity, signature
 from critic_probe.workbench.survey import Survey, preflight, survey

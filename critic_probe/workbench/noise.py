@@ -9,7 +9,7 @@ from torch import Tensor
 
 from critic_probe.encoding import EncodedPair
 from critic_probe.errors import Notice
-from critic_probe.scoring import padded_values
+from critic_probe.scoring.reference import padded_values
 
 if TYPE_CHECKING:
     from critic_probe.workbench.loop import Bench

@@ -15,7 +15,7 @@ from critic_probe.aggregation import Aggregation
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EosPolicy, TemplateMode
 from critic_probe.pairs import Pair, PairFile, Pairs, data_hash
-from critic_probe.scoring import Mode
+from critic_probe.scoring.engine import Mode
 
 Signature = dict[str, Any]
 

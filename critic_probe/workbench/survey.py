@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from critic_probe.checkpoint import Anatomy, Critic, audit
 from critic_probe.encoding import EncodedPair, encode_pair
 from critic_probe.errors import CriticProbeError, Notice
-from critic_probe.scoring import distinct
+from critic_probe.scoring.trie import distinct
 
 if TYPE_CHECKING:
     from critic_probe.workbench.loop import Bench

@@ -19,7 +19,7 @@ import pytest
 from typer.testing import CliRunner
 
 from critic_probe.cli import app
-from critic_probe.scoring import cache_path
+from critic_probe.scoring.cache import cache_path
 
 
 def write_pairs(path: Path, n: int, seed: int = 0) -> Path:

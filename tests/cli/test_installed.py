@@ -39,20 +39,27 @@ def pairs_file(tmp_path_factory):
     return path
 
 
-def test_help_and_version_import_neither_torch_nor_transformers():
+def test_what_computes_nothing_imports_nothing_heavy(tmp_path):
     code = (
         "import sys\n"
+        "import critic_probe\n"
+        "light = set(sys.modules)\n"
         "from critic_probe.cli import app\n"
-        "try:\n    app(sys.argv[1:])\nexcept SystemExit as stop:\n    assert not stop.code\n"
-        "heavy = {'torch', 'transformers', 'pandas', 'statsmodels', 'pyarrow', 'numpy'} & set(sys.modules)\n"
-        "assert not heavy, heavy"
+        "from typer.main import get_command\n"
+        "def run(*arguments):\n"
+        "    try:\n        app(arguments)\n    except SystemExit as stop:\n        assert not stop.code, arguments\n"
+        "run('--help')\nrun('--version')\n"
+        "for name in get_command(app).commands:\n    run(name, '--help')\n"
+        "run('profiles', 'list')\nrun('profiles', 'show', 'default')\nrun('perturb', '--list')\n"
+        "run('cache', 'info')\nrun('cache', 'clear')\n"
+        "heavy = {'torch', 'transformers', 'pandas', 'statsmodels', 'scipy', 'pyarrow', 'numpy'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+        "assert 'typer' not in light"
     )
-    for arguments in (
-        ["--help"],
-        ["--version"],
-        *([name, "--help"] for name in ("compare", "trace", "perturb", "report")),
-    ):
-        subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for text in ("critic-probe ", "--punct", "strict", "[[gates]]", "terminal-swap", "0 responses of 0 critics"):
+        assert text in done.stdout
 
 
 def test_help_takes_under_half_a_second_of_cpu():

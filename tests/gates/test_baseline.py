@@ -2,7 +2,7 @@
 
 import pytest
 
-from critic_probe.gates import drift
+from critic_probe.gates.baseline import drift
 
 
 def baseline(value, low=None, high=None, verdict="teacher", **settings):

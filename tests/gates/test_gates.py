@@ -6,7 +6,9 @@ import pandas as pd
 import pytest
 
 from critic_probe.errors import CriticProbeError
-from critic_probe.gates import METRICS, Gate, Plan, evaluate, exit_code, load_gates, profile_names, profile_text
+from critic_probe.gates.figures import METRICS
+from critic_probe.gates.gate import Gate, Plan, evaluate, exit_code, load_gates
+from critic_probe.gates.shipped import profile_names, profile_text
 
 FAMILIES = ("terminal-swap", "terminal-drop", "wrong-digit", "other-answer", "to-complete")
 

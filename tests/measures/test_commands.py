@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from critic_probe.workbench import Settings
 from tiny import byte_tokenizer
 
 from critic_probe.aggregation import parse
@@ -14,6 +13,7 @@ from critic_probe.measures.perturb import Plan, perturb
 from critic_probe.measures.trace import trace
 from critic_probe.pairs import Pair, TokenIds
 from critic_probe.probes import BUILT_IN
+from critic_probe.workbench import Settings
 
 EOS = 258
 PUNCTUATION = Plan([family for family in BUILT_IN.values() if family.group == "punct"])

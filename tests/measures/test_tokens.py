@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from critic_probe.workbench import Bench, Settings
 from tiny import byte_tokenizer
 
 from critic_probe.aggregation import parse
@@ -10,6 +9,7 @@ from critic_probe.checkpoint import load_critic
 from critic_probe.measures.compare import compare
 from critic_probe.measures.tokens import autocorrelation, effective_tokens, tokens
 from critic_probe.pairs import Pair, TokenIds
+from critic_probe.workbench import Bench, Settings
 
 SETTINGS = Settings((parse("last"), parse("mean")))
 PAIRS = [

@@ -10,14 +10,15 @@ from itertools import islice
 import numpy as np
 import pandas as pd
 import pytest
-from critic_probe.workbench import Settings
 from playwright.sync_api import expect, sync_playwright
 from typer.testing import CliRunner
 
+from critic_probe import bundled
 from critic_probe.aggregation import parse
-from critic_probe.cli import app, session
-from critic_probe.gates import Gate, evaluate, figures
-from critic_probe.gates import Plan as Gates
+from critic_probe.cli import app
+from critic_probe.gates.figures import figures
+from critic_probe.gates.gate import Gate, evaluate
+from critic_probe.gates.gate import Plan as Gates
 from critic_probe.measures.compare import compare
 from critic_probe.measures.perturb import Plan, perturb
 from critic_probe.measures.report import Traced, TracedSide, report
@@ -25,6 +26,7 @@ from critic_probe.measures.tokens import tokens
 from critic_probe.pairs import Fields
 from critic_probe.probes import all_families, choose
 from critic_probe.report.html import page
+from critic_probe.workbench import Settings
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 BREAK = "</script><script>document.title='owned'</script>"
@@ -272,8 +274,8 @@ def test_the_pictures_are_files_that_stand_alone(written):
 @pytest.fixture(scope="module")
 def measured(fixtures, tmp_path_factory):
     """A small report's result and verdicts."""
-    critics = session.find_critics(None, device="cpu")
-    pairs = list(islice(session.find_pairs(str(fixtures / "pairs.jsonl"), Fields(), critics), 30))
+    critics = bundled.find_critics(None, device="cpu")
+    pairs = list(islice(bundled.find_pairs(str(fixtures / "pairs.jsonl"), Fields(), critics), 30))
     cache = tmp_path_factory.mktemp("values") / "values.sqlite"
     settings = Settings(tuple(map(parse, ("last", "mean"))), cache=cache)
     given = (pairs, settings)

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from critic_probe.checkpoint import Critic, load_critic
 from critic_probe.encoding import Group
 from critic_probe.errors import CriticProbeError
-from critic_probe.scoring import Engine, ReferenceScorer
+from critic_probe.scoring.engine import Engine
+from critic_probe.scoring.reference import ReferenceScorer
 from critic_probe.scoring.tree import TreeAttention
 from critic_probe.scoring.trie import distinct, lay_out, pack
 
@@ -254,7 +255,7 @@ import torch
 torch.set_num_threads(1)
 from test_engine import Draw, edits, pairs, worst
 from critic_probe.checkpoint import load_critic
-from critic_probe.scoring import Engine
+from critic_probe.scoring.engine import Engine
 critic = load_critic(sys.argv[1], device="cpu")
 groups = edits(Draw(7), 3) + pairs(Draw(8), 400)
 small = Engine(critic, budget=256)

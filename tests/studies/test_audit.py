@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from critic_probe.workbench import Bench, Settings
 from safetensors.torch import load_file, save_file
 from tiny import byte_tokenizer
 from transformers import AutoModelForTokenClassification
@@ -22,6 +21,7 @@ from critic_probe.studies.claims import CLAIMS
 from critic_probe.studies.gradients import gradients
 from critic_probe.studies.planted import write_planted
 from critic_probe.studies.untrained import HEADS, untrained
+from critic_probe.workbench import Bench, Settings
 
 SETTINGS = Settings((parse("last"), parse("mean")))
 EOS = 258

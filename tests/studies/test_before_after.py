@@ -2,7 +2,6 @@ import random
 
 import numpy as np
 import pytest
-from critic_probe.workbench import Settings
 from tiny import save_critic
 from typer.testing import CliRunner
 
@@ -12,7 +11,8 @@ from critic_probe.cli import app
 from critic_probe.measures.compare import compare
 from critic_probe.pairs import Pair
 from critic_probe.studies.before_after import EXPECTATIONS, before_after
-from critic_probe.training.warmup import Options
+from critic_probe.training.options import Options
+from critic_probe.workbench import Settings
 
 WORDS = "red blue green black white small large round".split()  # noqa: SIM905
 

@@ -4,7 +4,6 @@ import random
 
 import pytest
 import torch
-from critic_probe.workbench import Settings
 from transformers import AutoModelForTokenClassification
 
 from critic_probe.aggregation import parse
@@ -14,6 +13,7 @@ from critic_probe.measures.perturb import Plan, perturb
 from critic_probe.pairs import read_pairs
 from critic_probe.probes import BUILT_IN
 from critic_probe.studies import demo
+from critic_probe.workbench import Settings
 
 
 @pytest.fixture(scope="module")

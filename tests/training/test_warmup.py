@@ -8,7 +8,6 @@ import time
 
 import pytest
 import torch
-from critic_probe.workbench import Settings
 from tiny import byte_tokenizer, save_critic
 from typer.testing import CliRunner
 
@@ -23,7 +22,10 @@ from critic_probe.pairs import Pair, TokenIds
 from critic_probe.scoring.tree import tree_attention
 from critic_probe.training.data import prepare
 from critic_probe.training.model import backbone_of, open_trainee, token_values
-from critic_probe.training.warmup import Options, side_scores, warmup
+from critic_probe.training.options import Options
+from critic_probe.training.trainer import side_scores
+from critic_probe.training.warmup import warmup
+from critic_probe.workbench import Settings
 
 EOS = 258  # of the byte tokenizer
 

@@ -4,6 +4,7 @@ from io import StringIO
 
 from rich.console import Console
 
+from critic_probe.gates.measure import CheckResult
 from critic_probe.measures.compare import CompareResult
 from critic_probe.measures.diff import DiffResult
 from critic_probe.measures.doctor import DoctorResult
@@ -13,7 +14,7 @@ from critic_probe.measures.tokens import TokensResult
 from critic_probe.measures.trace import TraceResult
 from critic_probe.measures.verify import VerifyResult
 from critic_probe.report.terminal.audit import print_audit
-from critic_probe.report.terminal.check import print_verdicts
+from critic_probe.report.terminal.check import print_check
 from critic_probe.report.terminal.compare import print_compare
 from critic_probe.report.terminal.diff import print_diff
 from critic_probe.report.terminal.doctor import print_doctor
@@ -31,6 +32,7 @@ __all__ = [
     "as_html",
     "as_text",
     "print_audit",
+    "print_check",
     "print_compare",
     "print_diff",
     "print_doctor",
@@ -39,7 +41,6 @@ __all__ = [
     "print_selftest",
     "print_tokens",
     "print_trace",
-    "print_verdicts",
     "print_verify",
     "show",
     "signature_line",
@@ -75,6 +76,8 @@ def show(result: Result, console: Console, rows: int = 10) -> None:
             print_audit(result, console)
         case DoctorResult():
             print_doctor(result, console)
+        case CheckResult():
+            print_check(result, console)
         case VerifyResult():
             print_verify(result, console)
         case SelftestResult():

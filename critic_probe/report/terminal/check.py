@@ -8,36 +8,23 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from critic_probe.gates.measure import CheckResult
 from critic_probe.report.terminal.pieces import VERDICT_STYLES, signed
 from critic_probe.text import neutralise
-from critic_probe.workbench import Signature
 
 ORDER = {"fail": 0, "cannot tell": 1, "pass": 2}
 DRIFT = 20  # differences that are shown
 
 
-def print_verdicts(
-    source: str,
-    found: pd.DataFrame,
-    on_unclear: str,
-    code: int,
-    signature: Signature,
-    moved: pd.DataFrame | None,
-    console: Console,
-) -> None:
+def print_check(result: CheckResult, console: Console) -> None:
     """Prints a line a gate and figure, what fails last, where a build's log ends, with the pairs to look at.
 
     Args:
-        source: Where the gates come from.
-        found: The table of `gates.evaluate`.
-        on_unclear: As what a verdict `cannot tell` counts.
-        code: The exit code that follows.
-        signature: What determined the figures.
-        moved: The table of `gates.drift`; None without a baseline.
+        result: What the gates say.
         console: Where to print.
     """
     table = Table.grid(padding=(0, 2, 0, 0))
-    for row in sorted(found.to_dict("records"), key=lambda row: -ORDER[row["verdict"]]):
+    for row in sorted(result.gates.to_dict("records"), key=lambda row: -ORDER[row["verdict"]]):
         line = Text(neutralise(sentence(row)), overflow="fold")
         if row["ids"]:
             line.append(f"\n-> {look_at(row)}", style="bold")
@@ -45,17 +32,16 @@ def print_verdicts(
         table.add_row(Text(word, style=VERDICT_STYLES[row["verdict"]]), line)
     console.print(table)
     console.print()
-    if moved is not None:
-        for row in moved.head(DRIFT).to_dict("records"):
+    if result.drift is not None:
+        for row in result.drift.head(DRIFT).to_dict("records"):
             console.print(Text(f"{row['verdict']}: {change(row)}", overflow="fold"))
-        console.print(Text(against(moved), "bold"))
-    counts = found.verdict.value_counts()
+        console.print(Text(against(result.drift), "bold"))
+    counts = result.gates.verdict.value_counts()
     counted = ", ".join(f"{counts[word]} {word}" for word in VERDICT_STYLES if word in counts)
-    console.print(
-        Text(f"{source}: {counted}; a gate that cannot be told counts as {on_unclear}: exit code {code}", "bold")
-    )
+    unclear = f"a gate that cannot be told counts as {result.on_unclear}: exit code {result.exit_code}"
+    console.print(Text(f"{result.source}: {counted}; {unclear}", "bold"))
     console.print()
-    console.print(signed(signature))
+    console.print(signed(result.signature))
 
 
 def against(moved: pd.DataFrame) -> str:

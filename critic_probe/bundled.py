@@ -1,0 +1,107 @@
+"""The critics and pairs that ship with the tool, and finding a critic by its name or directory."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from critic_probe.errors import CriticProbeError
+from critic_probe.pairs import Fields, PairFile, Pairs, as_text, read_pairs
+
+if TYPE_CHECKING:
+    from critic_probe.checkpoint import Critic
+
+BUNDLED = "bundled:"
+TOYS = (f"{BUNDLED}last", f"{BUNDLED}mean")  # need nothing else, and are used where no critic is named
+ADAPTERS = (f"{BUNDLED}smollm2-last", f"{BUNDLED}smollm2-mean")
+TINY = 10_000_000  # parameters
+
+
+def fixtures() -> Path:
+    """The directory of the bundled pairs and critics: inside an installed package, or beside it in a clone."""
+    inside = Path(__file__).parent / "fixtures"
+    return inside if inside.is_dir() else Path(__file__).parents[1] / "fixtures"
+
+
+@dataclass(frozen=True)
+class Critics:
+    """Which critics to load, and how.
+
+    Attributes:
+        paths: Name -> directory.
+        bundled: Nothing was asked for, so the bundled ones are used.
+        loading: What `load_critic` takes beside the path.
+    """
+
+    paths: dict[str, Path]
+    bundled: bool
+    loading: dict[str, Any]
+
+    def load(self) -> "Iterator[Critic]":
+        """Loads one critic after the other."""
+        from critic_probe.checkpoint import load_critic
+
+        for name, path in self.paths.items():
+            critic = load_critic(path, name=name, **self.loading)
+            _one_thread_for_a_tiny(critic)
+            yield critic
+            del critic  # before the next one is loaded
+
+
+def _one_thread_for_a_tiny(critic: "Critic") -> None:
+    """Threads that wait for each other cost a tiny model more than they compute, most of all on a busy machine."""
+    import torch
+
+    parameters = sum(parameter.numel() for parameter in critic.backbone.parameters())
+    if critic.device.type == "cpu" and parameters < TINY:
+        torch.set_num_threads(1)
+
+
+def find_critics(given: Sequence[str] | None, **loading: Any) -> Critics:
+    """The critics that are named, else the one of $CRITIC_PROBE_CHECKPOINT, else the bundled toys.
+
+    Args:
+        given: Directories and `bundled:` names.
+        loading: What `load_critic` takes beside the path.
+
+    Raises:
+        CriticProbeError: A `bundled:` name is unknown, or the same directory is given twice.
+    """
+    from_environment = os.environ.get("CRITIC_PROBE_CHECKPOINT")
+    wanted = list(given or ([from_environment] if from_environment else []))
+    names = (*TOYS, *ADAPTERS)
+    paths: dict[str, Path] = {}
+    for text in wanted or TOYS:
+        if text.startswith(BUNDLED):
+            if text not in names:
+                raise CriticProbeError(f"'{text}' is not a bundled critic; choose from {', '.join(names)}")
+            name, path = text, fixtures() / "critics" / text.removeprefix(BUNDLED)
+        else:
+            path = Path(text)
+            name = _unique_name(path.resolve(), paths)
+        if name in paths:
+            raise CriticProbeError(f"--checkpoint {text} is given twice; give each critic once")
+        paths[name] = path
+    return Critics(paths, not wanted, loading)
+
+
+def _unique_name(path: Path, taken: dict[str, Path]) -> str:
+    parts = [part for part in path.parts if part != path.anchor]
+    names = ("/".join(parts[-length:]) for length in range(1, len(parts) + 1))
+    return next((name for name in names if name not in taken), str(path))
+
+
+def find_pairs(path: str | None, fields: Fields, critics: Critics) -> Pairs:
+    """The pairs of a file, or the bundled ones where no file is given.
+
+    Token ids belong to one tokenizer: for other critics than the bundled toys the bundled pairs are read as
+    text. A file is read anew each time it is gone through.
+
+    Raises:
+        CriticProbeError: The file is not there or not of pairs.
+    """
+    if path is not None:
+        return PairFile(path, fields)
+    pairs = read_pairs(fixtures() / "pairs.jsonl", fields)
+    return pairs if set(critics.paths) <= set(TOYS) else [as_text(pair) for pair in pairs]
