@@ -1,0 +1,321 @@
+"""critic-probe from Python: load a critic, put pairs before it, and measure.
+
+    import critic_probe as cp
+
+    critic = cp.load("bundled:mean")
+    critic.score("2+2?", ["Four.", "Four"])
+    bench = cp.bench(critic, "pairs.jsonl")
+    bench.compare()
+
+What comes out is what the command line prints: the same figures, notices and signatures, and its refusals as
+`CriticProbeError`. A result shows itself, saves itself and is HTML in a notebook.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal
+
+from critic_probe import bundled, checkpoint, workbench
+from critic_probe.aggregation import parse
+from critic_probe.errors import CriticProbeError
+from critic_probe.gates.gate import load_gates
+from critic_probe.gates.measure import CheckResult, judge, measure, measure_report
+from critic_probe.measures.compare import Compare, CompareResult
+from critic_probe.measures.diff import DiffResult
+from critic_probe.measures.diff import diff as compared
+from critic_probe.measures.perturb import Perturb, PerturbResult
+from critic_probe.measures.tokens import Tokens, TokensResult
+from critic_probe.measures.trace import TraceResult
+from critic_probe.measures.trace import trace as traced
+from critic_probe.measures.variants import SIDES, Plan
+from critic_probe.objective import TEMPERATURE
+from critic_probe.pairs import Fields, Pair, Pairs, Prompt, as_pairs
+from critic_probe.probes import GROUPS, all_families, choose
+from critic_probe.scoring.cache import cache_path
+from critic_probe.workbench import Settings, run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Given = str | Path | Sequence[Mapping[str, Any]] | Sequence[Pair]
+"""Pairs as Python has them: a file, rows under the names that files use, or `Pair`s; a table of rows too."""
+READ_OUTS = ("last", "mean")
+
+
+class Critic(checkpoint.Critic):
+    """A loaded critic that scores text: `checkpoint.Critic` with what stands above it."""
+
+    def score(
+        self, prompt: Prompt, responses: Sequence[str], read_outs: Sequence[str] = READ_OUTS, **reading: Any
+    ) -> "pd.DataFrame":
+        """Scores responses to one prompt; what they share is computed once.
+
+        Args:
+            prompt: Text, or messages with role and content.
+            responses: Any number of answers to it.
+            read_outs: As `-a` on the command line.
+            reading: `eos`, `value_position` and `template`, as in `bench`.
+
+        Returns:
+            One row a response: `response`, its number of `tokens`, and a score a read-out.
+
+        Raises:
+            CriticProbeError: A response is empty or too long, or an option is unknown.
+        """
+        import pandas as pd
+
+        from critic_probe.encoding import Group, encode_pair
+
+        desk = workbench.Bench(self, [], _settings(read_outs, cache=False, **reading))
+        pairs = [encode_pair(Pair(str(i), prompt, text, text), desk.encoder) for i, text in enumerate(responses)]
+        for pair in pairs:
+            if not desk.fits(pair.length):
+                raise CriticProbeError(
+                    f"{self.name}: response {pair.pair.id} with its prompt is {pair.length} tokens, longer than the "
+                    f"context of {self.context_length}; nothing is cut: shorten it"
+                )
+        if not pairs:
+            raise CriticProbeError("no responses to score; give at least one")
+        group = Group(pairs[0].prompt_ids, tuple(pair.student.ids for pair in pairs))
+        [values] = desk.values([group])
+        return pd.DataFrame(
+            {"response": pair.student.text, "tokens": len(pair.student.ids)}
+            | {a.name: desk.score(v, pair.student, a) for a in desk.settings.aggregations}
+            for pair, v in zip(pairs, values, strict=True)
+        )
+
+
+class Bench(workbench.Bench):
+    """A critic with its pairs, and every measurement of the two; values are computed once, whatever is asked."""
+
+    def compare(self, temperature: float = TEMPERATURE) -> CompareResult:
+        """Student against teacher under every read-out, as `critic-probe compare`.
+
+        Args:
+            temperature: T of the loss softplus(-d/T), for saturation and the gradient left.
+        """
+        measurement = Compare(temperature)
+        return measurement.result(run([self], [measurement]))
+
+    def perturb(
+        self,
+        families: Sequence[str] = ("punct", "controls"),
+        most: int | None = None,
+        seed: int = 0,
+        sides: Sequence[str] = SIDES,
+    ) -> PerturbResult:
+        """What edits of the responses do to their scores, as `critic-probe perturb`.
+
+        Args:
+            families: Groups (punct, layout, eos, completeness, controls), single families by name, or both.
+            most: At most so many edits a response, drawn by the seed; None for all.
+            seed: Decides what an edit leaves to chance.
+            sides: The sides that are edited.
+
+        Raises:
+            CriticProbeError: A family is unknown, or no edit applies to any response.
+        """
+        groups = [name for name in families if name in GROUPS]
+        chosen = choose(all_families(), groups, [name for name in families if name not in GROUPS])
+        measurement = Perturb(Plan(chosen, tuple(sides), most, seed))
+        return measurement.result(run([self], [measurement]))
+
+    def completeness(self, seed: int = 0) -> PerturbResult:
+        """Complete answers against terse ones that state the same facts, as `critic-probe completeness`."""
+        measurement = Perturb(Plan(choose(all_families(), ["completeness"], []), seed=seed), "completeness")
+        return measurement.result(run([self], [measurement]))
+
+    def tokens(self) -> TokensResult:
+        """When a verdict is known, and how dependent token values are, as `critic-probe tokens`."""
+        measurement = Tokens()
+        return measurement.result(run([self], [measurement]))
+
+    def trace(self, pair: str) -> TraceResult:
+        """The value of every token of one pair, as `critic-probe trace`.
+
+        Args:
+            pair: Its id.
+
+        Raises:
+            CriticProbeError: There is no such pair.
+        """
+        found = next((each for each in self.pairs if each.id == pair), None)
+        if found is None:
+            raise CriticProbeError(f"no pair has the id '{pair}'; ids are those of the file, or row-1, row-2, ...")
+        return traced([self.critic], found, self.settings)
+
+    def check(
+        self,
+        profile: str | None = None,
+        gates: str | Path | None = None,
+        on_unclear: Literal["pass", "fail"] = "fail",
+        most: int | None = None,
+        seed: int = 0,
+    ) -> CheckResult:
+        """Whether the critic's figures hold what gates demand, as `critic-probe check`.
+
+        Args:
+            profile: Gates that ship, by name.
+            gates: A TOML file of gates, or a pyproject.toml with `[tool.critic-probe]`.
+            on_unclear: Whether a gate that cannot be told counts as pass or fail.
+            most: At most so many edits a response, drawn by the seed; None for all.
+            seed: Draws them.
+
+        Raises:
+            CriticProbeError: A gate is unknown, or bounds a read-out that this bench has not.
+        """
+        plan = load_gates(profile, None if gates is None else Path(gates), all_families())
+        names = [aggregation.name for aggregation in self.settings.aggregations]
+        if missing := set(plan.aggregations(names)) - set(names):
+            raise CriticProbeError(f"gates name {', '.join(sorted(missing))}; make the bench with these read_outs too")
+        results, signature = measure(plan, [self], most, seed)
+        return judge(plan, results, signature, names, on_unclear)
+
+    def report(self, path: str | Path, profile: str | None = None, most: int | None = None, seed: int = 0) -> Path:
+        """Writes one page with verdict, gates, pictures, and every pair down to its tokens, as `critic-probe report`.
+
+        Args:
+            path: A `.html` file.
+            profile: The gates that the page shows, by name.
+            most: At most so many edits a response, drawn by the seed; None for all.
+            seed: Draws them.
+
+        Raises:
+            CriticProbeError: It cannot be written, or what draws it is not installed.
+        """
+        from critic_probe.report.files import check_folder
+        from critic_probe.report.html import write_page
+
+        check_folder(Path(path))
+        plan = load_gates(profile, None, all_families())
+        names = [aggregation.name for aggregation in self.settings.aggregations]
+        shown, found = measure_report(plan, [self], names, most, seed)
+        write_page(Path(path), shown, found.source, found.gates)
+        return Path(path)
+
+
+def load(path: str | Path, *, name: str | None = None, **loading: Any) -> Critic:
+    """A critic from whatever its training framework wrote, or a bundled one.
+
+    Args:
+        path: A directory, or `bundled:last`, `bundled:mean`, `bundled:smollm2-last`, `bundled:smollm2-mean`.
+        name: How results call it; by default as the command line would.
+        loading: `base`, `step`, `device`, `dtype`, `device_map`, `trust_remote_code`: see
+            `critic_probe.checkpoint.load_critic`.
+
+    Raises:
+        CriticProbeError: There is no head, config and weights disagree, or the model is no decoder.
+    """
+    [critic] = bundled.find_critics([str(path)], **loading).load()
+    known = {field.name: getattr(critic, field.name) for field in fields(critic)}
+    return Critic(**known | ({} if name is None else {"name": name}))
+
+
+def bench(
+    critic: checkpoint.Critic,
+    pairs: "Given | pd.DataFrame | None" = None,
+    read_outs: Sequence[str] = READ_OUTS,
+    *,
+    names: Mapping[str, str] | None = None,
+    cache: bool = True,
+    **reading: Any,
+) -> Bench:
+    """A critic with pairs, ready to be measured.
+
+    Args:
+        critic: The loaded critic.
+        pairs: A file, rows, `Pair`s or a table; None for the bundled pairs.
+        read_outs: The first is the one that others are compared with.
+        names: The fields that hold `prompt`, `student` and `teacher`, where they are not those in use.
+        cache: Whether values are kept for later measurements, runs and commands.
+        reading: `eos` (exclude, include), `value_position` (at, before), `template` (auto, chat, raw), `on_too_long`
+            (error, skip) and `engine` (auto, tree, reference), as on the command line.
+
+    Raises:
+        CriticProbeError: A pair, a read-out or an option is no such thing.
+    """
+    return Bench(critic, _pairs(pairs, critic, names), _settings(read_outs, cache=cache, **reading))
+
+
+def score(
+    critic: checkpoint.Critic, prompt: Prompt, responses: Sequence[str], read_outs: Sequence[str] = READ_OUTS
+) -> "pd.DataFrame":
+    """Scores responses to one prompt: see `Critic.score`."""
+    return Critic.score(critic, prompt, responses, read_outs)  # type: ignore[arg-type]
+
+
+def compare(critic: checkpoint.Critic, pairs: "Given | pd.DataFrame | None" = None, **options: Any) -> CompareResult:
+    """Student against teacher: see `Bench.compare`; `options` are those of `bench`."""
+    return bench(critic, pairs, **options).compare()
+
+
+def check(
+    critic: checkpoint.Critic,
+    pairs: "Given | pd.DataFrame | None" = None,
+    profile: str | None = None,
+    **options: Any,
+) -> CheckResult:
+    """Whether a critic's figures hold what a profile's gates demand: see `Bench.check`; `options` are of `bench`."""
+    return bench(critic, pairs, **options).check(profile)
+
+
+def diff(
+    old: checkpoint.Critic,
+    new: checkpoint.Critic,
+    pairs: "Given | pd.DataFrame | None" = None,
+    *,
+    most: int | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> DiffResult:
+    """One critic against another on the same pairs and edits, as `critic-probe diff`.
+
+    Args:
+        old: The critic to compare with.
+        new: The critic that is compared.
+        pairs: As `bench`.
+        most: At most so many edits a response, drawn by the seed; None for all.
+        seed: Draws them.
+        options: Those of `bench`.
+
+    Raises:
+        CriticProbeError: Both have one name, or a pair cannot be scored honestly.
+    """
+    if old.name == new.name:
+        raise CriticProbeError(f"both critics are called '{old.name}'; load one of them with another name")
+    families = choose(all_families(), ["punct", "completeness", "controls"], [])
+    pairwise, edits = Compare(), Perturb(Plan(families, most=most, seed=seed))
+    done = run([bench(each, pairs, **options) for each in (old, new)], [pairwise, edits])
+    return compared(pairwise.result(done), edits.result(done))
+
+
+def _settings(read_outs: Sequence[str], *, cache: bool, **reading: Any) -> Settings:
+    allowed = {
+        "eos": ("exclude", "include"),
+        "value_position": ("at", "before"),
+        "template": ("auto", "chat", "raw"),
+        "on_too_long": ("error", "skip"),
+        "engine": ("auto", "tree", "reference"),
+    }
+    for name, value in reading.items():
+        if name not in allowed:
+            raise CriticProbeError(f"'{name}' is unknown; choose from {', '.join(allowed)}")
+        if value not in allowed[name]:
+            raise CriticProbeError(f"{name} '{value}' is unknown; choose from {', '.join(allowed[name])}")
+    if isinstance(read_outs, str):
+        raise CriticProbeError(f"read_outs is '{read_outs}'; give a list of names")
+    parsed = tuple(dict.fromkeys(parse(name) for name in read_outs))
+    return Settings(parsed, cache=cache_path() if cache else None, **reading)
+
+
+def _pairs(given: Any, critic: checkpoint.Critic, names: Mapping[str, str] | None) -> Pairs:
+    chosen = Fields(**(names or {}))
+    if given is None or isinstance(given, str | Path):
+        path = None if given is None else str(given)
+        return bundled.find_pairs(path, chosen, bundled.Critics({critic.name: critic.layout.path}, False, {}))
+    rows = given.to_dict("records") if hasattr(given, "to_dict") else list(given)
+    if rows and all(isinstance(row, Pair) for row in rows):
+        return rows
+    return as_pairs(rows, chosen)
