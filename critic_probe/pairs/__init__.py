@@ -6,6 +6,7 @@ from critic_probe.pairs.pair import Message, Pair, Pairs, Prompt, Response, Toke
 from critic_probe.pairs.read import PairFile, read_pairs
 from critic_probe.pairs.rows import Fields
 from critic_probe.pairs.scores import ScoredPair, holds_scores, read_scores, scores_hash
+from critic_probe.pairs.transcripts import as_turns
 
 __all__ = [
     "TOO_LONG",
@@ -24,6 +25,7 @@ __all__ = [
     "TokenIds",
     "Turns",
     "as_text",
+    "as_turns",
     "data_hash",
     "holds_scores",
     "read_pairs",

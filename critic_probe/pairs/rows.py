@@ -27,6 +27,7 @@ from critic_probe.pairs.messages import (
     text,
 )
 from critic_probe.pairs.pair import Message, Pair, Prompt, Response, TokenIds, Turns
+from critic_probe.pairs.transcripts import OPENS_ANSWER
 
 _SIDES = (
     ("student", "teacher"),
@@ -56,7 +57,6 @@ _PLACELESS = (
     *("dialog", "dialogue", "conversation"),
 )
 _FOLLOWS = {("system", "user"), ("user", "assistant"), ("assistant", "user")}
-_TURN = "\n\nAssistant:"  # what opens an answer in transcripts as hh-rlhf writes them
 
 _KNOWN = ", ".join(f"{student}/{teacher}" for student, teacher in _SIDES)
 
@@ -235,8 +235,8 @@ def _to_pair(row: Mapping[str, Any], number: int, source: str, fields: Fields, s
         prompt = _joined(prompt, lead, names)
     elif lead:
         prompt = lead
-    elif isinstance(worse, str) and isinstance(better, str) and _TURN in (shared := _common(worse, better)):
-        cut = shared.rindex(_TURN) + len(_TURN)
+    elif isinstance(worse, str) and isinstance(better, str) and OPENS_ANSWER in (shared := _common(worse, better)):
+        cut = shared.rindex(OPENS_ANSWER) + len(OPENS_ANSWER)
         prompt, worse, better = (
             worse[:cut],
             _filled_text(worse[cut:], names.student),
