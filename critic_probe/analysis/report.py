@@ -24,7 +24,7 @@ from critic_probe.analysis.results import (
 )
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse, Group
-from critic_probe.pairs import Pairs, Prompt
+from critic_probe.pairs import Pairs, Prompt, content_text
 from critic_probe.probes import all_families, choose
 
 BINS = 8
@@ -207,7 +207,7 @@ def _side(reader: Reader, response: EncodedResponse, values: Tensor) -> TracedSi
 
 
 def _asked(prompt: Prompt) -> str:
-    return prompt if isinstance(prompt, str) else "\n".join(message["content"] for message in prompt)
+    return prompt if isinstance(prompt, str) else "\n".join(map(content_text, prompt))
 
 
 def _plain_words(compared: CompareResult, perturbed: PerturbResult) -> list[str]:

@@ -23,7 +23,7 @@ def trace(critics: Iterable[Critic], pair: Pair, settings: Settings) -> TraceRes
         surveyed = survey(reader, [pair])
         [encoded] = surveyed.sample
         [values] = reader.values([encoded.group])
-        prompt = reader.encoder.prompt_text(pair.prompt)
+        prompt = reader.encoder.decode(encoded.prompt_ids)
         for side, response, side_values in zip(
             ("student", "teacher"), (encoded.student, encoded.teacher), values, strict=True
         ):

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from critic_probe.errors import CriticProbeError, Notice
-from critic_probe.pairs import BadRowError, Message
+from critic_probe.pairs import BadRowError, Message, content_text
 
 DATE = datetime.date(2024, 7, 26)
 """What a template that reads the clock is told: the day that Llama 3's templates name where there is no clock."""
@@ -180,7 +180,7 @@ class ChatTemplate:
                 holds a special token that the template writes itself.
         """
         for message in messages[: len(messages) - answer]:
-            if token := next((token for token in self.own_tokens if token in _text(message)), None):
+            if token := next((token for token in self.own_tokens if token in content_text(message)), None):
                 raise BadRowError(
                     "template inside the prompt",
                     f"the prompt holds {token}, which the chat template puts around it; a prompt that is rendered "
@@ -261,7 +261,7 @@ class ChatTemplate:
         """A message whose parts are one text where the template does not read parts."""
         content = message.get("content")
         if isinstance(content, list) and not self._reads_parts:
-            return {**message, "content": _text(message)}
+            return {**message, "content": content_text(message)}
         return dict(message)
 
     @cached_property
@@ -273,11 +273,6 @@ class ChatTemplate:
         except Exception:  # as above
             return False
         return bool(rendered[0] == rendered[1])
-
-
-def _text(message: Message) -> str:
-    content = message.get("content") or ""
-    return content if isinstance(content, str) else "".join(part["text"] for part in content)
 
 
 def _named(tool: Mapping[str, Any], name: str) -> dict[str, Any]:

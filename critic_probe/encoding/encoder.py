@@ -154,9 +154,17 @@ class Encoder:
             pair = as_turns(pair)
         messages = self._messages(pair.prompt)
         plain = isinstance(messages, str)
+        if plain and (name := next((name for name in ("tools", "documents") if name in pair.arguments), None)):
+            raise BadRowError(
+                "messages without a template",
+                f"'{name}' is for a chat template, and the prompt is taken as plain text; use --template chat, or let "
+                f"it go with --ignore-field {name}",
+            )
         rendering = self.convention.plain_rendering if plain else self.convention.rendering
         if rendering == "whole" and isinstance(pair.student, str) and isinstance(pair.teacher, str):
             return self._whole(pair, messages)
+        if rendering == "whole" and not plain and any(isinstance(s, Turns) for s in (pair.student, pair.teacher)):
+            pair = replace(pair, student=_as_turns(pair.student), teacher=_as_turns(pair.teacher))
         closing = self.convention.plain_closing if plain else self.convention.closing
         prompt_ids = self.prompt(pair.prompt, pair.arguments)
         student, teacher = (
@@ -373,7 +381,10 @@ class Encoder:
 
     def _closed_ids(self, body: Ids, text: str, rule: Closing) -> EncodedResponse:
         """An answer's ids with those that close it behind them."""
-        own = len(body) - (bool(body) and body[-1] in self._eos_ids)
+        own = len(body)
+        if body and body[-1] in self._eos_ids:
+            own -= 1
+            text = text.removesuffix(str(self._tokenizer.convert_ids_to_tokens(body[-1])))
         tail, eos = self._closing(rule, self._template.tail if self._template else "")
         if tail:
             ids = self._ids(tail)
@@ -424,6 +435,10 @@ def _shared(these: Ids, those: Ids) -> int:
     """How many ids two sequences begin with together."""
     shortest = min(len(these), len(those))
     return next((i for i in range(shortest) if these[i] != those[i]), shortest)
+
+
+def _as_turns(response: Response) -> Response:
+    return Turns(({"role": "assistant", "content": response},)) if isinstance(response, str) else response
 
 
 def encode_pair(pair: Pair, encoder: Encoder) -> EncodedPair:

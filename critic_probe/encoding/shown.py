@@ -4,7 +4,7 @@ from typing import Any
 
 from critic_probe.encoding.encoder import Encoder
 from critic_probe.encoding.ids import EncodedPair, EncodedResponse
-from critic_probe.pairs import Message, Pair, TokenIds, Turns
+from critic_probe.pairs import Pair, Response, TokenIds, Turns, content_text
 
 
 def shown_input(pair: EncodedPair, encoder: Encoder) -> dict[str, Any]:
@@ -50,15 +50,10 @@ def missing_input(pair: EncodedPair, encoder: Encoder) -> list[str]:
     return list(dict.fromkeys(missing))
 
 
-def _said(pair: Pair, response: Any) -> list[str]:
-    texts = [pair.prompt] if isinstance(pair.prompt, str) else [t for m in pair.prompt for t in _texts(m)]
+def _said(pair: Pair, response: Response) -> list[str]:
+    texts = [pair.prompt] if isinstance(pair.prompt, str) else [*map(content_text, pair.prompt)]
     if isinstance(response, Turns):
-        texts += [text for message in response.messages for text in _texts(message)]
+        texts += map(content_text, response.messages)
     else:
         texts.append((response.text or "") if isinstance(response, TokenIds) else response)
     return [text.strip() for text in texts if text.strip()]
-
-
-def _texts(message: Message) -> list[str]:
-    content = message.get("content") or ""
-    return [content] if isinstance(content, str) else [part["text"] for part in content]

@@ -2,6 +2,7 @@
 
 from critic_probe.pairs.faults import TOO_LONG, BadRowError, Faults, OnBadRow
 from critic_probe.pairs.files import RowFile
+from critic_probe.pairs.messages import content_text
 from critic_probe.pairs.pair import Message, Pair, Pairs, Prompt, Response, TokenIds, Turns, as_text, data_hash
 from critic_probe.pairs.read import PairFile, read_pairs
 from critic_probe.pairs.rows import Fields
@@ -26,6 +27,7 @@ __all__ = [
     "Turns",
     "as_text",
     "as_turns",
+    "content_text",
     "data_hash",
     "holds_scores",
     "read_pairs",

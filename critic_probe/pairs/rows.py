@@ -247,7 +247,7 @@ def _to_pair(row: Mapping[str, Any], number: int, source: str, fields: Fields, s
             "no prompt",
             f"no prompt (found {_found(row)}); known are {', '.join(_PROMPTS)}, or name its field with --prompt-field",
         )
-    prompt, added = _with_system_and_history(prompt, row)
+    prompt, added = _with_system_and_history(prompt, {k: v for k, v in row.items() if k != names.prompt})
     arguments, given = _arguments(row)
     id_name, category_name = _first(row, _IDS), _first(row, _CATEGORIES)
     used |= {*added, *given, *filter(None, (id_name, category_name))}
