@@ -199,8 +199,8 @@ class ChatTemplate:
                 cure = f"let them go with --ignore-field {name}" if name in arguments else "remove the row"
                 raise BadRowError(
                     "dropped by the template",
-                    f"the chat template ({self.name}) leaves out {name}; use a tokenizer whose template renders "
-                    f"it, or {cure}",
+                    f"the chat template ({self.name}) leaves out {name}; use a tokenizer whose template does "
+                    f"not, or {cure}",
                 )
         self._checked.add(shape)
 
