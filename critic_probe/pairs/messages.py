@@ -96,6 +96,8 @@ def _message(item: Any, name: str) -> Message:
             "unknown role", f"'{name}' holds a message of role {shown(role)}; known roles are {', '.join(ROLES)}"
         )
     rest = {key: value for key, value in given.items() if key not in ("role", "from", "content", "value")}
+    if "tool_calls" in rest:
+        rest["tool_calls"] = _tool_calls(rest["tool_calls"], name)
     if known == "call":
         return {"role": "assistant", "content": "", **rest, "tool_calls": _calls(content, name)}
     if content is None:
@@ -121,6 +123,15 @@ def _parts(content: list[Any], name: str) -> Any:
             return None
         parts.append({"type": "text", "text": encodable(words, name)})
     return parts
+
+
+def _tool_calls(value: Any, name: str) -> list[Any]:
+    calls = json_of(value) if isinstance(value, str) else value
+    if not isinstance(calls, list) or not all(isinstance(call, Mapping) for call in calls):
+        raise BadRowError(
+            "call that is no JSON", f"'{name}' holds tool_calls {shown(value)}; they must be a list of objects"
+        )
+    return calls
 
 
 def _calls(content: Any, name: str) -> list[dict[str, Any]]:

@@ -196,6 +196,14 @@ def test_a_call_by_role_is_an_assistants_tool_call(tmp_path):
         read(tmp_path, {"conversations": [turns[0], call | {"value": "weather"}, turns[2]]} | SIDES)
 
 
+def test_tool_calls_are_a_list_of_objects_or_its_json(tmp_path):
+    turns = [USER, turn("", tool_calls=json.dumps([CALL])), turn("mild", "tool")]
+    [pair] = read(tmp_path, {"prompt": turns} | SIDES)
+    assert pair.prompt[1]["tool_calls"] == [CALL]
+    with pytest.raises(CriticProbeError, match="'prompt' holds tool_calls 'weather'; they must be a list of objects"):
+        read(tmp_path, {"prompt": [USER, turn("", tool_calls="weather"), USER]} | SIDES)
+
+
 def test_an_unknown_role_lists_the_known(tmp_path):
     with pytest.raises(CriticProbeError, match=r"holds a message of role 'critic'; known roles are system, .*human, "):
         read(tmp_path, {"prompt": [turn("x", "critic")]} | SIDES)
