@@ -6,14 +6,15 @@ Everything below is loaded when it is first used: `import critic_probe` costs no
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from critic_probe.version import __version__
+
 if TYPE_CHECKING:
     from critic_probe.errors import CriticProbeError, Notice
     from critic_probe.face import Bench, Critic, bench, check, compare, diff, load, score
-    from critic_probe.pairs import Pair, TokenIds
+    from critic_probe.pairs import Fields, Pair, TokenIds
     from critic_probe.probes import Change, Family, Subject
     from critic_probe.report.files import read_result
 
-__version__ = "0.1.0"
 
 _ROOMS = {
     "CriticProbeError": "errors",
@@ -26,6 +27,7 @@ _ROOMS = {
     "diff": "face",
     "load": "face",
     "score": "face",
+    "Fields": "pairs",
     "Pair": "pairs",
     "TokenIds": "pairs",
     "Change": "probes",
@@ -39,10 +41,12 @@ __all__ = [
     "Critic",
     "CriticProbeError",
     "Family",
+    "Fields",
     "Notice",
     "Pair",
     "Subject",
     "TokenIds",
+    "__version__",
     "bench",
     "check",
     "compare",

@@ -11,10 +11,9 @@ What comes out is what the command line prints: the same figures, notices and si
 `CriticProbeError`. A result shows itself, saves itself and is HTML in a notebook.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 from critic_probe import bundled, checkpoint, workbench
@@ -209,7 +208,7 @@ def load(path: str | Path, *, name: str | None = None, **loading: Any) -> Critic
         CriticProbeError: There is no head, config and weights disagree, or the model is no decoder.
     """
     [critic] = bundled.find_critics([str(path)], **loading).load()
-    known = {field.name: getattr(critic, field.name) for field in fields(critic)}
+    known = {field.name: getattr(critic, field.name) for field in dataclasses.fields(critic)}
     return Critic(**known | ({} if name is None else {"name": name}))
 
 
@@ -218,7 +217,7 @@ def bench(
     pairs: "Given | pd.DataFrame | None" = None,
     read_outs: Sequence[str] = READ_OUTS,
     *,
-    names: Mapping[str, str] | None = None,
+    fields: Fields = Fields(),  # noqa: B008 (frozen)
     cache: bool = True,
     **reading: Any,
 ) -> Bench:
@@ -228,7 +227,7 @@ def bench(
         critic: The loaded critic.
         pairs: A file, rows, `Pair`s or a table; None for the bundled pairs.
         read_outs: The first is the one that others are compared with.
-        names: The fields that hold `prompt`, `student` and `teacher`, where they are not those in use.
+        fields: The names of the fields that hold prompt, student and teacher, where they are not those in use.
         cache: Whether values are kept for later measurements, runs and commands.
         reading: `eos` (exclude, include), `value_position` (at, before), `template` (auto, chat, raw), `on_too_long`
             (error, skip) and `engine` (auto, tree, reference), as on the command line.
@@ -236,7 +235,7 @@ def bench(
     Raises:
         CriticProbeError: A pair, a read-out or an option is no such thing.
     """
-    return Bench(critic, _pairs(pairs, critic, names), _settings(read_outs, cache=cache, **reading))
+    return Bench(critic, _pairs(pairs, critic, fields), _settings(read_outs, cache=cache, **reading))
 
 
 def score(
@@ -310,12 +309,11 @@ def _settings(read_outs: Sequence[str], *, cache: bool, **reading: Any) -> Setti
     return Settings(parsed, cache=cache_path() if cache else None, **reading)
 
 
-def _pairs(given: Any, critic: checkpoint.Critic, names: Mapping[str, str] | None) -> Pairs:
-    chosen = Fields(**(names or {}))
+def _pairs(given: Any, critic: checkpoint.Critic, fields: Fields) -> Pairs:
     if given is None or isinstance(given, str | Path):
         path = None if given is None else str(given)
-        return bundled.find_pairs(path, chosen, bundled.Critics({critic.name: critic.layout.path}, False, {}))
+        return bundled.find_pairs(path, fields, bundled.Critics({critic.name: critic.layout.path}, False, {}))
     rows = given.to_dict("records") if hasattr(given, "to_dict") else list(given)
     if rows and all(isinstance(row, Pair) for row in rows):
         return rows
-    return as_pairs(rows, chosen)
+    return as_pairs(rows, fields)

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from critic_probe import __version__
 from critic_probe.cli import (
     audit,
     cache,
@@ -22,6 +21,7 @@ from critic_probe.cli import (
     verify,
     warmup,
 )
+from critic_probe.version import __version__
 
 app = typer.Typer(
     name="critic-probe",

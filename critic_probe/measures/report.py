@@ -17,7 +17,7 @@ from critic_probe.measures.perturb import PerturbResult
 from critic_probe.measures.tokens import TokensResult
 from critic_probe.measures.variants import Edit, Plan, compared_texts, edit_of
 from critic_probe.objective import TEMPERATURE
-from critic_probe.pairs import Pair, Prompt
+from critic_probe.pairs import Pair, Prompt, content_text
 from critic_probe.stats import pairs as pairwise
 from critic_probe.stats.intervals import median_interval, ratio_of_medians_interval
 from critic_probe.stats.rates import FEW
@@ -275,7 +275,7 @@ def _side(bench: Bench, response: EncodedResponse, values: Tensor) -> TracedSide
 
 
 def _asked(prompt: Prompt) -> str:
-    return prompt if isinstance(prompt, str) else "\n".join(message["content"] for message in prompt)
+    return prompt if isinstance(prompt, str) else "\n".join(map(content_text, prompt))
 
 
 def _plain_words(compared: CompareResult, perturbed: PerturbResult) -> list[str]:

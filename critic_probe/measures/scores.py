@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import pandas as pd
 import torch
 
-from critic_probe import __version__
 from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.measures.compare import GIVEN, GIVEN_SCORES, CompareResult, Texts, tabulated, with_verdicts
 from critic_probe.objective import TEMPERATURE
 from critic_probe.pairs import ScoredPair, scores_hash
 from critic_probe.text import ends_in_terminal
+from critic_probe.version import __version__
 
 
 def compare_scores(pairs: Sequence[ScoredPair], source: str, temperature: float = TEMPERATURE) -> CompareResult:

@@ -77,7 +77,7 @@ class Trace:
         """Both sides, and nothing else."""
 
         def take(values: Values) -> None:
-            self._prompt = bench.encoder.prompt_text(pair.pair.prompt)
+            self._prompt = bench.encoder.decode(pair.prompt_ids)
             for side, response in zip(SIDES, (pair.student, pair.teacher), strict=True):
                 self._take(bench, pair.pair.id, side, response, values[response.ids])
 

@@ -1,13 +1,21 @@
 """Pairs of responses, and the files that hold them."""
 
-from critic_probe.pairs.pair import Message, Pair, Pairs, Prompt, Response, TokenIds, as_text, data_hash
-from critic_probe.pairs.read import PairFile, RowFile, read_pairs
+from critic_probe.pairs.faults import TOO_LONG, BadRowError, Faults, OnBadRow
+from critic_probe.pairs.files import RowFile
+from critic_probe.pairs.messages import content_text
+from critic_probe.pairs.pair import Message, Pair, Pairs, Prompt, Response, TokenIds, Turns, as_text, data_hash
+from critic_probe.pairs.read import PairFile, as_pairs, read_pairs
 from critic_probe.pairs.rows import Fields
 from critic_probe.pairs.scores import ScoredPair, holds_scores, read_scores, scores_hash
+from critic_probe.pairs.transcripts import as_turns
 
 __all__ = [
+    "TOO_LONG",
+    "BadRowError",
+    "Faults",
     "Fields",
     "Message",
+    "OnBadRow",
     "Pair",
     "PairFile",
     "Pairs",
@@ -16,7 +24,11 @@ __all__ = [
     "RowFile",
     "ScoredPair",
     "TokenIds",
+    "Turns",
+    "as_pairs",
     "as_text",
+    "as_turns",
+    "content_text",
     "data_hash",
     "holds_scores",
     "read_pairs",

@@ -4,14 +4,10 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypedDict
+from typing import Any, Protocol
 
-
-class Message(TypedDict):
-    """One turn of a conversation."""
-
-    role: str
-    content: str
+Message = Mapping[str, Any]
+"""One turn of a conversation as chat templates take it: `role`, `content`, and every other key of the file's."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +23,19 @@ class TokenIds:
     text: str | None = None
 
 
+@dataclass(frozen=True)
+class Turns:
+    """A response that only a chat template can write: a tool call, reasoning beside the answer, or several turns.
+
+    Attributes:
+        messages: The turns, the first and the last of them the assistant's.
+    """
+
+    messages: tuple[Message, ...]
+
+
 Prompt = str | tuple[Message, ...]
-Response = str | TokenIds
+Response = str | TokenIds | Turns
 
 
 @dataclass(frozen=True)
@@ -37,12 +44,14 @@ class Pair:
 
     Attributes:
         id: Unique within its file.
-        prompt: Text, or messages in order.
+        prompt: Text, or messages in order; where the last is the assistant's, the responses go on from it.
         student: The response that should score lower.
         teacher: The response that should score higher.
         category: Groups pairs in tables; empty for none.
-        meta: Every other field of the row.
+        arguments: What else the row gives the chat template: `tools`, `documents`, and its `chat_template_kwargs`.
+        meta: Every field of the row that is no input, side, id or label.
         source: File and row, for errors.
+        notes: Codes of what reading changed, such as `answer-in-prompt`; `PairFile.notices` puts them in words.
     """
 
     id: str
@@ -50,8 +59,10 @@ class Pair:
     student: Response
     teacher: Response
     category: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
     meta: Mapping[str, Any] = field(default_factory=dict, compare=False)
     source: str = field(default="", compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
 
 def as_text(pair: Pair) -> Pair:
@@ -76,9 +87,13 @@ def data_hash(pairs: Iterable[Pair]) -> str:
     digest = hashlib.sha256()
     for p in pairs:
         content = [p.id, p.prompt, _plain(p.student), _plain(p.teacher), p.category]
+        if p.arguments:
+            content.append(dict(p.arguments))
         digest.update(json.dumps(content, sort_keys=True).encode() + b"\n")
     return digest.hexdigest()[:12]
 
 
 def _plain(response: Response) -> Any:
+    if isinstance(response, Turns):
+        return list(response.messages)
     return [list(response.ids), response.text] if isinstance(response, TokenIds) else response

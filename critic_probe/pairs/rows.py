@@ -1,158 +1,288 @@
-"""A row of a file becomes a pair: the field names in use, and what a cell may hold."""
+"""A row of a file becomes pairs: every field has a place, or the row is refused.
+
+The layouts are rewritten one into the other (ranked answers and lists of answers into two sides each, a conversation
+that holds an answer into prompt and answer) until a row has a prompt and two sides.
+"""
 
 import itertools
-import json
-import math
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from critic_probe.errors import CriticProbeError
-from critic_probe.pairs.pair import Message, Pair, Prompt, Response, TokenIds
-from critic_probe.text import neutralise
+from critic_probe.pairs.faults import BadRowError
+from critic_probe.pairs.messages import (
+    BEYOND_TEXT,
+    content_text,
+    encodable,
+    holds_messages,
+    is_number,
+    is_whole,
+    json_of,
+    messages,
+    parsed,
+    said,
+    same,
+    short,
+    shown,
+    text,
+)
+from critic_probe.pairs.pair import Message, Pair, Prompt, Response, TokenIds, Turns
+from critic_probe.pairs.transcripts import OPENS_ANSWER
 
 _SIDES = (
     ("student", "teacher"),
     ("rejected", "chosen"),
     ("responses", "teacher_response"),
     ("response", "teacher_response"),
+    ("rejected_response", "response"),
 )
 _PROMPTS = ("prompt", "conversations", "messages", "content", "question", "instruction", "query")
+_SYSTEMS = ("system", "system_prompt", "system_message")
+_ARGUMENTS = ("tools", "documents", "chat_template_kwargs")
+_RESERVED = {
+    "chat_template",
+    "tokenize",
+    "add_generation_prompt",
+    "continue_final_message",
+    "return_dict",
+    "conversation",
+}
+_MEDIA = ("image", "images", "video", "videos", "audio", "audios")
 _IDS = ("id", "pair_id")
 _CATEGORIES = ("category", "subset")
-_ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant"}  # ShareGPT's words
-_KNOWN_ROLES = {"system", "developer", "user", "assistant", "tool", *_ROLES}
+# Fields that datasets use for a part of the input, for which no layout here says how a trainer joins it.
+_PLACELESS = (
+    *("input", "inputs", "history", "context", "contexts", "passage", "passages", "document", "documents", "article"),
+    *("background", "knowledge", "evidence", "persona", "few_shot", "choices", "options", "functions"),
+    *("dialog", "dialogue", "conversation"),
+)
 _FOLLOWS = {("system", "user"), ("user", "assistant"), ("assistant", "user")}
 
 _KNOWN = ", ".join(f"{student}/{teacher}" for student, teacher in _SIDES)
-_PRINTED = re.compile(
-    r"""\s*(?:
-        (?:array\()? \[ \s* \{ \s* '(?:role|content|from)' \s* :
-        | \{ \s* '(?:role|from)' \s* : \s* '(?:system|user|assistant|human|gpt|bot)'
-    )""",
-    re.VERBOSE,
-)
 
 
 @dataclass(frozen=True)
 class Fields:
-    """Field names that the user gives, where the ones in use do not fit; None looks for those in use."""
+    """Field names that the user gives, where the ones in use do not fit; None looks for those in use.
+
+    Attributes:
+        prompt: The field that holds the prompt.
+        student: The field that holds the student's response.
+        teacher: The field that holds the teacher's response.
+        ignore: Fields that are let go though they could be input.
+    """
 
     prompt: str | None = None
     student: str | None = None
     teacher: str | None = None
+    ignore: tuple[str, ...] = ()
 
 
 class _Names(NamedTuple):
-    prompt: str | None  # None: the messages that both conversational sides share
+    prompt: str | None  # None: what both sides share before their answers
     student: str
     teacher: str
 
 
 class _Side(NamedTuple):
-    lead: tuple[Message, ...]  # what a conversational side says before its answer
-    answer: Response
+    turns: tuple[Message, ...]  # a conversational side whole, () for any other
+    response: Response | None  # any other side
+
+    @property
+    def lead(self) -> tuple[Message, ...]:
+        return self.turns[:-1]
 
 
 def to_pairs(row: Mapping[str, Any], number: int, source: str, fields: Fields) -> Iterator[Pair]:
-    """Reads one row: a pair, or a candidate set, which gives a pair for every two responses of different rank.
-
-    Raises:
-        CriticProbeError: See `to_pair`; or a candidate set has no ranks, not one for each response, or all alike.
-    """
-    responses, (student, teacher) = row.get("responses"), _sides(row)
-    named = fields.student or fields.teacher
-    whole = student is not None and teacher is not None and _has(row, student) and _has(row, teacher)
-    if named or whole or not isinstance(responses, list) or not responses or not isinstance(responses[0], str):
-        yield to_pair(row, number, source, fields)
-        return
-    ranks = row.get("ranks")
-    if not isinstance(ranks, list) or len(ranks) != len(responses) or not all(map(is_number, ranks)):
-        raise CriticProbeError(
-            f"{source}: 'responses' is a candidate set; give it 'ranks', a list of {len(responses)} numbers, 1 the best"
-        )
-    if len(set(ranks)) < 2:
-        raise CriticProbeError(
-            f"{source}: 'ranks' order no two responses; give two of different rank or remove the row"
-        )
-    id_name = _first(row, _IDS)
-    label = _label(row, id_name, source) or f"row-{number}"
-    rest = {key: value for key, value in row.items() if key not in ("responses", "ranks", id_name)}
-    for better, worse in itertools.permutations(range(len(responses)), 2):
-        if ranks[better] < ranks[worse]:
-            sides = {"student": responses[worse], "teacher": responses[better]}
-            place = f"{label}/{better + 1}>{worse + 1}"
-            yield to_pair({**rest, **sides, "id": place}, number, source, fields)
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value of a file is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def to_pair(row: Mapping[str, Any], number: int, source: str, fields: Fields) -> Pair:
-    """Reads one row.
+    """Reads one row: a pair, or one for every two answers of which one is better.
 
     Args:
         row: Field names and values.
         number: 1-based, the id of a row that has none.
-        source: File and row, for errors.
+        source: File and row, which the pairs keep.
         fields: Names that the user gave.
 
     Raises:
-        CriticProbeError: A field is missing, empty or not what it must be.
+        BadRowError: A field is missing, empty or not what it must be, or has no place.
     """
-    names = _names(row, source, fields)
-    student, teacher = _side(row, names.student, source), _side(row, names.teacher, source)
-    if student.lead != teacher.lead:
-        raise CriticProbeError(
-            f"{source}: '{names.student}' and '{names.teacher}' differ before their last message; "
-            "both must answer the same prompt"
+    for option, name in (("prompt", fields.prompt), ("student", fields.student), ("teacher", fields.teacher)):
+        if name is not None and name not in row:
+            raise BadRowError(
+                "field not in the row",
+                f"--{option}-field '{name}' is not in the row (found {_found(row)}); name one that is",
+            )
+    kept = {key: value for key, value in row.items() if key not in fields.ignore and value == value}  # NaN is missing
+    for name in _MEDIA:
+        if kept.get(name):
+            raise BadRowError(
+                "image, video or audio",
+                f"'{name}' is not empty, and this tool reads text; remove the row, or let the field go with "
+                f"--ignore-field {name}",
+            )
+    for suffix, single, names in _single(kept, fields):
+        yield _to_pair(single, number, source, names, suffix)
+
+
+def _single(row: dict[str, Any], fields: Fields) -> Iterator[tuple[str, dict[str, Any], Fields]]:
+    """The row as rows of two sides, each with what its id ends in and the names of its sides."""
+    if not (fields.student or fields.teacher):
+        row, fields = _sides_of(row, fields)
+    ranked = None if fields.student or fields.teacher else _ranked(row)
+    if ranked is not None:
+        name, answers, ranks = ranked
+        rest = {key: value for key, value in row.items() if key not in (name, "ranks")}
+        each = {f"{name}[{place}]": answer for place, answer in enumerate(answers, start=1)}
+        for better, worse in itertools.permutations(range(len(answers)), 2):
+            if ranks[better] < ranks[worse]:
+                names = replace(fields, student=f"{name}[{worse + 1}]", teacher=f"{name}[{better + 1}]")
+                yield f"/{better + 1}>{worse + 1}", rest | each, names
+        return
+    student, teacher = _names_of_sides(row, fields)
+    rejected, chosen = _list(row[student]) if student in row else None, _list(row.get(teacher))
+    if rejected is None and chosen is None:
+        yield "", row, replace(fields, student=student, teacher=teacher)
+        return
+    if ids := next((ids for ids in (_ids_name(student), _ids_name(teacher)) if row.get(ids) is not None), None):
+        raise BadRowError(
+            "ids beside a list", f"'{ids}' stands beside a list of answers; give each answer a row of its own"
         )
-    if names.prompt is not None:
-        prompt = _joined(_prompt(row[names.prompt], source, names.prompt), student.lead, source, names)
-    elif student.lead:
-        prompt = student.lead
+    rest = {key: value for key, value in row.items() if key not in (student, teacher)}
+    these, those = chosen or [row.get(teacher)], rejected or [row.get(student)]
+    for c, better in enumerate(these, start=1):
+        for r, worse in enumerate(those, start=1):
+            sides = f"{student}[{r}]", f"{teacher}[{c}]"
+            names = replace(fields, student=sides[0], teacher=sides[1])
+            yield f"/c{c}>r{r}", rest | {sides[0]: worse, sides[1]: better}, names
+
+
+def _sides_of(row: dict[str, Any], fields: Fields) -> tuple[dict[str, Any], Fields]:
+    """The names of the sides in layouts where a value, or the end of a conversation, says which side is which."""
+    if {"response_0", "response_1"} <= row.keys() and not _filled(row):
+        better = row.get("better_response_id")
+        if better not in (0, 1, "0", "1"):
+            raise BadRowError(
+                "no better response",
+                f"'better_response_id' is {shown(better)}; it must be 0 or 1, the number of the better response",
+            )
+        return row, replace(fields, student=f"response_{1 - int(better)}", teacher=f"response_{int(better)}")
+    other = next((name for name in ("rejected_messages", "rejected_response") if row.get(name) is not None), None)
+    if other is None or "messages" not in row or _filled(row):
+        return row, fields
+    turns = messages(row["messages"], "messages")
+    if not turns or turns[-1]["role"] != "assistant":
+        raise BadRowError(
+            "missing side", f"'messages' does not end in the answer that '{other}' stands against; add it"
+        )
+    if other == "rejected_messages":
+        return row, replace(fields, student=other, teacher="messages")
+    start = 1 + max((i for i, turn in enumerate(turns) if turn["role"] == "user"), default=-1)
+    row = {**row, "messages": list(turns[:start]), "messages[answer]": list(turns[start:]), other: _turn(row[other])}
+    return row, replace(fields, prompt="messages", student=other, teacher="messages[answer]")
+
+
+def _turn(answer: Any) -> Any:
+    """An answer, or each of several, as the turn that it is."""
+    if isinstance(answer, str):
+        return [{"role": "assistant", "content": answer}]
+    return [_turn(item) for item in answer] if _list(answer) and isinstance(answer[0], str) else answer
+
+
+def _ranked(row: Mapping[str, Any]) -> tuple[str, list[Any], list[float]] | None:
+    """A candidate set: the name of its field, the answers and their ranks, 1 the best."""
+    name, answers, ranks = "answers", row.get("answers"), row.get("ranks")
+    if isinstance(answers, list) and answers and all(isinstance(a, Mapping) and "rank" in a for a in answers):
+        ranks = [answer["rank"] for answer in answers]
+        answers = [answer.get("answer") for answer in answers]
     else:
-        raise CriticProbeError(
-            f"{source}: no prompt (found {_found(row)}); known are {', '.join(_PROMPTS)}, "
-            "or name its field with --prompt-field"
+        name, answers = "responses", row.get("responses")
+        if not isinstance(answers, list) or not answers or not isinstance(answers[0], str) or _filled(row):
+            return None
+    if not isinstance(ranks, list) or len(ranks) != len(answers) or not all(map(is_number, ranks)):
+        raise BadRowError(
+            "no ranks",
+            f"'{name}' is a candidate set; give it 'ranks', a list of {len(answers)} numbers, 1 the best",
         )
+    if len(set(ranks)) < 2:
+        raise BadRowError("no ranks", "'ranks' order no two responses; give two of different rank or remove the row")
+    return name, answers, ranks
+
+
+def _filled(row: Mapping[str, Any]) -> bool:
+    student, teacher = _known_sides(row)
+    return student is not None and teacher is not None and _has(row, student) and _has(row, teacher)
+
+
+def _list(value: Any) -> list[Any] | None:
+    """Several answers: texts, or conversations."""
+    if not isinstance(value, list) or not value:
+        return None
+    return value if isinstance(value[0], str | list) else None
+
+
+def _to_pair(row: Mapping[str, Any], number: int, source: str, fields: Fields, suffix: str) -> Pair:
+    assert fields.student is not None
+    assert fields.teacher is not None
+    names = _Names(fields.prompt or _prompt_name(row, fields), fields.student, fields.teacher)
+    student, teacher = _side(row, names.student), _side(row, names.teacher)
+    lead, worse, better = _split(student, teacher, names)
+    prompt: Prompt
+    used = {names.student, names.teacher, _ids_name(names.student), _ids_name(names.teacher)}
+    notes: tuple[str, ...] = ()
+    if names.prompt is not None:
+        prompt, joined = _prompt(row, names.prompt)
+        used |= {names.prompt, *joined}
+        prompt, notes = _without_answer(prompt, (worse, better))
+        prompt = _joined(prompt, lead, names)
+    elif lead:
+        prompt = lead
+    elif isinstance(worse, str) and isinstance(better, str) and OPENS_ANSWER in (shared := _common(worse, better)):
+        cut = shared.rindex(OPENS_ANSWER) + len(OPENS_ANSWER)
+        prompt, worse, better = (
+            worse[:cut],
+            _filled_text(worse[cut:], names.student),
+            _filled_text(better[cut:], names.teacher),
+        )
+    else:
+        raise BadRowError(
+            "no prompt",
+            f"no prompt (found {_found(row)}); known are {', '.join(_PROMPTS)}, or name its field with --prompt-field",
+        )
+    prompt, added = _with_system_and_history(prompt, {k: v for k, v in row.items() if k != names.prompt})
+    arguments, given = _arguments(row)
     id_name, category_name = _first(row, _IDS), _first(row, _CATEGORIES)
-    used = {*names, _ids_name(names.student), _ids_name(names.teacher), id_name, category_name}
+    used |= {*added, *given, *filter(None, (id_name, category_name))}
+    _refuse_placeless(row, used, prompt, (worse, better))
     return Pair(
-        id=_label(row, id_name, source) or f"row-{number}",
+        id=(_label(row, id_name) or f"row-{number}") + suffix,
         prompt=prompt,
-        student=student.answer,
-        teacher=teacher.answer,
-        category=_label(row, category_name, source),
+        student=worse,
+        teacher=better,
+        category=_label(row, category_name),
+        arguments=arguments,
         meta={key: value for key, value in row.items() if key not in used},
         source=source,
+        notes=notes,
     )
 
 
-def _names(row: Mapping[str, Any], source: str, fields: Fields) -> _Names:
-    for option, name in (("prompt", fields.prompt), ("student", fields.student), ("teacher", fields.teacher)):
-        if name is not None and name not in row:
-            raise CriticProbeError(
-                f"{source}: --{option}-field '{name}' is not in the row (found {_found(row)}); name one that is"
-            )
-    sides = _sides(row)
-    student, teacher = fields.student or sides[0], fields.teacher or sides[1]
+def _names_of_sides(row: Mapping[str, Any], fields: Fields) -> tuple[str, str]:
+    known = _known_sides(row)
+    student, teacher = fields.student or known[0], fields.teacher or known[1]
     if student is None or teacher is None:
-        raise CriticProbeError(
-            f"{source}: unknown fields {_found(row)}; known pairs are {_KNOWN}, "
-            "or name them with --prompt-field, --student-field and --teacher-field"
+        raise BadRowError(
+            "unknown fields",
+            f"unknown fields {_found(row)}; known pairs are {_KNOWN}, "
+            "or name them with --prompt-field, --student-field and --teacher-field",
         )
     for side in (student, teacher):
-        if not _has(row, side):
-            raise CriticProbeError(f"{source}: no '{side}' (found {_found(row)}); give the row both sides or remove it")
-    prompt = fields.prompt or _first(row, tuple(name for name in _PROMPTS if name not in (student, teacher)))
-    return _Names(prompt, student, teacher)
+        if not _has(row, side) or row.get(side) == []:
+            raise BadRowError(
+                "missing side", f"no '{side}' (found {_found(row)}); give the row both sides or remove it"
+            )
+    return student, teacher
 
 
-def _sides(row: Mapping[str, Any]) -> tuple[str, str] | tuple[None, None]:
+def _known_sides(row: Mapping[str, Any]) -> tuple[str, str] | tuple[None, None]:
     """The known pair of fields that the row fills best: a lone `teacher` beside rejected/chosen names a model."""
 
     def filled(pair: tuple[str, str]) -> tuple[int, int]:
@@ -174,143 +304,254 @@ def _first(row: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
     return next((name for name in names if row.get(name) is not None), None)
 
 
-def _prompt(value: Any, source: str, name: str) -> Prompt:
-    return _messages(value, source, name) or _text(value, source, name)
+def _prompt_name(row: Mapping[str, Any], fields: Fields) -> str | None:
+    return _first(row, tuple(name for name in _PROMPTS if name not in (fields.student, fields.teacher)))
 
 
-def _joined(prompt: Prompt, lead: tuple[Message, ...], source: str, names: _Names) -> Prompt:
+def _prompt(row: Mapping[str, Any], name: str) -> tuple[Prompt, set[str]]:
+    """The prompt of a field, and the fields that are joined to it: Alpaca's question is instruction, newline, input."""
+    if turns := messages(row[name], name):
+        return turns, set()
+    prompt, more = text(row[name], name), row.get("input")
+    if name == "instruction" and "input" in row:
+        return (f"{prompt}\n{text(more, 'input')}" if _says(more) else prompt), {"input"}
+    return prompt, set()
+
+
+def _says(value: Any) -> bool:
+    """Whether a cell holds anything."""
+    return bool(value.strip()) if isinstance(value, str) else value is not None and value != [] and value != {}
+
+
+def _with_system_and_history(prompt: Prompt, row: Mapping[str, Any]) -> tuple[Prompt, set[str]]:
+    """The prompt behind a row's system text and its earlier turns, and the fields that hold them."""
+    used: set[str] = set()
+    before: list[Message] = []
+    for name in _SYSTEMS:
+        if name not in row or not (row[name] is None or isinstance(row[name], str)):
+            continue
+        used.add(name)
+        if not _says(row[name]):
+            continue
+        turn = {"role": "system", "content": text(row[name], name)}
+        if before:
+            raise BadRowError("two systems", f"'{name}' is a second system text; let one go with --ignore-field {name}")
+        if not isinstance(prompt, str) and prompt[0]["role"] in ("system", "developer"):
+            if content_text(prompt[0]) != turn["content"]:
+                raise BadRowError(
+                    "two systems",
+                    f"'{name}' is not what the conversation's own system message says; make them equal, or let it go "
+                    f"with --ignore-field {name}",
+                )
+            continue
+        before.append(turn)
+    history = row.get("history")
+    if "history" in row and (history is None or isinstance(history, list)):
+        used.add("history")
+        before += _history(history or [])
+    if before:
+        turns = ({"role": "user", "content": prompt},) if isinstance(prompt, str) else prompt
+        return (*before, *turns), used
+    return prompt, used
+
+
+def _history(history: list[Any]) -> list[Message]:
+    if holds_messages(history):
+        return list(messages(history, "history"))
+    turns: list[Message] = []
+    for exchange in history:
+        if not isinstance(exchange, list) or len(exchange) != 2:
+            raise BadRowError(
+                "history of another form", f"'history' holds {shown(exchange)}; write [question, answer] for each turn"
+            )
+        for role, words in zip(("user", "assistant"), exchange, strict=True):
+            turns.append({"role": role, "content": text(words, "history")})
+    return turns
+
+
+def _arguments(row: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
+    """What a row gives the chat template beside messages, and the fields that hold it."""
+    arguments: dict[str, Any] = {}
+    used = set()
+    for name in _ARGUMENTS:
+        given = row.get(name)
+        if not _says(given):
+            continue
+        value = json_of(given) if isinstance(given, str) else given
+        if name == "chat_template_kwargs":
+            if not isinstance(value, Mapping) or not _RESERVED.isdisjoint(value):
+                raise BadRowError(
+                    "not a template's argument",
+                    f"'{name}' is {shown(given)}; it must be an object of what the template itself reads",
+                )
+            arguments |= {key: v for key, v in value.items() if v is not None}
+        elif isinstance(value, list) and all(isinstance(item, Mapping) for item in value):
+            arguments |= {name: value} if value else {}
+        elif name == "tools":
+            raise BadRowError(
+                "not a template's argument",
+                f"'tools' is {shown(given)}; it must be a list of JSON schemas, or that list as JSON",
+            )
+        else:
+            continue
+        used.add(name)
+    return arguments, used
+
+
+def _refuse_placeless(
+    row: Mapping[str, Any], used: set[str], prompt: Prompt, responses: tuple[Response, Response]
+) -> None:
+    """Refuses a field that could be input and is neither used nor said by prompt or responses."""
+    told = [prompt] if isinstance(prompt, str) else [content_text(message) for message in prompt]
+    for response in responses:
+        if isinstance(response, Turns):
+            told += [content_text(message) for message in response.messages]
+        else:
+            told.append(response if isinstance(response, str) else response.text or "")
+    for name, value in row.items():
+        could_be = name in (*_PLACELESS, *_PROMPTS, *_SYSTEMS, *_ARGUMENTS)
+        if name in used or not _says(value) or not (could_be or holds_messages(value)):
+            continue
+        if all(any(words.strip() in part for part in told) for words in _words(value)):
+            continue
+        raise BadRowError(
+            "field without a place",
+            f"'{name}' could be part of the input ({shown(value)}), and no layout says where it goes; put it into "
+            f"the prompt, or let it go with --ignore-field {name}",
+        )
+
+
+def _words(value: Any) -> list[str]:
+    if holds_messages(value):
+        return [content_text(message) for message in messages(value, "")]
+    if isinstance(value, list | Mapping):
+        items = value.values() if isinstance(value, Mapping) else value
+        return [words for item in items for words in _words(item)]
+    return [value if isinstance(value, str) else repr(value)]
+
+
+def _without_answer(prompt: Prompt, responses: tuple[Response, Response]) -> tuple[Prompt, tuple[str, ...]]:
+    """The prompt without an answer that it already ends in, and the note that says so."""
+    if isinstance(prompt, str) or len(prompt) < 2:
+        return prompt, ()
+    for response in responses:
+        turns = response.messages if isinstance(response, Turns) else ({"role": "assistant", "content": response},)
+        start = len(prompt) - len(turns)
+        if start > 0 and same(prompt[start:], turns):
+            return prompt[:start], ("answer-in-prompt",)
+    return prompt, ()
+
+
+def _joined(prompt: Prompt, lead: tuple[Message, ...], names: _Names) -> Prompt:
     """The prompt and the lead of the sides as one conversation: the lead may repeat the prompt or go on from it."""
-    told = (Message(role="user", content=prompt),) if isinstance(prompt, str) else prompt
-    if not lead or told[-len(lead) :] == lead:
+    told: tuple[Message, ...] = ({"role": "user", "content": prompt},) if isinstance(prompt, str) else prompt
+    if not lead or same(told[-len(lead) :], lead):
         return prompt
-    if told in (lead[: len(told)], lead[-len(told) :]):
+    if same(told, lead[: len(told)]) or same(told, lead[-len(told) :]):
         return lead
     if (told[-1]["role"], lead[0]["role"]) not in _FOLLOWS:
-        raise CriticProbeError(
-            f"{source}: '{names.prompt}' is not what '{names.student}' and '{names.teacher}' say before their last "
-            "message; make them equal, or remove it from the row"
+        raise BadRowError(
+            "two prompts",
+            f"'{names.prompt}' is not what '{names.student}' and '{names.teacher}' say before their last "
+            "message; make them equal, or remove it from the row",
         )
     return (*told, *lead)
 
 
-def _side(row: Mapping[str, Any], name: str, source: str) -> _Side:
+def _split(student: _Side, teacher: _Side, names: _Names) -> tuple[tuple[Message, ...], Response, Response]:
+    """What both sides share before their answers, and the answers."""
+    turns = student.turns, teacher.turns
+    if all(turns):
+        longest = min(map(len, turns)) - 1
+        shared = next((i for i in range(longest) if said(turns[0][i]) != said(turns[1][i])), longest)
+        rests = [side[shared:] for side in turns]
+        if any(rest[0]["role"] != "assistant" for rest in rests):
+            raise BadRowError(
+                "two prompts",
+                f"'{names.student}' and '{names.teacher}' differ before their last message; "
+                "both must answer the same prompt",
+            )
+        own = [
+            side.response if side.response is not None else _answer(rest)
+            for side, rest in zip((student, teacher), rests, strict=True)
+        ]
+        return turns[0][:shared], own[0], own[1]
+    if student.lead != teacher.lead:
+        raise BadRowError(
+            "two prompts",
+            f"'{names.student}' and '{names.teacher}' differ before their last message; "
+            "both must answer the same prompt",
+        )
+    worse, better = (side.response if side.response is not None else _answer(side.turns) for side in (student, teacher))
+    return (), worse, better
+
+
+def _common(these: str, those: str) -> str:
+    """What two texts begin with together."""
+    length = next(
+        (i for i, (a, b) in enumerate(zip(these, those, strict=False)) if a != b), min(len(these), len(those))
+    )
+    return these[:length]
+
+
+def _answer(turns: tuple[Message, ...]) -> Response:
+    """The turns as a text, where they are one turn of nothing but text."""
+    if len(turns) > 1 or any(turns[0].get(key) for key in BEYOND_TEXT):
+        return Turns(turns)
+    return content_text(turns[0])
+
+
+def _side(row: Mapping[str, Any], name: str) -> _Side:
     value, ids, ids_name = row.get(name), row.get(_ids_name(name)), _ids_name(name)
     if ids is None and isinstance(value, list) and value and not isinstance(value[0], Mapping):
         value, ids, ids_name = None, value, name
-    messages = _messages(value, source, name)
-    if messages and messages[-1]["role"] != "assistant":
-        raise CriticProbeError(
-            f"{source}: '{name}' ends in a message of role {shown(messages[-1]['role'])}; "
-            "its last message must be the assistant's answer"
+    turns = messages(value, name)
+    if turns and turns[-1]["role"] != "assistant":
+        raise BadRowError(
+            "answer of another role",
+            f"'{name}' ends in a message of role {shown(turns[-1]['role'])}; "
+            "its last message must be the assistant's answer",
         )
-    text = messages[-1]["content"] if messages else value
+    if isinstance(ids, str):
+        ids = json_of(ids) or ids
     if ids is None:
-        return _Side(messages[:-1], _text(text, source, name))
-    beside = None if text is None else _text(text, source, name)
-    return _Side(messages[:-1], TokenIds(_token_ids(ids, source, ids_name), beside))
+        return _Side(turns, None) if turns else _Side((), _filled_text(value, name))
+    beside = content_text(turns[-1]) if turns else None if value is None else _filled_text(value, name)
+    return _Side(turns, TokenIds(_token_ids(ids, ids_name), beside))
 
 
-def _token_ids(value: Any, source: str, name: str) -> tuple[int, ...]:
+def _filled_text(value: Any, name: str) -> str:
+    if isinstance(value, str) and not value.strip():
+        raise BadRowError("empty side", f"'{name}' is empty; give it a text or remove the row")
+    return text(value, name)
+
+
+def _token_ids(value: Any, name: str) -> tuple[int, ...]:
     wanted = "must be a list of token ids (whole numbers, 0 or more)"
     if not isinstance(value, list) or not value:
-        raise CriticProbeError(f"{source}: '{name}' {wanted}, not {shown(value)}")
+        raise BadRowError("not token ids", f"'{name}' {wanted}, not {shown(value)}")
     for position, item in enumerate(value, start=1):
-        if not _is_whole(item) or item < 0:
-            raise CriticProbeError(f"{source}: '{name}' {wanted}; entry {position} is {shown(item)}")
+        if not is_whole(item) or item < 0:
+            raise BadRowError("not token ids", f"'{name}' {wanted}; entry {position} is {shown(item)}")
     return tuple(value)
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _text(value: Any, source: str, name: str) -> str:
-    if not isinstance(value, str):
-        raise CriticProbeError(f"{source}: '{name}' is {shown(value)}; it must be text or a list of {{role, content}}")
-    if not value.strip():
-        raise CriticProbeError(f"{source}: '{name}' is empty; give it a text or remove the row")
-    if _PRINTED.match(value) or _holds_messages(_parsed(value)):
-        raise CriticProbeError(
-            f"{source}: '{name}' is the printed form of a list of messages ({shown(value)}), which no critic was "
-            "trained on; store the list itself",
-            check="prompt-repr",
-        )
-    return _encodable(value, source, name)
-
-
-def _encodable(value: str, source: str, name: str) -> str:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise CriticProbeError(f"{source}: '{name}' holds a lone surrogate; store it as valid Unicode") from None
-    return value
-
-
-def _messages(value: Any, source: str, name: str) -> tuple[Message, ...]:
-    """The messages of a conversational cell, () where it is none."""
-    items = [value] if isinstance(value, Mapping) else value
-    if not isinstance(items, list) or not items or not isinstance(items[0], Mapping):
-        return ()
-    messages = []
-    for item in items:
-        role, content = _role_and_content(item)
-        if not isinstance(role, str) or not isinstance(content, str):
-            raise CriticProbeError(
-                f"{source}: '{name}' holds {shown(item)}; every message needs a role and a content, both text"
-            )
-        _encodable(role, source, name)
-        if content or role != "system":  # an empty system message is a choice: it replaces a template's own
-            _text(content, source, name)
-        messages.append(Message(role=_ROLES.get(role, role), content=content))
-    return tuple(messages)
-
-
-def _role_and_content(item: Any) -> tuple[Any, Any]:
-    if not isinstance(item, Mapping):
-        return None, None
-    return item.get("role", item.get("from")), item.get("content", item.get("value"))
-
-
-def _label(row: Mapping[str, Any], name: str | None, source: str) -> str:
+def _label(row: Mapping[str, Any], name: str | None) -> str:
     if name is None:
         return ""
     value = row[name]
-    if not isinstance(value, str) and not _is_whole(value):
-        raise CriticProbeError(f"{source}: '{name}' is {shown(value)}; it must be text or a whole number")
-    return _encodable(str(value), source, name)
+    if not isinstance(value, str) and not is_whole(value):
+        raise BadRowError("not a label", f"'{name}' is {shown(value)}; it must be text or a whole number")
+    return encodable(str(value), name)
 
 
 def from_csv(row: Mapping[str, str]) -> dict[str, Any]:
-    """A CSV row with its empty cells None and its JSON messages and ids read: a CSV cell cannot hold a list itself."""
-    return {key: _parsed(value) if value else None for key, value in row.items()}
+    """A CSV row with its empty cells None and its JSON messages read: a CSV cell cannot hold a list itself.
 
-
-def _parsed(text: str) -> Any:
-    """The messages or whole numbers that a text writes as JSON; any other text stays what it is."""
-    if not text.lstrip().startswith(("[", "{")):
-        return text
-    try:
-        parsed = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    whole_numbers = isinstance(parsed, list) and parsed and all(map(_is_whole, parsed))
-    return parsed if whole_numbers or _holds_messages(parsed) else text
-
-
-def _holds_messages(value: Any) -> bool:
-    items = [_role_and_content(item) for item in (value if isinstance(value, list) else [value])]
-    # Without a known role it is an answer in JSON, such as [{"from": "Rome", "value": "3"}].
-    return all(isinstance(part, str) for item in items for part in item) and any(r in _KNOWN_ROLES for r, _ in items)
+    A cell such as `[0, 1]` is ids in a column that is named so (`student_ids`) and text in any other.
+    """
+    return {key: parsed(value) if value else None for key, value in row.items()}
 
 
 def _found(row: Mapping[str, Any]) -> str:
-    return ", ".join(_short(str(key)) for key in list(row)[:12]) or "no fields"
-
-
-def shown(value: Any) -> str:
-    """A value of a file as an error message quotes it: short, and safe to print."""
-    return f"'{_short(value if isinstance(value, str) else repr(value))}'"
-
-
-def _short(text: str) -> str:
-    return neutralise(text if len(text) <= 40 else text[:40] + "...")
+    return ", ".join(short(str(key)) for key in list(row)[:12]) or "no fields"

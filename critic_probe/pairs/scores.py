@@ -8,8 +8,8 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from critic_probe.errors import CriticProbeError
-from critic_probe.pairs.read import RowFile
-from critic_probe.pairs.rows import is_number, shown
+from critic_probe.pairs.files import RowFile
+from critic_probe.pairs.messages import is_number, shown
 
 _SCORE = re.compile(r"student_(?:(?P<name>.+)_)?score")
 _EITHER = re.compile(r"(student|teacher)((?:_.+)?_score)")

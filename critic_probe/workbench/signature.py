@@ -10,12 +10,12 @@ from typing import Any, Literal
 import torch
 import transformers
 
-from critic_probe import __version__
 from critic_probe.aggregation import Aggregation
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EosPolicy, TemplateMode
 from critic_probe.pairs import Pair, PairFile, Pairs, data_hash
 from critic_probe.scoring.engine import Mode
+from critic_probe.version import __version__
 
 Signature = dict[str, Any]
 

@@ -1,0 +1,28 @@
+"""Text to ids, as training fed them."""
+
+from critic_probe.encoding.chat import DATE, ChatTemplate
+from critic_probe.encoding.convention import CONVENTIONS, GAD, Closing, Convention, find_convention
+from critic_probe.encoding.encoder import Encoder, EosPolicy, TemplateMode, encode_pair, encode_pairs
+from critic_probe.encoding.ids import EncodedPair, EncodedResponse, Group, Piece
+from critic_probe.encoding.shown import missing_input, shown_input
+
+__all__ = [
+    "CONVENTIONS",
+    "DATE",
+    "GAD",
+    "ChatTemplate",
+    "Closing",
+    "Convention",
+    "EncodedPair",
+    "EncodedResponse",
+    "Encoder",
+    "EosPolicy",
+    "Group",
+    "Piece",
+    "TemplateMode",
+    "encode_pair",
+    "encode_pairs",
+    "find_convention",
+    "missing_input",
+    "shown_input",
+]

@@ -1,0 +1,89 @@
+"""What a critic is fed, as ids: a prompt, and the responses behind it with what closes them."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from critic_probe.pairs import Pair
+
+
+@dataclass(frozen=True)
+class Group:
+    """The unit of scoring: one prompt and any number of responses to it, as ids."""
+
+    prompt_ids: tuple[int, ...]
+    responses: tuple[tuple[int, ...], ...]
+
+    @property
+    def sequences(self) -> list[tuple[int, ...]]:
+        """Each response behind the prompt, as the critic is fed it."""
+        return [self.prompt_ids + response for response in self.responses]
+
+
+@dataclass(frozen=True)
+class EncodedResponse:
+    """A response as the critic sees it.
+
+    Attributes:
+        ids: The response ids; an EOS is among them only if the file, the policy or the convention put it there.
+        eos: Which of them are EOS.
+        text: The answer's own text, decoded where the file carried only ids; what closes it is no part of it.
+        closing: How many of the ids close the answer: EOS, the chat template's tail.
+        read: Index of the token at which the convention reads the score; None where it leaves that to read-outs.
+    """
+
+    ids: tuple[int, ...]
+    eos: tuple[bool, ...]
+    text: str
+    closing: int = 0
+    read: int | None = None
+
+    @property
+    def without_eos(self) -> tuple[bool, ...]:
+        """The tokens that are not EOS; all of them where there is nothing else."""
+        return self.eos if all(self.eos) else tuple(not eos for eos in self.eos)
+
+    @property
+    def own_ids(self) -> tuple[int, ...]:
+        """The ids of the answer's own text: what edits change."""
+        return self.ids[: len(self.ids) - self.closing]
+
+    @property
+    def closing_ids(self) -> tuple[int, ...]:
+        """The ids that close the answer: what is put back behind an edit."""
+        return self.ids[len(self.ids) - self.closing :]
+
+
+class Piece(NamedTuple):
+    """The readable text around one token: the whole characters that it and its neighbours form together."""
+
+    start: int  # index of the first token of the group
+    text: str
+
+
+@dataclass(frozen=True)
+class EncodedPair:
+    """A pair with both responses encoded behind the same prompt ids.
+
+    Attributes:
+        pair: What was encoded.
+        prompt_ids: What both sides begin with.
+        student: The student's response.
+        teacher: The teacher's response.
+        frame: The text before and behind the answer, where prompt and answer are tokenised as one text; else None.
+    """
+
+    pair: Pair
+    prompt_ids: tuple[int, ...]
+    student: EncodedResponse
+    teacher: EncodedResponse
+    frame: tuple[str, str] | None = None
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longer side with its prompt."""
+        return len(self.prompt_ids) + max(len(self.student.ids), len(self.teacher.ids))
+
+    @property
+    def group(self) -> Group:
+        """The pair as a prompt group: student first."""
+        return Group(self.prompt_ids, (self.student.ids, self.teacher.ids))

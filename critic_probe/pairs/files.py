@@ -1,0 +1,398 @@
+"""Files of rows: what a file is is told by its content where the name misleads, and its rows are read one by one."""
+
+import csv
+import io
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, cast
+
+from critic_probe.errors import CriticProbeError
+from critic_probe.pairs.faults import BadRowError
+from critic_probe.pairs.messages import Written, shown
+from critic_probe.pairs.rows import from_csv
+from critic_probe.text import neutralise
+
+_PACKED = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd", ".xz": b"\xfd7zXZ\x00", ".bz2": b"BZh"}
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_SHARD = re.compile(r"(.*?)[-_.]?\d+[-_]of[-_]\d+.*|(.*?)[-_.]?\d+\.parquet")
+
+
+class _Row(NamedTuple):
+    where: str  # "row 3", or "row 3 (line 5)"
+    content: Any  # or the fault for which there is none
+
+
+class RowFile:
+    """A file's rows, read anew each time they are gone through, so that a large file needs no memory.
+
+    Standard input, JSON arrays and files in UTF-16 cannot be read twice or in part, and are held.
+
+    Args:
+        path: A `.jsonl`, `.json`, `.csv`, `.tsv`, `.parquet` or `.arrow` file, compressed (`.gz`, `.zst`, `.xz`,
+            `.bz2`) or not; a directory that `datasets` saved, or one of Parquet shards; or `-` for JSONL on stdin.
+
+    Attributes:
+        name: The file as messages name it.
+
+    Raises:
+        CriticProbeError: The file cannot be read.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.name = "stdin" if str(path) == "-" else str(path)
+        self._held = sys.stdin.buffer.read() if self.name == "stdin" else None
+        self._parts = [self.name] if self.name == "stdin" else _parts(Path(path))
+        self._rows = _READERS[".jsonl"] if self.name == "stdin" else _reader(Path(self._parts[0]))
+
+    def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Where a row stands, and its fields; the first row that is none is an error."""
+        for where, content in self.entries():
+            if isinstance(content, BadRowError):
+                raise content
+            yield where, content
+
+    def entries(self) -> Iterator[tuple[str, dict[str, Any] | BadRowError]]:
+        """Where a row stands, and its fields or its fault."""
+        number = 0
+        for part in self._parts:
+            with self._open(part) as stream:
+                for where, content in self._rows(part, stream):
+                    number += 1
+                    where = where if len(self._parts) == 1 else f"row {number}"
+                    source = f"{self.name} {where}"
+                    if isinstance(content, BadRowError):
+                        yield where, content if content.where else content.at(source, where)
+                    elif not isinstance(content, dict):
+                        told = f"{shown(content)} is not an object with named fields; write one object a row"
+                        yield where, BadRowError("not an object", told, source=source, where=where)
+                    else:
+                        yield where, content
+
+    def _open(self, part: str) -> BinaryIO:
+        if self._held is not None:
+            return _unpacked(self.name, io.BytesIO(self._held))
+        try:
+            return _unpacked(part, open(part, "rb"))
+        except FileNotFoundError:
+            raise CriticProbeError(f"{part}: no such file; check the path") from None
+        except OSError as error:
+            raise CriticProbeError(f"{part}: cannot be read ({error.strerror}); check the path") from error
+
+
+class HeldRows(RowFile):
+    """Rows that are in memory: lists of dictionaries, or what a table gives as such.
+
+    Args:
+        rows: The rows; a NaN is a field that is not there.
+    """
+
+    def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self.name = "the rows given"
+        self._given = rows
+
+    def entries(self) -> Iterator[tuple[str, dict[str, Any] | BadRowError]]:
+        """Where a row stands, and its fields or its fault."""
+        for number, row in enumerate(self._given, start=1):
+            where = f"row {number}"
+            if isinstance(row, Mapping):
+                yield where, {str(key): _held(value) for key, value in row.items()}
+            else:
+                told = f"{shown(row)} is not an object with named fields; give one dictionary a row"
+                yield where, BadRowError("not an object", told, source=f"{self.name} {where}", where=where)
+
+
+def _held(value: Any) -> Any:
+    return None if isinstance(value, float) and value != value else value
+
+
+def _parts(path: Path) -> list[str]:
+    """The file itself, or those that a directory holds as one table."""
+    if not os.path.isdir(path):  # unlike Path.is_dir, it raises for no path
+        return [str(path)]
+    if (path / "state.json").is_file():
+        try:
+            state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+            return [str(path / part["filename"]) for part in state["_data_files"]]
+        except (ValueError, KeyError, TypeError):
+            raise CriticProbeError(f"{path}: its state.json names no data files; save the dataset anew") from None
+    if (path / "dataset_dict.json").is_file():
+        splits = sorted(child.name for child in path.iterdir() if (child / "state.json").is_file())
+        raise CriticProbeError(f"{path}: holds the splits {', '.join(splits)}; name the directory of one")
+    shards = sorted(path.glob("*.parquet"))
+    if not shards:
+        raise CriticProbeError(f"{path}: a directory, not a file of pairs; name a file in it")
+    tables = {_table(shard.name) for shard in shards}
+    if len(tables) > 1:
+        raise CriticProbeError(f"{path}: holds the tables {', '.join(sorted(tables))}; name one of their files")
+    return [str(shard) for shard in shards]
+
+
+def _table(shard: str) -> str:
+    match = _SHARD.fullmatch(shard)
+    return (match[1] or match[2] or "") if match else shard
+
+
+def _reader(path: Path) -> "_Reader":
+    suffix = path.suffix.lower()
+    suffix = path.with_suffix("").suffix.lower() if suffix in _PACKED else suffix
+    if suffix not in _READERS:
+        raise CriticProbeError(f"{path}: cannot tell its format from '{suffix}'; name it {', '.join(_READERS)}")
+    return _READERS[suffix]
+
+
+def _unpacked(name: str, stream: BinaryIO) -> BinaryIO:
+    """The stream as it was before it was compressed, in UTF-8 where it is text in UTF-16."""
+    head = stream.read(8)
+    stream.seek(0)
+    packed = next((suffix for suffix, magic in _PACKED.items() if head.startswith(magic)), None)
+    if packed is not None:
+        stream = io.BufferedReader(_Guarded(name, stream, _OPEN[packed](stream)))
+        head = stream.peek(8)[:8]
+    if not head.startswith(_UTF16):
+        return stream
+    with stream:
+        data = stream.read()
+    try:
+        return io.BytesIO(data.decode("utf-16").encode())
+    except UnicodeDecodeError as error:
+        raise CriticProbeError(f"{name}: not valid UTF-16 (at offset {error.start}); save the file as UTF-8") from None
+
+
+def _open_gz(stream: BinaryIO) -> BinaryIO:
+    import gzip
+
+    return cast(BinaryIO, gzip.GzipFile(fileobj=stream))
+
+
+def _open_xz(stream: BinaryIO) -> BinaryIO:
+    import lzma
+
+    return cast(BinaryIO, lzma.LZMAFile(stream))
+
+
+def _open_bz2(stream: BinaryIO) -> BinaryIO:
+    import bz2
+
+    return cast(BinaryIO, bz2.BZ2File(stream))
+
+
+def _open_zst(stream: BinaryIO) -> BinaryIO:
+    import pyarrow
+
+    return cast(BinaryIO, pyarrow.CompressedInputStream(stream, "zstd"))
+
+
+_OPEN = {".gz": _open_gz, ".zst": _open_zst, ".xz": _open_xz, ".bz2": _open_bz2}
+
+
+class _Guarded(io.RawIOBase):
+    """A decompressing stream whose faults are the file's."""
+
+    def __init__(self, name: str, packed: BinaryIO, stream: BinaryIO) -> None:
+        self._name, self._packed, self._stream = name, packed, stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        import lzma
+        import zlib
+
+        try:
+            data = self._stream.read(len(buffer))
+        except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+            fault = neutralise(" ".join(str(error).split())[:200])
+            raise CriticProbeError(f"{self._name}: cannot be decompressed ({fault}); write it anew") from error
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._stream.close()
+            self._packed.close()
+        super().close()
+
+
+def _decode(data: bytes, line: int = 1, before: int = 0) -> str:
+    """UTF-8 text of a file, or of a part of it that begins at a line and an offset.
+
+    Raises:
+        BadRowError: It is not valid UTF-8.
+    """
+    try:
+        return data.decode("utf-8-sig" if before == 0 else "utf-8")
+    except UnicodeDecodeError as error:
+        line += data.count(b"\n", 0, error.start)
+        raise BadRowError(
+            "invalid UTF-8",
+            f"not valid UTF-8 (byte 0x{data[error.start]:02x} at offset {before + error.start}); "
+            "save the file as UTF-8",
+            where=f"line {line}",
+        ) from None
+
+
+def _loads(text: str) -> Any:
+    return json.loads(text, parse_float=Written)
+
+
+def _jsonl(name: str, stream: BinaryIO) -> Iterator[_Row]:
+    if _opens_with(stream, b"["):
+        yield from _json(name, stream)
+        return
+    number = offset = 0
+    for line, data in enumerate(stream, start=1):
+        if not data.strip(b" \t\r\n\xef\xbb\xbf"):
+            offset += len(data)
+            continue
+        number += 1
+        where = f"row {number}" + ("" if line == number else f" (line {line})")
+        try:
+            yield _Row(where, _loads(_decode(data, line, offset)))
+        except BadRowError as fault:
+            yield _Row(where, fault.at(f"{name} {fault.where}", fault.where))
+        except (ValueError, RecursionError) as error:
+            yield _Row(where, BadRowError("invalid JSON", f"not valid JSON ({_fault(error)}); write one object a line"))
+        offset += len(data)
+
+
+def _opens_with(stream: BinaryIO, mark: bytes) -> bool:
+    """Whether the first character that is no blank is this one; the stream stays where it was."""
+    if not hasattr(stream, "peek"):
+        stream = io.BytesIO(stream.getvalue())  # type: ignore[attr-defined]
+        return stream.read().lstrip(b"\xef\xbb\xbf \t\r\n").startswith(mark)
+    return bool(stream.peek(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(mark))
+
+
+def _json(name: str, stream: BinaryIO) -> Iterator[_Row]:
+    data = stream.read()
+    try:
+        text = _decode(data)
+    except BadRowError as fault:
+        raise CriticProbeError(f"{name} {fault.where}: {fault.message}") from None
+    if not text.strip():
+        return
+    try:
+        content = _loads(text)
+    except (ValueError, RecursionError) as error:
+        if getattr(error, "msg", "") == "Extra data" and text.lstrip().startswith("{"):
+            yield from _jsonl(name, io.BytesIO(data))
+            return
+        raise CriticProbeError(
+            f"{name}: not valid JSON ({_fault(error)}); mend it, or name it .jsonl if it has one object a line"
+        ) from None
+    rows = content.get("data", content.get("pairs")) if isinstance(content, dict) else content
+    if not isinstance(rows, list):
+        raise CriticProbeError(f'{name}: holds no list of rows; write a list of objects, or {{"data": [...]}}')
+    yield from (_Row(f"row {number}", row) for number, row in enumerate(rows, start=1))
+
+
+def _fault(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg}, " + (f"line {error.lineno} " if error.lineno > 1 else "") + f"column {error.colno}"
+    return "nested too deeply" if isinstance(error, RecursionError) else "a number of thousands of digits"
+
+
+def _csv(name: str, stream: BinaryIO) -> Iterator[_Row]:
+    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+    lines = _lines(name, stream)
+    first = next(lines, None)
+    if first is None:
+        return
+    delimiter = max(",;\t", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
+    rows = csv.reader(_chained(first, lines), delimiter=delimiter, strict=True)
+    try:
+        header = next(rows)
+        if len(set(header)) < len(header):
+            raise CriticProbeError(f"{name}: its header names a column twice; make the names unique")
+        number = 0
+        for cells in rows:
+            if not cells:
+                continue
+            number += 1
+            if len(cells) == len(header):
+                yield _Row(f"row {number}", from_csv(dict(zip(header, cells, strict=True))))
+            else:
+                told = f"{len(cells)} cells under {len(header)} columns; quote cells that hold {_NAMES[delimiter]}"
+                yield _Row(f"row {number}", BadRowError("wrong number of cells", told))
+    except csv.Error as error:
+        raise CriticProbeError(f"{name} line {rows.line_num}: not valid CSV ({error}); quote the cell") from None
+
+
+_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
+
+
+def _chained(first: str, lines: Iterator[str]) -> Iterator[str]:
+    yield first
+    yield from lines
+
+
+def _lines(name: str, stream: BinaryIO) -> Iterator[str]:
+    offset = 0
+    for line, data in enumerate(stream, start=1):
+        try:
+            yield _decode(data, line, offset)
+        except BadRowError as fault:  # where a cell ends cannot be told behind it
+            raise CriticProbeError(f"{name} {fault.where}: {fault.message}") from None
+        offset += len(data)
+
+
+def _parquet(name: str, stream: BinaryIO) -> Iterator[_Row]:
+    import pyarrow.parquet
+
+    def batches() -> Iterator[Any]:
+        file = stream if stream.seekable() else io.BytesIO(stream.read())
+        yield from pyarrow.parquet.ParquetFile(file).iter_batches(batch_size=1024)
+
+    return _table_rows(name, "Parquet", batches)
+
+
+def _arrow(name: str, stream: BinaryIO) -> Iterator[_Row]:
+    import pyarrow
+
+    def batches() -> Iterator[Any]:
+        head = stream.read(6)
+        stream.seek(0)
+        if head != b"ARROW1":
+            yield from pyarrow.ipc.open_stream(stream)
+            return
+        file = pyarrow.ipc.open_file(stream)
+        yield from (file.get_batch(number) for number in range(file.num_record_batches))
+
+    return _table_rows(name, "Arrow", batches)
+
+
+def _table_rows(name: str, form: str, batches: Callable[[], Iterator[Any]]) -> Iterator[_Row]:
+    import pyarrow
+
+    try:
+        # to_pylist gives lists and dicts, where pandas would give arrays whose text is a repr.
+        number = 0
+        for batch in batches():
+            for row in batch.to_pylist():
+                number += 1
+                yield _Row(f"row {number}", {key: _without_nulls(value) for key, value in row.items()})
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
+        fault = neutralise(" ".join(str(error).split())[:200])
+        raise CriticProbeError(f"{name}: not a readable {form} file ({fault}); write it anew") from error
+
+
+def _without_nulls(value: Any) -> Any:
+    """A value without the keys that Arrow gives to every object of a column because one of them has it."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
+_Reader = Callable[[str, BinaryIO], Iterator[_Row]]
+_READERS: dict[str, _Reader] = {
+    ".jsonl": _jsonl,
+    ".json": _json,
+    ".csv": _csv,
+    ".tsv": _csv,
+    ".parquet": _parquet,
+    ".arrow": _arrow,
+}

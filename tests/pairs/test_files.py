@@ -1,0 +1,132 @@
+"""What a file is, told by its content: compression, encodings, delimiters, datasets' directories."""
+
+import bz2
+import gzip
+import json
+import lzma
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from critic_probe.errors import CriticProbeError
+from critic_probe.pairs import read_pairs
+
+ROW = {"prompt": "What boils water? 水", "chosen": "A kettle.", "rejected": "An oven."}
+LINES = (json.dumps(ROW, ensure_ascii=False) + "\n").encode() * 3
+SHEET = "prompt,chosen,rejected\nWhat boils water? 水,A kettle.,An oven.\n".encode()
+
+
+def zst(data):
+    return pa.compress(data, codec="zstd", asbytes=True)
+
+
+PACKERS = {".gz": gzip.compress, ".xz": lzma.compress, ".bz2": bz2.compress, ".zst": zst}
+
+
+def check(pairs):
+    assert {(pair.prompt, pair.student, pair.teacher) for pair in pairs} == {
+        tuple(ROW[k] for k in ("prompt", "rejected", "chosen"))
+    }
+
+
+@pytest.mark.parametrize("packer", PACKERS)
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".parquet"])
+def test_compressed_files(tmp_path, packer, suffix):
+    path = tmp_path / f"x{suffix}{packer}"
+    if suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist([ROW]), tmp_path / "plain")
+        data = (tmp_path / "plain").read_bytes()
+    else:
+        data = {".jsonl": LINES, ".json": json.dumps([ROW]).encode(), ".csv": SHEET}[suffix]
+    path.write_bytes(PACKERS[packer](data))
+    check(read_pairs(path))
+    misnamed = tmp_path / f"y{suffix}"
+    misnamed.write_bytes(PACKERS[packer](data))
+    check(read_pairs(misnamed))
+
+
+def test_a_large_compressed_file_streams(tmp_path):
+    rows = "".join(json.dumps(ROW | {"id": i, "note": "x" * 100}) + "\n" for i in range(3000)).encode()
+    for packer, pack in PACKERS.items():
+        path = tmp_path / f"x.jsonl{packer}"
+        path.write_bytes(pack(rows))
+        assert len(read_pairs(path)) == 3000
+
+
+@pytest.mark.parametrize("packer", PACKERS)
+def test_a_broken_compressed_file(tmp_path, packer):
+    packed = PACKERS[packer](LINES * 50)
+    (tmp_path / f"x.jsonl{packer}").write_bytes(packed[: len(packed) // 2])
+    with pytest.raises(CriticProbeError, match=r"x\.jsonl\.\w+: cannot be decompressed \(.*\); write it anew"):
+        read_pairs(tmp_path / f"x.jsonl{packer}")
+
+
+def test_json_by_content(tmp_path):
+    (tmp_path / "array.jsonl").write_text("\n [\n" + json.dumps(ROW, indent=1) + "\n]")
+    (tmp_path / "lines.json").write_bytes(LINES)
+    (tmp_path / "one.json").write_text(json.dumps({"data": [ROW]}))
+    assert len(read_pairs(tmp_path / "array.jsonl")) == 1
+    assert len(read_pairs(tmp_path / "lines.json")) == 3
+    check(read_pairs(tmp_path / "one.json"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_spreadsheets(tmp_path, encoding, mark):
+    rows = [["prompt", "chosen", "rejected"], [ROW["prompt"], '"1,5; a"', ROW["rejected"]]]
+    (tmp_path / "x.csv").write_text("\r\n".join(mark.join(row) for row in rows), encoding=encoding, newline="")
+    [pair] = read_pairs(tmp_path / "x.csv")
+    assert (pair.prompt, pair.teacher, pair.student) == (ROW["prompt"], "1,5; a", "An oven.")
+
+
+def test_utf16_that_is_cut(tmp_path):
+    (tmp_path / "x.csv").write_bytes(SHEET.decode().encode("utf-16")[:-1])
+    with pytest.raises(CriticProbeError, match=r"x\.csv: not valid UTF-16 \(at offset \d+\); save the file as UTF-8"):
+        read_pairs(tmp_path / "x.csv")
+
+
+def save_to_disk(path, shards, schema=None):
+    """What `datasets.Dataset.save_to_disk` writes: Arrow streams, and a state that names them."""
+    path.mkdir()
+    names = [f"data-{i:05d}-of-{len(shards):05d}.arrow" for i in range(len(shards))]
+    for name, rows in zip(names, shards, strict=True):
+        table = pa.Table.from_pylist(rows)
+        with pa.ipc.new_stream(path / name, table.schema) as writer:
+            writer.write_table(table)
+    (path / "state.json").write_text(json.dumps({"_data_files": [{"filename": name} for name in names]}))
+    (path / "dataset_info.json").write_text("{}")
+    return path
+
+
+def test_a_dataset_that_was_saved_to_disk(tmp_path):
+    pairs = read_pairs(save_to_disk(tmp_path / "saved", [[ROW, ROW], [ROW]]))
+    check(pairs)
+    assert [pair.id for pair in pairs] == ["row-1", "row-2", "row-3"]
+    assert pairs[2].source.endswith("saved row 3")
+    check(read_pairs(tmp_path / "saved" / "data-00001-of-00002.arrow"))
+
+
+def test_splits_that_were_saved_together(tmp_path):
+    save_to_disk(tmp_path / "train", [[ROW]])
+    save_to_disk(tmp_path / "test", [[ROW]])
+    (tmp_path / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+    with pytest.raises(CriticProbeError, match="holds the splits test, train; name the directory of one"):
+        read_pairs(tmp_path)
+
+
+def test_a_directory_of_parquet_shards(tmp_path):
+    for number in range(2):
+        pq.write_table(pa.Table.from_pylist([ROW, ROW]), tmp_path / f"train-{number:05d}-of-00002-abc.parquet")
+    pairs = read_pairs(tmp_path)
+    check(pairs)
+    assert len(pairs) == 4
+    pq.write_table(pa.Table.from_pylist([ROW]), tmp_path / "test-00000-of-00001.parquet")
+    with pytest.raises(CriticProbeError, match="holds the tables test, train; name one of their files"):
+        read_pairs(tmp_path)
+
+
+def test_a_directory_without_data_files(tmp_path):
+    (tmp_path / "state.json").write_text("{}")
+    with pytest.raises(CriticProbeError, match=r"state\.json names no data files; save the dataset anew"):
+        read_pairs(tmp_path)
