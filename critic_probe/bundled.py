@@ -80,7 +80,7 @@ def find_critics(given: Sequence[str] | None, **loading: Any) -> Critics:
         else:
             path = Path(text)
             name = _unique_name(path.resolve(), paths)
-        if name in paths:
+        if path.resolve() in {known.resolve() for known in paths.values()}:
             raise CriticProbeError(f"--checkpoint {text} is given twice; give each critic once")
         paths[name] = path
     return Critics(paths, not wanted, loading)

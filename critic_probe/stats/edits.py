@@ -335,8 +335,13 @@ def _raw_against_scaled(ratios: pd.DataFrame) -> list[str]:
 
 def _dilution(cases: pd.DataFrame) -> list[str]:
     return [
-        f"{row.critic}: in {row.n} terminal swaps that change the last token alone, N x the mean's delta equals last's "
-        f"delta within {row.error:.1%}: dilution by arithmetic, not a merit of the mean."
+        f"{row.critic}: in {row.n} terminal swaps that change the last token alone, N x the mean's delta "
+        + (
+            "equals last's delta, rounding aside: dilution by arithmetic, not a merit of the mean."
+            if row.over_noise < 1
+            else f"differs from last's delta by {row.over_noise:.3g} times what rounding may do: earlier values moved "
+            "too, or N is not the count of its tokens."
+        )
         for row in dilution(cases).itertuples()
     ]
 
@@ -345,17 +350,21 @@ def dilution(cases: pd.DataFrame) -> pd.DataFrame:
     """Where only the last token changes, the mean moves by the last value's change over N: arithmetic, checked.
 
     One row per critic that was read under both: n edits beyond the noise floor under both read-outs (below it both
-    deltas are rounding), and `error`, the largest |N x the mean's delta - last's delta| over |last's delta|.
+    deltas are rounding), and `over_noise`, the largest |N x the mean's delta - last's delta| over what rounding may
+    make of it: N x the mean's noise floor + last's. An error over the delta itself would grow without bound where a
+    delta barely leaves the noise.
     """
     rows = []
     swaps = cases[cases.only_last_token & (cases.family == "terminal-swap")]
     for critic, frame in swaps.groupby("critic", sort=False):
         frame = frame[frame.delta.abs() > frame.floor]
-        table = frame.pivot_table(index=["id", "side"], columns="aggregation", values="delta")
-        if not {"last", "mean"} <= set(table.columns):
+        if not {"last", "mean"} <= set(frame.aggregation):
             continue
-        table = table.dropna(subset=["last", "mean"])
+        table = frame.pivot_table(index=["id", "side"], columns="aggregation", values=["delta", "floor"]).dropna()
+        if table.empty:
+            continue
         tokens = frame.groupby(["id", "side"]).tokens.first()
-        worst = float(((table["mean"] * tokens - table["last"]).abs() / table["last"].abs()).max())
-        rows.append((critic, len(table), worst))
-    return pd.DataFrame(rows, columns=["critic", "n", "error"])
+        error = (table["delta", "mean"] * tokens - table["delta", "last"]).abs()
+        noise = table["floor", "mean"] * tokens + table["floor", "last"]
+        rows.append((critic, len(table), float((error / noise).max())))
+    return pd.DataFrame(rows, columns=["critic", "n", "over_noise"])

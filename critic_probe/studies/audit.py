@@ -308,7 +308,7 @@ def _of_endings(found: _Findings, edited: PerturbResult) -> None:
     for share, name in ((0, "mean"), (0.5, "mix:0.5"), (1, "last")):
         found.note("progressive-keeps", f"A = {share:g}: mean |delta| / SD", mean_interval(size[name], prompts), n)
     checked = dilution(edited.cases)
-    error = float(checked.error.iloc[0]) if len(checked) else np.nan
+    error = float(checked.over_noise.iloc[0]) if len(checked) else np.nan
     n = int(checked.n.iloc[0]) if len(checked) else 0
     found.decide("dilution", Interval(error, error, error), n, distinct)
 

@@ -148,10 +148,10 @@ CLAIMS: dict[str, Claim] = {
         Claim(
             "dilution",
             "An edit of the last token moves mean by last's change / N.",
-            "largest |N x mean's delta - last's delta| over |last's delta|",
+            "largest |N x mean's delta - last's delta| over N x mean's noise floor + last's",
             "The values before the edit moved too: the critic is not causal, or N is not the count of its tokens.",
             f"critic-probe perturb --family terminal-swap {_BOTH}",
-            high=1e-2,
+            high=1,
             caveat="So a smaller raw gap under mean is division by N: no merit, and true of any late error as well.",
             exact=True,
         ),

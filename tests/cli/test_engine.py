@@ -12,7 +12,6 @@ import struct
 import subprocess
 import sys
 import termios
-import time
 from pathlib import Path
 
 import pytest
@@ -85,23 +84,39 @@ def start(pairs: Path, critic: Path, out: Path, cache: Path) -> subprocess.Popen
     )
 
 
+# Gets a signal in the midst of scoring: at the next forward pass once so many values are kept.
+INTERRUPTED = """
+import os, sqlite3, sys
+from pathlib import Path
+from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
+
+cache, kept, number = Path(sys.argv.pop(1)), int(sys.argv.pop(1)), int(sys.argv.pop(1))
+
+def interrupt(module, *_):
+    if isinstance(module, nn.Embedding) and cache.exists():
+        with sqlite3.connect(cache) as db:
+            if db.execute('SELECT COUNT(*) FROM "values"').fetchone()[0] >= kept:
+                os.kill(os.getpid(), number)
+
+register_module_forward_hook(interrupt)
+from critic_probe.cli import main
+main()
+"""
+
+
+def interrupted(
+    number: int, kept: int, pairs: Path, critic: Path, out: Path, cache: Path
+) -> subprocess.CompletedProcess:
+    words = [cache, kept, int(number), "compare", pairs, "-c", critic, "--device", "cpu", "-o", out]
+    here = os.environ | {"CRITIC_PROBE_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", INTERRUPTED, *map(str, words)]
+    return subprocess.run(command, env=here, capture_output=True, text=True)
+
+
 def finish(process: subprocess.Popen) -> int:
     process.communicate()
     return process.returncode
-
-
-def wait_for_values(cache: Path, at_least: int, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        if cache.exists():
-            try:
-                with sqlite3.connect(f"file:{cache}?mode=ro", uri=True) as db:
-                    if db.execute('SELECT COUNT(*) FROM "values"').fetchone()[0] >= at_least:
-                        return
-            except sqlite3.OperationalError:
-                pass
-        time.sleep(0.01)
-    raise AssertionError(f"the run ended before {at_least} values: {process.stderr.read() if process.stderr else ''}")
 
 
 @pytest.fixture(scope="module")
@@ -115,10 +130,8 @@ def test_a_killed_run_resumes_to_the_same_bytes(slow_critic, tmp_path):
     assert finish(whole) == 0
     cache = tmp_path / "b.sqlite"
     for kept in (200, random.randint(300, 700)):
-        killed = start(pairs, slow_critic, tmp_path / "resumed.json", cache)
-        wait_for_values(cache, kept, killed)
-        killed.send_signal(signal.SIGKILL)
-        assert finish(killed) == -signal.SIGKILL
+        killed = interrupted(signal.SIGKILL, kept, pairs, slow_critic, tmp_path / "resumed.json", cache)
+        assert killed.returncode == -signal.SIGKILL
         assert not (tmp_path / "resumed.json").exists()
     assert finish(start(pairs, slow_critic, tmp_path / "resumed.json", cache)) == 0
     assert (tmp_path / "resumed.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
@@ -126,11 +139,9 @@ def test_a_killed_run_resumes_to_the_same_bytes(slow_critic, tmp_path):
 
 def test_ctrl_c_says_how_far_it_came_and_how_to_go_on(slow_critic, tmp_path):
     pairs = write_pairs(tmp_path / "p.jsonl", 1200)
-    running = start(pairs, slow_critic, tmp_path / "out.json", tmp_path / "c.sqlite")
-    wait_for_values(tmp_path / "c.sqlite", 300, running)
-    running.send_signal(signal.SIGINT)
-    told = running.communicate()[1].splitlines()
-    assert running.returncode == 130
+    running = interrupted(signal.SIGINT, 300, pairs, slow_critic, tmp_path / "out.json", tmp_path / "c.sqlite")
+    assert (running.returncode, running.stdout) == (130, "")
+    told = running.stderr.splitlines()
     assert told[0].endswith("pairs")  # the price of a long run
     assert "of 1200); what was scored is kept, run the same command again to go on" in told[-1]
 

@@ -87,7 +87,8 @@ def differences(stored: Any, found: Any, place: str = "") -> list[str]:
 def text_differences(stored: str, found: str, place: str = "") -> list[str]:
     """Lines of two texts that differ; a number may differ in its last digit where it has decimals.
 
-    White space counts, but where a number is longer or shorter than it was, which moves what follows.
+    White space counts, but where a number is longer or shorter than it was, which moves what follows: then it is words
+    that are compared.
     """
     before, now = NUMBER.findall(stored), NUMBER.findall(found)
     a, b = (stored, found)

@@ -82,8 +82,8 @@ COMMANDS = {
 }
 # held as they show alone
 SHOWN = {
-    "perturb-whole": (f"perturb pairs.jsonl --all {BOTH}", 0),
-    "perturb-defaults": ("perturb --eos --max-per-response 1 --rows 1 --device cpu", 0),
+    "perturb-whole": (f"perturb pairs.jsonl --punct --layout --completeness --controls {BOTH}", 0),
+    "perturb-defaults": ("perturb --eos --max-per-response 1 --rows 1 --device cpu --engine reference", 0),
     "trace-line": (f"trace pairs.jsonl --id case-3-json {BOTH} --view line", 0),
     "profiles-list": ("profiles list", 0),
     "profiles-default": ("profiles show default", 0),

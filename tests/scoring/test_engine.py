@@ -128,7 +128,7 @@ sequences = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=7).map(tup
 
 
 @given(sequences)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_row_is_the_trie_of_its_sequences(rows):
     row = lay_out(rows)
     nodes = {sequence[:n] for sequence in rows for n in range(1, len(sequence) + 1)}
@@ -144,7 +144,7 @@ def test_a_row_is_the_trie_of_its_sequences(rows):
 
 
 @given(sequences, st.integers(3, 12))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_packing_keeps_every_sequence_once_within_the_budget(rows, budget):
     ordered = sorted(rows)
     packed = list(pack(ordered, budget))

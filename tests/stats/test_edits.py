@@ -6,7 +6,9 @@ import pytest
 from scipy.stats import binomtest
 from statsmodels.stats.multitest import multipletests
 
-from critic_probe.stats.edits import biases, contrasts, headline, judge, read_aloud, summarise
+from critic_probe.stats.edits import biases, contrasts, dilution, headline, judge, read_aloud, summarise
+from critic_probe.stats.intervals import Interval
+from critic_probe.studies.claims import CLAIMS
 
 
 def cases(delta, *, kind="invariance", family="terminal-drop", group="punct", position="terminal", sign=0, **columns):
@@ -125,11 +127,20 @@ def test_a_smaller_raw_delta_that_is_larger_in_sd_is_pointed_out():
     assert any("raw figure shows its scale" in sentence for sentence in told)
 
 
-def test_dilution_is_named_as_arithmetic():
-    last = cases(spread(2.0), family="terminal-swap", only_last_token=True)
-    mean = last.assign(aggregation="mean", delta=last.delta / 10)
-    told = read_aloud(summarise(last), headline(last), pd.concat([last, mean], ignore_index=True))
-    assert any("equals last's delta within 0.0%" in sentence for sentence in told)
+@pytest.mark.parametrize(
+    ("earlier", "told", "holds"), [(4e-6, "equals last's delta, rounding aside", True), (1e-4, "earlier values", False)]
+)
+def test_dilution_is_arithmetic_where_no_more_than_rounding_is_left(earlier, told, holds):
+    """Deltas down to just above the noise, of which an error of rounding's size is a large share."""
+    deltas = np.geomspace(2e-6, 2.0, 60)
+    last = cases(deltas, family="terminal-swap", only_last_token=True)
+    mean = last.assign(aggregation="mean", delta=(deltas + earlier) / 10, floor=5e-7)
+    frame = pd.concat([last, mean], ignore_index=True)
+    [found] = dilution(frame).itertuples()
+    assert found.n == (mean.delta > 5e-7).sum()
+    assert found.over_noise == pytest.approx(earlier / (10 * 5e-7 + 1e-6))
+    assert (CLAIMS["dilution"].verdict(Interval(*[found.over_noise] * 3), found.n, 1) == "holds") == holds
+    assert any(told in sentence for sentence in read_aloud(summarise(last), headline(last), frame))
 
 
 def test_a_length_bias_is_told_from_an_ending_bias():

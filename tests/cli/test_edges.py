@@ -1,0 +1,90 @@
+"""What users meet at the edges: notices on pairs, exit codes, pipes that close."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from tiny import save_critic
+from typer.testing import CliRunner
+
+from critic_probe import cli
+from critic_probe.cli import app
+
+EOS = 258  # of the byte tokenizer
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def notices(*arguments):
+    result = CliRunner().invoke(app, [*arguments, "--device", "cpu", "--json"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return {notice["code"]: notice for notice in json.loads(result.stdout)["warnings"]}
+
+
+def test_a_pair_longer_than_the_critic_was_trained_on_is_named(tmp_path):
+    language_model = save_critic(tmp_path / "lm", task="causal")
+    rows = [{"id": f"p{i}", "prompt": f"Say {i}", "student": f"{i},", "teacher": f"{i}."} for i in range(8)]
+    pairs, trained = write(tmp_path / "pairs.jsonl", rows), str(tmp_path / "trained")
+    options = ["--steps", "1", "--batch-size", "4", "--held-out", "0", "--device", "cpu"]
+    done = CliRunner().invoke(app, ["warmup", pairs, "--backbone", str(language_model), "-o", trained, *options])
+    assert done.exit_code == 0, done.output
+    assert "longer-than-trained" not in notices("compare", pairs, "-c", trained)
+    longer = write(tmp_path / "longer.jsonl", [*rows, rows[0] | {"id": "long", "teacher": "one, " * 20}])
+    assert notices("compare", longer, "-c", trained)["longer-than-trained"]["ids"] == ["long"]
+
+
+def test_a_side_of_nothing_but_eos_is_named(tmp_path, critic_dir):
+    rows = [
+        {"id": "spoken", "prompt": "2+2?", "student": "Five", "teacher": "Four."},
+        {"id": "silent", "prompt": "2+2?", "student_ids": [EOS], "teacher": "Four."},
+    ]
+    found = notices("compare", write(tmp_path / "pairs.jsonl", rows), "-c", str(critic_dir))
+    assert found["lone-eos"]["ids"] == ["silent"]
+
+
+def test_a_critic_is_given_once(critic_dir):
+    for first, same in (("bundled:last", "bundled:last"), (str(critic_dir), f"{critic_dir}/")):
+        result = CliRunner().invoke(app, ["compare", "-c", first, "-c", same])
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "is given twice; give each critic once" in result.stderr
+
+
+def test_an_error_that_no_one_foresaw_exits_with_3_and_keeps_its_traceback(monkeypatch, capsys):
+    def broken():
+        raise ZeroDivisionError("unforeseen")
+
+    monkeypatch.setattr(cli, "app", broken)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 3
+    told = capsys.readouterr().err
+    assert "ZeroDivisionError: unforeseen" in told
+    assert told.splitlines()[-1] == "critic-probe: internal error: please report the lines above"
+
+
+@pytest.mark.parametrize("arguments", [("perturb", "--list"), ("inspect", "bundled:last", "--json")])
+def test_a_pipe_whose_reader_has_gone_is_no_error(arguments):
+    reader, writer = os.pipe()
+    os.close(reader)
+    running = subprocess.run(
+        [sys.executable, "-m", "critic_probe", *arguments], stdout=writer, stderr=subprocess.PIPE, text=True
+    )
+    os.close(writer)
+    assert (running.returncode, running.stderr) == (0, "")
+
+
+def test_what_training_gave_is_shown(tmp_path):
+    backbone = save_critic(tmp_path / "lm", task="causal")
+    rows = [{"id": f"p{i}", "prompt": f"Say {i}", "student": f"It is {i},", "teacher": f"It is {i}."} for i in range(8)]
+    pairs = write(tmp_path / "pairs.jsonl", rows)
+    options = ["--on", pairs, "--work", str(tmp_path / "work"), "--seeds", "1", "--steps", "3", "--batch-size", "2"]
+    arguments = ["audit", pairs, "-c", "bundled:mean", "--device", "cpu", "--train", str(backbone), *options]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False, env={"COLUMNS": "80"})
+    assert result.exit_code == 0, result.output
+    assert "Nothing was trained here" not in result.stdout
+    assert "What training was expected to give, and gave (one seed" in result.stdout

@@ -1,0 +1,84 @@
+"""Plants one fault after the other in a copy of the package and lists those that no test notices.
+
+`python -m tests.mutants [WORD ...]` from the repository's root; words choose mutants by file or text.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+OPTIONS = "tests/training/test_warmup_options.py"
+EDGES = "tests/cli/test_edges.py"
+GOLDEN = "tests/golden/test_golden.py"
+
+# (file in critic_probe/, text, what it becomes, the tests that must fail)
+MUTANTS = [
+    *(
+        ("cli/warmup.py", f"            {name}={name},\n", "", OPTIONS)
+        for name in (
+            "head_learning_rate",
+            "gradient_accumulation",
+            "max_grad_norm",
+            "weight_decay",
+            "range_penalty",
+            "bf16",
+            "gradient_checkpointing",
+        )
+    ),
+    ("cli/warmup.py", "temperature=_temperature(temperature)", "temperature=5.0", OPTIONS),
+    ("training/warmup.py", "DTYPES[options.save_dtype]", 'DTYPES["float32"]', OPTIONS),
+    ("cli/compare.py", "chosen, progress, temperature)", "chosen, progress)", f"{GOLDEN} -k read-outs"),
+    ("gates/figures.py", '    "tokens": _tokens,', '    "tokens": lambda *_: iter(()),', f"{GOLDEN} -k gates"),
+    ("cli/check.py", '["completeness"]', '["controls"]', f"{GOLDEN} -k gates"),
+    ("analysis/measure.py", "> 2 * trained", "> 200 * trained", f"{EDGES} -k longer"),
+    ("analysis/measure.py", "lone.append(pair.id)", "pass", f"{EDGES} -k eos"),
+    ("cli/session.py", "if path.resolve() in {", "if path.resolve() in {} and {", f"{EDGES} -k given_once"),
+    ("cli/__init__.py", "sys.exit(3)", "sys.exit(1)", f"{EDGES} -k exits_with_3"),
+    ("cli/session.py", "except BrokenPipeError:", "except ZeroDivisionError:", f"{EDGES} -k pipe"),
+    *(
+        (file, f"def {name}(", f"def {name}(*_):\n    raise ValueError\n\n\ndef _{name}(", tests)
+        for file, name, tests in (
+            ("report/terminal.py", "print_diff", f"{GOLDEN} -k columns[diff]"),
+            ("report/terminal.py", "print_tokens", f"{GOLDEN} -k columns[tokens]"),
+            ("report/health.py", "print_verify", f"{GOLDEN} -k columns[verify]"),
+            ("report/health.py", "print_selftest", f"{GOLDEN} -k columns[selftest]"),
+            ("report/terminal.py", "_before_after", f"{EDGES} -k training_gave"),
+        )
+    ),
+]
+
+
+def survives(file: str, before: str, after: str, tests: str) -> bool:
+    """Whether the tests pass with the fault in a copy of the repository."""
+    text = (ROOT / "critic_probe" / file).read_text(encoding="utf-8") if (ROOT / "critic_probe" / file).exists() else ""
+    if text.count(before) != 1:
+        sys.exit(f"critic_probe/{file}: {before!r} stands there {text.count(before)} times, not once; mend the mutant")
+    with tempfile.TemporaryDirectory() as copy:
+        for name in ("critic_probe", "fixtures", "tests", "pyproject.toml"):
+            (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, Path(copy) / name)
+        (Path(copy) / "critic_probe" / file).write_text(text.replace(before, after), encoding="utf-8")
+        chosen, _, words = tests.partition(" -k ")
+        command = [sys.executable, "-m", "pytest", "-x", "-q", chosen, *(["-k", words] if words else [])]
+        run = subprocess.run(command, cwd=copy, env=os.environ | {"PYTHONPATH": copy}, capture_output=True, text=True)
+    if run.returncode not in (0, 1):
+        sys.exit(f"{tests}: could not be run\n{run.stdout[-2000:]}{run.stderr[-2000:]}")
+    return run.returncode == 0
+
+
+def main() -> None:
+    chosen = [m for m in MUTANTS if len(sys.argv) == 1 or any(word in " ".join(m) for word in sys.argv[1:])]
+    survivors = []
+    for mutant in chosen:
+        alive = survives(*mutant)
+        print("SURVIVES" if alive else "killed", mutant[0], repr(mutant[1]), flush=True)
+        survivors += [mutant] * alive
+    print(f"{len(chosen) - len(survivors)} of {len(chosen)} killed")
+    sys.exit(bool(survivors))
+
+
+if __name__ == "__main__":
+    main()
