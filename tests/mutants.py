@@ -31,22 +31,22 @@ MUTANTS = [
     ),
     ("cli/warmup.py", "temperature=_temperature(temperature)", "temperature=5.0", OPTIONS),
     ("training/warmup.py", "DTYPES[options.save_dtype]", 'DTYPES["float32"]', OPTIONS),
-    ("cli/compare.py", "chosen, progress, temperature)", "chosen, progress)", f"{GOLDEN} -k read-outs"),
+    ("cli/compare.py", "settings, progress, temperature)", "settings, progress)", f"{GOLDEN} -k read-outs"),
     ("gates/figures.py", '    "tokens": _tokens,', '    "tokens": lambda *_: iter(()),', f"{GOLDEN} -k gates"),
-    ("cli/check.py", '["completeness"]', '["controls"]', f"{GOLDEN} -k gates"),
-    ("analysis/measure.py", "> 2 * trained", "> 200 * trained", f"{EDGES} -k longer"),
-    ("analysis/measure.py", "lone.append(pair.id)", "pass", f"{EDGES} -k eos"),
-    ("cli/session.py", "if path.resolve() in {", "if path.resolve() in {} and {", f"{EDGES} -k given_once"),
+    ("gates/measure.py", '["completeness"]', '["controls"]', f"{GOLDEN} -k gates"),
+    ("workbench/survey.py", "> 2 * trained", "> 200 * trained", f"{EDGES} -k longer"),
+    ("workbench/survey.py", "lone.append(pair.id)", "pass", f"{EDGES} -k eos"),
+    ("bundled.py", "if path.resolve() in {", "if path.resolve() in {} and {", f"{EDGES} -k given_once"),
     ("cli/__init__.py", "sys.exit(3)", "sys.exit(1)", f"{EDGES} -k exits_with_3"),
     ("cli/session.py", "except BrokenPipeError:", "except ZeroDivisionError:", f"{EDGES} -k pipe"),
     *(
         (file, f"def {name}(", f"def {name}(*_):\n    raise ValueError\n\n\ndef _{name}(", tests)
         for file, name, tests in (
-            ("report/terminal.py", "print_diff", f"{GOLDEN} -k columns[diff]"),
-            ("report/terminal.py", "print_tokens", f"{GOLDEN} -k columns[tokens]"),
-            ("report/health.py", "print_verify", f"{GOLDEN} -k columns[verify]"),
-            ("report/health.py", "print_selftest", f"{GOLDEN} -k columns[selftest]"),
-            ("report/terminal.py", "_before_after", f"{EDGES} -k training_gave"),
+            ("report/terminal/diff.py", "print_diff", f"{GOLDEN} -k columns[diff]"),
+            ("report/terminal/tokens.py", "print_tokens", f"{GOLDEN} -k columns[tokens]"),
+            ("report/terminal/verify.py", "print_verify", f"{GOLDEN} -k columns[verify]"),
+            ("report/terminal/selftest.py", "print_selftest", f"{GOLDEN} -k columns[selftest]"),
+            ("report/terminal/audit.py", "_before_after", f"{EDGES} -k training_gave"),
         )
     ),
 ]

@@ -4,9 +4,12 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from critic_probe.report.files import read_result
 
 PROGRAM = Path(sys.executable).with_name("critic-probe")
 
@@ -148,9 +151,18 @@ def test_what_compare_wrote_can_be_compared_again(tmp_path):
     assert second["signature"]["critics"][0]["fingerprint"] == "given scores"
 
 
-def test_the_probes_find_every_planted_bias_and_no_other():
+def test_the_probes_find_every_planted_bias_and_no_other(tmp_path):
     result = run("selftest", "--json")
     checks = json.loads(result.stdout)["checks"]
     assert result.returncode == 0, checks
     assert {row["verdict"] for row in checks} == {"pass"}
     assert {row["found"] for row in checks} >= {"ending", "length", "eos", "keyword", "no bias"}
+    (tmp_path / "x.json").write_text(result.stdout, encoding="utf-8")
+    found = read_result(tmp_path / "x.json")
+    shown = str(found).splitlines()
+    assert shown[0].split() == ["pass", "reads", "ending", "last", "ending"]
+    assert shown[-1] == "the probes found every planted bias, and no other"
+    missed = str(replace(found, checks=found.checks.assign(verdict=["fail", *found.checks.verdict[1:]]))).splitlines()
+    assert missed[0].split()[0] == "fail"
+    assert missed[1].strip() == "-> expected: ending"
+    assert missed[-1] == "1 of these do not hold"
