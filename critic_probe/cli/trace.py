@@ -14,7 +14,6 @@ from critic_probe.option import Option
 from critic_probe.pairs import Pair
 
 _traced = partial(Option, panel="What is traced")
-_output = partial(Option, panel="Output")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +51,11 @@ class Pictures(options.Output):
 
     view: Annotated[
         Literal["line", "table"],
-        _output("table: a row a token; line: each response as text whose ground shows the values."),
+        options.of_output("table: a row a token; line: each response as text whose ground shows the values."),
     ] = "table"
     export: Annotated[
         list[str] | None,
-        _output("Also write what is shown as a picture: .svg, .html or .png; repeatable.", metavar="FILE"),
+        options.of_output("Also write what is shown as a picture: .svg, .html or .png; repeatable.", metavar="FILE"),
     ] = None
 
 
