@@ -17,7 +17,7 @@ _traced = partial(Option, panel="What is traced")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Traced:
+class OnePair:
     """The pair: one of a file, or three texts."""
 
     pair_id: Annotated[str | None, _traced("The pair to trace.", names=("--id",), metavar="ID")] = None
@@ -63,7 +63,7 @@ class Pictures(options.Output):
 def command(
     pairs: options.PairsArgument = None,
     *,
-    traced: Traced,
+    wanted: OnePair,
     loading: options.Loading,
     scoring: NothingSkipped,
     fields: options.PairFields,
@@ -77,7 +77,7 @@ def command(
     for path in exports:
         check_picture(path)
     critics = loading.critics()
-    pair, settings = traced.pair(pairs, fields, critics), scoring.settings()
+    pair, settings = wanted.pair(pairs, fields, critics), scoring.settings()
     from critic_probe.measures.trace import trace
     from critic_probe.report.terminal import print_trace
 
@@ -87,7 +87,7 @@ def command(
     result = trace(critics.load(), pair, settings)
     for path in exports:
         write_picture(path, partial(show, result), f"critic-probe trace {pair.id}")
-    default_pairs = pairs is None and traced.prompt is None
+    default_pairs = pairs is None and wanted.prompt is None
     session.finish("trace", result, critics, output, show, default_pairs=default_pairs)
 
 
