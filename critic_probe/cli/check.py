@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from critic_probe.workbench import Progress, Settings, Signature
 
 _baseline = partial(Option, panel="A baseline")
-_gates = partial(Option, panel="Gates")
-_output = partial(Option, panel="Output")
 profiles = typer.Typer(help="The gates that ship with the tool.", no_args_is_help=True)
 
 
@@ -52,7 +50,7 @@ class Checking(options.Gating):
     """Where gates come from, and what fails a check."""
 
     on_unclear: Annotated[
-        Literal["pass", "fail"], _gates("Whether a gate that cannot be told counts as pass or fail.")
+        Literal["pass", "fail"], options.of_gates("Whether a gate that cannot be told counts as pass or fail.")
     ] = "fail"
 
 
@@ -99,11 +97,10 @@ class GatedReadOuts(options.Scoring):
 
     aggregation: Annotated[
         options.ReadOuts,
-        Option(
+        options.of_reading(
             "A read-out that gates bound which name none; repeatable. Default: last, mean.",
             names=("--aggregation", "-a"),
             metavar="NAME",
-            panel="How it is read",
         ),
     ] = None
 
@@ -112,9 +109,9 @@ class GatedReadOuts(options.Scoring):
 class Reports:
     """Where verdicts go."""
 
-    junit: Annotated[Path | None, _output("Also write JUnit XML.", metavar="FILE")] = None
+    junit: Annotated[Path | None, options.of_output("Also write JUnit XML.", metavar="FILE")] = None
     markdown: Annotated[
-        Path | None, _output("Also write Markdown; $GITHUB_STEP_SUMMARY gets it too.", metavar="FILE")
+        Path | None, options.of_output("Also write Markdown; $GITHUB_STEP_SUMMARY gets it too.", metavar="FILE")
     ] = None
     json: options.Json = False
 

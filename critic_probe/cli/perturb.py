@@ -2,34 +2,34 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from critic_probe.cli import options, session
 from critic_probe.cli.declare import with_options
+from critic_probe.encoding import EosPolicy
 from critic_probe.errors import CriticProbeError
-from critic_probe.option import Option
 
 if TYPE_CHECKING:
     from critic_probe.probes import Family
 
 _GROUPS = ("punct", "layout", "eos", "completeness", "controls")
-_edits = partial(Option, panel="Which edits")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Families:
     """Which families of edits are tried."""
 
-    punct: Annotated[bool, _edits("Punctuation-only edits.")] = False
-    layout: Annotated[bool, _edits("White space, invisible characters, forms, typos.")] = False
-    eos: Annotated[bool, _edits("The same response once more, and with EOS toggled.")] = False
-    completeness: Annotated[bool, _edits("Terse to complete, and back.")] = False
-    controls: Annotated[bool, _edits("Edits that make an answer worse.")] = False
-    everything: Annotated[bool, _edits("All families, your own among them.", names=("--all",))] = False
-    family: Annotated[list[str] | None, _edits("One family; repeatable. --list names them.", metavar="NAME")] = None
+    punct: Annotated[bool, options.of_edits("Punctuation-only edits.")] = False
+    layout: Annotated[bool, options.of_edits("White space, invisible characters, forms, typos.")] = False
+    eos: Annotated[bool, options.of_edits("The same response once more, and with EOS toggled.")] = False
+    completeness: Annotated[bool, options.of_edits("Terse to complete, and back.")] = False
+    controls: Annotated[bool, options.of_edits("Edits that make an answer worse.")] = False
+    everything: Annotated[bool, options.of_edits("All families, your own among them.", names=("--all",))] = False
+    family: Annotated[
+        list[str] | None, options.of_edits("One family; repeatable. --list names them.", metavar="NAME")
+    ] = None
 
     def chosen(self) -> "list[Family]":
         """The families that are asked for.
@@ -51,9 +51,7 @@ class Families:
 class EditScoring(options.Scoring):
     """How a text becomes a score, where `--eos` is a family."""
 
-    eos: Annotated[options.EosWord, Option(options.EOS_HELP, names=("--eos-policy",), panel="How it is read")] = (
-        "exclude"
-    )
+    eos: Annotated[EosPolicy, options.of_reading(options.EOS_HELP, names=("--eos-policy",))] = "exclude"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +66,7 @@ def command(
     pairs: options.PairsArgument = None,
     *,
     families: Families,
-    list_families: Annotated[bool, _edits("List the families and exit.", names=("--list",))] = False,
+    list_families: Annotated[bool, options.of_edits("List the families and exit.", names=("--list",))] = False,
     drawing: options.SideDrawing,
     loading: options.Loading,
     scoring: EditScoring,

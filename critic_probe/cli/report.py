@@ -11,7 +11,6 @@ import typer
 from critic_probe.cli import options, session
 from critic_probe.cli.declare import with_options
 from critic_probe.errors import CriticProbeError
-from critic_probe.option import Option
 
 
 @with_options
@@ -20,11 +19,10 @@ def command(
     *,
     output: Annotated[
         list[str] | None,
-        Option(
+        options.of_output(
             "A page (.html), or a folder (DIR/) for the pictures as .svg and .png; repeatable. Default: report.html.",
             names=("--output", "-o"),
             metavar="FILE",
-            panel="Output",
         ),
     ] = None,
     gating: options.Gating,

@@ -14,11 +14,10 @@ from critic_probe.option import Option
 from critic_probe.pairs import Pair
 
 _traced = partial(Option, panel="What is traced")
-_output = partial(Option, panel="Output")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Traced:
+class OnePair:
     """The pair: one of a file, or three texts."""
 
     pair_id: Annotated[str | None, _traced("The pair to trace.", names=("--id",), metavar="ID")] = None
@@ -52,11 +51,11 @@ class Pictures(options.Output):
 
     view: Annotated[
         Literal["line", "table"],
-        _output("table: a row a token; line: each response as text whose ground shows the values."),
+        options.of_output("table: a row a token; line: each response as text whose ground shows the values."),
     ] = "table"
     export: Annotated[
         list[str] | None,
-        _output("Also write what is shown as a picture: .svg, .html or .png; repeatable.", metavar="FILE"),
+        options.of_output("Also write what is shown as a picture: .svg, .html or .png; repeatable.", metavar="FILE"),
     ] = None
 
 
@@ -64,7 +63,7 @@ class Pictures(options.Output):
 def command(
     pairs: options.PairsArgument = None,
     *,
-    traced: Traced,
+    wanted: OnePair,
     loading: options.Loading,
     scoring: NothingSkipped,
     fields: options.PairFields,
@@ -78,7 +77,7 @@ def command(
     for path in exports:
         check_picture(path)
     critics = loading.critics()
-    pair, settings = traced.pair(pairs, fields, critics), scoring.settings()
+    pair, settings = wanted.pair(pairs, fields, critics), scoring.settings()
     from rich.console import Console
 
     from critic_probe.measures.trace import trace
@@ -87,7 +86,7 @@ def command(
     result = trace(critics.load(), pair, settings)
     for path in exports:
         write_picture(path, partial(print_trace, result, view=output.view), f"critic-probe trace {pair.id}")
-    default_pairs = pairs is None and traced.prompt is None
+    default_pairs = pairs is None and wanted.prompt is None
     in_view = partial(print_trace, console=Console(), view=output.view)
     session.finish(result, critics, output, default_pairs=default_pairs, show=in_view)
 

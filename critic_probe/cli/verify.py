@@ -11,7 +11,6 @@ from critic_probe.bundled import BUNDLED
 from critic_probe.cli import options
 from critic_probe.cli.declare import checked, with_options
 from critic_probe.errors import CriticProbeError
-from critic_probe.option import Option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +26,8 @@ def command(
     pairs: Annotated[str | None, typer.Argument(help="The pairs that it scored. Default: the bundled ones.")] = None,
     *,
     loading: AsRecorded,
-    sample: Annotated[
-        int, Option("How many pairs of each critic to score again.", min=1, metavar="N", panel="Which pairs")
-    ] = 20,
-    seed: Annotated[int | None, Option("Draws the sample. Default: anew each time.", panel="Which pairs")] = None,
+    sample: Annotated[int, options.of_pairs("How many pairs of each critic to score again.", min=1, metavar="N")] = 20,
+    seed: Annotated[int | None, options.of_pairs("Draws the sample. Default: anew each time.")] = None,
     fields: options.PairFields,
     json: options.Json = False,
 ) -> None:

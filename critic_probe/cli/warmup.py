@@ -14,7 +14,7 @@ from critic_probe.cli import options, session
 from critic_probe.cli.declare import with_options
 from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.option import Option
-from critic_probe.pairs import Fields, Pair
+from critic_probe.pairs import Fields, Pair, PairFile
 from critic_probe.text import neutralise
 from critic_probe.training.options import LOSS, MEASURING, Options
 
@@ -69,8 +69,6 @@ def command(
     """Train a critic by Bradley-Terry, under the read-out that it will be scored with."""
     if find_spec("accelerate") is None:
         raise CriticProbeError("warmup trains with accelerate; install it with `pip install 'critic-probe[train]'`")
-    from critic_probe.pairs import PairFile
-
     read = list(PairFile(pairs, fields.names()))
     share = _held_out(held_out, fields.names())
     start = find_backbone(backbone)
@@ -123,8 +121,6 @@ def _held_out(text: str, fields: Fields) -> Sequence[Pair] | float:
     try:
         share = float(text)
     except ValueError:
-        from critic_probe.pairs import PairFile
-
         return list(PairFile(text, fields))
     if not 0 <= share < 1:
         raise CriticProbeError(f"--held-out {text}: a share from 0 to below 1, or a file of pairs")

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from critic_probe.aggregation import parse
-from critic_probe.bench import Settings
 from critic_probe.checkpoint import load_critic
 from critic_probe.measures import compare as comparing
 from critic_probe.measures import diff as differing
@@ -19,6 +18,7 @@ from critic_probe.measures import verify as verifying
 from critic_probe.pairs import Fields, Pair, read_pairs
 from critic_probe.probes import all_families, choose
 from critic_probe.report.files import read_result, to_json
+from critic_probe.workbench import Settings
 
 HOSTILE = "[bold]x[/bold] \x1b[31mred \u202eevil </script>"
 SETTINGS = Settings((parse("last"), parse("mean")))
