@@ -6,7 +6,7 @@ is exact by construction. Nothing is ever cut: what does not fit the context is 
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
@@ -23,10 +23,17 @@ _LONGEST_GROUP = 8
 
 @dataclass(frozen=True)
 class Group:
-    """The unit of scoring: one prompt and any number of responses to it, as ids."""
+    """The unit of scoring: one prompt and any number of responses to it, as ids.
+
+    Attributes:
+        prompt_ids: The prompt.
+        responses: Each without the prompt.
+        id: Of the pair that it was made from, for messages.
+    """
 
     prompt_ids: tuple[int, ...]
     responses: tuple[tuple[int, ...], ...]
+    id: str = field(default="", compare=False)
 
     @property
     def sequences(self) -> list[tuple[int, ...]]:
@@ -78,7 +85,7 @@ class EncodedPair:
     @property
     def group(self) -> Group:
         """The pair as a prompt group: student first."""
-        return Group(self.prompt_ids, (self.student.ids, self.teacher.ids))
+        return Group(self.prompt_ids, (self.student.ids, self.teacher.ids), self.pair.id)
 
 
 class Encoder:

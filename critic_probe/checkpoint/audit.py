@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import torch
+
 from critic_probe.checkpoint.critic import eos_ids, read_config, read_tokenizer, stored_dtype
 from critic_probe.checkpoint.head import Head, looks_untrained, read_head
 from critic_probe.checkpoint.layout import Layout, fingerprint, read_layout, tokenizer_hash
@@ -173,6 +175,40 @@ def audit(anatomy: Anatomy) -> list[Check]:
         _template(anatomy),
         _template_tail(anatomy),
     ]
+
+
+def weights_check(layout: Layout, dtype: torch.dtype | None = None) -> Check:
+    """Whether every weight is a number; reads them all, one after the other.
+
+    Args:
+        layout: What the directory holds.
+        dtype: What they are to be computed in: a number that it cannot hold counts as well.
+    """
+    bad: list[str] = []
+    overflowing: list[str] = []
+    for name, stored in layout.tensors.items():
+        if stored.dtype.is_floating_point:
+            tensor = stored.read()
+            if not bool(tensor.isfinite().all()):
+                bad.append(f"{name} in {stored.file.name}")
+            elif dtype is not None and not bool(tensor.to(dtype).isfinite().all()):
+                overflowing.append(name)
+    if bad:
+        return Check(
+            "weights-finite",
+            "fail",
+            f"{len(bad)} of {len(layout.tensors)} tensors hold NaN or infinity, first {bad[0]}",
+            "the training diverged or the file is damaged: use an earlier checkpoint",
+        )
+    if overflowing:
+        return Check(
+            "weights-finite",
+            "fail",
+            f"{len(overflowing)} tensors are finite as stored but overflow in "
+            f"{str(dtype).removeprefix('torch.')}, first {overflowing[0]}",
+            "use --dtype float32 or bfloat16",
+        )
+    return Check("weights-finite", "ok", f"no NaN and no infinity in {len(layout.tensors)} tensors")
 
 
 def _head_checks(anatomy: Anatomy) -> list[Check]:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from critic_probe.checkpoint.finite import first_not_finite
 from critic_probe.checkpoint.head import Head, has_head, read_head
 from critic_probe.checkpoint.layout import Layout, fingerprint, read_json, read_layout, tokenizer_hash
 from critic_probe.errors import CriticProbeError
@@ -73,6 +74,8 @@ class Critic:
             inputs: What else the backbone takes, such as `attention_mask` or `position_ids`.
         """
         inputs = {k: v.to(self.device) if isinstance(v, Tensor) else v for k, v in inputs.items()}
+        if self.steady_length is not None:
+            _forget_lengths(self.backbone)
         hidden = self.backbone(input_ids=ids.to(self.device), use_cache=False, **inputs).last_hidden_state
         values = self.head.values(hidden).cpu()  # of states (B, T, H) after the final norm
         if self.head.normalisation is None:
@@ -80,9 +83,35 @@ class Critic:
         mean, std = self.head.normalisation
         return (values - mean) / std
 
+    @torch.inference_mode()
+    def why_not_finite(self, ids: Sequence[int]) -> str:
+        """Where a value of one sequence that is NaN or infinite arises, and whether float32 has it finite."""
+        row = torch.tensor([ids], dtype=torch.long, device=self.device)
+        told = f"in {_name(self.dtype)}, first in {first_not_finite(self.backbone, row) or 'the head'}"
+        if self.dtype == torch.float32:
+            return f"{told}; the training diverged or the weights are damaged, use an earlier checkpoint"
+        if bool(self.in_float32().values(ids).isfinite().all()):
+            overflow = " (float16 overflows above 65,504)" if self.dtype == torch.float16 else ""
+            return f"{told}, where float32 is finite{overflow}; use --dtype float32 or bfloat16"
+        return f"{told}, and in float32 too; the training diverged or the weights are damaged"
+
     def in_float32(self) -> "Critic":
         """The same critic, loaded once more, computing in float32."""
         return load_critic(self.layout.path, name=self.name, **self.loading | {"dtype": "float32"})
+
+    @property
+    def steady_length(self) -> int | None:
+        """Above it the rotary frequencies follow the longest position of a batch (LongRoPE, dynamic NTK); else None."""
+        config: Any = self.backbone.config.get_text_config()  # type: ignore[operator, union-attr]
+        settings = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+        nested = [part for part in settings.values() if isinstance(part, dict)]  # one per type of layer
+        for part in (settings, *nested):
+            if part.get("rope_type", part.get("type")) in ("longrope", "dynamic"):
+                original = part.get("original_max_position_embeddings")
+                return int(
+                    original or getattr(config, "original_max_position_embeddings", 0) or self.context_length or 0
+                )
+        return None
 
     @property
     def attention(self) -> str:
@@ -325,6 +354,17 @@ def _load_backbone(
     return backbone
 
 
+def _forget_lengths(backbone: nn.Module) -> None:
+    """Undoes what a longer text left in dynamic rotary frequencies: no value may depend on what came before."""
+    for module in backbone.modules():
+        if hasattr(module, "max_seq_len_cached") and hasattr(module, "original_max_seq_len"):
+            for name in [n for n in dir(module) if n.endswith("original_inv_freq")]:
+                current = name.replace("original_inv_freq", "inv_freq")
+                setattr(module, current, getattr(module, name).to(getattr(module, current).device, copy=True))
+            for name in [n for n in dir(module) if n.endswith("max_seq_len_cached")]:
+                setattr(module, name, module.original_max_seq_len)
+
+
 @contextmanager
 def _tensor_by_tensor() -> Iterator[None]:
     """Keeps transformers from reading tensors ahead in threads, which would hold several at once."""
@@ -353,10 +393,7 @@ def _require_causal(critic: Critic) -> None:
             check="causal",
         ) from error
     if not torch.isfinite(a).all():
-        raise CriticProbeError(
-            f"{critic.layout.path}: values are NaN or infinite in {critic.dtype}; try --dtype float32, "
-            "else the weights are damaged"
-        )
+        raise CriticProbeError(f"{critic.layout.path}: values are NaN or infinite {critic.why_not_finite(ids)}")
     drift = (a[:-1] - b[:-1]).abs().max().item()
     if drift > 64 * torch.finfo(critic.dtype).eps * max(1.0, a.abs().max().item()):
         raise CriticProbeError(
@@ -381,6 +418,10 @@ def eos_ids(layout: Layout, tokenizer: Any, config: Any) -> frozenset[int]:
 def _training(path: Path) -> dict[str, Any]:
     file = path / "critic_probe.json"
     return read_json(file, "how the critic was trained") if file.exists() else {}
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _one_line(error: Exception) -> str:
