@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from critic_probe.checkpoint.finite import first_not_finite
-from critic_probe.checkpoint.head import Head, has_head, read_head
+from critic_probe.checkpoint.head import NORMALIZER, Head, has_head, read_head, state_width
 from critic_probe.checkpoint.layout import Layout, fingerprint, read_json, read_layout, tokenizer_hash
 from critic_probe.errors import CriticProbeError
 
@@ -129,6 +129,7 @@ def load_critic(
     dtype: str = "auto",
     device_map: str | None = None,
     trust_remote_code: bool = False,
+    head_row: str | None = None,
 ) -> Critic:
     """Loads a critic from whatever its training framework wrote; `docs/checkpoints.md` lists the formats.
 
@@ -141,6 +142,8 @@ def load_critic(
         dtype: `auto` (the checkpoint's on a GPU, float32 on a CPU), `float32`, `bfloat16` or `float16`.
         device_map: `auto` spreads the backbone over all GPUs (with accelerate), in place of `device`.
         trust_remote_code: Whether code in the directory may run.
+        head_row: Of a head with several rows the one to read, `N`, or `N-M` for the difference of two (of labels 1 and
+            0, the log-odds); without any head, a row of the output layer.
 
     Raises:
         CriticProbeError: There is no head, config and weights disagree, or the model is no decoder.
@@ -153,7 +156,7 @@ def load_critic(
     with _quiet():
         config, tokenizer = read_config(layout, trust_remote_code), read_tokenizer(layout, trust_remote_code)
         text_config = config.get_text_config()
-        head = read_head(layout, text_config.hidden_size)
+        head = read_head(layout, state_width(text_config), head_row)
         of_head = {name for layer in head.layers for name in layer}
         backbone = _load_backbone(layout, of_head, config, _dtype(dtype, where, layout), device_map, trust_remote_code)
     backbone.eval().requires_grad_(False)
@@ -180,6 +183,7 @@ def load_critic(
             "dtype": dtype,
             "device_map": device_map,
             "trust_remote_code": trust_remote_code,
+            "head_row": head_row,
         },
     )
     _require_causal(critic)
@@ -217,7 +221,7 @@ def load_start(path: Path, *, base: Path | None = None) -> Start:
     with _quiet():
         config, tokenizer = read_config(layout), read_tokenizer(layout)
         text_config = config.get_text_config()
-        head = read_head(layout, text_config.hidden_size) if has_head(layout) else None
+        head = read_head(layout, state_width(text_config)) if has_head(layout) else None
         of_head = {name for layer in head.layers for name in layer} if head else set()
         backbone = _load_backbone(layout, of_head, config, torch.float32, None, False)
     return Start(layout, config, backbone, head, tokenizer, eos_ids(layout, tokenizer, text_config))
@@ -233,11 +237,15 @@ def read_config(layout: Layout, trust_remote_code: bool = False) -> Any:
 
     _require_trust(layout, trust_remote_code)
     try:
-        config = AutoConfig.from_pretrained(layout.home, local_files_only=True, trust_remote_code=trust_remote_code)
+        config = AutoConfig.from_pretrained(
+            layout.config_file.parent, local_files_only=True, trust_remote_code=trust_remote_code
+        )
     except Exception as error:  # any class of error: remote code, unknown model types, broken files
-        raise CriticProbeError(f"{layout.home}: {_one_line(error)}") from error
+        raise CriticProbeError(f"{layout.config_file.parent}: {_one_line(error)}") from error
     if getattr(config, "is_encoder_decoder", False):
-        raise CriticProbeError(f"{layout.home}: {config.model_type} is an encoder-decoder; give a decoder-only critic")
+        raise CriticProbeError(
+            f"{layout.config_file.parent}: {config.model_type} is an encoder-decoder; give a decoder-only critic"
+        )
     return config
 
 
@@ -246,8 +254,8 @@ def _require_trust(layout: Layout, trust_remote_code: bool) -> None:
 
     if layout.config.get("model_type") not in CONFIG_MAPPING and "auto_map" in layout.config and not trust_remote_code:
         raise CriticProbeError(
-            f"{layout.home}: its model is code in the directory itself ({layout.config['auto_map']}); read that code, "
-            "then give --trust-remote-code"
+            f"{layout.config_file.parent}: its model is code in the directory itself ({layout.config['auto_map']}); "
+            "read that code, then give --trust-remote-code"
         )
 
 
@@ -322,7 +330,7 @@ def _load_backbone(
         state = {
             name: stored if kept.intersection(name.split(".")) else stored.to(dtype)
             for name, stored in layout.tensors.items()
-            if name not in of_head and not _OUTPUT_LAYER.search(name)
+            if name not in of_head and not _OUTPUT_LAYER.search(name) and not name.startswith(NORMALIZER)
         }
         with _tensor_by_tensor():
             backbone, info = kind.from_pretrained(
@@ -406,8 +414,8 @@ def _require_causal(critic: Critic) -> None:
 def eos_ids(layout: Layout, tokenizer: Any, config: Any) -> frozenset[int]:
     """The ids that end a response: the tokenizer's, the config's and the generation config's."""
     found = [tokenizer.eos_token_id, getattr(config, "eos_token_id", None)]
-    generation = layout.home / "generation_config.json"
-    if generation.exists():
+    homes = dict.fromkeys((layout.home, layout.config_file.parent))
+    for generation in [file for home in homes if (file := home / "generation_config.json").exists()]:
         found.append(read_json(generation, "generation settings").get("eos_token_id"))
     ids: set[int] = set()
     for item in found:

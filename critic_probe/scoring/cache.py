@@ -20,6 +20,7 @@ from torch import Tensor
 from critic_probe.errors import CriticProbeError
 
 _T = TypeVar("_T")
+_RULES = 2  # raised when a version computed wrong values, which are then not found again
 _PATIENCE = 60.0  # seconds that a process waits for another one's lock
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS "values" (
@@ -104,7 +105,7 @@ class Cache:
         self._db.close()
 
     def _key(self, sequence: tuple[int, ...], first: int, engine: str) -> bytes:
-        digest = hashlib.blake2b(f"{self._critic}:{engine}:{first}:".encode(), digest_size=20)
+        digest = hashlib.blake2b(f"{_RULES}:{self._critic}:{engine}:{first}:".encode(), digest_size=20)
         digest.update(np.asarray(sequence, dtype="<i8").tobytes())
         return digest.digest()
 

@@ -18,7 +18,7 @@ from critic_probe.checkpoint import Critic
 from critic_probe.encoding import Group
 from critic_probe.errors import CriticProbeError
 from critic_probe.scoring.cache import Cache
-from critic_probe.scoring.tree import Kernel, TreeAttention, tree_attention
+from critic_probe.scoring.tree import Kernel, TreeAttention, promised_windows, tree_attention
 from critic_probe.scoring.trie import Ids, distinct, lay_out, pack, shared
 
 Mode = Literal["auto", "tree", "reference"]
@@ -252,7 +252,7 @@ class Engine:
                     sequences[len(sequences) // 2 :]
                 )
             return f"its layers do not take the plan ({' '.join(str(error).split())[:120] or type(error).__name__})"
-        if complaint := plan.complaint(config):
+        if complaint := plan.complaint(config.num_hidden_layers, promised_windows(config)):
             return complaint
         return disagreement(values, [self.critic.values(sequence) for sequence in sequences], self.critic.dtype)
 

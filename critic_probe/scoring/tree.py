@@ -6,7 +6,7 @@ touched, and linear layers run once over the row. Not every architecture takes p
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
@@ -59,16 +59,16 @@ class TreeAttention:
         self._masks: dict[int | None, Tensor] = {}
         self._block_masks: dict[int | None, Any] = {}
 
-    def complaint(self, config: Any) -> str | None:
+    def complaint(self, layers: int, promised: Collection[int] = ()) -> str | None:
         """Why the values cannot be trusted: a layer that did not come here, or one that wanted more than was done.
 
         Args:
-            config: The text model's; what it promises of windows and chunks must have come with the calls.
+            layers: Of the model.
+            promised: The windows and chunks that its config names, which must have come with the calls.
         """
-        layers = config.num_hidden_layers
         if self.unknown:
             return f"its attention needs {', '.join(sorted(self.unknown))}"
-        if unseen := promised_windows(config) - self.windows:
+        if unseen := set(promised) - self.windows:
             sizes = ", ".join(map(str, sorted(unseen)))
             return f"its config promises windows or chunks of {sizes}, which no layer asked for"
         if self.calls != layers:
