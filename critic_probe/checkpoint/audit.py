@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from critic_probe.checkpoint.critic import eos_ids, read_config, read_tokenizer, stored_dtype
+from critic_probe.checkpoint.critic import embedding_rows, eos_ids, read_config, read_tokenizer, stored_dtype
 from critic_probe.checkpoint.head import NORMALIZER, Head, looks_untrained, read_head, state_width
 from critic_probe.checkpoint.layout import Layout, fingerprint, read_layout, tokenizer_hash
 
@@ -308,9 +308,7 @@ def _token_checks(anatomy: Anatomy) -> list[Check]:
         checks.append(Check("stop-ids", "warn", "no EOS is named anywhere", "name it in tokenizer_config.json"))
     else:
         checks.append(Check("stop-ids", "ok", shown))
-    rows = next(
-        (s.shape[0] for n, s in layout.tensors.items() if n.endswith(("embed_tokens.weight", "wte.weight"))), None
-    )
+    rows = embedding_rows(layout)
     size = len(tokenizer)
     if rows is not None and size > rows:
         checks.append(

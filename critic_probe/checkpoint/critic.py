@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 # Buffers that older transformers versions saved and newer ones compute; they carry nothing that was trained.
 _STALE_BUFFER = re.compile(r"(rotary_emb\.inv_freq|attn\.bias|masked_bias|attention\.bias)$")
-_OUTPUT_LAYER = re.compile(r"(^|\.)(lm_head|embed_out|output_layer)\.")
+_EMBEDDING = re.compile(r"(embed_tokens|wte|word_embeddings|embed_in)\.weight$")
+_OUTPUT_LAYER = re.compile(r"(^|\.)(lm_head|embed_out|output_layer|output_projection)\.|^head\.")  # head is RWKV's
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,9 @@ def load_critic(
     with _quiet():
         config, tokenizer = read_config(layout, trust_remote_code), read_tokenizer(layout, trust_remote_code)
         text_config = config.get_text_config()
+        rows = embedding_rows(layout)
+        if layout.format == "peft-adapter" and rows is not None:  # an adapter may bring a longer embedding
+            text_config.vocab_size = rows
         head = read_head(layout, state_width(text_config), head_row)
         of_head = {name for layer in head.layers for name in layer}
         backbone = _load_backbone(layout, of_head, config, _dtype(dtype, where, layout), device_map, trust_remote_code)
@@ -318,6 +323,10 @@ def _load_backbone(
 ) -> Any:
     import transformers
 
+    config = copy(config)
+    for part in (config, config.get_text_config()):
+        if hasattr(part, "quantization_config"):  # the weights are plain by now, whatever they were
+            del part.quantization_config
     lazy = int(transformers.__version__.partition(".")[0]) >= 5  # older versions want tensors at once
     try:
         with torch.device("meta"):
@@ -339,6 +348,7 @@ def _load_backbone(
                 state_dict=state if lazy else {name: stored.read() for name, stored in state.items()},
                 dtype=dtype,
                 device_map=device_map,
+                attn_implementation=_attention(config),
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
@@ -348,6 +358,12 @@ def _load_backbone(
         raise CriticProbeError(f"{layout.path}: transformers cannot load the backbone: {_one_line(error)}") from error
     mismatched = [str(item[0] if isinstance(item, tuple) else item) for item in info["mismatched_keys"]]
     unexpected = [key for key in info["unexpected_keys"] if not _STALE_BUFFER.search(key)]
+    rows, said = embedding_rows(layout), config.get_text_config().vocab_size
+    if rows not in (None, said) and len(mismatched) == 1 and _EMBEDDING.search(mismatched[0]):
+        raise CriticProbeError(
+            f"{layout.path}: its embedding has {rows} rows, config.json says vocab_size {said}; set it to {rows} in "
+            f"{layout.config_file}"
+        )
     for keys, what in (
         (mismatched, "have another shape than config.json asks for"),
         (list(info["missing_keys"]), "are in the config's model but not in the weights"),
@@ -371,6 +387,16 @@ def _forget_lengths(backbone: nn.Module) -> None:
                 setattr(module, current, getattr(module, name).to(getattr(module, current).device, copy=True))
             for name in [n for n in dir(module) if n.endswith("max_seq_len_cached")]:
                 setattr(module, name, module.original_max_seq_len)
+
+
+def _attention(config: Any) -> str | None:
+    """What to attend with where transformers' own choice is wrong: its sdpa dropped Gemma 2's softcap up to 5.10."""
+    return "eager" if getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None else None
+
+
+def embedding_rows(layout: Layout) -> int | None:
+    """Rows of the embedding as stored; None where no tensor is named like one."""
+    return next((stored.shape[0] for name, stored in layout.tensors.items() if _EMBEDDING.search(name)), None)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from critic_probe.errors import CriticProbeError
 # What frameworks call the head. `classifier` is the token head of older families (GPT-2, Bloom, Falcon, GPT-NeoX);
 # the output layer of a language model is a value head where it has a single row.
 _NAMES = "score|classifier|v_head|value_head|reward_head|score_head|regression_head"
-_OUTPUT_LAYERS = "lm_head|output_layer|embed_out"
+_OUTPUT_LAYERS = "lm_head|output_layer|embed_out|output_projection|head"
 _OUTSIDE_LAYERS = r"^(?:(?!\d+\.)[^.]+\.)*"  # a router in a layer may be called classifier
 _HEAD_LIKE = re.compile(rf"{_OUTSIDE_LAYERS}(?:{_NAMES}|{_OUTPUT_LAYERS}|regression_layer|out_proj_head|gating)\b")
 NORMALIZER = "normalizer."  # Safe-RLHF's buffers beside its head
@@ -218,7 +218,7 @@ def normalisation(config: dict[str, Any], layout: Layout) -> tuple[float, float]
         centre, variance = (float(layout.tensors[NORMALIZER + what].read().float().mean()) for what in ("mean", "var"))
         if not (math.isfinite(centre) and math.isfinite(variance) and variance > 0):
             raise CriticProbeError(
-                f"{layout.path}: do_normalize is on but {NORMALIZER}mean is {centre} and {NORMALIZER}var is {variance}; "
+                f"{layout.path}: do_normalize is on but {NORMALIZER}mean is {centre} and {NORMALIZER}var {variance}; "
                 "set do_normalize to false in config.json for raw scores",
                 check="head-config",
             )

@@ -20,6 +20,7 @@ from torch import Tensor
 from critic_probe.checkpoint.adapters import merge_adapter, merge_unmerged
 from critic_probe.checkpoint.gguf import SMOLLM2, smollm2
 from critic_probe.checkpoint.pickles import read_torch_file
+from critic_probe.checkpoint.quantised import plain
 from critic_probe.checkpoint.sharded import FSDP_SHARD, read_dcp, read_fsdp, read_zero2
 from critic_probe.checkpoint.stored import Stored, Tensors
 from critic_probe.errors import CriticProbeError
@@ -48,6 +49,8 @@ _DTYPES = {
     "F32": torch.float32,
     "F16": torch.float16,
     "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
     "I64": torch.int64,
     "I32": torch.int32,
     "I16": torch.int16,
@@ -227,6 +230,7 @@ def _hugging_face(path: Path, base: Path | None = None) -> Layout:
     extra = [path / name for name in _VALUE_HEAD if (path / name).exists()]
     for file in extra[:1]:
         tensors |= _named(file)
+    tensors = plain(path, config, tensors)
     return Layout(path, "value-head-file" if extra else "huggingface", home, config, tensors, odd=odd)
 
 

@@ -283,6 +283,7 @@ def row_budget(critic: Critic) -> int:
     config = critic.backbone.config.get_text_config()  # type: ignore[operator, union-attr]
     hidden = config.hidden_size
     inner = getattr(config, "intermediate_size", None) or 4 * hidden
+    inner = max(inner) if isinstance(inner, list | tuple) else inner  # one per layer in Gemma 3n
     size = critic.dtype.itemsize
     per_token = size * (12 * hidden + 4 * inner) + 8 * hidden
     if critic.device.type == "cuda":

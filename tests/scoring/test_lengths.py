@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from critic_probe.checkpoint import Critic, load_critic, weights_check
 from critic_probe.encoding import Group
@@ -116,8 +116,6 @@ def test_a_batch_in_which_the_longest_text_moves_the_others_is_no_check_on_them(
 @pytest.fixture
 def poisoned(critic_dir, tmp_path) -> Critic:
     """A critic in which one token's embedding is NaN."""
-    from safetensors.torch import save_file
-
     path = Path(shutil.copytree(critic_dir, tmp_path / "c"))
     weights = load_file(path / "model.safetensors")
     weights["model.embed_tokens.weight"][77] = torch.nan
@@ -162,8 +160,6 @@ def test_such_groups_can_be_skipped_and_are_counted_and_never_kept(poisoned, cri
 
 
 def test_an_overflow_of_float16_is_told_with_its_layer(critic_dir, tmp_path):
-    from safetensors.torch import save_file
-
     path = Path(shutil.copytree(critic_dir, tmp_path / "c"))
     weights = load_file(path / "model.safetensors")
     weights["model.layers.1.mlp.down_proj.weight"] *= 30000
@@ -189,3 +185,40 @@ def test_doctor_reads_all_weights_and_not_the_heads_alone(poisoned, critic_dir):
     )
     assert weights_check(large).verdict == weights_check(large, torch.bfloat16).verdict == "ok"
     assert f"overflow in float16, first {name}" in weights_check(large, torch.float16).evidence
+
+
+def test_gemma_3n_has_a_width_for_every_layer(tmp_path, critic_dir):
+    torch.manual_seed(0)
+    config = transformers.Gemma3nTextConfig(
+        vocab_size=259,
+        vocab_size_per_layer_input=259,
+        hidden_size=32,
+        intermediate_size=[64, 64, 96],
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        hidden_size_per_layer_input=8,
+        laurel_rank=8,
+        altup_num_inputs=2,
+        num_kv_shared_layers=0,
+        sliding_window=8,
+        layer_types=["sliding_attention", "sliding_attention", "full_attention"],
+        activation_sparsity_pattern=[0.0] * 3,
+        pad_token_id=0,
+    )
+    model = transformers.AutoModel.from_config(config).eval()
+    model.save_pretrained(tmp_path)
+    weights, head = load_file(tmp_path / "model.safetensors"), torch.randn(1, 32)
+    save_file(weights | {"score.weight": head}, tmp_path / "model.safetensors", {"format": "pt"})
+    for file in critic_dir.glob("tokenizer*"):
+        shutil.copy(file, tmp_path)
+    group = Group(ids(9), (ids(20, 1), ids(4, 2)))
+    for sequence, ours in zip(
+        group.sequences, next(Engine(load_critic(tmp_path, device="cpu")).values([group])), strict=True
+    ):
+        for attention in ("eager", "sdpa"):
+            model = transformers.AutoModel.from_pretrained(tmp_path, attn_implementation=attention).eval()
+            with torch.no_grad():
+                theirs = model(input_ids=torch.tensor([sequence])).last_hidden_state[0] @ head[0]
+            torch.testing.assert_close(ours, theirs[8:], rtol=0, atol=1e-5)
