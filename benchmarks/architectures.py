@@ -97,6 +97,25 @@ TINY: dict[str, Any] = {
     "vocab_size_per_layer_input": 259,
     "dropout": 0.0,
 }
+LATENT = {"num_key_value_heads": 4}  # every head has keys of its own where they come out of a latent
+FAMILIES: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(("axk1", "axk2", "deepseek_v2", "deepseek_v3", "deepseek_v32", "dots3_note_text"), LATENT),
+    **dict.fromkeys(("glm4_moe_lite", "glm_moe_dsa", "longcat_flash", "minicpm3", "youtu"), LATENT),
+    "dots1": {"n_shared_experts": 1, "n_routed_experts": 4},
+    "gemma3n_text": {
+        "num_kv_shared_layers": 0,
+        "altup_num_inputs": 2,
+        "laurel_rank": 8,
+        "activation_sparsity_pattern": [0.0] * 4,
+        "layer_types": ["sliding_attention"] * 3 + ["full_attention"],
+    },
+    "gemma4_text": {"num_kv_shared_layers": 0},
+    "gemma4_unified_text": {"num_kv_shared_layers": 0},
+    "gpt_neo": {"attention_types": [[["global", "local"], 2]]},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2, "num_dense_layers": 1},
+    "mamba2": {"num_heads": 8},
+    "zaya": {"num_experts_per_tok": 1},
+}
 
 
 class Result(NamedTuple):
@@ -127,6 +146,7 @@ def configs(name: str) -> Iterator[tuple[str, Any]]:
     names = {key: cls.attribute_map.get(key, key) for key in TINY}
     tiny = {names[key]: value for key, value in TINY.items() if names[key] in known}
     tiny |= {key: None for key in ("layer_types", "mlp_layer_types", "layers_block_type") if key in known}
+    tiny |= FAMILIES.get(name, {})
     for variant, changes in variants(known).items():
         yield f"{name}{variant}", lambda changes=changes: cls(**tiny | changes)
 
@@ -147,6 +167,10 @@ def variants(known: dict[str, Any]) -> dict[str, dict[str, Any]]:
         }
         yarn = {"rope_type": "yarn", "original_max_position_embeddings": ORIGINAL}
         found[", yarn"] = {"rope_parameters": rotary | yarn}
+        nested = {kind: part for kind, part in (known["rope_parameters"] or {}).items() if isinstance(part, dict)}
+        for changes in found.values():  # some have frequencies for each type of layer
+            if nested and "rope_parameters" in changes:
+                changes["rope_parameters"] = {kind: part | changes["rope_parameters"] for kind, part in nested.items()}
     return found
 
 
