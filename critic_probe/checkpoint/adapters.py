@@ -27,6 +27,24 @@ _UNSUPPORTED = {
     "layer_replication": "replicated layers",
     "trainable_token_indices": "trainable tokens",
 }
+# Activated LoRA changes the tokens behind its invocation alone, so nothing merged gives its values.
+_ACTIVATED = "alora_invocation_tokens"
+# Settings of LoraConfig that leave a layer W + BA, or that others above speak for; any other that is set is refused.
+_PLAIN = {
+    *(
+        "peft_type",
+        "task_type",
+        "auto_mapping",
+        "base_model_name_or_path",
+        "revision",
+        "inference_mode",
+        "peft_version",
+    ),
+    *("r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "fan_in_fan_out", "init_lora_weights"),
+    *("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "modules_to_save"),
+    *("lora_dropout", "bias", "megatron_config", "megatron_core", "runtime_config", "ensure_weight_tying"),
+    *("loftq_config", "eva_config", "corda_config", "lora_ga_config", "velora_config", "qalora_group_size"),
+}
 
 
 def merge_adapter(path: Path, settings: dict[str, Any], adapter: Tensors, base: Tensors) -> Tensors:
@@ -44,11 +62,23 @@ def merge_adapter(path: Path, settings: dict[str, Any], adapter: Tensors, base: 
     kind = settings.get("peft_type")
     if kind != "LORA":
         raise CriticProbeError(f"{path}: an adapter of type {kind}; only LoRA is read here, {_MERGE}")
+    if settings.get(_ACTIVATED):
+        raise CriticProbeError(
+            f"{path}: an activated LoRA (aLoRA): it changes only the tokens behind its invocation "
+            f"{settings[_ACTIVATED]}, so it cannot be merged; score it with PEFT itself"
+        )
     odd = [what for key, what in _UNSUPPORTED.items() if settings.get(key)]
+    odd += [f"the setting {key}" for key, value in settings.items() if value and key not in {*_PLAIN, *_UNSUPPORTED}]
     if str(settings.get("init_lora_weights", True)) not in ("True", "False", "gaussian"):
         odd.append(f"the initialisation {settings['init_lora_weights']}, which changes the base")
     if odd:
         raise CriticProbeError(f"{path}: the adapter has {odd[0]}; {_MERGE}")
+    if empty := [name for name, stored in adapter.items() if not math.prod(stored.shape)]:
+        raise CriticProbeError(
+            f"{path}: {len(empty)} of the adapter's {len(adapter)} tensors have no elements, first {empty[0]}: a "
+            "ZeRO-3 run saved them without gathering their parts; save it again with "
+            "stage3_gather_16bit_weights_on_model_save, or restore the run's states with zero_to_fp32.py"
+        )
     merged = dict(base)
     factors: dict[str, dict[str, Stored]] = {}
     for name, stored in adapter.items():
@@ -58,7 +88,8 @@ def merge_adapter(path: Path, settings: dict[str, Any], adapter: Tensors, base: 
         elif ".lora_" in name:
             raise CriticProbeError(f"{path}: the adapter holds {name}, which plain LoRA does not have; {_MERGE}")
         else:
-            name = name.replace(".modules_to_save.default.", ".").replace(".modules_to_save.", ".")
+            for inner in (".modules_to_save.default.", ".modules_to_save.", ".base_layer."):
+                name = name.replace(inner, ".")
             merged[_in_base(name, base) or name] = stored
     for module, pair in factors.items():
         _add(path, merged, module, pair, _scale(settings, module, pair), bool(settings.get("fan_in_fan_out")))

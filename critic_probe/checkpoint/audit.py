@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from critic_probe.checkpoint.critic import eos_ids, read_config, read_tokenizer, stored_dtype
-from critic_probe.checkpoint.head import Head, looks_untrained, read_head
+import torch
+
+from critic_probe.checkpoint.critic import embedding_rows, eos_ids, read_config, read_tokenizer, stored_dtype
+from critic_probe.checkpoint.head import NORMALIZER, Head, looks_untrained, read_head, state_width
 from critic_probe.checkpoint.layout import Layout, fingerprint, read_layout, tokenizer_hash
 
 Verdict = Literal["ok", "warn", "fail", "not run"]
@@ -46,7 +48,12 @@ class Anatomy:
 
 
 def dissect(
-    path: Path, *, base: Path | None = None, step: int | None = None, trust_remote_code: bool = False
+    path: Path,
+    *,
+    base: Path | None = None,
+    step: int | None = None,
+    trust_remote_code: bool = False,
+    head_row: str | None = None,
 ) -> Anatomy:
     """Reads headers, config, tokenizer and head.
 
@@ -56,7 +63,7 @@ def dissect(
     layout = read_layout(path, base=base, step=step)
     config = read_config(layout, trust_remote_code)
     tokenizer = read_tokenizer(layout, trust_remote_code)
-    return Anatomy(layout, config, tokenizer, read_head(layout, config.get_text_config().hidden_size))
+    return Anatomy(layout, config, tokenizer, read_head(layout, state_width(config.get_text_config()), head_row))
 
 
 def inspect(anatomy: Anatomy) -> dict[str, Any]:
@@ -80,7 +87,8 @@ def inspect(anatomy: Anatomy) -> dict[str, Any]:
         "head": {
             "tensor": head.name,
             "tensors": [name for layer in head.layers for name in layer if name is not None],
-            "shape": list(head.weights[-1].shape),
+            "shape": list(layout.tensors[head.name].shape),
+            "row": head.row,
             "bias": head.biases[-1] is not None,
             "norm": sum(float(tensor.float().square().sum()) for tensor in weights) ** 0.5,
             "hash": head.hash,
@@ -113,6 +121,8 @@ def framework(anatomy: Anatomy) -> str:
         return "verl"
     if "value_head_prefix" in config or {"RewardModel", "CriticModel"} & set(config.get("architectures") or ()):
         return "OpenRLHF"
+    if first.startswith("score_head.") and any(name.startswith(NORMALIZER) for name in layout.tensors):
+        return "Safe-RLHF"
     by_format = {
         "value-head-file": "LLaMA-Factory or ROLL",
         "peft-adapter": "PEFT",
@@ -133,7 +143,8 @@ def framework(anatomy: Anatomy) -> str:
 
 def reading(anatomy: Anatomy) -> list[str]:
     """How the critic's own framework turns values into a score, and which options read it so, in sentences."""
-    head, config = anatomy.head, anatomy.layout.config
+    head, config, who = anatomy.head, anatomy.layout.config, framework(anatomy)
+    stored_rows = anatomy.layout.tensors[head.name].shape[0]
     layers = "a linear layer" if len(head.layers) == 1 else "two linear layers with a ReLU between them"
     with_bias = "with" if head.biases[-1] is not None else "without"
     sentences = [
@@ -141,8 +152,10 @@ def reading(anatomy: Anatomy) -> list[str]:
     ]
     if head.normalisation is not None:
         mean, std = head.normalisation
-        sentences.append(f"OpenRLHF normalises it when it scores, and so do we: (raw - {mean:g}) / {std:g}.")
-    who = framework(anatomy)
+        sentences.append(f"{who} normalises it when it scores, and so do we: (raw - {mean:g}) / {std:g}.")
+    if head.row is not None:
+        what = "the difference of rows" if "-" in head.row else "row"
+        sentences.append(f"Of its {stored_rows} rows {what} {head.row} is read, as --head-row asks.")
     if "reward_token_id" in config:
         sentences.append(
             f"Its own code appends token {config['reward_token_id']} and reads there: give ids that end in it."
@@ -167,6 +180,7 @@ def reading(anatomy: Anatomy) -> list[str]:
 def audit(anatomy: Anatomy) -> list[Check]:
     """The checks that cost no forward pass and need no pairs."""
     return [
+        _weight_files(anatomy.layout),
         *_head_checks(anatomy),
         _dropout(anatomy),
         *_token_checks(anatomy),
@@ -175,14 +189,55 @@ def audit(anatomy: Anatomy) -> list[Check]:
     ]
 
 
+def _weight_files(layout: Layout) -> Check:
+    if layout.odd:
+        return Check("weight-files", "warn", layout.odd, "remove the files that are not the critic's")
+    return Check("weight-files", "ok", f"{len(layout.files)} files")
+
+
+def weights_check(layout: Layout, dtype: torch.dtype | None = None) -> Check:
+    """Whether every weight is a number; reads them all, one after the other.
+
+    Args:
+        layout: What the directory holds.
+        dtype: What they are to be computed in: a number that it cannot hold counts as well.
+    """
+    bad: list[str] = []
+    overflowing: list[str] = []
+    for name, stored in layout.tensors.items():
+        if stored.dtype.is_floating_point:
+            tensor = stored.read()
+            if not bool(tensor.isfinite().all()):
+                bad.append(f"{name} in {stored.file.name}")
+            elif dtype is not None and not bool(tensor.to(dtype).isfinite().all()):
+                overflowing.append(name)
+    if bad:
+        return Check(
+            "weights-finite",
+            "fail",
+            f"{len(bad)} of {len(layout.tensors)} tensors hold NaN or infinity, first {bad[0]}",
+            "the training diverged or the file is damaged: use an earlier checkpoint",
+        )
+    if overflowing:
+        return Check(
+            "weights-finite",
+            "fail",
+            f"{len(overflowing)} tensors are finite as stored but overflow in "
+            f"{str(dtype).removeprefix('torch.')}, first {overflowing[0]}",
+            "use --dtype float32 or bfloat16",
+        )
+    return Check("weights-finite", "ok", f"no NaN and no infinity in {len(layout.tensors)} tensors")
+
+
 def _head_checks(anatomy: Anatomy) -> list[Check]:
     layout, head = anatomy.layout, anatomy.head
     names = ", ".join(name for layer in head.layers for name in layer if name is not None)
     labels = layout.config.get("id2label")
+    chosen = "" if head.row is None else f", row {head.row} of it"
     fresh = looks_untrained(head, _initializer_range(anatomy))
     return [
         Check("head-present", "ok", f"{names} in {layout.tensors[head.name].file.name}"),
-        Check("head-shape", "ok", f"{head.name} {list(head.weights[-1].shape)}"),
+        Check("head-shape", "ok", f"{head.name} {list(layout.tensors[head.name].shape)}{chosen}"),
         Check(
             "head-config",
             "ok",
@@ -253,9 +308,7 @@ def _token_checks(anatomy: Anatomy) -> list[Check]:
         checks.append(Check("stop-ids", "warn", "no EOS is named anywhere", "name it in tokenizer_config.json"))
     else:
         checks.append(Check("stop-ids", "ok", shown))
-    rows = next(
-        (s.shape[0] for n, s in layout.tensors.items() if n.endswith(("embed_tokens.weight", "wte.weight"))), None
-    )
+    rows = embedding_rows(layout)
     size = len(tokenizer)
     if rows is not None and size > rows:
         checks.append(

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from critic_probe.checkpoint.head import Head, has_head, read_head
+from critic_probe.checkpoint.finite import first_not_finite
+from critic_probe.checkpoint.head import NORMALIZER, Head, has_head, read_head, state_width
 from critic_probe.checkpoint.layout import Layout, fingerprint, read_json, read_layout, tokenizer_hash
 from critic_probe.errors import CriticProbeError
 
@@ -20,7 +22,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 # Buffers that older transformers versions saved and newer ones compute; they carry nothing that was trained.
 _STALE_BUFFER = re.compile(r"(rotary_emb\.inv_freq|attn\.bias|masked_bias|attention\.bias)$")
-_OUTPUT_LAYER = re.compile(r"(^|\.)(lm_head|embed_out|output_layer)\.")
+_EMBEDDING = re.compile(r"(embed_tokens|wte|word_embeddings|embed_in)\.weight$")
+_OUTPUT_LAYER = re.compile(r"(^|\.)(lm_head|embed_out|output_layer|output_projection)\.|^head\.")  # head is RWKV's
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,8 @@ class Critic:
             inputs: What else the backbone takes, such as `attention_mask` or `position_ids`.
         """
         inputs = {k: v.to(self.device) if isinstance(v, Tensor) else v for k, v in inputs.items()}
+        if self.steady_length is not None:
+            _forget_lengths(self.backbone)
         hidden = self.backbone(input_ids=ids.to(self.device), use_cache=False, **inputs).last_hidden_state
         values = self.head.values(hidden).cpu()  # of states (B, T, H) after the final norm
         if self.head.normalisation is None:
@@ -80,9 +85,35 @@ class Critic:
         mean, std = self.head.normalisation
         return (values - mean) / std
 
+    @torch.inference_mode()
+    def why_not_finite(self, ids: Sequence[int]) -> str:
+        """Where a value of one sequence that is NaN or infinite arises, and whether float32 has it finite."""
+        row = torch.tensor([ids], dtype=torch.long, device=self.device)
+        told = f"in {_name(self.dtype)}, first in {first_not_finite(self.backbone, row) or 'the head'}"
+        if self.dtype == torch.float32:
+            return f"{told}; the training diverged or the weights are damaged, use an earlier checkpoint"
+        if bool(self.in_float32().values(ids).isfinite().all()):
+            overflow = " (float16 overflows above 65,504)" if self.dtype == torch.float16 else ""
+            return f"{told}, where float32 is finite{overflow}; use --dtype float32 or bfloat16"
+        return f"{told}, and in float32 too; the training diverged or the weights are damaged"
+
     def in_float32(self) -> "Critic":
         """The same critic, loaded once more, computing in float32."""
         return load_critic(self.layout.path, name=self.name, **self.loading | {"dtype": "float32"})
+
+    @property
+    def steady_length(self) -> int | None:
+        """Above it the rotary frequencies follow the longest position of a batch (LongRoPE, dynamic NTK); else None."""
+        config: Any = self.backbone.config.get_text_config()  # type: ignore[operator, union-attr]
+        settings = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+        nested = [part for part in settings.values() if isinstance(part, dict)]  # one per type of layer
+        for part in (settings, *nested):
+            if part.get("rope_type", part.get("type")) in ("longrope", "dynamic"):
+                original = part.get("original_max_position_embeddings")
+                return int(
+                    original or getattr(config, "original_max_position_embeddings", 0) or self.context_length or 0
+                )
+        return None
 
     @property
     def attention(self) -> str:
@@ -100,6 +131,7 @@ def load_critic(
     dtype: str = "auto",
     device_map: str | None = None,
     trust_remote_code: bool = False,
+    head_row: str | None = None,
 ) -> Critic:
     """Loads a critic from whatever its training framework wrote; `docs/checkpoints.md` lists the formats.
 
@@ -112,6 +144,8 @@ def load_critic(
         dtype: `auto` (the checkpoint's on a GPU, float32 on a CPU), `float32`, `bfloat16` or `float16`.
         device_map: `auto` spreads the backbone over all GPUs (with accelerate), in place of `device`.
         trust_remote_code: Whether code in the directory may run.
+        head_row: Of a head with several rows the one to read, `N`, or `N-M` for the difference of two (of labels 1 and
+            0, the log-odds); without any head, a row of the output layer.
 
     Raises:
         CriticProbeError: There is no head, config and weights disagree, or the model is no decoder.
@@ -124,7 +158,10 @@ def load_critic(
     with _quiet():
         config, tokenizer = read_config(layout, trust_remote_code), read_tokenizer(layout, trust_remote_code)
         text_config = config.get_text_config()
-        head = read_head(layout, text_config.hidden_size)
+        rows = embedding_rows(layout)
+        if layout.format == "peft-adapter" and rows is not None:  # an adapter may bring a longer embedding
+            text_config.vocab_size = rows
+        head = read_head(layout, state_width(text_config), head_row)
         of_head = {name for layer in head.layers for name in layer}
         backbone = _load_backbone(layout, of_head, config, _dtype(dtype, where, layout), device_map, trust_remote_code)
     backbone.eval().requires_grad_(False)
@@ -151,6 +188,7 @@ def load_critic(
             "dtype": dtype,
             "device_map": device_map,
             "trust_remote_code": trust_remote_code,
+            "head_row": head_row,
         },
     )
     _require_causal(critic)
@@ -188,7 +226,7 @@ def load_start(path: Path, *, base: Path | None = None) -> Start:
     with _quiet():
         config, tokenizer = read_config(layout), read_tokenizer(layout)
         text_config = config.get_text_config()
-        head = read_head(layout, text_config.hidden_size) if has_head(layout) else None
+        head = read_head(layout, state_width(text_config)) if has_head(layout) else None
         of_head = {name for layer in head.layers for name in layer} if head else set()
         backbone = _load_backbone(layout, of_head, config, torch.float32, None, False)
     return Start(layout, config, backbone, head, tokenizer, eos_ids(layout, tokenizer, text_config))
@@ -204,11 +242,15 @@ def read_config(layout: Layout, trust_remote_code: bool = False) -> Any:
 
     _require_trust(layout, trust_remote_code)
     try:
-        config = AutoConfig.from_pretrained(layout.home, local_files_only=True, trust_remote_code=trust_remote_code)
+        config = AutoConfig.from_pretrained(
+            layout.config_file.parent, local_files_only=True, trust_remote_code=trust_remote_code
+        )
     except Exception as error:  # any class of error: remote code, unknown model types, broken files
-        raise CriticProbeError(f"{layout.home}: {_one_line(error)}") from error
+        raise CriticProbeError(f"{layout.config_file.parent}: {_one_line(error)}") from error
     if getattr(config, "is_encoder_decoder", False):
-        raise CriticProbeError(f"{layout.home}: {config.model_type} is an encoder-decoder; give a decoder-only critic")
+        raise CriticProbeError(
+            f"{layout.config_file.parent}: {config.model_type} is an encoder-decoder; give a decoder-only critic"
+        )
     return config
 
 
@@ -217,8 +259,8 @@ def _require_trust(layout: Layout, trust_remote_code: bool) -> None:
 
     if layout.config.get("model_type") not in CONFIG_MAPPING and "auto_map" in layout.config and not trust_remote_code:
         raise CriticProbeError(
-            f"{layout.home}: its model is code in the directory itself ({layout.config['auto_map']}); read that code, "
-            "then give --trust-remote-code"
+            f"{layout.config_file.parent}: its model is code in the directory itself ({layout.config['auto_map']}); "
+            "read that code, then give --trust-remote-code"
         )
 
 
@@ -281,6 +323,10 @@ def _load_backbone(
 ) -> Any:
     import transformers
 
+    config = copy(config)
+    for part in (config, config.get_text_config()):
+        if hasattr(part, "quantization_config"):  # the weights are plain by now, whatever they were
+            del part.quantization_config
     lazy = int(transformers.__version__.partition(".")[0]) >= 5  # older versions want tensors at once
     try:
         with torch.device("meta"):
@@ -293,7 +339,7 @@ def _load_backbone(
         state = {
             name: stored if kept.intersection(name.split(".")) else stored.to(dtype)
             for name, stored in layout.tensors.items()
-            if name not in of_head and not _OUTPUT_LAYER.search(name)
+            if name not in of_head and not _OUTPUT_LAYER.search(name) and not name.startswith(NORMALIZER)
         }
         with _tensor_by_tensor():
             backbone, info = kind.from_pretrained(
@@ -302,6 +348,7 @@ def _load_backbone(
                 state_dict=state if lazy else {name: stored.read() for name, stored in state.items()},
                 dtype=dtype,
                 device_map=device_map,
+                attn_implementation=_attention(config),
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
@@ -311,6 +358,12 @@ def _load_backbone(
         raise CriticProbeError(f"{layout.path}: transformers cannot load the backbone: {_one_line(error)}") from error
     mismatched = [str(item[0] if isinstance(item, tuple) else item) for item in info["mismatched_keys"]]
     unexpected = [key for key in info["unexpected_keys"] if not _STALE_BUFFER.search(key)]
+    rows, said = embedding_rows(layout), config.get_text_config().vocab_size
+    if rows not in (None, said) and len(mismatched) == 1 and _EMBEDDING.search(mismatched[0]):
+        raise CriticProbeError(
+            f"{layout.path}: its embedding has {rows} rows, config.json says vocab_size {said}; set it to {rows} in "
+            f"{layout.config_file}"
+        )
     for keys, what in (
         (mismatched, "have another shape than config.json asks for"),
         (list(info["missing_keys"]), "are in the config's model but not in the weights"),
@@ -323,6 +376,27 @@ def _load_backbone(
                 "give the config.json that belongs to these weights"
             )
     return backbone
+
+
+def _forget_lengths(backbone: nn.Module) -> None:
+    """Undoes what a longer text left in dynamic rotary frequencies: no value may depend on what came before."""
+    for module in backbone.modules():
+        if hasattr(module, "max_seq_len_cached") and hasattr(module, "original_max_seq_len"):
+            for name in [n for n in dir(module) if n.endswith("original_inv_freq")]:
+                current = name.replace("original_inv_freq", "inv_freq")
+                setattr(module, current, getattr(module, name).to(getattr(module, current).device, copy=True))
+            for name in [n for n in dir(module) if n.endswith("max_seq_len_cached")]:
+                setattr(module, name, module.original_max_seq_len)
+
+
+def _attention(config: Any) -> str | None:
+    """What to attend with where transformers' own choice is wrong: its sdpa dropped Gemma 2's softcap up to 5.10."""
+    return "eager" if getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None else None
+
+
+def embedding_rows(layout: Layout) -> int | None:
+    """Rows of the embedding as stored; None where no tensor is named like one."""
+    return next((stored.shape[0] for name, stored in layout.tensors.items() if _EMBEDDING.search(name)), None)
 
 
 @contextmanager
@@ -353,10 +427,7 @@ def _require_causal(critic: Critic) -> None:
             check="causal",
         ) from error
     if not torch.isfinite(a).all():
-        raise CriticProbeError(
-            f"{critic.layout.path}: values are NaN or infinite in {critic.dtype}; try --dtype float32, "
-            "else the weights are damaged"
-        )
+        raise CriticProbeError(f"{critic.layout.path}: values are NaN or infinite {critic.why_not_finite(ids)}")
     drift = (a[:-1] - b[:-1]).abs().max().item()
     if drift > 64 * torch.finfo(critic.dtype).eps * max(1.0, a.abs().max().item()):
         raise CriticProbeError(
@@ -369,8 +440,8 @@ def _require_causal(critic: Critic) -> None:
 def eos_ids(layout: Layout, tokenizer: Any, config: Any) -> frozenset[int]:
     """The ids that end a response: the tokenizer's, the config's and the generation config's."""
     found = [tokenizer.eos_token_id, getattr(config, "eos_token_id", None)]
-    generation = layout.home / "generation_config.json"
-    if generation.exists():
+    homes = dict.fromkeys((layout.home, layout.config_file.parent))
+    for generation in [file for home in homes if (file := home / "generation_config.json").exists()]:
         found.append(read_json(generation, "generation settings").get("eos_token_id"))
     ids: set[int] = set()
     for item in found:
@@ -381,6 +452,10 @@ def eos_ids(layout: Layout, tokenizer: Any, config: Any) -> frozenset[int]:
 def _training(path: Path) -> dict[str, Any]:
     file = path / "critic_probe.json"
     return read_json(file, "how the critic was trained") if file.exists() else {}
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _one_line(error: Exception) -> str:

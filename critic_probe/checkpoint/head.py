@@ -16,8 +16,10 @@ from critic_probe.errors import CriticProbeError
 # What frameworks call the head. `classifier` is the token head of older families (GPT-2, Bloom, Falcon, GPT-NeoX);
 # the output layer of a language model is a value head where it has a single row.
 _NAMES = "score|classifier|v_head|value_head|reward_head|score_head|regression_head"
-_OUTPUT_LAYERS = "lm_head|output_layer|embed_out"
-_HEAD_LIKE = re.compile(rf"(?:^|\.)(?:{_NAMES}|{_OUTPUT_LAYERS}|regression_layer|out_proj_head|gating)\b")
+_OUTPUT_LAYERS = "lm_head|output_layer|embed_out|output_projection|head"
+_OUTSIDE_LAYERS = r"^(?:(?!\d+\.)[^.]+\.)*"  # a router in a layer may be called classifier
+_HEAD_LIKE = re.compile(rf"{_OUTSIDE_LAYERS}(?:{_NAMES}|{_OUTPUT_LAYERS}|regression_layer|out_proj_head|gating)\b")
+NORMALIZER = "normalizer."  # Safe-RLHF's buffers beside its head
 _GATED = re.compile(r"(?:^|\.)(?:gating\.|regression_layer\.weight$)")
 _NO_FIT = 0.05  # below this p the head is not a draw from an initialisation
 
@@ -35,16 +37,18 @@ class Head:
 
     Attributes:
         layers: The names of its tensors, in order.
-        weights: Per layer (out, in); the last one has a single row.
+        weights: Per layer (out, in); the last one has a single row, the one chosen where the file has several.
         biases: Per layer (out,), or None where the checkpoint has none.
         normalisation: Mean and standard deviation by which the framework normalises its scores when it scores
-            (OpenRLHF's `normalize_reward`), None where it does not.
+            (OpenRLHF's `normalize_reward`, Safe-RLHF's `do_normalize`), None where it does not.
+        row: Which row of the stored head was chosen, or which difference of two; None where it has a single one.
     """
 
     layers: tuple[Layer, ...]
     weights: tuple[Tensor, ...]
     biases: tuple[Tensor | None, ...]
     normalisation: tuple[float, float] | None = None
+    row: str | None = None
 
     @property
     def name(self) -> str:
@@ -72,12 +76,19 @@ def has_head(layout: Layout) -> bool:
     return bool(_candidates(layout))
 
 
-def find_head(layout: Layout, hidden_size: int) -> tuple[Layer, ...]:
+def state_width(config: Any) -> int:
+    """H of the states that a backbone gives, which the head takes: OPT projects them to another width."""
+    return int(getattr(config, "word_embed_proj_dim", None) or config.hidden_size)
+
+
+def find_head(layout: Layout, hidden_size: int, row: str | None = None) -> tuple[Layer, ...]:
     """Finds the head among the tensors' names and shapes; nothing is read.
 
     Args:
         layout: The checkpoint's headers.
-        hidden_size: H of the config, which the head must agree with.
+        hidden_size: H of the states that the head takes.
+        row: Of a head with several rows the one to read, `N`, or `N-M` for the difference of two. Without any head, of
+            the language model's output layer, where NeMo's exports keep a reward.
 
     Raises:
         CriticProbeError: There is no head, more than one, or one that is not a scalar head of this model.
@@ -90,6 +101,8 @@ def find_head(layout: Layout, hidden_size: int) -> tuple[Layer, ...]:
             check="head-shape",
         )
     heads = _candidates(layout)
+    if not heads and row is not None:
+        heads = _candidates(layout, rows_of_outputs=True)
     if not heads:
         raise CriticProbeError(_no_head(layout), check="head-present")
     if len(heads) > 1:
@@ -109,7 +122,9 @@ def find_head(layout: Layout, hidden_size: int) -> tuple[Layer, ...]:
     for number, index in enumerate(indices, 1):
         weight, bias = f"{base}{index}.weight", f"{base}{index}.bias"
         shape = layout.tensors[weight].shape
-        _check_shape(layout, weight, shape, wanted_in, last=number == len(indices))
+        last = number == len(indices)
+        if not (last and _has_rows(layout, weight, shape, wanted_in, row)):
+            _check_shape(layout, weight, shape, wanted_in, last=last)
         if bias in layout.tensors and layout.tensors[bias].shape != shape[:1]:
             raise CriticProbeError(
                 f"{layout.path}: head bias {bias} has shape {list(layout.tensors[bias].shape)}, expected "
@@ -119,22 +134,22 @@ def find_head(layout: Layout, hidden_size: int) -> tuple[Layer, ...]:
         layers.append(Layer(weight, bias if bias in layout.tensors else None))
         wanted_in = shape[0]
     labels = _declared_labels(layout)
-    if labels not in (None, 1):
+    if labels not in (None, 1) and layout.tensors[layers[-1].weight].shape[0] == 1:
         raise CriticProbeError(
-            f"{layout.home / 'config.json'}: declares {labels} labels but {layers[-1].weight} has a single row; "
+            f"{layout.config_file}: declares {labels} labels but {layers[-1].weight} has a single row; "
             "set num_labels to 1 (one id2label entry) if the weights are the critic's, else give the right config",
             check="head-config",
         )
     return tuple(layers)
 
 
-def read_head(layout: Layout, hidden_size: int) -> Head:
-    """Finds and reads the head.
+def read_head(layout: Layout, hidden_size: int, row: str | None = None) -> Head:
+    """Finds and reads the head; the arguments are those of `find_head`.
 
     Raises:
         CriticProbeError: As `find_head`; or the head or its normalisation is not finite.
     """
-    layers = find_head(layout, hidden_size)
+    layers = find_head(layout, hidden_size, row)
     tensors = {name: layout.tensors[name].read() for layer in layers for name in layer if name is not None}
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor.float()).all()):
@@ -143,29 +158,78 @@ def read_head(layout: Layout, hidden_size: int) -> Head:
                 "damaged, use an earlier checkpoint",
                 check="head-finite",
             )
-    return Head(
-        layers,
-        tuple(tensors[layer.weight] for layer in layers),
-        tuple(None if layer.bias is None else tensors[layer.bias] for layer in layers),
-        normalisation(layout.config, layout),
-    )
+    weights = [tensors[layer.weight] for layer in layers]
+    biases = [None if layer.bias is None else tensors[layer.bias] for layer in layers]
+    if len(weights[-1]) > 1:
+        weights[-1] = _row(weights[-1], str(row))
+        biases[-1] = None if biases[-1] is None else _row(biases[-1], str(row))
+    else:
+        row = None
+    return Head(layers, tuple(weights), tuple(biases), normalisation(layout.config, layout), row)
+
+
+def _row(stored: Tensor, row: str) -> Tensor:
+    """The chosen row, or the difference of two, of a head's weights (rows, H) or biases (rows,)."""
+    first, *second = (int(n) for n in row.split("-"))
+    chosen = stored[first : first + 1]
+    return chosen.float() - stored[second[0] : second[0] + 1].float() if second else chosen.clone()
+
+
+def _has_rows(layout: Layout, name: str, shape: tuple[int, ...], wanted_in: int, row: str | None) -> bool:
+    """Whether a head has several rows and one of them is chosen.
+
+    Raises:
+        CriticProbeError: The choice names no row of it, or it has a single one.
+    """
+    if row is None or len(shape) != 2 or shape[1] != wanted_in:
+        return False
+    match = re.fullmatch(r"(\d+)(?:-(\d+))?", row)
+    rows = [int(n) for n in match.groups() if n is not None] if match else []
+    if not rows or max(rows) >= shape[0] or len(set(rows)) < len(rows):
+        raise CriticProbeError(
+            f"{layout.path}: --head-row {row} names no row of {name} {list(shape)}; give one of "
+            f"{_rows(layout, shape)}, or a difference of two such as 1-0",
+            check="head-shape",
+        )
+    return shape[0] > 1
+
+
+def _rows(layout: Layout, shape: tuple[int, ...]) -> str:
+    """The rows of a head with the names of its labels."""
+    labels = layout.config.get("id2label")
+    names = labels if isinstance(labels, dict) else {}
+    told = [f"{i} ({names[str(i)]})" if str(i) in names else str(i) for i in range(min(shape[0], 20))]
+    return ", ".join(told) + (f" to {shape[0] - 1}" if shape[0] > 20 else "")
 
 
 def normalisation(config: dict[str, Any], layout: Layout) -> tuple[float, float] | None:
-    """Mean and standard deviation of OpenRLHF's `normalize_reward`, taken from the config.
+    """Mean and standard deviation of OpenRLHF's `normalize_reward` or Safe-RLHF's `do_normalize`.
 
-    The model's own buffers are not used: they are not saved, and transformers leaves them uninitialised.
+    OpenRLHF's are taken from the config: its buffers are not saved, and transformers leaves them uninitialised.
+    Safe-RLHF saves its buffers; it subtracts the mean of rewards, only scales costs, and leaves a critic's values.
 
     Raises:
-        CriticProbeError: The config asks for it without a mean and a positive standard deviation.
+        CriticProbeError: It is asked for without a mean and a positive standard deviation.
     """
+    if config.get("do_normalize") and f"{NORMALIZER}var" in layout.tensors:
+        kind = config.get("score_type", "reward")
+        if kind == "critic":
+            return None
+        centre, variance = (float(layout.tensors[NORMALIZER + what].read().float().mean()) for what in ("mean", "var"))
+        if not (math.isfinite(centre) and math.isfinite(variance) and variance > 0):
+            raise CriticProbeError(
+                f"{layout.path}: do_normalize is on but {NORMALIZER}mean is {centre} and {NORMALIZER}var {variance}; "
+                "set do_normalize to false in config.json for raw scores",
+                check="head-config",
+            )
+        return (centre if kind == "reward" else 0.0, variance**0.5 + 1e-8)
     if not config.get("normalize_reward"):
         return None
     mean, std = config.get("mean"), config.get("std")
     numbers = all(isinstance(n, int | float) and math.isfinite(n) for n in (mean, std))
     if not numbers or std <= 0:  # type: ignore[operator]
         raise CriticProbeError(
-            f"{layout.home / 'config.json'}: normalize_reward is on but mean is {mean} and std is {std}; give the "
+            f"{layout.config_file}: normalize_reward is on but mean is {mean} and std is {std}; give the "
             "numbers that training wrote, or set normalize_reward to false for raw scores",
             check="head-config",
         )
@@ -201,15 +265,20 @@ def looks_untrained(head: Head, initializer_range: float) -> str | None:
     return "uniform in +-1/sqrt(H)" if uniform() else None
 
 
-def _candidates(layout: Layout) -> dict[str, list[str]]:
-    """Each head's name with the indices of its layers; a single layer has the index ``."""
+def _candidates(layout: Layout, *, rows_of_outputs: bool = False) -> dict[str, list[str]]:
+    """Each head's name with the indices of its layers; a single layer has the index ``.
+
+    Args:
+        layout: The checkpoint's headers.
+        rows_of_outputs: Whether an output layer counts that has more than one row.
+    """
     prefix = layout.config.get("value_head_prefix")
     names = f"{_NAMES}|{re.escape(prefix)}" if isinstance(prefix, str) and prefix else _NAMES
-    pattern = re.compile(rf"((?:^|.*\.)(?:({names})|{_OUTPUT_LAYERS})(?:\.summary)?)(\.\d+)?\.weight$")
+    pattern = re.compile(rf"({_OUTSIDE_LAYERS}(?:({names})|{_OUTPUT_LAYERS})(?:\.summary)?)(\.\d+)?\.weight$")
     found: dict[str, list[str]] = {}
     for name, stored in layout.tensors.items():
         match = pattern.match(name)
-        if match and (match[2] or stored.shape[:1] == (1,)):
+        if match and (match[2] or rows_of_outputs or stored.shape[:1] == (1,)):
             found.setdefault(match[1], []).append(match[3] or "")
     return {base: sorted(indices) for base, indices in found.items()}
 
@@ -218,18 +287,17 @@ def _check_shape(layout: Layout, name: str, shape: tuple[int, ...], wanted_in: i
     if len(shape) == 2 and shape[1] == wanted_in and (shape[0] == 1 or not last):
         return
     cause = "config and weights disagree; give a critic with a single value per token"
-    if not math.prod(shape):
-        cause = (
-            "a ZeRO-3 run saved it without gathering its parts; restore it from the run's DeepSpeed states with "
-            "zero_to_fp32.py"
-        )
-    elif last and shape[1:] == (wanted_in,) and shape[0] == 2:
+    if last and shape[1:] == (wanted_in,) and shape[0] == 2:
         cause = (
             "num_labels was left at its default of 2 in training, or it is a process reward model with two labels, "
-            "whose softmax at step marks is no value per token; give a critic with a single value per token"
+            f"whose softmax at step marks is no value per token; its rows are {_rows(layout, shape)}: read one with "
+            "--head-row 1, or their log-odds with --head-row 1-0"
         )
     elif last and shape[1:] == (wanted_in,):
-        cause = f"num_labels was not 1 in training: {shape[0]} values per token; give a critic with one"
+        cause = (
+            f"num_labels was not 1 in training: {shape[0]} values per token; its rows are {_rows(layout, shape)}: read "
+            "one with --head-row N, or a difference of two with --head-row N-M"
+        )
     elif last and math.prod(shape) == wanted_in:
         cause = "it was saved reshaped (Open-Reasoner-Zero#63); save it again as weight.reshape(1, -1)"
     raise CriticProbeError(

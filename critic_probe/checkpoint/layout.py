@@ -6,6 +6,7 @@ directory is; `config.architectures` decides nothing.
 
 import hashlib
 import json
+import math
 import re
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,21 +20,37 @@ from torch import Tensor
 from critic_probe.checkpoint.adapters import merge_adapter, merge_unmerged
 from critic_probe.checkpoint.gguf import SMOLLM2, smollm2
 from critic_probe.checkpoint.pickles import read_torch_file
+from critic_probe.checkpoint.quantised import plain
 from critic_probe.checkpoint.sharded import FSDP_SHARD, read_dcp, read_fsdp, read_zero2
 from critic_probe.checkpoint.stored import Stored, Tensors
 from critic_probe.errors import CriticProbeError
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "tekken.json")
+UNGATHERED = (
+    "a ZeRO-3 run saved them without gathering their parts; restore them from the run's DeepSpeed states with "
+    "zero_to_fp32.py, or train with stage3_gather_16bit_weights_on_model_save"
+)
 _STEP = re.compile(r"(?:global_step_?|checkpoint-|step_?)(\d+)")
 _ADAPTER = ("adapter_model.safetensors", "adapter_model.bin")
 _VALUE_HEAD = ("value_head.safetensors", "value_head.bin")
-# Names that wrappers put before a parameter's own: TRL, DDP and DeepSpeed, FSDP1, torch.compile.
-_WRAPPERS = ("pretrained_model.", "module.", "_fsdp_wrapped_module.", "_orig_mod.")
+# Where the head of an adapter lies if not in the adapter: LLaMA-Factory, LLaVA-RLHF, TRL's value head over PEFT.
+_BESIDE_ADAPTER = (*_VALUE_HEAD, "reward_head", "pytorch_model.bin")
+# Names that wrappers put before a parameter's own: TRL, DDP and DeepSpeed, FSDP1, torch.compile, DeepSpeed-Chat.
+_WRAPPERS = (
+    "pretrained_model.",
+    "module.",
+    "_fsdp_wrapped_module.",
+    "_orig_mod.",
+    "rwtransformer.",
+    "rwtranrsformer.",  # as its first versions spelt it
+)
 _DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
     "F16": torch.float16,
     "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
     "I64": torch.int64,
     "I32": torch.int32,
     "I16": torch.int16,
@@ -50,11 +67,13 @@ class Layout:
     Attributes:
         path: The directory that holds the weights.
         format: One of `huggingface`, `verl-fsdp`, `value-head-file`, `peft-adapter`, `deepspeed-zero2`, `torch-dcp`.
-        home: The directory that holds config and tokenizer.
+        home: The directory that holds the tokenizer, and the config unless that is the base's.
         config: The parsed `config.json`.
         tensors: Every tensor by its name without the wrappers' prefixes.
         step: The training step, where a name or a trainer's state tells it.
         base: The directory under an adapter, None for whole weights.
+        settings: Files beside config and weights that values depend on, such as an adapter's.
+        odd: What was strange about the files and how it was resolved; empty where nothing was.
     """
 
     path: Path
@@ -64,6 +83,14 @@ class Layout:
     tensors: Tensors
     step: int | None = None
     base: Path | None = None
+    settings: tuple[Path, ...] = ()
+    odd: str = ""
+
+    @property
+    def config_file(self) -> Path:
+        """The `config.json` that applies: an adapter's directory may have none of its own."""
+        own = self.home / "config.json"
+        return own if own.exists() or self.base is None else self.base / "config.json"
 
     @property
     def files(self) -> list[Path]:
@@ -97,7 +124,17 @@ def read_layout(path: Path, *, base: Path | None = None, step: int | None = None
         raise CriticProbeError(
             f"{where}: the same tensor is stored under two wrappers' names; save the checkpoint again"
         )
-    tensors = merge_unmerged(where, tensors, _lora_settings(where))
+    empty = [name for name, stored in tensors.items() if not math.prod(stored.shape)]
+    if empty:
+        raise CriticProbeError(
+            f"{where}: {len(empty)} of {len(tensors)} tensors have no elements, first {empty[0]} "
+            f"{list(tensors[empty[0]].shape)}: {UNGATHERED}",
+            check="head-shape" if len(empty) == 1 else "weights",
+        )
+    lora = _lora_settings(where)
+    tensors = merge_unmerged(where, tensors, read_json(lora, "the scale of LoRA factors") if lora else {})
+    if lora:
+        layout = replace(layout, settings=(*layout.settings, lora))
     if not any((layout.home / name).exists() for name in _TOKENIZER_FILES):
         raise CriticProbeError(
             f"{layout.home}: no tokenizer (looked for {', '.join(_TOKENIZER_FILES)}); "
@@ -181,16 +218,20 @@ def _read(path: Path, base: Path | None) -> Layout:
         if home is None:
             raise CriticProbeError(f"{path}: no config.json beside DeepSpeed's states; give its base with --base")
         return Layout(path, "deepspeed-zero2", home, _config(home), tensors)
-    return _hugging_face(path)
+    return _hugging_face(path, base)
 
 
-def _hugging_face(path: Path) -> Layout:
-    config = _config(path)
-    tensors = _read_files(path, _weight_files(path))
+def _hugging_face(path: Path, base: Path | None = None) -> Layout:
+    """Weights with a config beside them, or with the base's where they have none (`zero_to_fp32.py` writes none)."""
+    home = path if base is None or (path / "config.json").exists() else base
+    config = _config(home)
+    files, odd = _weight_files(path)
+    tensors = _read_files(path, files)
     extra = [path / name for name in _VALUE_HEAD if (path / name).exists()]
     for file in extra[:1]:
         tensors |= _named(file)
-    return Layout(path, "value-head-file" if extra else "huggingface", path, config, tensors)
+    tensors = plain(path, config, tensors)
+    return Layout(path, "value-head-file" if extra else "huggingface", home, config, tensors, odd=odd)
 
 
 def _adapter(path: Path, base: Path | None) -> Layout:
@@ -210,18 +251,23 @@ def _adapter(path: Path, base: Path | None) -> Layout:
         )
     below = _hugging_face(base)
     tensors = _named(files[0])
-    for file in [path / name for name in _VALUE_HEAD if (path / name).exists()][:1]:
-        tensors |= _named(file)
+    for file in [path / name for name in _BESIDE_ADAPTER if (path / name).exists()][:1]:
+        beside = {_bare(name): stored for name, stored in _named(file).items()}
+        if file.name == "reward_head":
+            beside = {f"reward_head.{name}": stored for name, stored in beside.items()}
+        elif file.name == "pytorch_model.bin":  # whatever else a trainer left in it is the base's
+            beside = {name: stored for name, stored in beside.items() if name.startswith("v_head.")}
+        tensors |= beside
     merged = merge_adapter(path, settings, tensors, {_bare(n): s for n, s in below.tensors.items()})
     home = path if any((path / name).exists() for name in _TOKENIZER_FILES) else base
-    return Layout(path, "peft-adapter", home, below.config, merged, base=base)
+    config = _config(home) if (home / "config.json").exists() else below.config
+    said = (path / "adapter_config.json",)
+    return Layout(path, "peft-adapter", home, config, merged, base=base, settings=said, odd=below.odd)
 
 
-def _lora_settings(path: Path) -> dict[str, Any]:
-    for file in (path / "lora_train_meta.json", path / "lora_adapter" / "adapter_config.json"):
-        if file.exists():
-            return read_json(file, "the scale of LoRA factors")
-    return {}
+def _lora_settings(path: Path) -> Path | None:
+    files = (path / "lora_train_meta.json", path / "lora_adapter" / "adapter_config.json")
+    return next((file for file in files if file.exists()), None)
 
 
 def _bare(name: str) -> str:
@@ -248,9 +294,14 @@ def _config(home: Path) -> dict[str, Any]:
     return read_json(home / "config.json", "a Hugging Face checkpoint directory has one beside its weights")
 
 
-def _weight_files(path: Path) -> list[Path]:
-    for index in (path / "model.safetensors.index.json", path / "pytorch_model.bin.index.json"):
-        if index.exists():
+def _weight_files(path: Path) -> tuple[list[Path], str]:
+    """The files that transformers would take, in its order, and which others lie there unread."""
+    names = [f"{stem}{end}" for stem in ("model.safetensors", "pytorch_model.bin") for end in ("", ".index.json")]
+    there = [path / name for name in names if (path / name).exists()]
+    others = ", ".join(file.name for file in there[1:])
+    odd = f"{there[0].name} was read, as transformers does, and not {others}, which lies beside it" if others else ""
+    for index in there[:1]:
+        if index.suffix == ".json":
             weight_map = read_json(index, "the index of the shards").get("weight_map")
             if not isinstance(weight_map, dict) or not weight_map:
                 raise CriticProbeError(f"{index}: no weight_map; save the checkpoint again")
@@ -261,9 +312,8 @@ def _weight_files(path: Path) -> list[Path]:
                     f"{index}: names {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not there; "
                     "copy the rest"
                 )
-            return shards
-        if (single := index.with_name(index.name.removesuffix(".index.json"))).exists():
-            return [single]
+            return shards, odd
+        return [index], odd
     found = sorted(child.name for child in path.iterdir() if child.suffix in (".pt", ".pth", ".bin", ".gguf"))
     seen = f"found {', '.join(found[:5])}" if found else "found no weights"
     raise CriticProbeError(
@@ -288,7 +338,7 @@ def _read_files(path: Path, files: list[Path]) -> Tensors:
 
 def _named(file: Path) -> Tensors:
     """The tensors of one weight file."""
-    if file.suffix == ".bin":
+    if file.suffix != ".safetensors":
         tree = read_torch_file(file)
         if not isinstance(tree, dict):
             raise CriticProbeError(f"{file}: holds no state dict; save the weights with save_pretrained")
@@ -323,12 +373,15 @@ def _read_safetensor(file: Path, name: str, dtype: torch.dtype | None = None) ->
 def fingerprint(layout: Layout) -> str:
     """Twelve hex digits that tell two checkpoints apart without reading all of a large one.
 
-    SHA-256 over the config and, file by file, the size and 1 MiB blocks: all of them up to 64 MiB, else 64 of them
-    evenly spaced with the first and the last among them.
+    SHA-256 over everything that a value depends on: the config, an adapter's settings, code in the directory, and, file
+    by file, the size and 1 MiB blocks: all of them up to 64 MiB, else 64 of them evenly spaced with the first and the
+    last among them.
     """
     block, most = 1 << 20, 64
-    digest = hashlib.sha256((layout.home / "config.json").read_bytes())
-    for code in sorted(layout.home.glob("*.py")):  # a model may be code in its directory
+    digest = hashlib.sha256(layout.config_file.read_bytes())
+    for file in layout.settings:
+        digest.update(file.name.encode() + file.read_bytes())
+    for code in sorted(layout.config_file.parent.glob("*.py")):  # a model may be code in its directory
         digest.update(code.read_bytes())
     for file in layout.files:
         size = file.stat().st_size

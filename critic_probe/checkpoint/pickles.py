@@ -75,6 +75,8 @@ _PLAIN: dict[tuple[str, str], Any] = {
 }
 _INERT = ("torch.distributed.",)
 _INERT_NAMES = {
+    ("torch", "Tensor"),  # of FSDP1 on one GPU: a tensor with attributes of its own
+    ("torch.nn.parameter", "Parameter"),
     ("torch", "device"),
     ("torch.serialization", "_get_layout"),
     ("torch._C", "_disabled_torch_function_impl"),

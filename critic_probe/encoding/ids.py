@@ -1,6 +1,6 @@
 """What a critic is fed, as ids: a prompt, and the responses behind it with what closes them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from critic_probe.pairs import Pair
@@ -8,10 +8,17 @@ from critic_probe.pairs import Pair
 
 @dataclass(frozen=True)
 class Group:
-    """The unit of scoring: one prompt and any number of responses to it, as ids."""
+    """The unit of scoring: one prompt and any number of responses to it, as ids.
+
+    Attributes:
+        prompt_ids: The prompt.
+        responses: Each without the prompt.
+        id: Of the pair that it was made from, for messages.
+    """
 
     prompt_ids: tuple[int, ...]
     responses: tuple[tuple[int, ...], ...]
+    id: str = field(default="", compare=False)
 
     @property
     def sequences(self) -> list[tuple[int, ...]]:
@@ -86,4 +93,4 @@ class EncodedPair:
     @property
     def group(self) -> Group:
         """The pair as a prompt group: student first."""
-        return Group(self.prompt_ids, (self.student.ids, self.teacher.ids))
+        return Group(self.prompt_ids, (self.student.ids, self.teacher.ids), self.pair.id)

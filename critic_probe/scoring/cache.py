@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _T = TypeVar("_T")
+_RULES = 2  # raised when a version computed wrong values, which are then not found again
 _PATIENCE = 60.0  # seconds that a process waits for another one's lock
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS "values" (
@@ -109,7 +110,7 @@ class Cache:
     def _key(self, sequence: tuple[int, ...], first: int, engine: str) -> bytes:
         import numpy as np
 
-        digest = hashlib.blake2b(f"{self._critic}:{engine}:{first}:".encode(), digest_size=20)
+        digest = hashlib.blake2b(f"{_RULES}:{self._critic}:{engine}:{first}:".encode(), digest_size=20)
         digest.update(np.asarray(sequence, dtype="<i8").tobytes())
         return digest.digest()
 

@@ -1,6 +1,7 @@
 """Groups become values: every distinct prefix of a row once, checked against the plain path, kept, resumed.
 
-The engine decides by itself. It tries the prefix tree on the first groups against one sequence at a time; an
+The engine decides by itself. It tries the prefix tree on the first groups against one sequence at a time, and again on
+every text that is longer than any before, since windows, chunks and rotary frequencies change with length; an
 architecture that cannot take part, or values that differ, fall back to the plain path with a reason.
 """
 
@@ -17,7 +18,7 @@ from critic_probe.checkpoint import Critic
 from critic_probe.encoding import Group
 from critic_probe.errors import CriticProbeError
 from critic_probe.scoring.cache import Cache
-from critic_probe.scoring.tree import Kernel, TreeAttention, tree_attention
+from critic_probe.scoring.tree import Kernel, TreeAttention, promised_windows, tree_attention
 from critic_probe.scoring.trie import Ids, distinct, lay_out, pack, shared
 
 Mode = Literal["auto", "tree", "reference"]
@@ -57,9 +58,12 @@ class Engine:
         cache: Where values are kept; None keeps none.
         budget: Distinct tokens of a row; None takes it from the free memory.
         kernel: How the tree attends; None tries FlexAttention first on a GPU.
+        on_bad: What becomes of a group with a value that is NaN or infinite: an error, or `skip`, which yields an empty
+            list in its place.
 
     Attributes:
         stats: What was computed so far.
+        bad: The ids of the groups that were skipped, in order.
         notices: What users must know, as they happen: a fallback, a smaller budget.
     """
 
@@ -68,9 +72,12 @@ class Engine:
     cache: Cache | None = None
     budget: int | None = None
     kernel: Kernel | None = None
+    on_bad: Literal["error", "skip"] = "error"
     stats: Stats = field(default_factory=Stats)
     notices: list[str] = field(default_factory=list)
+    bad: list[str] = field(default_factory=list)
     name: str = ""
+    _tried: int = 0  # tokens of the longest text that the tree was tried on
 
     def __post_init__(self) -> None:
         self.budget = self.budget or row_budget(self.critic)
@@ -80,19 +87,40 @@ class Engine:
             self.name = "reference"
 
     def values(self, groups: Iterable[Group]) -> Iterator[list[Tensor]]:
-        """Yields per group, in order, one tensor (1 + R,) per response: see `Scorer`."""
+        """Yields per group, in order, one tensor (1 + R,) per response: see `Scorer`.
+
+        Raises:
+            CriticProbeError: A value is NaN or infinite, and such groups are not skipped; or memory does not hold one
+                sequence.
+        """
         groups = iter(groups)
         while window := list(islice(groups, WINDOW)):
-            if not self.name:
-                self._choose(window[:SAMPLE])
+            if self.name != "reference":
+                self._try(window)
             done: list[dict[int, Tensor]] = [{} for _ in window]
             for row in self._rows(window):
                 sequences = [window[g].prompt_ids + window[g].responses[r] for g, r in row]
                 firsts = [len(window[g].prompt_ids) - 1 for g, _ in row]
                 for (g, r), values in zip(row, self._row(sequences, firsts), strict=True):
                     done[g][r] = values
-            for of_group in done:
-                yield [of_group[r] for r in range(len(of_group))]
+            for group, of_group in zip(window, done, strict=True):
+                of_responses = [of_group[r] for r in range(len(of_group))]
+                yield of_responses if self._finite(group, of_responses) else []
+
+    def _finite(self, group: Group, values: Sequence[Tensor]) -> bool:
+        """Whether a group can be used; one that cannot is an error, or counted."""
+        bad = [r for r, of_response in enumerate(values) if not bool(of_response.isfinite().all())]
+        if not bad:
+            return True
+        if self.on_bad == "error":
+            where = f"pair {group.id}" if group.id else "a text"
+            raise CriticProbeError(
+                f"{self.critic.name}: {where}: {len(bad)} of its {len(values)} responses have values that are NaN or "
+                f"infinite {self.critic.why_not_finite(group.sequences[bad[0]])}; or leave such pairs out with "
+                "--on-bad-row skip"
+            )
+        self.bad.append(group.id)
+        return False
 
     def _rows(self, window: Sequence[Group]) -> Iterator[list[tuple[int, int]]]:
         """Whole groups up to the budget, those with a common head side by side; a group above it is split."""
@@ -132,11 +160,17 @@ class Engine:
         self.stats.cached += sum(len(s) for s, values in zip(sequences, found, strict=True) if values is not None)
         if missing:
             wanted = [sequences[i] for i in missing]
+            kept: list[tuple[Ids, int, Tensor]] = []
             for i, values in zip(missing, self._compute(wanted), strict=True):
-                found[i] = values[firsts[i] :].clone()
-            if self.cache is not None:
-                new = [found[i] for i in missing]
-                self.cache.put(wanted, [firsts[i] for i in missing], self.name, [v for v in new if v is not None])
+                new = values[firsts[i] :].clone()
+                if not bool(new.isfinite().all()) and self.name != "reference":  # a row mate's, or its own?
+                    new = self.critic.values(sequences[i])[firsts[i] :].clone()
+                found[i] = new
+                if bool(new.isfinite().all()):
+                    kept.append((sequences[i], firsts[i], new))
+            if self.cache is not None and kept:
+                whole, begin, data = zip(*kept, strict=True)
+                self.cache.put(whole, begin, self.name, data)
         return [values for values in found if values is not None]
 
     def _compute(self, sequences: Sequence[Ids]) -> list[Tensor]:
@@ -150,10 +184,7 @@ class Engine:
             if not _out_of_memory(error):
                 raise
             if len(sequences) == 1:
-                raise CriticProbeError(
-                    f"{self.critic.name}: a sequence of {len(sequences[0])} tokens does not fit into memory "
-                    f"({self.critic.device}, {self.critic.dtype}); use --dtype bfloat16 or shorter pairs"
-                ) from error
+                raise self._too_long(sequences[0]) from error
         if self.critic.device.type == "cuda":
             torch.cuda.empty_cache()
         self.budget = max(FEWEST_TOKENS, min(self.budget, distinct(sequences)) // 2)
@@ -180,33 +211,56 @@ class Engine:
         self.stats.rows += 1
         return [values[path] for path in row.paths], plan
 
-    def _choose(self, groups: Sequence[Group]) -> None:
-        """Takes the tree if it gives the plain path's values on these groups, else the plain path with the reason."""
+    def _try(self, window: Sequence[Group]) -> None:
+        """Tries the tree where it is new, or where a text is longer than any it was tried on.
+
+        Texts up to a length that was tried lie within the windows, chunks and contexts that the longest one crossed,
+        and rows that were computed before held no longer ones; so no value needs to be taken back.
+        """
+        longest = max((s for group in window for s in group.sequences), key=len)
+        if len(longest) <= self._tried:
+            return
+        before = Stats(**vars(self.stats))
+        sample = [(g.prompt_ids + response)[-CHECKED:] for g in window[:SAMPLE] for response in g.responses[:2]]
+        self._choose([*sample, longest])
+        self._tried = len(longest)
+        vars(self.stats).update(vars(before))  # whoever watches it keeps it
+
+    def _choose(self, sequences: Sequence[Ids]) -> None:
+        """Takes the tree if it gives the plain path's values of these texts, else the plain path with the reason."""
         kernels: tuple[Kernel, ...] = ("flex", "chains") if self.critic.device.type == "cuda" else ("chains",)
         reason = None
         for kernel in (self.kernel,) if self.kernel else kernels:
             self.kernel = kernel
-            if not (reason := self._why_not(groups)):
+            if not (reason := self._why_not(sequences)):
                 break
         self.name = "reference" if reason else "tree"
         if reason and self.mode == "tree":
             raise CriticProbeError(f"{self.critic.name}: --engine tree: {reason}; use --engine auto or reference")
         if reason:
             self.notices.append(f"one sequence at a time, because the prefix tree cannot be used: {reason}")
-        vars(self.stats).update(vars(Stats()))  # whoever watches it keeps it
 
-    def _why_not(self, groups: Sequence[Group]) -> str | None:
-        sequences = [(g.prompt_ids + response)[-CHECKED:] for g in groups for response in g.responses[:2]]
+    def _why_not(self, sequences: Sequence[Ids]) -> str | None:
         config = self.critic.backbone.config.get_text_config()  # type: ignore[operator, union-attr]
         try:
             values, plan = self._tree(sequences)
         except Exception as error:  # models, and compilers on a GPU, refuse in any way there is
             if _out_of_memory(error):
-                raise
+                if len(sequences) == 1:
+                    raise self._too_long(sequences[0]) from error
+                return self._why_not(sequences[: len(sequences) // 2]) or self._why_not(
+                    sequences[len(sequences) // 2 :]
+                )
             return f"its layers do not take the plan ({' '.join(str(error).split())[:120] or type(error).__name__})"
-        if complaint := plan.complaint(config.num_hidden_layers):
+        if complaint := plan.complaint(config.num_hidden_layers, promised_windows(config)):
             return complaint
         return disagreement(values, [self.critic.values(sequence) for sequence in sequences], self.critic.dtype)
+
+    def _too_long(self, sequence: Ids) -> CriticProbeError:
+        return CriticProbeError(
+            f"{self.critic.name}: a sequence of {len(sequence)} tokens does not fit into memory "
+            f"({self.critic.device}, {self.critic.dtype}); use --dtype bfloat16 or shorter pairs"
+        )
 
 
 def disagreement(values: Sequence[Tensor], reference: Sequence[Tensor], dtype: torch.dtype) -> str | None:
@@ -214,8 +268,12 @@ def disagreement(values: Sequence[Tensor], reference: Sequence[Tensor], dtype: t
 
     fp32: 2e-5 times the largest |value|, at least 2e-5. Half precision: 16 rounding steps of the largest |value|.
     """
-    worst = max(float((a - b).abs().max()) for a, b in zip(values, reference, strict=True))
-    scale = max(1.0, *(float(r.abs().max()) for r in reference))
+    apart, largest = [], [1.0]
+    for a, b in zip(values, reference, strict=True):
+        finite = b.isfinite()  # where the plain path itself has no value, there is nothing to agree on
+        apart.append(float((a - b)[finite].abs().nan_to_num(torch.inf).amax()) if finite.any() else 0.0)
+        largest.append(float(b[finite].abs().amax()) if finite.any() else 0.0)
+    worst, scale = max(apart), max(largest)
     limit = scale * (2e-5 if dtype == torch.float32 else 16 * torch.finfo(dtype).eps)
     return None if worst <= limit else f"its values differ from those of single sequences by {worst:.2g}"
 
@@ -225,6 +283,7 @@ def row_budget(critic: Critic) -> int:
     config = critic.backbone.config.get_text_config()  # type: ignore[operator, union-attr]
     hidden = config.hidden_size
     inner = getattr(config, "intermediate_size", None) or 4 * hidden
+    inner = max(inner) if isinstance(inner, list | tuple) else inner  # one per layer in Gemma 3n
     size = critic.dtype.itemsize
     per_token = size * (12 * hidden + 4 * inner) + 8 * hidden
     if critic.device.type == "cuda":

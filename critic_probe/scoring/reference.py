@@ -56,7 +56,14 @@ def pad_rows(
 def padded_values(
     critic: Critic, sequences: Sequence[Sequence[int]], side: Literal["left", "right"] = "right"
 ) -> list[Tensor]:
-    """Values of sequences in one padded batch with a mask, as training frameworks compute them."""
+    """Values of sequences in one padded batch with a mask, as training frameworks compute them.
+
+    Raises:
+        ValueError: The longest sequence would change the values of the others, so that no batch is a check on them.
+    """
+    lengths, steady = set(map(len, sequences)), critic.steady_length
+    if steady is not None and len(lengths) > 1 and max(lengths) > steady:
+        raise ValueError(f"above {steady} tokens its rotary frequencies follow the longest sequence of a batch")
     ids, mask, windows = pad_rows(sequences, critic.tokenizer.pad_token_id or 0, side)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     values = critic.batch_values(ids, attention_mask=mask, position_ids=positions)

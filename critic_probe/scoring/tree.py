@@ -5,7 +5,8 @@ no mask for a name that its mask registry does not know. So the plan of a row tr
 touched, and linear layers run once over the row. Not every architecture takes part: see `TreeAttention.complaint`.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
@@ -18,6 +19,7 @@ from critic_probe.scoring.trie import Row
 
 NAME = "critic_probe_tree"
 _BLOCK = 512  # queries that share one mask
+_LOCAL = re.compile("sliding|chunk|local|window")  # in the name of a layer's type
 # What architectures pass that changes nothing here; anything else that is not None must be applied, so it is refused.
 _HARMLESS = {
     "position_ids",
@@ -48,6 +50,7 @@ class TreeAttention:
     def __init__(self, row: Row, device: torch.device, dtype: torch.dtype, kernel: Kernel = "chains") -> None:
         self.calls = 0
         self.unknown: set[str] = set()
+        self.windows: set[int] = set()
         self._row = row
         self._device = device
         self._dtype = dtype
@@ -56,10 +59,18 @@ class TreeAttention:
         self._masks: dict[int | None, Tensor] = {}
         self._block_masks: dict[int | None, Any] = {}
 
-    def complaint(self, layers: int) -> str | None:
-        """Why the values cannot be trusted: a layer that did not come here, or one that wanted more than was done."""
+    def complaint(self, layers: int, promised: Collection[int] = ()) -> str | None:
+        """Why the values cannot be trusted: a layer that did not come here, or one that wanted more than was done.
+
+        Args:
+            layers: Of the model.
+            promised: The windows and chunks that its config names, which must have come with the calls.
+        """
         if self.unknown:
             return f"its attention needs {', '.join(sorted(self.unknown))}"
+        if unseen := set(promised) - self.windows:
+            sizes = ", ".join(map(str, sorted(unseen)))
+            return f"its config promises windows or chunks of {sizes}, which no layer asked for"
         if self.calls != layers:
             return f"{self.calls} of its {layers} layers use the attention interface"
         return None
@@ -149,6 +160,15 @@ class TreeAttention:
         return whole[:queries, first : first + keys]
 
 
+def promised_windows(config: Any) -> set[int]:
+    """The tokens that a config's windowed or chunked layers attend within; empty where every layer sees all."""
+    types = getattr(config, "layer_types", None)
+    if types is not None and not any(_LOCAL.search(str(kind)) for kind in types):
+        return set()
+    sizes = {getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")}
+    return {size for size in sizes if isinstance(size, int) and size > 0}
+
+
 @lru_cache
 def _flex_attention(compiled: bool) -> Any:
     from torch.nn.attention.flex_attention import flex_attention
@@ -179,6 +199,8 @@ def _attention(
     assert critic_probe_tree is not None
     plan = critic_probe_tree
     plan.calls += 1
+    if sliding_window is not None:
+        plan.windows.add(sliding_window)
     plan.unknown |= {name for name, given in more.items() if given is not None and name not in _HARMLESS}
     if dropout:  # a model in training that drops attention weights
         plan.unknown.add("dropout")

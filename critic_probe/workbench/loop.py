@@ -197,7 +197,7 @@ class Bench:
         """What measurements ask of a pair, and one group of all the responses that they need."""
         asked = [ask for measure in measures if (ask := measure.ask(self, pair)) is not None]
         needed = (ids for ask in asked for ids in ask.responses)
-        return Group(pair.prompt_ids, tuple(dict.fromkeys((*pair.group.responses, *needed)))), asked
+        return Group(pair.prompt_ids, tuple(dict.fromkeys((*pair.group.responses, *needed))), pair.pair.id), asked
 
     def measure(self, measures: Sequence[Measure], pairs: Iterable[Pair] | None = None) -> None:
         """Lets pairs go by, each computed once for all that ask for it; only what the engine has in hand is held.

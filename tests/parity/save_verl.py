@@ -9,7 +9,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from formats import SHARDED, sharded_model
 
-MODES = SHARDED | {"one rank": 1}
+MODES = SHARDED | {"one rank": 1, "fsdp1 one rank": 1}
+ONE_RANK = {"one rank": "fsdp2", "fsdp1 one rank": "fsdp1"}
 
 
 def run(rank: int, world: int, modes: list[str], source: str, target: str) -> None:
@@ -23,7 +24,7 @@ def run(rank: int, world: int, modes: list[str], source: str, target: str) -> No
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{target}/rendezvous-{world}", rank=rank, world_size=world)
     for mode in modes:
-        model = sharded_model("fsdp2" if mode == "one rank" else mode, world, Path(source))
+        model = sharded_model(ONE_RANK.get(mode, mode), world, Path(source))
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
         manager = FSDPCheckpointManager(
             model=model,

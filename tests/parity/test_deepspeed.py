@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from parity.oracles import PROMPT, RESPONSES, stack
+from parity.oracles import PROMPT, RESPONSES, by_cli, last_and_mean, stack
 
 from critic_probe.checkpoint import load_critic
 from critic_probe.errors import CriticProbeError
@@ -30,15 +30,20 @@ def test_zero2_save(saved, source, agree):
     with torch.no_grad():
         agree(model(input_ids=torch.tensor([ids])).logits[0, :, 0], critic.values(ids), "deepspeed")
 
+    def theirs(ids):
+        with torch.no_grad():
+            return model(input_ids=torch.tensor([ids])).logits[0, :, 0]
+
+    options = ("-a", "last", "-a", "mean", "--base", str(source))
+    agree(last_and_mean(theirs, source), by_cli(saved / "2", *options), "deepspeed")
+
 
 def test_zero3_save_is_refused_and_the_command_converts_it(saved, source, agree, tmp_path):
     with pytest.raises(CriticProbeError, match=r"ZeRO-3.*`python \S+zero_to_fp32\.py \S+ OUT_DIR`"):
         load_critic(saved / "3", base=source, device="cpu")
     subprocess.run([sys.executable, str(saved / "3" / "zero_to_fp32.py"), str(saved / "3"), str(tmp_path)], check=True)
-    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
-        (tmp_path / name).write_bytes((source / name).read_bytes())
     ids = PROMPT + RESPONSES[2]
     model = transformers.AutoModelForTokenClassification.from_pretrained(source).eval()
     with torch.no_grad():
-        ours = load_critic(tmp_path, device="cpu").values(ids)
+        ours = load_critic(tmp_path, base=source, device="cpu").values(ids)
         agree(model(input_ids=torch.tensor([ids])).logits[0, :, 0], ours, "deepspeed")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from parity.oracles import PROMPT, RESPONSES, stack
+from parity.oracles import PROMPT, RESPONSES, by_cli, encoded, stack
 
 from critic_probe.checkpoint import load_critic
 
@@ -60,6 +60,12 @@ def test_reward_model(factory, make_critic, agree, tmp_path):
             for r in RESPONSES
         ]
     agree(torch.cat(theirs), torch.stack([critic.values(PROMPT + r)[-1] for r in RESPONSES]), "openrlhf")
+    with torch.no_grad():
+        theirs = [
+            model(input_ids=torch.tensor([p + r]), attention_mask=torch.ones(1, len(p + r)).long())
+            for p, r in encoded(tmp_path / "rm", close=True)
+        ]
+    agree(torch.cat(theirs), by_cli(tmp_path / "rm", "-a", "last+eos", "--eos", "include"), "openrlhf")
 
 
 def test_normalised_reward_model(factory, make_critic, agree, tmp_path):

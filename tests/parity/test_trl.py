@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 import transformers
-from parity.oracles import PROMPT, RESPONSES, stack
+from parity.oracles import PROMPT, RESPONSES, by_cli, encoded, last_and_mean, stack
 from safetensors.torch import load_file
 
 from critic_probe.checkpoint import load_critic
@@ -44,6 +44,9 @@ def test_reward_trainer_after_real_steps(make_critic, agree, tmp_path):
     with torch.no_grad():
         theirs = [model(input_ids=torch.tensor([PROMPT + r])).logits[0, 0] for r in RESPONSES]
     agree(torch.stack(theirs), torch.stack([critic.values(PROMPT + r)[-1] for r in RESPONSES]), "trl")
+    with torch.no_grad():
+        theirs = [model(input_ids=torch.tensor([p + r])).logits[0, 0] for p, r in encoded(base, close=True)]
+    agree(torch.stack(theirs), by_cli(tmp_path / "saved", "-a", "last+eos", "--eos", "include"), "trl")
 
 
 def test_value_head(make_critic, agree, tmp_path):
@@ -61,3 +64,27 @@ def test_value_head(make_critic, agree, tmp_path):
     with torch.no_grad():
         values = model(input_ids=torch.tensor([ids]))[2][0]
     agree(values, load_critic(tmp_path / "saved", device="cpu").values(ids), "trl")
+
+    def theirs(ids):
+        with torch.no_grad():
+            return model(input_ids=torch.tensor([ids]))[2][0]
+
+    agree(last_and_mean(theirs, base), by_cli(tmp_path / "saved", "-a", "last", "-a", "mean"), "trl")
+
+
+def test_value_head_over_peft(make_critic, agree, tmp_path):
+    """TRL keeps the head in pytorch_model.bin beside the adapter."""
+    stack(trl="0.27")
+    from peft import LoraConfig
+    from trl import AutoModelForCausalLMWithValueHead
+
+    base = make_critic("qwen3", "causal", tie_word_embeddings=False)
+    lora = LoraConfig(task_type="CAUSAL_LM", r=4, target_modules=["q_proj"], init_lora_weights=False)
+    model = AutoModelForCausalLMWithValueHead.from_pretrained(str(base), peft_config=lora).eval()
+    torch.nn.init.normal_(model.v_head.summary.weight)
+    model.save_pretrained(tmp_path / "saved")
+    assert (tmp_path / "saved" / "pytorch_model.bin").exists()
+    ids = PROMPT + RESPONSES[2]
+    with torch.no_grad():
+        values = model(input_ids=torch.tensor([ids]))[2][0]
+    agree(values, load_critic(tmp_path / "saved", base=base, device="cpu").values(ids), "trl", "peft")

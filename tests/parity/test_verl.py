@@ -10,7 +10,7 @@ import pytest
 import torch
 import transformers
 from formats import SHARDED
-from parity.oracles import PROMPT, RESPONSES, stack
+from parity.oracles import PROMPT, RESPONSES, by_cli, last_and_mean, stack
 
 from critic_probe.aggregation import aggregate
 from critic_probe.checkpoint import load_critic
@@ -161,7 +161,7 @@ def saved(source, tmp_path_factory) -> Path:
     return target
 
 
-@pytest.mark.parametrize("mode", [*SHARDED, "one rank"])
+@pytest.mark.parametrize("mode", [*SHARDED, "one rank", "fsdp1 one rank"])
 def test_checkpoint_manager(saved, source, agree, mode):
     critic = load_critic(saved / mode, device="cpu")
     config = json.loads((saved / mode / "global_step_20/critic/huggingface/config.json").read_text())
@@ -170,6 +170,13 @@ def test_checkpoint_manager(saved, source, agree, mode):
     model = transformers.AutoModelForTokenClassification.from_pretrained(source).eval()
     with torch.no_grad():
         agree(model(input_ids=torch.tensor([IDS])).logits[0, :, 0], critic.values(IDS), "verl")
+
+    def theirs(ids):
+        with torch.no_grad():
+            return model(input_ids=torch.tensor([ids])).logits[0, :, 0]
+
+    options = ("-a", "last", "-a", "mean", "--value-position", "before")
+    agree(last_and_mean(theirs, source, before=True), by_cli(saved / mode, *options), "verl")
 
 
 def test_model_merger(saved, source, tmp_path, agree):

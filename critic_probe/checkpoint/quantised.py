@@ -1,0 +1,90 @@
+"""Weights saved in fewer bits: fp8 is multiplied out as it is read, anything else is refused with its cure."""
+
+import re
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from critic_probe.checkpoint.stored import Stored, Tensors
+from critic_probe.errors import CriticProbeError
+
+_FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
+_PACKED = re.compile(r"\.(qweight|qzeros|absmax|quant_map|SCB|weight_packed)$|\.quant_state\.|_(blocks|scales)$")
+
+
+def plain(path: Path, config: dict[str, Any], tensors: Tensors) -> Tensors:
+    """The tensors as plain numbers.
+
+    Args:
+        path: Their directory, for messages.
+        config: Its `config.json`; `quantization_config` says what was done to them.
+        tensors: As stored.
+
+    Raises:
+        CriticProbeError: They are packed in a way that cannot be undone here.
+    """
+    if any(_PACKED.search(name) for name in tensors):
+        raise CriticProbeError(f"{path}: {_told(path, config.get('quantization_config') or {})}")
+    block = (config.get("quantization_config") or {}).get("weight_block_size")
+    scales = {f"{name}{end}" for name, stored in tensors.items() if stored.dtype in _FP8 for end in _SCALES}
+    found: Tensors = {}
+    for name, stored in tensors.items():
+        if stored.dtype in _FP8:
+            scale = next((tensors[name + end] for end in _SCALES if name + end in tensors), None)
+            read = partial(_multiplied, stored, scale, block)
+            found[name] = replace(stored, dtype=torch.bfloat16, read=read)
+        elif name not in scales and not name.endswith((".input_scale", ".activation_scale")):
+            found[name] = stored
+    return found
+
+
+_SCALES = (
+    "_scale_inv",
+    "_scale",
+)  # both are factors: DeepSeek's, one a block; compressed-tensors', one a row or tensor
+
+
+def _multiplied(
+    stored: Stored, scale: Stored | None, block: list[int] | None, dtype: torch.dtype = torch.bfloat16
+) -> Tensor:
+    weight = stored.read().float()
+    if scale is not None:
+        factor = scale.read().float()
+        if block:
+            for dim, length in enumerate(block):
+                factor = factor.repeat_interleave(length, dim).narrow(dim, 0, weight.shape[dim])
+        elif factor.dim() == 1 and factor.numel() > 1:
+            factor = factor[:, None]
+        weight *= factor
+    return weight.to(dtype)
+
+
+def _told(path: Path, settings: dict[str, Any]) -> str:
+    method = str(settings.get("quant_method") or "a method that config.json does not name")
+    if method == "bitsandbytes":
+        bits = 4 if settings.get("load_in_4bit") or settings.get("_load_in_4bit") else 8
+        return (
+            f"its weights are stored in {bits} bits by bitsandbytes; write them out where that is installed, with "
+            f"`M.from_pretrained('{path}').dequantize().save_pretrained(OUT_DIR)` of transformers' class M, and give "
+            "OUT_DIR, or give the model that they were made from"
+        )
+    if method == "mxfp4":
+        return (
+            "its experts are stored in mxfp4; write them out with `M.from_pretrained("
+            f"'{path}', quantization_config=Mxfp4Config(dequantize=True)).save_pretrained(OUT_DIR)` of transformers' "
+            "class M, and give OUT_DIR"
+        )
+    if method == "compressed-tensors":
+        return (
+            "its weights are packed by compressed-tensors; write them out where that is installed, with "
+            f"`M.from_pretrained('{path}', quantization_config=CompressedTensorsConfig(run_compressed=False))"
+            ".save_pretrained(OUT_DIR)` of transformers' class M, and give OUT_DIR"
+        )
+    return (
+        f"its weights are packed by {method}, which transformers can run on a GPU but not write out again; give the "
+        "model that they were made from, in bfloat16 or float32"
+    )
