@@ -81,8 +81,13 @@ class Critic:
         return (values - mean) / std
 
     def in_float32(self) -> "Critic":
-        """The same critic, loaded once more, computing in float32."""
-        return load_critic(self.layout.path, name=self.name, **self.loading | {"dtype": "float32"})
+        """The same critic, loaded once more, computing in float32; on the CPU where its GPU has no room beside this."""
+        changes: dict[str, Any] = {"dtype": "float32"}
+        if self.device.type == "cuda":
+            free = torch.cuda.mem_get_info(self.device)[0]
+            if 1.2 * 4 * sum(p.numel() for p in self.backbone.parameters()) > free:
+                changes |= {"device": "cpu", "device_map": None}
+        return load_critic(self.layout.path, name=self.name, **self.loading | changes)
 
     @property
     def attention(self) -> str:
@@ -282,6 +287,8 @@ def _load_backbone(
     import transformers
 
     lazy = int(transformers.__version__.partition(".")[0]) >= 5  # older versions want tensors at once
+    # Older versions of transformers (5.17) compute Gemma 2 by an attention that leaves its softcap out.
+    capped = getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None
     try:
         with torch.device("meta"):
             skeleton = transformers.AutoModel.from_config(  # type: ignore[no-untyped-call]
@@ -302,6 +309,7 @@ def _load_backbone(
                 state_dict=state if lazy else {name: stored.read() for name, stored in state.items()},
                 dtype=dtype,
                 device_map=device_map,
+                attn_implementation="eager" if capped else None,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
