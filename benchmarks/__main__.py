@@ -19,7 +19,7 @@ import transformers
 from transformers import AutoModelForTokenClassification, AutoTokenizer, LlamaConfig, Qwen3Config
 
 from benchmarks.ways import WAYS
-from benchmarks.workloads import FULL, make
+from benchmarks.workloads import FULL, arithmetic, depths, make
 from critic_probe import __version__
 from critic_probe.checkpoint import Critic, load_critic
 from critic_probe.encoding import Group
@@ -100,21 +100,6 @@ def check(critic: Critic, groups: list[Group]) -> tuple[int, int]:
     return engine.stats.given, engine.stats.computed
 
 
-def depths(groups: list[Group]) -> list[int]:
-    """The depth of every node of the sequences' trie, counted the plain way: one node a distinct prefix."""
-    children: dict[tuple[int, int], int] = {}
-    found = []
-    for group in groups:
-        for response in group.responses:
-            node = 0
-            for depth, token in enumerate(group.prompt_ids + response, start=1):
-                if (node, token) not in children:
-                    children[node, token] = len(children) + 1
-                    found.append(depth)
-                node = children[node, token]
-    return found
-
-
 def time_ways(critic: Critic, groups: list[Group], rounds: int) -> dict[str, float]:
     """Median CPU seconds of each way, interleaved so that the machine's mood strikes all of them."""
     times: dict[str, list[float]] = {name: [] for name in WAYS}
@@ -136,10 +121,7 @@ def floor_seconds(critic: Critic, groups: list[Group], computed: int) -> float:
         begun = time.process_time()
         a @ b
         rate = max(rate, 2 * 2048 * hidden * inner / (time.process_time() - begun))
-    linear = sum(p.numel() for n, p in critic.backbone.named_parameters() if p.dim() == 2 and "embed" not in n)
-    head = getattr(config, "head_dim", None) or hidden // config.num_attention_heads
-    attention = 4 * head * config.num_attention_heads * config.num_hidden_layers * sum(depths(groups))
-    return (2 * linear * computed + attention) / rate
+    return arithmetic(critic, groups, computed) / rate
 
 
 def main() -> None:

@@ -68,13 +68,13 @@ def prompt_reuse(critic: Critic, groups: list[Group]) -> Values:
     """The prompt once, its keys and values kept for each response."""
     values = []
     for group in groups:
-        prompt = torch.tensor([group.prompt_ids])
+        prompt = torch.tensor([group.prompt_ids], device=critic.device)
         first = critic.backbone(input_ids=prompt, use_cache=True)
         head = critic.head.values(first.last_hidden_state[:, -1:])[0].cpu()
         of_group = []
         for response in group.responses:
             past = copy.deepcopy(first.past_key_values)
-            ids = torch.tensor([response])
+            ids = torch.tensor([response], device=critic.device)
             hidden = critic.backbone(input_ids=ids, past_key_values=past, use_cache=True).last_hidden_state
             of_group.append(torch.cat([head, critic.head.values(hidden)[0].cpu()]))
         values.append(of_group)

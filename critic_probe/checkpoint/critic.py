@@ -98,8 +98,13 @@ class Critic:
         return f"{told}, and in float32 too; the training diverged or the weights are damaged"
 
     def in_float32(self) -> "Critic":
-        """The same critic, loaded once more, computing in float32."""
-        return load_critic(self.layout.path, name=self.name, **self.loading | {"dtype": "float32"})
+        """The same critic, loaded once more, computing in float32; on the CPU where its GPU has no room beside this."""
+        changes: dict[str, Any] = {"dtype": "float32"}
+        if self.device.type == "cuda":
+            free = torch.cuda.mem_get_info(self.device)[0]
+            if 1.2 * 4 * sum(p.numel() for p in self.backbone.parameters()) > free:
+                changes |= {"device": "cpu", "device_map": None}
+        return load_critic(self.layout.path, name=self.name, **self.loading | changes)
 
     @property
     def steady_length(self) -> int | None:

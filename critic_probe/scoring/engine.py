@@ -25,7 +25,7 @@ Mode = Literal["auto", "tree", "reference"]
 
 WINDOW = 64  # groups that are laid out together
 MOST_TOKENS = 8192  # of a row
-MERGED_TOKENS = 2048  # up to which small groups are merged: a longer row leaves the processor's caches for no gain
+MERGED_TOKENS = 2048  # up to which a CPU's small groups are merged: a longer row leaves its caches for no gain
 FEWEST_TOKENS = 256
 SAMPLE = 3  # groups on which the tree is checked: their first two responses, with what stands before them
 CHECKED = 512  # tokens of each
@@ -128,6 +128,7 @@ class Engine:
         if self.name == "reference":
             yield from ([(g, r)] for g, group in enumerate(window) for r in range(len(group.responses)))
             return
+        merged = min(self.budget, MERGED_TOKENS) if self.critic.device.type == "cpu" else self.budget
         row: list[tuple[int, int]] = []
         size = 0
         before: Ids = ()
@@ -137,7 +138,7 @@ class Engine:
             alone = distinct(sequences)
             members = [(g, r) for r in range(len(sequences))]
             new = alone - (shared(before, group.prompt_ids) if row else 0)
-            if row and size + new > min(self.budget, MERGED_TOKENS):
+            if row and size + new > merged:
                 yield row
                 row, size, new = [], 0, alone
             if new > self.budget:
@@ -204,7 +205,7 @@ class Engine:
     def _tree(self, sequences: Sequence[Ids]) -> tuple[list[Tensor], TreeAttention]:
         row = lay_out(sequences)
         critic = self.critic
-        plan = TreeAttention(row, critic.device, critic.dtype, self.kernel or "chains")
+        plan = TreeAttention(row, self.kernel or "chains")
         with tree_attention(critic.backbone):
             values = critic.batch_values(row.ids[None], position_ids=row.depths[None], critic_probe_tree=plan)[0]
         self.stats.computed += len(row.ids)
@@ -229,11 +230,13 @@ class Engine:
     def _choose(self, sequences: Sequence[Ids]) -> None:
         """Takes the tree if it gives the plain path's values of these texts, else the plain path with the reason."""
         kernels: tuple[Kernel, ...] = ("flex", "chains") if self.critic.device.type == "cuda" else ("chains",)
-        reason = None
+        reason = before = None
         for kernel in (self.kernel,) if self.kernel else kernels:
-            self.kernel = kernel
+            self.kernel, before = kernel, reason
             if not (reason := self._why_not(sequences)):
                 break
+        if before and not reason:
+            self.notices.append(f"the prefix tree goes chain by chain, because FlexAttention cannot be used: {before}")
         self.name = "reference" if reason else "tree"
         if reason and self.mode == "tree":
             raise CriticProbeError(f"{self.critic.name}: --engine tree: {reason}; use --engine auto or reference")
@@ -266,7 +269,8 @@ class Engine:
 def disagreement(values: Sequence[Tensor], reference: Sequence[Tensor], dtype: torch.dtype) -> str | None:
     """How two ways to compute the same values differ by more than rounding, or None.
 
-    fp32: 2e-5 times the largest |value|, at least 2e-5. Half precision: 16 rounding steps of the largest |value|.
+    fp32: 2e-5 times the largest |value|, at least 2e-5. Half precision: 16 rounding steps of the largest |value|, and
+    those of TF32 where PyTorch was told to compute fp32 so.
     """
     apart, largest = [], [1.0]
     for a, b in zip(values, reference, strict=True):
@@ -274,28 +278,40 @@ def disagreement(values: Sequence[Tensor], reference: Sequence[Tensor], dtype: t
         apart.append(float((a - b)[finite].abs().nan_to_num(torch.inf).amax()) if finite.any() else 0.0)
         largest.append(float(b[finite].abs().amax()) if finite.any() else 0.0)
     worst, scale = max(apart), max(largest)
-    limit = scale * (2e-5 if dtype == torch.float32 else 16 * torch.finfo(dtype).eps)
+    full = dtype == torch.float32 and torch.get_float32_matmul_precision() == "highest"
+    step = torch.finfo(torch.float16).eps if dtype == torch.float32 else torch.finfo(dtype).eps  # TF32's is fp16's
+    limit = scale * (2e-5 if full else 16 * step)
     return None if worst <= limit else f"its values differ from those of single sequences by {worst:.2g}"
 
 
 def row_budget(critic: Critic) -> int:
     """Tokens of a row that a quarter of the free memory holds, a power of two."""
+    devices = {p.device for p in critic.backbone.parameters() if p.device.type == "cuda"}
+    if devices:  # what PyTorch has reserved and does not use is free too
+        free = min(
+            torch.cuda.mem_get_info(d)[0] + torch.cuda.memory_reserved(d) - torch.cuda.memory_allocated(d)
+            for d in devices
+        )
+    else:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    fits = max(FEWEST_TOKENS, free // 4 // token_bytes(critic))
+    return int(min(MOST_TOKENS, 1 << (fits.bit_length() - 1)))
+
+
+def token_bytes(critic: Critic) -> int:
+    """Memory that one more token of a row needs in the widest layer, in bytes."""
     config = critic.backbone.config.get_text_config()  # type: ignore[operator, union-attr]
     hidden = config.hidden_size
     inner = getattr(config, "intermediate_size", None) or 4 * hidden
     inner = max(inner) if isinstance(inner, list | tuple) else inner  # one per layer in Gemma 3n
-    size = critic.dtype.itemsize
-    per_token = size * (12 * hidden + 4 * inner) + 8 * hidden
-    if critic.device.type == "cuda":
-        free = torch.cuda.mem_get_info(critic.device)[0]
-    else:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    fits = max(FEWEST_TOKENS, free // 4 // per_token)
-    return int(min(MOST_TOKENS, 1 << (fits.bit_length() - 1)))
+    return int(critic.dtype.itemsize * (12 * hidden + 4 * inner) + 8 * hidden)
 
 
 def _out_of_memory(error: Exception) -> bool:
     text = str(error).lower()
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
+        "out of memory" in text
+        or "can't allocate memory" in text
+        or "not enough memory" in text
+        or "status_alloc_failed" in text  # of cuBLAS and cuDNN
     )

@@ -20,6 +20,8 @@ from critic_probe.scoring.trie import Row
 NAME = "critic_probe_tree"
 _BLOCK = 512  # queries that share one mask
 _LOCAL = re.compile("sliding|chunk|local|window")  # in the name of a layer's type
+_TILE = 128  # rows and columns of FlexAttention's blocks
+_COMPILATIONS = 64  # of one function; beyond torch's limit of 8 it falls back to all N x N scores without a word
 # What architectures pass that changes nothing here; anything else that is not None must be applied, so it is refused.
 _HARMLESS = {
     "position_ids",
@@ -41,23 +43,20 @@ class TreeAttention:
 
     Args:
         row: The row.
-        device: Where queries and keys are.
-        dtype: Of the masks that are added to attention scores.
         kernel: `chains` runs scaled dot-product attention chain by chain; `flex` runs FlexAttention once over the row
             with the trie as its block mask, compiled on a GPU.
     """
 
-    def __init__(self, row: Row, device: torch.device, dtype: torch.dtype, kernel: Kernel = "chains") -> None:
+    def __init__(self, row: Row, kernel: Kernel = "chains") -> None:
         self.calls = 0
         self.unknown: set[str] = set()
         self.windows: set[int] = set()
+        self.kernel = kernel
         self._row = row
-        self._device = device
-        self._dtype = dtype
-        self._kernel = kernel
-        self._blocks: dict[int | None, list[_Block]] = {}
-        self._masks: dict[int | None, Tensor] = {}
-        self._block_masks: dict[int | None, Any] = {}
+        # By window and device, since layers may be spread over devices; masks by the dtype that they are added to too.
+        self._blocks: dict[tuple[int | None, torch.device, torch.dtype], list[_Block]] = {}
+        self._masks: dict[tuple[int | None, torch.device, torch.dtype], Tensor] = {}
+        self._block_masks: dict[tuple[int | None, torch.device], Any] = {}
 
     def complaint(self, layers: int, promised: Collection[int] = ()) -> str | None:
         """Why the values cannot be trusted: a layer that did not come here, or one that wanted more than was done.
@@ -75,14 +74,16 @@ class TreeAttention:
             return f"{self.calls} of its {layers} layers use the attention interface"
         return None
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None) -> Tensor:
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None, softcap: float | None
+    ) -> Tensor:
         """Attention of a row: (1, Hq, N, D), (1, Hkv, N, D) and (1, Hkv, N, E) to (1, N, Hq, E)."""
-        if self._kernel == "flex":
-            return self._flex(query, key, value, scaling, window)
+        if self.kernel == "flex":
+            return self._flex(query, key, value, scaling, window, softcap)
         heads, kv_heads = query.shape[1], key.shape[1]
         groups = heads // kv_heads
         parts = []  # in row order and without gaps; joined at the end, so that a gradient flows through one operation
-        for block in self._plan(window):
+        for block in self._plan(window, query):
             rows = slice(block.start, block.start + block.length)
             q = query[:, :, rows]
             if block.path is None:  # a chain from the root: its path is the chain itself
@@ -101,35 +102,37 @@ class TreeAttention:
             parts.append(part.reshape(1, heads, block.length, -1))
         return torch.cat(parts, dim=2).transpose(1, 2)
 
-    def _flex(self, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None) -> Tensor:
-        from torch.nn.attention.flex_attention import create_block_mask
+    def _flex(
+        self, query: Tensor, key: Tensor, value: Tensor, scaling: float, window: int | None, softcap: float | None
+    ) -> Tensor:
+        place = window, query.device
+        if place not in self._block_masks:
+            self._block_masks[place] = block_mask(self._row, window, query.device)
 
-        if window not in self._block_masks:
-            ends, depths = self._row.ends.to(self._device), self._row.depths.to(self._device)
-            reach = torch.iinfo(torch.int64).max if window is None else window
+        # A tensor, as in the mask: a number would be compiled into the kernel, and a second one breaks its compilation.
+        cap = torch.full((), softcap or 0.0, device=query.device)
 
-            def sees(_batch: Tensor, _head: Tensor, q: Tensor, k: Tensor) -> Tensor:
-                return (k <= q) & (q < ends[k]) & (depths[q] - depths[k] < reach)
+        def capped(score: Tensor, *_: Tensor) -> Tensor:
+            return cap * torch.tanh(score / cap)
 
-            length = len(ends)
-            self._block_masks[window] = create_block_mask(sees, None, None, length, length, device=self._device)
-        run = _flex_attention(self._device.type == "cuda")
-        out: Tensor = run(
+        out: Tensor = _flex_attention(query.is_cuda)(
             query,
             key,
             value,
-            block_mask=self._block_masks[window],
+            score_mod=None if softcap is None else capped,
+            block_mask=self._block_masks[place],
             scale=scaling,
             enable_gqa=query.shape[1] != key.shape[1],
         )
         return out.transpose(1, 2)
 
-    def _plan(self, window: int | None) -> "list[_Block]":
-        if window not in self._blocks:
-            self._blocks[window] = list(self._make(window))
-        return self._blocks[window]
+    def _plan(self, window: int | None, query: Tensor) -> "list[_Block]":
+        place = window, query.device, query.dtype
+        if place not in self._blocks:
+            self._blocks[place] = list(self._make(*place))
+        return self._blocks[place]
 
-    def _make(self, window: int | None) -> "Iterator[_Block]":
+    def _make(self, window: int | None, device: torch.device, dtype: torch.dtype) -> "Iterator[_Block]":
         for chain in self._row.chains:
             above = len(chain.path) - chain.length
             if above == 0 and (window is None or chain.length <= window):
@@ -139,25 +142,74 @@ class TreeAttention:
                 length = min(_BLOCK, chain.length - begin)
                 deepest = above + begin + length
                 first = 0 if window is None else max(0, above + begin - window + 1)
-                path = chain.path[first:deepest].to(self._device)
-                yield _Block(chain.start + begin, length, path, self._mask(length, len(path), window))
+                path = chain.path[first:deepest].to(device)
+                yield _Block(chain.start + begin, length, path, self._mask(length, len(path), window, device, dtype))
 
-    def _mask(self, queries: int, keys: int, window: int | None) -> Tensor | None:
+    def _mask(
+        self, queries: int, keys: int, window: int | None, device: torch.device, dtype: torch.dtype
+    ) -> Tensor | None:
         """Added to scores: each of the last `queries` positions sees keys up to itself, at most a window of them.
 
         All blocks' masks are windows on one, since only the distance of query and key matters.
         """
         if queries == 1:
             return None
-        if window not in self._masks:
+        place = window, device, dtype
+        if place not in self._masks:
             above = max(len(chain.path) for chain in self._row.chains)
             ahead = torch.arange(above + _BLOCK) - above - torch.arange(_BLOCK)[:, None]  # key - query position
             hidden = ahead > 0 if window is None else (ahead > 0) | (ahead <= -window)
-            mask = torch.zeros(hidden.shape, dtype=self._dtype).masked_fill(hidden, -torch.inf)
-            self._masks[window] = mask.to(self._device)
-        whole = self._masks[window]
+            mask = torch.zeros(hidden.shape, dtype=dtype).masked_fill(hidden, -torch.inf)
+            self._masks[place] = mask.to(device)
+        whole = self._masks[place]
         first = whole.shape[1] - _BLOCK - (keys - queries)
-        return whole[:queries, first : first + keys]
+        mask = whole[:queries, first : first + keys]
+        if device.type == "cpu":
+            return mask
+        return F.pad(mask, (0, -keys % 16))[:, :keys]  # CUDA's kernels want each of its rows to begin at 16 bytes
+
+
+def block_mask(row: Row, window: int | None, device: torch.device) -> Any:
+    """FlexAttention's mask of a row: query q sees key k if k <= q < end[k] and k is less than a window above it.
+
+    A tile of 128 x 128 is skipped, computed whole, or computed under the mask. The tiles' extremes decide that, where
+    `create_block_mask` would fill a matrix of N x N integers, half a GB at 8,192 tokens.
+    """
+    from torch.nn.attention.flex_attention import BlockMask
+
+    length = len(row.ids)
+    ends = row.ends.to(device)
+    depths = row.depths.to(device)
+    beyond = depths + (length if window is None else window)  # a tensor: a number would be compiled into the kernel
+
+    def sees(_batch: Tensor, _head: Tensor, q: Tensor, k: Tensor) -> Tensor:
+        return (k <= q) & (q < ends[k]) & (depths[q] < beyond[k])
+
+    starts = torch.arange(0, length, _TILE)
+    tiles = torch.arange(len(starts))
+
+    def extremes(values: Tensor) -> tuple[Tensor, Tensor]:
+        parts = F.pad(values, (0, -length % _TILE), value=int(values[-1])).view(-1, _TILE)
+        return parts.amin(1), parts.amax(1)
+
+    end_low, end_high = extremes(row.ends)
+    depth_low, depth_high = extremes(row.depths)
+    reach = length if window is None else window
+    below = tiles[None, :] < tiles[:, None]  # (query tile, key tile)
+    seen = (tiles[None, :] == tiles[:, None]) | (
+        below & (end_high[None, :] > starts[:, None]) & (depth_low[:, None] - depth_high[None, :] < reach)
+    )
+    whole = below & (end_low[None, :] >= starts[:, None] + _TILE) & (depth_high[:, None] - depth_low[None, :] < reach)
+
+    def listed(tiles: Tensor) -> tuple[Tensor, Tensor]:
+        """How many key tiles each query tile has, (1, 1, Tq), and which, in the first places of (1, 1, Tq, Tk)."""
+        order = tiles.int().argsort(dim=1, descending=True, stable=True)
+        return tiles.sum(1, dtype=torch.int32)[None, None], order.int()[None, None]
+
+    made = BlockMask.from_kv_blocks(
+        *listed(seen & ~whole), *listed(whole), BLOCK_SIZE=_TILE, mask_mod=sees, seq_lengths=(length, length)
+    )
+    return made.to(device)
 
 
 def promised_windows(config: Any) -> set[int]:
@@ -173,7 +225,10 @@ def promised_windows(config: Any) -> set[int]:
 def _flex_attention(compiled: bool) -> Any:
     from torch.nn.attention.flex_attention import flex_attention
 
-    return torch.compile(flex_attention, dynamic=True) if compiled else flex_attention
+    if not compiled:
+        return flex_attention
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _COMPILATIONS)
+    return torch.compile(flex_attention)
 
 
 class _Block(NamedTuple):
@@ -192,6 +247,7 @@ def _attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
+    softcap: float | None = None,
     critic_probe_tree: TreeAttention | None = None,
     **more: Any,
 ) -> tuple[Tensor, None]:
@@ -204,8 +260,10 @@ def _attention(
     plan.unknown |= {name for name, given in more.items() if given is not None and name not in _HARMLESS}
     if dropout:  # a model in training that drops attention weights
         plan.unknown.add("dropout")
+    if softcap is not None and plan.kernel == "chains":  # PyTorch's own attention cannot
+        plan.unknown.add("softcap")
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    return plan.attend(query, key, value, scaling, sliding_window), None
+    return plan.attend(query, key, value, scaling, sliding_window, softcap), None
 
 
 @contextmanager

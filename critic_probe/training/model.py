@@ -219,7 +219,7 @@ def token_values(model: Any, sequences: Sequence[Ids], firsts: Sequence[int], *,
     device = next(model.parameters()).device
     if tree:
         row = lay_out(sequences)
-        plan = TreeAttention(row, device, _compute_dtype(device))
+        plan = TreeAttention(row)
         logits = model(
             input_ids=row.ids[None].to(device),
             position_ids=row.depths[None].to(device),
@@ -236,11 +236,6 @@ def token_values(model: Any, sequences: Sequence[Ids], firsts: Sequence[int], *,
         logits[index, first : len(sequence), 0].float()
         for index, (sequence, first) in enumerate(zip(sequences, firsts, strict=True))
     ]
-
-
-def _compute_dtype(device: torch.device) -> torch.dtype:
-    on = torch.is_autocast_enabled(device.type)
-    return torch.get_autocast_dtype(device.type) if on else torch.float32
 
 
 def backbone_of(model: Any) -> Any:

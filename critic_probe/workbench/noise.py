@@ -34,7 +34,8 @@ def measure_floors(bench: "Bench", sample: Sequence[EncodedPair]) -> tuple[dict[
 
     ways = [[v for group in bench.values(pair.group for pair in sample) for v in group]]
     ways.append(cut([critic.values(ids) for ids in sequences]))
-    with suppress(TypeError, ValueError):  # an architecture that takes no mask has no batches to differ by
+    # An architecture that takes no mask has no batches to differ by, nor has one whose batch memory does not hold.
+    with suppress(TypeError, ValueError, torch.OutOfMemoryError):
         ways.append(cut(padded_values(critic, sequences)))
     if critic.dtype != torch.float32:
         exact = critic.in_float32()

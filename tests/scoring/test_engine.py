@@ -221,8 +221,8 @@ def test_the_model_is_left_as_it_was(critic):
 def test_a_poisoned_mask_is_caught_and_the_plain_path_taken(critic, monkeypatch, poison):
     right = TreeAttention._mask
 
-    def wrong(self: TreeAttention, queries: int, keys: int, window: int | None) -> torch.Tensor | None:
-        mask = right(self, queries, keys, window)
+    def wrong(self: TreeAttention, queries: int, keys: int, *place: object) -> torch.Tensor | None:
+        mask = right(self, queries, keys, *place)
         if mask is None:
             return None
         mask = mask.clone()
@@ -247,6 +247,28 @@ def test_half_precision_takes_part(critic_dir):
     engine = Engine(critic)
     list(engine.values(edits(Draw(6), 2)))
     assert engine.name == "tree"
+
+
+@pytest.mark.parametrize("most", [80, 150])
+def test_a_model_that_runs_out_of_memory_gets_halves_until_they_fit_and_loses_nothing(critic, most):
+    groups = pairs(Draw(10), 30)
+    expected = list(Engine(critic).values(groups))
+    engine = Engine(critic)
+    list(engine.values(groups[:1]))  # chosen before memory is short
+
+    def refuse(_module: object, _args: object, inputs: dict[str, torch.Tensor]) -> None:
+        if inputs["input_ids"].shape[1] > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    hook = critic.backbone.register_forward_pre_hook(refuse, with_kwargs=True)
+    try:
+        got = list(engine.values(groups))
+    finally:
+        hook.remove()
+    assert "out of memory: rows are now at most" in engine.notices[0]
+    for ours, theirs in zip(got, expected, strict=True):
+        for a, b in zip(ours, theirs, strict=True):
+            assert float((a - b).abs().max()) < 2e-5
 
 
 MEMORY = """

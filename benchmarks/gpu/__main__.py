@@ -1,0 +1,142 @@
+"""`python -m benchmarks.gpu`: is it right on this GPU, how fast, how does it load; the most important first.
+
+Every step's outcome is written to the file as it is known, so that whoever stops the script loses one step. A step that
+fails is kept with its traceback, and the exit code is 1.
+"""
+
+import argparse
+import json
+import platform
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from benchmarks.gpu import fast, load, right
+from benchmarks.gpu.right import Record, Step
+from critic_probe import __version__
+
+# Each part ends at its share of the time, so that a slow one leaves some to the next.
+PARTS = (("right", right.steps, 0.45), ("fast", fast.steps, 0.85), ("load", load.steps, 1.0))
+
+
+def main() -> None:
+    """Runs the parts, prints a table, writes JSON.
+
+    Exit codes: 0 all is right, 1 a step failed or is wrong, 2 there is no GPU.
+    """
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=8.0, help="when to stop; a step that has begun is finished")
+    parser.add_argument("--json", type=Path, default=Path("gpu.json"), help="where everything is written")
+    parser.add_argument("--tiny", action="store_true", help="shapes that a CPU runs in less than a minute")
+    options = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cpu" and not options.tiny:
+        print("no GPU is here; --tiny tries the script on a CPU", file=sys.stderr)
+        raise SystemExit(2)
+    warnings.filterwarnings("ignore", message=".*flex_attention called without torch.compile")  # on a CPU
+    transformers.utils.logging.disable_progress_bar()
+    begun = time.monotonic()
+    found: dict[str, Any] = {"machine": machine(device), "tiny": options.tiny, "parts": {}}
+    for name, steps, share in PARTS:
+        outcomes: dict[str, Record] = {}
+        found["parts"][name] = outcomes
+        until = begun + 60 * options.minutes * share
+        for step, outcome in ran(steps(device, options.tiny), until):
+            outcomes[step] = outcome
+            options.json.write_text(json.dumps(found, indent=1, default=str) + "\n", encoding="utf-8")
+            print(f"{time.monotonic() - begun:5.0f} s  {name}: {step}: {verdict(outcome)}", file=sys.stderr, flush=True)
+    table(found["parts"])
+    if any(verdict(outcome) == "WRONG" for part in found["parts"].values() for outcome in part.values()):
+        raise SystemExit(1)
+
+
+def ran(steps: Iterator[Step], until: float) -> Iterator[tuple[str, Record]]:
+    """Each step's outcome, until its time is over; whatever is raised is an outcome too."""
+    while time.monotonic() < until:
+        begun = time.monotonic()
+        try:
+            step, run = next(steps)
+        except StopIteration:
+            return
+        except Exception:
+            yield "what the next step needs", {"wrong": [traceback.format_exc()]}
+            return
+        outcome = attempt(run)
+        del run  # it holds a critic, which the next step may have no room beside
+        yield step, outcome | {"seconds of the step": round(time.monotonic() - begun, 2)}
+    yield "the steps after this", {"not run": "the time was over"}
+
+
+def attempt(run: Callable[[], Record]) -> Record:
+    """What a step found, or how it failed."""
+    try:
+        return run()
+    except Exception:
+        return {"wrong": [traceback.format_exc()]}
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """What figures depend on."""
+    versions = {"critic-probe": __version__, "torch": torch.__version__, "transformers": transformers.__version__}
+    found: dict[str, Any] = {"python": platform.python_version(), "versions": versions, "device": platform.machine()}
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        found |= {
+            "device": properties.name,
+            "memory, bytes": properties.total_memory,
+            "CUDA": torch.version.cuda,
+            "cuDNN": torch.backends.cudnn.version(),
+            "cuDNN attention": torch.backends.cuda.cudnn_sdp_enabled(),
+            "half-precision sums in bf16": torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction,
+        }
+    return found
+
+
+def verdict(outcome: Record) -> str:
+    """One word."""
+    if outcome.get("wrong"):
+        return "WRONG"
+    return next((word for word in ("not run", "not measured") if word in outcome), "right")
+
+
+def table(parts: dict[str, dict[str, Record]]) -> None:
+    """The figures that one looks for, and what is wrong."""
+    rows: dict[str, str] = {}
+    for step, outcome in parts["right"].items():
+        worst = [found["worst"] for found in outcome.values() if isinstance(found, dict) and "worst" in found]
+        subject, _, kernel = step.rpartition(", ")
+        if worst and kernel:  # a precision's kernels in one row
+            rows[subject] = rows.get(subject, "off by at most:") + f" {kernel} {max(worst):.1e}"
+        else:
+            rows[step] = verdict(outcome)
+    for step, outcome in parts["fast"].items():
+        if "ours, pairs/s" in outcome:
+            others = ", ".join(f"{way} {o['times ours']:.2f}" for way, o in outcome.items() if _is_way(o))
+            share = f"{outcome['share of matrix rate']:.0%} of the matrix rate"
+            rows[step] = f"{outcome['ours, pairs/s']:.1f} pairs/s, {share}; times ours: {others}"
+    for step, outcome in parts["load"].items():
+        if "seconds" in outcome:
+            rows[step] = (
+                f"{outcome['seconds']:.1f} s, host memory {outcome['host memory over weights']:.2f} of the weights"
+            )
+    told = [*rows.items()]
+    for outcomes in parts.values():
+        for step, outcome in outcomes.items():
+            told += [(step, "WRONG: " + message.strip().splitlines()[-1][:160]) for message in outcome.get("wrong", ())]
+    width = max(len(step) for step, _ in told)
+    print("\n".join(f"{step:<{width}}  {text}" for step, text in told))
+
+
+def _is_way(outcome: Any) -> bool:
+    return isinstance(outcome, dict) and "times ours" in outcome
+
+
+if __name__ == "__main__":
+    main()
