@@ -109,6 +109,7 @@ def doctor(
         measure.note(*_read(pairs))
         if critic is not None:
             bench = Bench(critic, pairs, settings, progress)
+            bench.survey.faults.settle("pairs", len(pairs))
             bench.measure([measure])
             bench.close()
     except CriticProbeError as error:

@@ -285,7 +285,7 @@ def _row(
         "ending_effect": None if restored is None else edited - restored,
         "tokens": len(own.ids),
         "token_change": len(variant.edited.ids) - len(own.ids),
-        "only_last_token": own.ids[:-1] == variant.edited.ids[:-1] and not own.eos[-1],
+        "only_last_token": own.ids[:-1] == variant.edited.ids[:-1] and not own.closing,
         "flip": base is None and {before, after} == {"student", "teacher"},
         "decided": base is None and before != "tie",
         **in_context(case),

@@ -26,7 +26,7 @@ from critic_probe.encoding import (
     encode_pair,
 )
 from critic_probe.errors import CriticProbeError, Notice
-from critic_probe.pairs import Pair, Pairs
+from critic_probe.pairs import BadRowError, Pair, Pairs
 from critic_probe.scoring.cache import Cache
 from critic_probe.scoring.engine import Engine, Stats
 from critic_probe.workbench.noise import measure_floors
@@ -132,6 +132,7 @@ class Bench:
             CriticProbeError: A check fails, a pair is too long without leave to skip it, or none is left.
         """
         _ = self._preflight
+        self.survey.faults.settle("pairs", len(self.pairs))
         survey, limit = self.survey, self.encoder.context_length
         if survey.too_long and self.settings.on_too_long == "error":
             shown = survey.too_long[:5]
@@ -148,9 +149,12 @@ class Bench:
             )
 
     def encoded(self, pairs: Iterable[Pair]) -> Iterator[EncodedPair]:
-        """The pairs that fit the context, one after the other."""
+        """The pairs that can be encoded and fit the context, one after the other; `admit` refuses the others."""
         for pair in pairs:
-            encoded = encode_pair(pair, self.encoder)
+            try:
+                encoded = encode_pair(pair, self.encoder)
+            except BadRowError:
+                continue
             if self.fits(encoded.length):
                 yield encoded
 
@@ -235,21 +239,29 @@ class Bench:
     # Scores
 
     def score(self, values: Tensor, response: EncodedResponse, aggregation: Aggregation) -> float:
-        """The score of one response under one read-out."""
+        """The score of one response under one read-out.
+
+        Where the convention says which token training read, `last` is that token.
+        """
+        if response.read is not None and aggregation.kind == "last":
+            return values[response.read].item()
         needs_marks = aggregation.reads_punctuation_mask
         marks = torch.tensor([self.encoder.punctuation(response)]) if needs_marks else None
-        eos = torch.tensor([response.eos])
+        eos = torch.tensor([response.left_out])
         return aggregate(aggregation, values[None], torch.ones_like(eos), eos=eos, punctuation=marks).item()
 
     def token_read(self, values: Tensor, response: EncodedResponse, aggregation: Aggregation) -> int | None:
         """Index of the one token whose value is the score; None for a read-out of many tokens."""
         if aggregation.kind not in _READS_ONE:
             return None
+        if response.read is not None and aggregation.kind == "last":
+            return response.read
         indices = torch.arange(len(response.ids), dtype=torch.float64)
         if aggregation.kind in ("min", "max"):
             score = self.score(values, response, aggregation)
-            return next(i for i, v in enumerate(values.tolist()) if v == score and (not response.eos[i] or i == 0))
-        eos = torch.tensor([response.eos])
+            left_out = response.left_out
+            return next(i for i, v in enumerate(values.tolist()) if v == score and (not left_out[i] or i == 0))
+        eos = torch.tensor([response.left_out])
         return int(aggregate(aggregation, indices[None], torch.ones_like(eos), eos=eos).item())
 
     @property

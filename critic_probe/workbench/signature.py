@@ -13,7 +13,7 @@ import transformers
 from critic_probe.aggregation import Aggregation
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EosPolicy, TemplateMode
-from critic_probe.pairs import Pair, PairFile, Pairs, data_hash
+from critic_probe.pairs import OnBadRow, Pair, PairFile, Pairs, data_hash
 from critic_probe.scoring.engine import Mode
 from critic_probe.version import __version__
 
@@ -30,6 +30,7 @@ class Settings:
         value_position: `at` the token (reward models, GAD) or `before` it (PPO critics: the state's value).
         template: How prompts are rendered.
         on_too_long: What becomes of pairs longer than the context.
+        on_bad_row: What becomes of pairs that cannot be encoded or have no finite value.
         engine: How values are computed.
         cache: The file that keeps them; None keeps none.
     """
@@ -39,6 +40,7 @@ class Settings:
     value_position: Literal["at", "before"] = "at"
     template: TemplateMode = "auto"
     on_too_long: Literal["error", "skip"] = "error"
+    on_bad_row: OnBadRow = "error"
     engine: Mode = "auto"
     cache: Path | None = None
 
