@@ -1,4 +1,7 @@
-"""Text to ids, as training fed them."""
+"""Text to ids, as training fed them.
+
+`trained` alone looks into checkpoints, and so imports torch; it is imported where it is needed.
+"""
 
 from critic_probe.encoding.chat import DATE, ChatTemplate
 from critic_probe.encoding.convention import CONVENTIONS, GAD, Closing, Convention, find_convention
