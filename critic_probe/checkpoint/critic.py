@@ -159,7 +159,7 @@ def load_critic(
 
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     where = resolve_device(device)
-    layout = read_layout(Path(path), base=None if base is None else Path(base), step=step)
+    layout = read_layout(path, base=base, step=step)
     with _quiet():
         config, tokenizer = read_config(layout, trust_remote_code), read_tokenizer(layout, trust_remote_code)
         text_config = config.get_text_config()

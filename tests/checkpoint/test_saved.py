@@ -223,7 +223,7 @@ def test_a_head_beside_the_adapter_and_a_tokenizer_without_config(source, adapte
         byte_tokenizer().save_pretrained(path)
     assert not (path / "config.json").exists()
     close(values(path, base=base), own_values(merged))
-    assert audit(dissect(path, base=base))
+    assert audit(dissect(str(path), base=str(base)))
 
 
 def test_the_directory_that_trainer_writes_for_a_peft_model_and_its_checkpoints(adapter, tmp_path):
