@@ -56,7 +56,7 @@ class Training:
         """How a critic is trained, to be read as it is scored."""
         return Options(
             eos=scoring.eos,
-            value_position=scoring.value_position,
+            value_position=scoring.value_position or "at",
             template=scoring.template,
             steps=self.steps,
             batch_size=self.batch_size,

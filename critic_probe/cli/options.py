@@ -93,15 +93,35 @@ class Scoring:
         ),
     ] = None
     eos: Annotated[EosPolicy, of_reading(EOS_HELP, names=("--eos", "--eos-policy"))] = "exclude"
+    convention: Annotated[
+        str | None,
+        of_reading(
+            "How training fed and read a critic: gad, trl, trl-0.23, openrlhf, verl-ppo, hf, llamafactory, or a TOML "
+            "file. Default: what its directory tells.",
+            names=("--as",),
+            metavar="NAME|FILE",
+        ),
+    ] = None
     value_position: Annotated[
-        Literal["at", "before"],
-        of_reading("at the token (reward models, GAD), or before it (PPO critics of verl and OpenRLHF)."),
-    ] = "at"
+        Literal["at", "before"] | None,
+        of_reading(
+            "at the token (reward models, GAD), or before it (PPO critics of verl and OpenRLHF). Default: the "
+            "convention's."
+        ),
+    ] = None
     template: Annotated[TemplateMode, of_reading("auto, chat, or raw: a plain prompt goes in as it is.")] = "auto"
     on_too_long: Annotated[
         Literal["error", "skip"],
         of_reading("error, or skip: pairs longer than the context are left out and listed."),
     ] = "error"
+    template_arg: Annotated[
+        list[str] | None,
+        of_reading("What the chat template is given, such as enable_thinking=false; repeatable.", metavar="KEY=VALUE"),
+    ] = None
+    date: Annotated[
+        str | None,
+        of_reading("The day for a template that reads the clock. Default: a fixed one.", metavar="YYYY-MM-DD"),
+    ] = None
     engine: Annotated[
         Literal["auto", "tree", "reference"],
         of_reading(
@@ -118,6 +138,8 @@ class Scoring:
             CriticProbeError: A read-out is unknown.
         """
         from critic_probe.aggregation import parse
+        from critic_probe.encoding import DATE, find_convention
+        from critic_probe.encoding.arguments import a_day, template_arguments
         from critic_probe.scoring.cache import cache_path
         from critic_probe.workbench import Settings
 
@@ -127,6 +149,9 @@ class Scoring:
             eos=self.eos,
             value_position=self.value_position,
             template=self.template,
+            convention=None if self.convention is None else find_convention(self.convention),
+            arguments=template_arguments(self.template_arg or ()),
+            date=DATE if self.date is None else a_day(self.date),
             on_too_long=self.on_too_long,
             engine=self.engine,
             cache=None if self.no_cache else cache_path(),

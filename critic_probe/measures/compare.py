@@ -164,11 +164,13 @@ def _trained_otherwise(bench: Bench) -> list[Notice]:
     critic, settings = bench.critic, bench.settings
     notices = []
     trained = critic.training.get("ends_as") or critic.training.get("aggregation")
+    if bench.convention.reads != "read-outs":
+        trained = "last"  # the convention's own token
     others = [a.name for a in settings.aggregations if a.name != trained]
     if trained and others:
         told = f"{critic.name}: trained to be read under {trained}; {', '.join(others)} read it otherwise"
         notices.append(Notice("other-read-out", told))
-    for name, value in (("eos", settings.eos), ("value_position", settings.value_position)):
+    for name, value in (("eos", settings.eos), ("value_position", bench.position)):
         if critic.training.get(name, value) != value:
             asked = f"--{name.replace('_', '-')} {value}"
             told = f"{critic.name}: trained with {name} {critic.training[name]}, read with {asked}"
@@ -368,7 +370,7 @@ def _read_text(
     index = bench.token_read(values, side, aggregation)
     if index is None:
         return None
-    if bench.settings.value_position == "before":
+    if bench.position == "before":
         index -= 1
     ids = side.ids if index >= 0 else pair.prompt_ids  # the state before the first token is at the prompt's last
     return bench.encoder.pieces(ids)[index].text

@@ -119,12 +119,13 @@ class Trace:
             prompt=self._prompt,
             notices=done.notices(),
             signature=done.signature(),
-            reading=_reading(done.settings.value_position),
+            reading=_reading(done.signature()["value_position"]),
         )
 
 
 def _reading(value_position: str) -> list[str]:
-    position = "at the token" if value_position == "at" else "before the token (the state's value)"
+    words = {"at": "at the token", "before": "before the token (the state's value)"}
+    position = words.get(value_position, "where each critic's convention has it")
     return [
         f"Each value is read {position}; the running mean is over all tokens so far.",
         "Tokens marked · belong to the character above them: one character can be several byte-level tokens.",

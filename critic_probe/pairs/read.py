@@ -26,6 +26,7 @@ class PairFile:
         on_bad_row: `error` refuses a file with a faulty row; `skip` leaves such rows out and counts them.
 
     Attributes:
+        on_bad_row: What becomes of faulty rows.
         hash: Twelve hex digits over what the pairs say, see `data_hash`.
         rows: The file's rows, those left out included.
         skipped: How many rows are left out, by kind of fault.
@@ -46,6 +47,7 @@ class PairFile:
     ) -> None:
         self._rows = rows if isinstance(rows, RowFile) else RowFile(rows)
         self._fields = fields
+        self.on_bad_row = on_bad_row
         self._length = 0
         self.rows = 0
         faults, notes, ignored = Faults(on_bad_row), dict[str, list[str]](), Counter[str]()

@@ -17,19 +17,14 @@ import torch
 from torch import Tensor
 
 from critic_probe.aggregation import Aggregation, aggregate
-from critic_probe.checkpoint import Critic
-from critic_probe.encoding import (
-    EncodedPair,
-    EncodedResponse,
-    Encoder,
-    Group,
-    encode_pair,
-)
+from critic_probe.checkpoint import Anatomy, Critic
+from critic_probe.encoding import EncodedPair, EncodedResponse, Group, encode_pair
 from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.pairs import BadRowError, Pair, Pairs
 from critic_probe.scoring.cache import Cache
 from critic_probe.scoring.engine import Engine, Stats
 from critic_probe.workbench.noise import measure_floors
+from critic_probe.workbench.reading import make_encoder, read_as
 from critic_probe.workbench.signature import Settings, Signature, hash_of, identity, signature
 from critic_probe.workbench.survey import Survey, preflight, survey
 
@@ -100,13 +95,17 @@ class Bench:
         self.settings = settings
         self.progress = progress
         self.eos_id: int | None = critic.tokenizer.eos_token_id
-        self.encoder = Encoder(
+        anatomy = Anatomy(critic.layout, critic.backbone.config, critic.tokenizer, critic.head)
+        self.convention, self.read_because = read_as(anatomy, settings)
+        self.position = settings.value_position or self.convention.position
+        self.encoder = make_encoder(
             critic.tokenizer,
+            self.convention,
+            settings,
             eos_ids=critic.eos_ids,
             vocabulary=critic.vocabulary,
             context_length=critic.context_length,
-            template=settings.template,
-            eos=settings.eos,
+            pad_id=getattr(critic.backbone.config, "pad_token_id", None),
         )
         self.cache = None if settings.cache is None else Cache(settings.cache, identity(critic))
         self.engine = Engine(critic, settings.engine, self.cache)
@@ -194,7 +193,7 @@ class Bench:
             prompt: Tokens before the response.
             response: Tokens of the response.
         """
-        start = prompt - (self.settings.value_position == "before")
+        start = prompt - (self.position == "before")
         return slice(start, start + response)
 
     def asked(self, measures: Sequence[Measure], pair: EncodedPair) -> tuple[Group, list[Ask]]:
@@ -289,6 +288,9 @@ class Bench:
             "head": critic.head.hash,
             "tokenizer": critic.tokenizer_hash,
             "template": self.encoder.template_name,
+            "convention": self.convention.name,
+            "convention_because": self.read_because,
+            "value_position": self.position,
             "eos_ids": sorted(critic.eos_ids),
             "dtype": str(critic.dtype).removeprefix("torch."),
             "device": critic.device.type,

@@ -57,7 +57,7 @@ def survey(bench: "Bench") -> Survey:
     sample: list[EncodedPair] = []
     answers: dict[str, str] = {}
     count = tokens = unique = longest = 0
-    faults = Faults(bench.settings.on_bad_row)
+    faults = Faults(bench.pairs.on_bad_row if isinstance(bench.pairs, PairFile) else "error")
     for pair in bench.pairs:
         ids.append(pair.id)
         try:

@@ -11,12 +11,9 @@ from transformers import AutoModelForTokenClassification, Gemma2Config
 from benchmarks.workloads import FULL, Ids, make
 from critic_probe.checkpoint import load_critic
 from critic_probe.encoding import Group
-<<<<<<< HEAD
+from critic_probe.scoring import tree
 from critic_probe.scoring.engine import Engine
 from critic_probe.scoring.reference import ReferenceScorer
-=======
-from critic_probe.scoring import Engine, ReferenceScorer, tree
->>>>>>> gpu
 from critic_probe.scoring.tree import _TILE, TreeAttention, _flex_attention, block_mask
 from critic_probe.scoring.trie import Row, lay_out
 
