@@ -81,8 +81,7 @@ def command(
 ) -> None:
     """Measure what was claimed of last-token and mean scores: gradients, variance, punctuation, content, EOS."""
     session.check_outputs(output)
-    critics = loading.critics()
-    read, settings = fields.pairs(pairs, critics), scoring.settings()
+    critics, read, settings = session.prepared(pairs, fields, loading, scoring)
     from critic_probe.studies.audit import audit
 
     backbone = training.backbone()

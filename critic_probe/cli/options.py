@@ -64,6 +64,13 @@ class Loading:
     step: Annotated[int | None, of_critic("The step to read from a run's directory. Default: the newest.", min=0)] = (
         None
     )
+    head_row: Annotated[
+        str | None,
+        of_critic(
+            "Of a head with several labels the row to read, or 1-0 for the difference of two: a log-odds.",
+            metavar="N|N-M",
+        ),
+    ] = None
     device: Annotated[str, of_critic("auto, cpu, cuda, cuda:N or mps.")] = "auto"
     device_map: Annotated[
         str | None, of_critic("auto: spread a critic over all GPUs (needs accelerate).", metavar="auto")
@@ -166,7 +173,7 @@ class DefaultReadOuts(Scoring):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairFields:
+class PairNames:
     """The fields of a file of pairs."""
 
     prompt_field: Annotated[
@@ -198,6 +205,19 @@ class PairFields:
     def pairs(self, file: str | None, critics: Critics) -> Pairs:
         """The pairs of a file, or the bundled ones as these critics can read them."""
         return find_pairs(file, self.names(), critics)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairFields(PairNames):
+    """The fields of a file of pairs, for commands that can show what they feed."""
+
+    show_input: Annotated[
+        str | None,
+        of_output(
+            "Print this pair exactly as it is fed, and stop before any critic is loaded; `first` is the first pair.",
+            metavar="ID",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,7 +66,7 @@ def command(
     held_out: Annotated[
         str, Option("Prompts that are only measured: a share or a file.", metavar="SHARE|FILE", panel=MEASURING)
     ] = "0.1",
-    fields: options.PairFields,
+    fields: options.PairNames,
     json: options.Json = False,
 ) -> None:
     """Train a critic by Bradley-Terry, under the read-out that it will be scored with."""

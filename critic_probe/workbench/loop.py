@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import zip_longest
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -18,13 +17,13 @@ from torch import Tensor
 
 from critic_probe.aggregation import Aggregation, aggregate
 from critic_probe.checkpoint import Anatomy, Critic
-from critic_probe.encoding import EncodedPair, EncodedResponse, Group, encode_pair
+from critic_probe.encoding import EncodedPair, EncodedResponse, Group, encode_pair, shown_input
 from critic_probe.errors import CriticProbeError, Notice
-from critic_probe.pairs import BadRowError, Pair, Pairs
+from critic_probe.pairs import BadRowError, Pair, PairFile, Pairs
 from critic_probe.scoring.cache import Cache
 from critic_probe.scoring.engine import Engine, Stats
 from critic_probe.workbench.noise import measure_floors
-from critic_probe.workbench.reading import make_encoder, read_as
+from critic_probe.workbench.reading import make_encoder, read_as, read_otherwise
 from critic_probe.workbench.signature import Settings, Signature, hash_of, identity, signature
 from critic_probe.workbench.survey import Survey, preflight, survey
 
@@ -108,7 +107,8 @@ class Bench:
             pad_id=getattr(critic.backbone.config, "pad_token_id", None),
         )
         self.cache = None if settings.cache is None else Cache(settings.cache, identity(critic))
-        self.engine = Engine(critic, settings.engine, self.cache)
+        on_bad = pairs.on_bad_row if isinstance(pairs, PairFile) else "error"
+        self.engine = Engine(critic, settings.engine, self.cache, on_bad=on_bad)
         self.stats = self.engine.stats
         self.released = False
         self._noise: tuple[dict[str, float], list[Notice]] | None = None
@@ -228,6 +228,9 @@ class Bench:
 
         for values in self.values(groups()):
             group, asked = waiting.popleft()
+            if not values:  # one of them is NaN or infinite, and such pairs are left out
+                step()
+                continue
             by_ids = dict(zip(group.responses, values, strict=True))
             for ask in asked:
                 ask.take(by_ids)
@@ -277,7 +280,9 @@ class Bench:
         told = [*self.engine.notices, *(self.cache.notices if self.cache else ())]
         rounding = [] if self._noise is None else self._noise[1]
         happened = [Notice("engine", f"{self.name}: {message}") for message in told]
-        return [*self._preflight, *self.survey.notices, *rounding, *happened]
+        lost = list(dict.fromkeys(self.engine.bad))
+        left_out = [Notice("bad-rows", f"{len(lost)} left out: no finite value", lost)] if lost else []
+        return [*self._preflight, *self.survey.notices, *left_out, *rounding, *happened, *read_otherwise(self)]
 
     def record(self) -> dict[str, Any]:
         """What identifies this critic in a signature, with the noise floors where they were measured."""
@@ -352,6 +357,8 @@ class Run:
         benches: One a critic, in order; released where their critic was.
         data: The pairs' hash.
         records: What identifies each critic.
+        told: What was told of each critic.
+        input: The first pair exactly as the first critic is fed it; see `encoding.shown_input`.
     """
 
     settings: Settings
@@ -359,15 +366,12 @@ class Run:
     data: str
     records: list[dict[str, Any]]
     told: list[list[Notice]]
+    input: dict[str, Any]
 
-    def notices(self, own: Iterable[Sequence[Notice]] = ()) -> list[Notice]:
-        """What was told of each critic in turn, with a measurement's own notices of it; each once."""
-        merged = (n for common, more in zip_longest(self.told, own, fillvalue=()) for n in (*common, *more))
-        notices: list[Notice] = []
-        for notice in merged:
-            if notice not in notices:
-                notices.append(notice)
-        return notices
+    @property
+    def notices(self) -> list[Notice]:
+        """What was told of each critic in turn, each once."""
+        return list({notice.code + notice.message: notice for told in self.told for notice in told}.values())
 
     def signature(self, **more: Any) -> Signature:
         """Everything that determined the figures; see `signature`."""
@@ -392,7 +396,9 @@ def run(benches: Iterable[Bench], measures: Sequence[Measure]) -> Run:
         records.append(bench.record())
         told.append(bench.notices())
         gone.append(bench)
-    return Run(gone[0].settings, gone, hash_of(gone[0].pairs), records, told)
+    first = gone[0]
+    shown = shown_input(first.survey.sample[0], first.encoder)
+    return Run(first.settings, gone, hash_of(first.pairs), records, told, shown)
 
 
 _READS_ONE = ("last", "last+eos", "min", "max")
