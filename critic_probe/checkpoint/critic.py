@@ -287,8 +287,6 @@ def _load_backbone(
     import transformers
 
     lazy = int(transformers.__version__.partition(".")[0]) >= 5  # older versions want tensors at once
-    # Older versions of transformers (5.17) compute Gemma 2 by an attention that leaves its softcap out.
-    capped = getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None
     try:
         with torch.device("meta"):
             skeleton = transformers.AutoModel.from_config(  # type: ignore[no-untyped-call]
@@ -309,7 +307,6 @@ def _load_backbone(
                 state_dict=state if lazy else {name: stored.read() for name, stored in state.items()},
                 dtype=dtype,
                 device_map=device_map,
-                attn_implementation="eager" if capped else None,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )

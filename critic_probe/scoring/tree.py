@@ -5,7 +5,7 @@ no mask for a name that its mask registry does not know. So the plan of a row tr
 touched, and linear layers run once over the row. Not every architecture takes part: see `TreeAttention.complaint`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
@@ -97,18 +97,11 @@ class TreeAttention:
         place = window, query.device
         if place not in self._block_masks:
             self._block_masks[place] = block_mask(self._row, window, query.device)
-
-        # A tensor, as in the mask: a number would be compiled into the kernel, and a second one breaks its compilation.
-        cap = torch.full((), softcap or 0.0, device=query.device)
-
-        def capped(score: Tensor, *_: Tensor) -> Tensor:
-            return cap * torch.tanh(score / cap)
-
         out: Tensor = _flex_attention(query.is_cuda)(
             query,
             key,
             value,
-            score_mod=None if softcap is None else capped,
+            score_mod=None if softcap is None else _capped(softcap, query.device),
             block_mask=self._block_masks[place],
             scale=scaling,
             enable_gqa=query.shape[1] != key.shape[1],
@@ -199,6 +192,16 @@ def block_mask(row: Row, window: int | None, device: torch.device) -> Any:
         *listed(seen & ~whole), *listed(whole), BLOCK_SIZE=_TILE, mask_mod=sees, seq_lengths=(length, length)
     )
     return made.to(device)
+
+
+def _capped(softcap: float, device: torch.device) -> Callable[..., Tensor]:
+    """FlexAttention's change of a score; the cap is a tensor, since a second number would break the compilation."""
+    cap = torch.full((), softcap, device=device)
+
+    def capped(score: Tensor, *_: Tensor) -> Tensor:
+        return cap * torch.tanh(score / cap)
+
+    return capped
 
 
 @lru_cache
