@@ -241,7 +241,7 @@ class _Texts:
     def add(self, pair: EncodedPair) -> None:
         self._pairs += 1
         for side, given in ((pair.student, pair.pair.student), (pair.teacher, pair.pair.teacher)):
-            ids = [i for i, eos in zip(side.ids, side.eos, strict=True) if not eos]
+            ids = [i for i, out in zip(side.ids, side.left_out, strict=True) if not out]
             text = self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
             if isinstance(given, str) and text != given:
                 self._changed.append(pair.pair.id)

@@ -4,7 +4,6 @@ from dataclasses import replace
 from io import StringIO
 
 from rich.console import Console, Group
-from rich.text import Text
 
 from critic_probe.gates.measure import CheckResult
 from critic_probe.measures.compare import CompareResult
@@ -22,7 +21,7 @@ from critic_probe.report.terminal.diff import print_diff
 from critic_probe.report.terminal.doctor import print_doctor
 from critic_probe.report.terminal.inspect import print_inspect
 from critic_probe.report.terminal.perturb import print_perturb
-from critic_probe.report.terminal.pieces import FIRST, print_blocks, read_as, signature_line, warning
+from critic_probe.report.terminal.pieces import FIRST, read_as, signature_line, warning
 from critic_probe.report.terminal.selftest import print_selftest
 from critic_probe.report.terminal.tokens import print_tokens
 from critic_probe.report.terminal.trace import print_trace
