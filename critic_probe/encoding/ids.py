@@ -43,6 +43,11 @@ class EncodedResponse:
         return self.eos if all(self.eos) else tuple(not eos for eos in self.eos)
 
     @property
+    def closes(self) -> tuple[bool, ...]:
+        """Which of the tokens close the answer."""
+        return tuple(i >= len(self.ids) - self.closing for i in range(len(self.ids)))
+
+    @property
     def own_ids(self) -> tuple[int, ...]:
         """The ids of the answer's own text: what edits change."""
         return self.ids[: len(self.ids) - self.closing]
