@@ -57,6 +57,11 @@ class EncodedResponse:
         return left_out if all(left_out) else tuple(not out for out in left_out)
 
     @property
+    def closes(self) -> tuple[bool, ...]:
+        """Which of the tokens close the answer."""
+        return tuple(i >= len(self.ids) - self.closing for i in range(len(self.ids)))
+
+    @property
     def own_ids(self) -> tuple[int, ...]:
         """The ids of the answer's own text: what edits change."""
         return self.ids[: len(self.ids) - self.closing]

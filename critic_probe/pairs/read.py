@@ -65,8 +65,11 @@ class PairFile:
         self.skipped: Mapping[str, int] = faults.skipped
         self.notices = [
             *faults.notices,
-            *(Notice("ignored-field", f"'{name}' of {count} rows was let go") for name, count in ignored.items()),
-            *(Notice(code, _NOTES[code].format(_pairs(len(ids))), ids) for code, ids in notes.items()),
+            *(
+                Notice("ignored-field", f"'{name}' was let go in {_count(count, 'row')}")
+                for name, count in ignored.items()
+            ),
+            *(Notice(code, _NOTES[code].format(_count(len(ids), "pair")), ids) for code, ids in notes.items()),
         ]
 
     def __len__(self) -> int:
@@ -128,5 +131,5 @@ def read_pairs(
     return list(PairFile(path, fields, on_bad_row=on_bad_row))
 
 
-def _pairs(count: int) -> str:
-    return "one pair" if count == 1 else f"{count} pairs"
+def _count(number: int, what: str) -> str:
+    return f"one {what}" if number == 1 else f"{number} {what}s"
