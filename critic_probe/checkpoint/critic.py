@@ -395,7 +395,7 @@ def _forget_lengths(backbone: nn.Module) -> None:
 
 
 def _attention(config: Any) -> str | None:
-    """What to attend with where transformers' own choice is wrong: its sdpa drops Gemma 2's softcap in several versions."""
+    """What to attend with where transformers chooses wrongly: its sdpa drops Gemma 2's softcap in several versions."""
     return "eager" if getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None else None
 
 

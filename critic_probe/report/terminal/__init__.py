@@ -3,6 +3,7 @@
 from dataclasses import replace
 from io import StringIO
 
+from rich.cells import cell_len
 from rich.console import Console, Group
 
 from critic_probe.gates.measure import CheckResult
@@ -49,6 +50,7 @@ __all__ = [
 
 
 _PAGE = '<pre style="white-space: pre; overflow-x: auto; line-height: normal; font-family: monospace">{code}</pre>'
+_WIDE = '<span style="display: inline-block; width: 2ch">{}</span>'
 
 
 def show(result: Result, console: Console, rows: int = 10, view: str = "table") -> None:
@@ -97,15 +99,21 @@ def show(result: Result, console: Console, rows: int = 10, view: str = "table") 
 
 def as_text(result: Result) -> str:
     """What `show` prints where output is piped: 80 columns, no colour; without the final newline."""
-    return _recorded(result).export_text(styles=False).rstrip("\n")
+    console = _recording()
+    show(result, console)
+    return console.export_text(styles=False).rstrip("\n")
 
 
 def as_html(result: Result) -> str:
-    """What `show` prints at 80 columns, with its colours, as HTML that needs no style sheet."""
-    return _recorded(result).export_html(inline_styles=True, code_format=_PAGE)
+    """What `show` prints at 80 columns, with its colours, as HTML that needs no style sheet; a trace as `--view line`.
+
+    Browsers take wide characters from another font, whose columns are not those of the rest: each gets its two.
+    """
+    console = _recording()
+    show(result, console, view="line")
+    made = console.export_html(inline_styles=True, code_format=_PAGE)
+    return "".join(_WIDE.format(each) if cell_len(each) == 2 else each for each in made)
 
 
-def _recorded(result: Result) -> Console:
-    console = Console(file=StringIO(), record=True, width=80, force_jupyter=False)
-    show(result, console)
-    return console
+def _recording() -> Console:
+    return Console(file=StringIO(), record=True, width=80, force_jupyter=False)

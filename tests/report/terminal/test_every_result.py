@@ -1,4 +1,5 @@
 import html
+import io
 import json
 import re
 from dataclasses import replace
@@ -6,9 +7,12 @@ from dataclasses import replace
 import pytest
 from printing import printed
 from rich.cells import cell_len
+from rich.console import Console
 
 from critic_probe.errors import CriticProbeError
 from critic_probe.report.files import read_result
+from critic_probe.report.heat import BLUES, ORANGES
+from critic_probe.report.terminal import print_trace
 
 WIDTHS = (80, 100, 120, 200)
 
@@ -46,9 +50,30 @@ def test_a_prompt_shows_what_is_piped(result, capsys):
 
 def test_a_notebook_shows_the_same_and_obeys_none_of_it(result):
     made = result._repr_html_()
-    assert html.unescape(re.sub(r"</?(?:pre|span)[^>]*>", "", made)).rstrip("\n") == str(result)
+    if result.command == "trace":
+        console = Console(file=io.StringIO(), width=80)
+        print_trace(result, console, view="line")
+        shown = console.file.getvalue().rstrip("\n")
+    else:
+        shown = str(result)
+    assert html.unescape(re.sub(r"</?(?:pre|span)[^>]*>", "", made)).rstrip("\n") == shown
     assert set(re.findall(r"<(/?\w+)", made)) <= {"pre", "/pre", "span", "/span"}
     assert "style=" in made
+
+
+def test_a_notebook_shows_a_trace_as_text_on_the_grounds_of_its_values(trace):
+    made = trace._repr_html_()
+    largest = trace.tokens.value.abs().max()
+    [most] = trace.tokens[trace.tokens.value.abs() == largest].head(1).itertuples()
+    shades = ORANGES if most.value < 0 else BLUES
+    assert f"background-color: {shades[-1]}" in made
+
+
+def test_a_wide_character_has_two_columns_in_a_notebook_whatever_its_font(trace):
+    made = trace._repr_html_()
+    wide = [character for character in html.unescape(made) if cell_len(character) == 2]
+    assert wide
+    assert re.findall(r'<span style="display: inline-block; width: 2ch">(.)</span>', made) == wide
 
 
 def test_a_result_that_is_read_back_shows_and_writes_the_same(result, tmp_path):
