@@ -425,7 +425,12 @@ def _require_causal(critic: Critic) -> None:
     changed = [*ids[:-1], (ids[-1] + 1) % critic.vocabulary]
     try:
         a, b = critic.values(ids), critic.values(changed)
-    except TypeError as error:  # an encoder that knows no key-value cache
+    except TypeError as error:
+        if "unexpected keyword" not in str(error):  # an encoder knows no key-value cache
+            raise CriticProbeError(
+                f"{critic.layout.path}: the model does not run ({_one_line(error)}); its config lacks a setting, or "
+                "holds one that this version of transformers does not take"
+            ) from error
         raise CriticProbeError(
             f"{critic.layout.path}: not a decoder-only critic ({_one_line(error)}); "
             "give a causal language model with a scalar head",
