@@ -145,8 +145,7 @@ class Scoring:
             CriticProbeError: A read-out is unknown.
         """
         from critic_probe.aggregation import parse
-        from critic_probe.encoding import DATE, find_convention
-        from critic_probe.encoding.arguments import a_day, template_arguments
+        from critic_probe.encoding import DATE, find_convention, read_date, template_arguments
         from critic_probe.scoring.cache import cache_path
         from critic_probe.workbench import Settings
 
@@ -158,7 +157,7 @@ class Scoring:
             template=self.template,
             convention=None if self.convention is None else find_convention(self.convention),
             arguments=template_arguments(self.template_arg or ()),
-            date=DATE if self.date is None else a_day(self.date),
+            date=DATE if self.date is None else read_date(self.date),
             on_too_long=self.on_too_long,
             engine=self.engine,
             cache=None if self.no_cache else cache_path(),
