@@ -199,7 +199,9 @@ class Bench:
     def asked(self, measures: Sequence[Measure], pair: EncodedPair) -> tuple[Group, list[Ask]]:
         """What measurements ask of a pair, and one group of all the responses that they need."""
         asked = [ask for measure in measures if (ask := measure.ask(self, pair)) is not None]
-        needed = (ids for ask in asked for ids in ask.responses)
+        needed = [ids for ask in asked for ids in ask.responses]
+        if not needed:
+            return pair.group, asked
         return Group(pair.prompt_ids, tuple(dict.fromkeys((*pair.group.responses, *needed))), pair.pair.id), asked
 
     def measure(self, measures: Sequence[Measure], pairs: Iterable[Pair] | None = None) -> None:
