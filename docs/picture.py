@@ -18,7 +18,7 @@ from critic_probe.cli.options import Scoring
 from critic_probe.measures.compare import compare
 from critic_probe.pairs import Fields
 from critic_probe.report.svg import console_svg
-from critic_probe.report.terminal import print_compare
+from critic_probe.report.terminal.compare import print_compare
 
 ROOT = Path(__file__).parents[1]
 CATEGORIES = ("final-comma", "digit", "item", "verbose")

@@ -1,4 +1,7 @@
-"""A loaded critic: backbone, head and tokenizer, ready to give one value per token."""
+"""A loaded critic: backbone, head and tokenizer, ready to give one value per token.
+
+Loading stands beside what is loaded, in one file longer than others: what a critic may be is what loading lets through.
+"""
 
 import logging
 import os

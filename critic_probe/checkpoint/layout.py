@@ -2,6 +2,8 @@
 
 Only headers are read here, so a large checkpoint costs no more than a small one. Tensor names and files decide what a
 directory is; `config.architectures` decides nothing.
+
+One table of formats, tried in order, hence one file longer than others.
 """
 
 import hashlib

@@ -35,7 +35,7 @@ def command(
 
     from critic_probe.checkpoint import dissect, inspect
     from critic_probe.report.files import dump_plain
-    from critic_probe.report.terminal import print_inspect
+    from critic_probe.report.terminal.inspect import print_inspect
 
     anatomy = dissect(
         path,

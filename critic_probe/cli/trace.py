@@ -83,7 +83,8 @@ def command(
     from rich.console import Console
 
     from critic_probe.measures.trace import trace
-    from critic_probe.report.terminal import print_trace, show
+    from critic_probe.report.terminal import show
+    from critic_probe.report.terminal.trace import print_trace
 
     result = trace(critics.load(), pair, settings)
     for path in exports:

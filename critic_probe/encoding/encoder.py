@@ -3,6 +3,8 @@
 By default that is template(prompt, add_generation_prompt) + response ids: the prompt is tokenised once and the response
 ids are appended to it, never re-tokenised with it, so the response span is exact by construction. A `Convention` says
 otherwise where training did. Nothing is ever cut: what does not fit the context is an error or a listed skip.
+
+One class, longer than others: every rule here decides which ids stand where, and each must be read beside the others.
 """
 
 import datetime

@@ -1,9 +1,9 @@
 """Student against teacher under every critic and read-out."""
 
 import itertools
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,12 +13,12 @@ from critic_probe.aggregation import Aggregation
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse
 from critic_probe.errors import Notice
+from critic_probe.measures.blind import Texts, baselines, rules_of
 from critic_probe.measures.result import Result
 from critic_probe.objective import SATURATED, TEMPERATURE
 from critic_probe.pairs import Pairs
 from critic_probe.stats import pairs as pairwise
-from critic_probe.stats.rates import FEW, flips, rate, separation, verdict
-from critic_probe.text import ends_in_terminal
+from critic_probe.stats.rates import FEW, flips, separation, verdict
 from critic_probe.workbench import (
     Ask,
     Bench,
@@ -180,11 +180,11 @@ def tabulated(
         temperature: See `compare`.
     """
     summary, categories = summarise(scored), _by_category(scored)
-    rules = _rules(texts)
-    baselines = _baselines(rules)
+    rules = rules_of(texts)
+    blind = baselines(rules)
     found = pairwise.statistics(scored, temperature)
-    if len(baselines):
-        best = str(baselines.baseline[baselines.accuracy.idxmax()])
+    if len(blind):
+        best = str(blind.baseline[blind.accuracy.idxmax()])
         known = scored[scored.id.isin(rules.index)]
         found = found.merge(pairwise.beyond(known, rules, best), on=["critic", "aggregation"], how="left")
     lengths, contrasts = pairwise.lengths(scored), pairwise.contrasts(scored)
@@ -195,32 +195,12 @@ def tabulated(
         lengths=lengths,
         contrasts=contrasts,
         categories=categories,
-        baselines=baselines,
+        baselines=blind,
         pairs=_most_disputed_first(scored),
         notices=notices,
         signature=signed,
-        reading=[*_reading(summary, baselines), *_warnings(found, lengths), floor],
+        reading=[*_reading(summary, blind), *_warnings(found, lengths), floor],
     )
-
-
-class Texts(NamedTuple):
-    """What rules that read no content need of a pair's two texts."""
-
-    lengths: tuple[int, int]
-    closed: tuple[bool, bool]
-    eos: tuple[bool, bool]
-    same: bool
-
-    @classmethod
-    def of(cls, pair: EncodedPair) -> "Texts":
-        """Those of a pair."""
-        student, teacher = pair.student.text, pair.teacher.text
-        return cls(
-            (len(student), len(teacher)),
-            (ends_in_terminal(student), ends_in_terminal(teacher)),
-            (pair.student.eos[-1], pair.teacher.eos[-1]),
-            student == teacher,
-        )
 
 
 def score_pair(bench: Bench, pair: EncodedPair, values: Sequence[Tensor]) -> Iterator[dict[str, Any]]:
@@ -314,27 +294,6 @@ def _by_category(scored: pd.DataFrame) -> pd.DataFrame:
     ]
     columns = ["critic", "aggregation", "category", "n", "d_acc", "d_acc_low", "d_acc_high", "ties", "mean_gap"]
     return pd.DataFrame(rows, columns=[*columns, "gap_over_sd"])
-
-
-def _rules(texts: Mapping[str, Texts]) -> pd.DataFrame:
-    """One row per pair and one column per rule that reads no content: 1 right, 0 wrong, half where it cannot tell."""
-    made: dict[str, Callable[[Texts], float]] = {
-        "longer wins": lambda pair: pair.lengths[1] - pair.lengths[0],
-        "shorter wins": lambda pair: pair.lengths[0] - pair.lengths[1],
-        "ends in terminal punctuation wins": lambda pair: float(pair.closed[1]) - float(pair.closed[0]),
-        "ends in EOS wins": lambda pair: float(pair.eos[1]) - float(pair.eos[0]),
-    }
-    rows = {key: {name: (np.sign(rule(pair)) + 1) / 2 for name, rule in made.items()} for key, pair in texts.items()}
-    return pd.DataFrame.from_dict(rows, orient="index", columns=list(made))
-
-
-def _baselines(rules: pd.DataFrame) -> pd.DataFrame:
-    rows = []
-    for name in rules.columns if len(rules) else ():
-        found = rate(float(rules[name].sum()), len(rules))
-        ties = int((rules[name] == 0.5).sum())
-        rows.append((name, len(rules), found.value, found.low, found.high, ties))
-    return pd.DataFrame(rows, columns=["baseline", "n", "accuracy", "low", "high", "ties"])
 
 
 def _most_disputed_first(scored: pd.DataFrame) -> pd.DataFrame:

@@ -180,7 +180,9 @@ class Doctor:
     def report(self, settings: Settings, pairs: Pairs, bench: Bench | None) -> DoctorResult:
         """All checks in the order of `CHECKS`; those that nothing was noted of did not run."""
         checks = [self._found.get(name) or Check(name, "not run", "needs a check that failed") for name in CHECKS]
-        facts = [] if bench is None else [{k: v for k, v in bench.record().items() if k != "noise_floor"}]
+        facts = [] if bench is None else [bench.record()]
+        for fact in facts:
+            fact.pop("noise_floor", None)  # what was measured here is in the checks
         return DoctorResult(
             checks=pd.DataFrame(checks, columns=Check._fields),
             notices=[],

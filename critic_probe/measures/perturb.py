@@ -213,7 +213,7 @@ class Perturb:
 
 
 def judged(
-    cases: pd.DataFrame, not_measured: pd.DataFrame, notices: list[Notice], signed: dict[str, Any], floor: str
+    cases: pd.DataFrame, not_measured: pd.DataFrame, notices: list[Notice], signed: Signature, floor: str
 ) -> PerturbResult:
     """The figures and verdicts of scored cases."""
     summary, ratios = summarise(cases), headline(cases)

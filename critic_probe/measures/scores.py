@@ -6,11 +6,13 @@ import pandas as pd
 import torch
 
 from critic_probe.errors import CriticProbeError, Notice
-from critic_probe.measures.compare import GIVEN, GIVEN_SCORES, CompareResult, Texts, tabulated, with_verdicts
+from critic_probe.measures.blind import Texts
+from critic_probe.measures.compare import GIVEN, GIVEN_SCORES, CompareResult, tabulated, with_verdicts
 from critic_probe.objective import TEMPERATURE
 from critic_probe.pairs import ScoredPair, scores_hash
 from critic_probe.text import ends_in_terminal
 from critic_probe.version import __version__
+from critic_probe.workbench import CriticRecord, Signature
 
 
 def compare_scores(pairs: Sequence[ScoredPair], source: str, temperature: float = TEMPERATURE) -> CompareResult:
@@ -32,7 +34,8 @@ def compare_scores(pairs: Sequence[ScoredPair], source: str, temperature: float 
     frame = pd.DataFrame(pairs, columns=ScoredPair._fields).assign(student_token_read=None, teacher_token_read=None)
     frame["critic"] = frame.critic.where(frame.critic != "", source)
     frame[["student_tokens", "teacher_tokens"]] = frame[["student_tokens", "teacher_tokens"]].astype(float)
-    frames, records, notices = [], [], []
+    frames, notices = [], []
+    records: list[CriticRecord] = []
     for critic, of_critic in frame.groupby("critic", sort=False):
         floors = {}
         for aggregation, scored in of_critic.groupby("aggregation", sort=False):
@@ -54,7 +57,7 @@ def compare_scores(pairs: Sequence[ScoredPair], source: str, temperature: float 
         )
         for row in frame.dropna(subset=["student", "teacher"]).itertuples()
     }
-    signed = {
+    signed: Signature = {
         "version": __version__,
         "critics": records,
         "aggregations": list(dict.fromkeys(frame.aggregation)),

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -109,7 +109,7 @@ def verify(
         then = named[critic.name]
         bench = Bench(critic, pairs, settings)
         preflight(critic)
-        now = bench.record()
+        now: dict[str, Any] = {**bench.record()}
         for word, key in _HASHES.items():
             same = now[key] == then[key]
             checks.append(_check(f"{critic.name}: {word}", same, now[key] if same else f"{then[key]} -> {now[key]}"))
@@ -122,7 +122,7 @@ def verify(
         checks.append(_check(f"{critic.name}: scores", *_agreement(*compared, then, now)))
         bench.close()
     table = pd.DataFrame(checks)
-    return VerifyResult(table, {**signed, "sample": sample, "sample_seed": seed})
+    return VerifyResult(table, cast(Signature, {**signed, "sample": sample, "sample_seed": seed}))
 
 
 def _check(name: str, holds: bool | None, evidence: str) -> Check:

@@ -2,6 +2,8 @@
 
 The layouts are rewritten one into the other (ranked answers and lists of answers into two sides each, a conversation
 that holds an answer into prompt and answer) until a row has a prompt and two sides.
+
+They stand in one file, longer than others, because each is tried in the order of the others.
 """
 
 import itertools

@@ -1,6 +1,5 @@
 """The claims of the original proposal ("change last to mean"), measured on a critic and its pairs; `docs/audit.md`."""
 
-import random
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,11 +10,10 @@ import torch
 
 from critic_probe.aggregation import parse
 from critic_probe.checkpoint import Critic
-from critic_probe.encoding import EncodedPair
 from critic_probe.errors import Notice
 from critic_probe.measures.perturb import Perturb, PerturbResult
 from critic_probe.measures.result import Result
-from critic_probe.measures.tokens import SHORTEST, autocorrelation, effective_tokens, variance_ratio
+from critic_probe.measures.tokens import variance_ratio
 from critic_probe.measures.variants import Plan
 from critic_probe.objective import TEMPERATURE, loss
 from critic_probe.pairs import Pairs
@@ -24,9 +22,10 @@ from critic_probe.stats.edits import dilution, rate_interval, right_order
 from critic_probe.stats.intervals import Floats, Interval, interval_of, mean_interval, median_interval
 from critic_probe.stats.rates import FEW
 from critic_probe.studies.claims import CLAIMS, FAILS, READING_TRAINED, READING_UNTRAINED
+from critic_probe.studies.gathered import Drawn, Responses
 from critic_probe.studies.gradients import LEVELS, SIDES, Gradients, gradients
 from critic_probe.studies.untrained import HEADS, Untrained, untrained
-from critic_probe.workbench import Ask, Bench, Progress, Settings, Signature, Values, benches, prompt_hash, run
+from critic_probe.workbench import CriticRecord, Progress, Settings, Signature, benches, run
 
 READ_OUTS = ("last", "mean", "mix:0.5", "last+eos", "mean+eos")
 GRADIENT_PAIRS = 32  # drawn for backward passes; some are ties
@@ -94,14 +93,14 @@ def audit(
     claims: list[pd.DataFrame] = []
     figures: list[pd.DataFrame] = []
     notices: list[Notice] = []
-    records: list[dict[str, Any]] = []
-    signed: dict[str, Any] = {}
+    records: list[CriticRecord] = []
+    signed = Signature()
     shown: dict[str, Any] | None = None
     with benches(critics, pairs, settings, progress) as made:
         for bench in made:
             found = _Findings(bench.name)
-            edits, responses = Perturb(plan), _Responses()
-            of_gradients, of_heads = (_Drawn(most, seed) for most in (GRADIENT_PAIRS, HEAD_PAIRS))
+            edits, responses = Perturb(plan), Responses()
+            of_gradients, of_heads = (Drawn(most, seed) for most in (GRADIENT_PAIRS, HEAD_PAIRS))
             done = run([bench], [edits, responses, of_gradients, of_heads])
             edited = edits.result(done)
             signed, shown = edited.signature, edited.input
@@ -122,7 +121,7 @@ def audit(
         figures=_in_order(figures),
         training=pd.DataFrame(),
         notices=notices,
-        signature=signed | {"critics": records, "gradient_pairs": GRADIENT_PAIRS, "heads": HEADS},
+        signature={**signed, "critics": records, "gradient_pairs": GRADIENT_PAIRS, "heads": HEADS},
         reading=[*_READING, *READING_UNTRAINED],
         input=shown,
     )
@@ -346,64 +345,6 @@ def _over_heads(figures: Floats) -> Interval:
 
 def _families(*names: str) -> list[Family]:
     return [family for family in BUILT_IN.values() if family.name in names]
-
-
-class _Drawn:
-    """Keeps pairs drawn from all, the same whatever the critic."""
-
-    label = "pairs"
-    needs_floors = False
-
-    def __init__(self, most: int, seed: int) -> None:
-        self._most, self._seed = most, seed
-        self.pairs: list[EncodedPair] = []
-
-    def begin(self, bench: Bench) -> None:
-        ids = bench.survey.ids
-        chosen = random.Random(self._seed).sample(range(len(ids)), min(self._most, len(ids)))
-        self._chosen = {ids[index] for index in chosen}
-
-    def ask(self, _: Bench, pair: EncodedPair) -> None:
-        if pair.pair.id in self._chosen:
-            self.pairs.append(pair)
-
-    def end(self, _: Bench) -> None:
-        pass
-
-
-class _Responses:
-    """One row per response: prompt_hash, side, tokens, sum and squares of the values that are not EOS's, how dependent
-    they are (NaN where that cannot be told), and the score under `last` and `mean`."""
-
-    label = "pairs"
-    needs_floors = False
-
-    def begin(self, _: Bench) -> None:
-        self._rows: list[dict[str, Any]] = []
-
-    def ask(self, bench: Bench, pair: EncodedPair) -> Ask:
-        def take(values: Values) -> None:
-            for side, response in zip(SIDES, (pair.student, pair.teacher), strict=True):
-                v = values[response.ids]
-                body = v.double().numpy()[np.array(response.without_eos)]
-                told = len(body) >= SHORTEST and body.std() > 0
-                self._rows.append(
-                    {
-                        "prompt_hash": prompt_hash(pair.pair),
-                        "side": side,
-                        "tokens": len(body),
-                        "sum": body.sum(),
-                        "squares": (body**2).sum(),
-                        "lag1": autocorrelation(body)[1] if told else np.nan,
-                        "effective": effective_tokens(body) if told else np.nan,
-                        **{name: bench.score(v, response, parse(name)) for name in ("last", "mean")},
-                    }
-                )
-
-        return Ask((), take)
-
-    def end(self, _: Bench) -> None:
-        self.table = pd.DataFrame(self._rows)
 
 
 def _deviations(responses: pd.DataFrame, floors: dict[str, float]) -> dict[str, float]:

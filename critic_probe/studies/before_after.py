@@ -7,7 +7,7 @@ read-out, on the same pairs from several seeds, and every expectation stands bes
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,7 @@ from critic_probe.studies.audit import AuditResult
 from critic_probe.studies.claims import judged
 from critic_probe.training.options import Options
 from critic_probe.training.warmup import warmup
-from critic_probe.workbench import Progress, Settings
+from critic_probe.workbench import CriticRecord, Progress, Settings, Signature
 
 TRAINED = ("last", "mean", "progressive")
 READ = {"last": ("last", "mean"), "mean": ("mean", "last"), "progressive": ("last", "mean")}
@@ -74,7 +74,7 @@ def before_after(
     work: Path,
     settings: Settings,
     progress: Progress,
-) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+) -> tuple[pd.DataFrame, list[CriticRecord]]:
     """Trains a critic per seed and read-out, and measures what the proposal expected.
 
     Args:
@@ -100,7 +100,7 @@ def before_after(
         raise CriticProbeError("give at least one seed to train from")
     pairs = [as_text(pair) for pair in pairs]  # ids belong to one tokenizer, which need not be the backbone's
     rows: list[pd.DataFrame] = []
-    records: list[dict[str, Any]] = []
+    records: list[CriticRecord] = []
     for seed in seeds:
         for aggregation in TRAINED:
             out = work / f"{aggregation}-{seed}"
@@ -122,9 +122,9 @@ def before_after(
     return _over_seeds(pd.concat(rows, ignore_index=True)), records
 
 
-def with_training(audited: AuditResult, table: pd.DataFrame, records: list[dict[str, Any]]) -> AuditResult:
+def with_training(audited: AuditResult, table: pd.DataFrame, records: list[CriticRecord]) -> AuditResult:
     """An audit with what `before_after` found."""
-    signed = audited.signature | {"trained": [record["fingerprint"] for record in records]}
+    signed: Signature = {**audited.signature, "trained": [record["fingerprint"] for record in records]}
     found = replace(audited, training=table, signature=signed)
     return replace(found, reading=found.read_aloud())
 

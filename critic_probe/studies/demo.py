@@ -12,6 +12,8 @@ so far was wrong", so that its hidden states carry the mismatch between prompt a
 
 So the base was taught to mark wrong facts. The critics show how a read-out carries or dilutes what the backbone knows,
 not that either read-out makes a critic find content.
+
+A script that is read from top to bottom, longer than other files: what it writes must come out the same byte for byte.
 """
 
 import argparse

@@ -7,8 +7,6 @@ scored, `run` scores.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
@@ -17,14 +15,14 @@ from torch import Tensor
 
 from critic_probe.aggregation import Aggregation, aggregate
 from critic_probe.checkpoint import Anatomy, Critic
-from critic_probe.encoding import EncodedPair, EncodedResponse, Group, encode_pair, shown_input
+from critic_probe.encoding import EncodedPair, EncodedResponse, Group, encode_pair
 from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.pairs import BadRowError, Pair, PairFile, Pairs
 from critic_probe.scoring.cache import Cache
 from critic_probe.scoring.engine import Engine, Stats
 from critic_probe.workbench.noise import measure_floors
 from critic_probe.workbench.reading import make_encoder, read_as, read_otherwise
-from critic_probe.workbench.signature import Settings, Signature, hash_of, identity, signature
+from critic_probe.workbench.signature import CriticRecord, Settings, identity
 from critic_probe.workbench.survey import Survey, preflight, survey
 
 Ids = tuple[int, ...]
@@ -39,6 +37,9 @@ Progress = Callable[[str, int, Stats], Callable[[], None]]
 def silent(*_: Any) -> Callable[[], None]:
     """A `Progress` that tells nobody."""
     return lambda: None
+
+
+_READS_ONE = ("last", "last+eos", "min", "max")
 
 
 class Ask(NamedTuple):
@@ -286,10 +287,10 @@ class Bench:
         left_out = [Notice("bad-rows", f"{len(lost)} left out: no finite value", lost)] if lost else []
         return [*self._preflight, *self.survey.notices, *left_out, *rounding, *happened, *read_otherwise(self)]
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> CriticRecord:
         """What identifies this critic in a signature, with the noise floors where they were measured."""
         critic = self.critic
-        facts = {
+        facts: CriticRecord = {
             "name": critic.name,
             "fingerprint": critic.fingerprint,
             "head": critic.head.hash,
@@ -307,7 +308,9 @@ class Bench:
             "step": critic.layout.step,
             "normalisation": critic.head.normalisation,
         }
-        return facts if self._noise is None else facts | {"noise_floor": self._noise[0]}
+        if self._noise is not None:
+            facts["noise_floor"] = self._noise[0]
+        return facts
 
     def release(self) -> None:
         """Lets the critic go, whose memory the next one needs."""
@@ -319,88 +322,3 @@ class Bench:
         """Lets the cache's file go."""
         if self.cache is not None:
             self.cache.close()
-
-
-@contextmanager
-def benches(
-    critics: Iterable[Critic], pairs: Pairs, settings: Settings, progress: Progress = silent
-) -> Iterator[Iterator[Bench]]:
-    """A bench for each critic in turn, which is released before the next critic is loaded; all are closed at the end.
-
-    Args:
-        critics: Loaded one after the other, so that only one needs to be in memory.
-        pairs: At least one.
-        settings: How text becomes a score.
-        progress: Told of every pair scored.
-    """
-    made: list[Bench] = []
-
-    def each() -> Iterator[Bench]:
-        for critic in critics:
-            bench = Bench(critic, pairs, settings, progress)
-            del critic
-            made.append(bench)
-            yield bench
-            bench.release()
-
-    try:
-        yield each()
-    finally:
-        for bench in made:
-            bench.close()
-
-
-@dataclass
-class Run:
-    """What a run leaves beside what its measurements took.
-
-    Attributes:
-        settings: How text became a score.
-        benches: One a critic, in order; released where their critic was.
-        data: The pairs' hash.
-        records: What identifies each critic.
-        told: What was told of each critic.
-        input: The first pair exactly as the first critic is fed it; see `encoding.shown_input`.
-    """
-
-    settings: Settings
-    benches: list[Bench]
-    data: str
-    records: list[dict[str, Any]]
-    told: list[list[Notice]]
-    input: dict[str, Any]
-
-    @property
-    def notices(self) -> list[Notice]:
-        """What was told of each critic in turn, each once."""
-        return list({notice.code + notice.message: notice for told in self.told for notice in told}.values())
-
-    def signature(self, **more: Any) -> Signature:
-        """Everything that determined the figures; see `signature`."""
-        return signature(self.settings, self.data, self.records) | more
-
-
-def run(benches: Iterable[Bench], measures: Sequence[Measure]) -> Run:
-    """THE loop: each critic scores what all measurements ask of each pair.
-
-    Args:
-        benches: One a critic, on the same pairs with the same settings.
-        measures: Told of every pair; what they found is theirs to give.
-
-    Raises:
-        CriticProbeError: A pair cannot be scored honestly.
-    """
-    gone: list[Bench] = []
-    records, told = [], []
-    for bench in benches:
-        bench.admit()
-        bench.measure(measures)
-        records.append(bench.record())
-        told.append(bench.notices())
-        gone.append(bench)
-    first = gone[0]
-    shown = shown_input(first.survey.sample[0], first.encoder)
-    return Run(first.settings, gone, hash_of(first.pairs), records, told, shown)
-
-
-_READS_ONE = ("last", "last+eos", "min", "max")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import torch
 import transformers
@@ -18,7 +18,91 @@ from critic_probe.pairs import Pair, PairFile, Pairs, data_hash
 from critic_probe.scoring.engine import Mode
 from critic_probe.version import __version__
 
-Signature = dict[str, Any]
+
+class CriticRecord(TypedDict, total=False):
+    """What identifies a critic; of scores that were given only its name, the words `given scores` and the floors.
+
+    Attributes:
+        name: As results call it.
+        fingerprint: Of its directory: all that a value depends on.
+        head: Hash of its value head.
+        tokenizer: Hash of its tokenizer's files.
+        template: `raw`, or `chat:` with a hash of the template and what its renderings depend on.
+        convention: As what it is read.
+        convention_because: Why.
+        value_position: `at` the token, or `before` it.
+        eos_ids: The ids that end a response.
+        dtype: What it computes in.
+        device: Where.
+        attention: transformers' implementation.
+        engine: `tree` or `reference`.
+        format: Of its directory.
+        step: Of its training, where the directory is of a run.
+        normalisation: Mean and SD that its framework takes off, or None.
+        noise_floor: By read-out, where it was measured.
+    """
+
+    name: str
+    fingerprint: str
+    head: str
+    tokenizer: str
+    template: str
+    convention: str
+    convention_because: str
+    value_position: str
+    eos_ids: list[int]
+    dtype: str
+    device: str
+    attention: str
+    engine: str
+    format: str
+    step: int | None
+    normalisation: tuple[float, float] | None
+    noise_floor: dict[str, float]
+
+
+class Signature(TypedDict, total=False):
+    """Everything that determined the figures: two results with different ones are not the same measurement.
+
+    Attributes:
+        version: Of critic-probe.
+        critics: In order.
+        aggregations: The read-outs, in order.
+        eos: The EOS policy.
+        value_position: That of all critics; several where they differ.
+        torch: Its version.
+        transformers: Its version.
+        data: Hash of the pairs.
+        temperature: T of the loss, where it matters.
+        families: The families of edits.
+        sides: The sides that were edited.
+        max_per_response: At most so many edits a response.
+        seed: Drew them.
+        gradient_pairs: How many pairs went backward.
+        heads: How many random heads.
+        trained: Fingerprints of critics that were trained for the result.
+        sample: How many pairs were scored again.
+        sample_seed: Drew them.
+    """
+
+    version: str
+    critics: list[CriticRecord]
+    aggregations: list[str]
+    eos: str
+    value_position: str
+    torch: str
+    transformers: str
+    data: str
+    temperature: float
+    families: list[str]
+    sides: list[str]
+    max_per_response: int | None
+    seed: int
+    gradient_pairs: int
+    heads: int
+    trained: list[str]
+    sample: int
+    sample_seed: int
 
 
 @dataclass(frozen=True)
@@ -51,7 +135,7 @@ class Settings:
     cache: Path | None = None
 
 
-def signature(settings: Settings, data: str, critics: Sequence[dict[str, Any]]) -> Signature:
+def signature(settings: Settings, data: str, critics: Sequence[CriticRecord]) -> Signature:
     """Everything that determined the figures; two results with different signatures are not the same measurement."""
     return {
         "version": __version__,
@@ -65,7 +149,7 @@ def signature(settings: Settings, data: str, critics: Sequence[dict[str, Any]]) 
     }
 
 
-def floor_sentence(records: Sequence[dict[str, Any]]) -> str:
+def floor_sentence(records: Sequence[CriticRecord]) -> str:
     """How large a difference arithmetic alone makes, for the reader of a table."""
     floors = "; ".join(
         f"{record['name']} " + ", ".join(f"{name} {floor:.1g}" for name, floor in record["noise_floor"].items())

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from critic_probe.cli import app
 from critic_probe.report.heat import aligned, line_view
 from critic_probe.report.svg import console_svg, to_png
-from critic_probe.report.terminal import print_trace
+from critic_probe.report.terminal.trace import print_trace
 
 
 def rows(student, teacher, read=-1):

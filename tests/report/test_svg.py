@@ -8,7 +8,9 @@ from rich.console import Console
 from rich.text import Text
 
 from critic_probe.report.svg import console_svg
-from critic_probe.report.terminal import print_compare, print_perturb, print_trace
+from critic_probe.report.terminal.compare import print_compare
+from critic_probe.report.terminal.perturb import print_perturb
+from critic_probe.report.terminal.trace import print_trace
 
 CELL = 12.2
 NAMESPACE = "{http://www.w3.org/2000/svg}"

@@ -271,7 +271,7 @@ def largest_of(*columns: pd.Series) -> float:
 
 def signature_line(signature: Signature) -> str:
     """Everything that determined the figures in one line: two results compare if their lines agree."""
-    rest = dict(signature)
+    rest: dict[str, Any] = dict(signature)
     critics = rest.pop("critics", [])
 
     def of_critics(key: str) -> str:

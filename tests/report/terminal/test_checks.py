@@ -4,12 +4,13 @@ import io
 from dataclasses import replace
 
 import pytest
+from critic_probe.report.terminal.verdicts import print_verdicts
 from printing import line_of, printed
 from rich.console import Console
 
 from critic_probe.checkpoint import dissect, inspect
 from critic_probe.gates import Gate, Plan, evaluate, figures
-from critic_probe.report.terminal import print_inspect, print_verdicts
+from critic_probe.report.terminal.inspect import print_inspect
 from critic_probe.report.verdicts import sentences
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from critic_probe.errors import CriticProbeError
 from critic_probe.report.files import read_result
 from critic_probe.report.heat import BLUES, ORANGES
-from critic_probe.report.terminal import print_trace
+from critic_probe.report.terminal.trace import print_trace
 
 WIDTHS = (80, 100, 120, 200)
 
