@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from critic_probe.errors import CriticProbeError
 from critic_probe.pairs import Fields, PairFile, Pairs, as_text, read_pairs
@@ -92,7 +92,9 @@ def _unique_name(path: Path, taken: dict[str, Path]) -> str:
     return next((name for name in names if name not in taken), str(path))
 
 
-def find_pairs(path: str | None, fields: Fields, critics: Critics) -> Pairs:
+def find_pairs(
+    path: str | None, fields: Fields, critics: Critics, on_bad_row: Literal["error", "skip"] = "error"
+) -> Pairs:
     """The pairs of a file, or the bundled ones where no file is given.
 
     Token ids belong to one tokenizer: for other critics than the bundled toys the bundled pairs are read as
@@ -102,6 +104,6 @@ def find_pairs(path: str | None, fields: Fields, critics: Critics) -> Pairs:
         CriticProbeError: The file is not there or not of pairs.
     """
     if path is not None:
-        return PairFile(path, fields)
+        return PairFile(path, fields, on_bad_row=on_bad_row)
     pairs = read_pairs(fixtures() / "pairs.jsonl", fields)
     return pairs if set(critics.paths) <= set(TOYS) else [as_text(pair) for pair in pairs]

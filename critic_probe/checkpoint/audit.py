@@ -48,9 +48,9 @@ class Anatomy:
 
 
 def dissect(
-    path: Path,
+    path: str | Path,
     *,
-    base: Path | None = None,
+    base: str | Path | None = None,
     step: int | None = None,
     trust_remote_code: bool = False,
     head_row: str | None = None,

@@ -159,7 +159,7 @@ def load_critic(
 
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     where = resolve_device(device)
-    layout = read_layout(Path(path), base=None if base is None else Path(base), step=step)
+    layout = read_layout(path, base=base, step=step)
     with _quiet():
         config, tokenizer = read_config(layout, trust_remote_code), read_tokenizer(layout, trust_remote_code)
         text_config = config.get_text_config()
@@ -395,7 +395,7 @@ def _forget_lengths(backbone: nn.Module) -> None:
 
 
 def _attention(config: Any) -> str | None:
-    """What to attend with where transformers' own choice is wrong: its sdpa dropped Gemma 2's softcap up to 5.10."""
+    """What to attend with where transformers chooses wrongly: its sdpa drops Gemma 2's softcap in several versions."""
     return "eager" if getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None else None
 
 
@@ -425,7 +425,12 @@ def _require_causal(critic: Critic) -> None:
     changed = [*ids[:-1], (ids[-1] + 1) % critic.vocabulary]
     try:
         a, b = critic.values(ids), critic.values(changed)
-    except TypeError as error:  # an encoder that knows no key-value cache
+    except TypeError as error:
+        if "unexpected keyword" not in str(error):  # an encoder knows no key-value cache
+            raise CriticProbeError(
+                f"{critic.layout.path}: the model does not run ({_one_line(error)}); its config lacks a setting, or "
+                "holds one that this version of transformers does not take"
+            ) from error
         raise CriticProbeError(
             f"{critic.layout.path}: not a decoder-only critic ({_one_line(error)}); "
             "give a causal language model with a scalar head",

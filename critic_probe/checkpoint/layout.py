@@ -98,7 +98,7 @@ class Layout:
         return sorted({file for stored in self.tensors.values() for file in stored.files})
 
 
-def read_layout(path: Path, *, base: Path | None = None, step: int | None = None) -> Layout:
+def read_layout(path: str | Path, *, base: str | Path | None = None, step: int | None = None) -> Layout:
     """Finds out what a directory holds.
 
     Args:
@@ -111,6 +111,7 @@ def read_layout(path: Path, *, base: Path | None = None, step: int | None = None
     Raises:
         CriticProbeError: There is no checkpoint, it is damaged, or of a format that cannot be read.
     """
+    path, base = Path(path), None if base is None else Path(base)
     if not path.exists():
         raise CriticProbeError(f"{path}: no such checkpoint directory; give a local directory, nothing is downloaded")
     if not path.is_dir():

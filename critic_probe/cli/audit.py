@@ -56,7 +56,7 @@ class Training:
         """How a critic is trained, to be read as it is scored."""
         return Options(
             eos=scoring.eos,
-            value_position=scoring.value_position,
+            value_position=scoring.value_position or "at",
             template=scoring.template,
             steps=self.steps,
             batch_size=self.batch_size,
@@ -81,8 +81,7 @@ def command(
 ) -> None:
     """Measure what was claimed of last-token and mean scores: gradients, variance, punctuation, content, EOS."""
     session.check_outputs(output)
-    critics = loading.critics()
-    read, settings = fields.pairs(pairs, critics), scoring.settings()
+    critics, read, settings = session.prepared(pairs, fields, loading, scoring)
     from critic_probe.studies.audit import audit
 
     backbone = training.backbone()

@@ -143,8 +143,7 @@ def command(
     for path in (output.junit, output.markdown, against.save_baseline):
         if path is not None:
             check_folder(path)
-    critics = loading.critics()
-    read, settings = fields.pairs(pairs, critics), scoring.settings(plan.aggregations(unnamed))
+    critics, read, settings = session.prepared(pairs, fields, loading, scoring, plan.aggregations(unnamed))
     with ExitStack() as stack:
         if against.save_baseline is not None or against.accept:  # kept values of another run differ in last digits
             fresh = Path(stack.enter_context(TemporaryDirectory(prefix="critic-probe-")))

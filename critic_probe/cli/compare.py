@@ -30,8 +30,7 @@ def command(
         result = compare_scores(list(read_scores(scores)), scores.name, temperature)
         session.finish(result, None, output, default_pairs=False, show=output.show)
         return
-    critics = loading.critics()
-    read, settings = fields.pairs(pairs, critics), scoring.settings()
+    critics, read, settings = session.prepared(pairs, fields, loading, scoring)
     from critic_probe.measures.compare import Compare, compare
     from critic_probe.measures.price import price
 

@@ -34,8 +34,8 @@ def command(
     session.check_outputs(output)
     if pairs == "-":
         raise CriticProbeError("diff: pairs are read twice, which stdin cannot be; give a file")
-    critics = replace(loading, checkpoint=[old, new]).critics()
-    read, settings = fields.pairs(pairs, critics), scoring.settings()
+    both = replace(loading, checkpoint=[old, new])
+    critics, read, settings = session.prepared(pairs, fields, both, scoring)
     from critic_probe.measures.compare import Compare
     from critic_probe.measures.diff import diff
     from critic_probe.measures.perturb import Perturb

@@ -37,6 +37,8 @@ def command(
         raise CriticProbeError("doctor: examines one critic at a time; give -c once")
     [(name, path)] = critics.paths.items()
     settings = scoring.settings()
+    if fields.show_input is not None:
+        session.prepared(pairs, fields, loading, scoring)
     from critic_probe.measures.doctor import doctor
 
     session.require_checkpoint(path)

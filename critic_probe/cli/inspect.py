@@ -1,7 +1,6 @@
 """`critic-probe inspect`: what a checkpoint is, from the headers of its files."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -38,8 +37,14 @@ def command(
     from critic_probe.report.files import dump_plain
     from critic_probe.report.terminal import print_inspect
 
-    base = None if loading.base is None else Path(loading.base)
-    found = inspect(dissect(path, base=base, step=loading.step, trust_remote_code=loading.trust_remote_code))
+    anatomy = dissect(
+        path,
+        base=loading.base,
+        step=loading.step,
+        trust_remote_code=loading.trust_remote_code,
+        head_row=loading.head_row,
+    )
+    found = inspect(anatomy)
     if json:
         typer.echo(dump_plain({"schema": "critic-probe/inspect/1", **found}))
     else:

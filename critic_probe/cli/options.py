@@ -64,6 +64,13 @@ class Loading:
     step: Annotated[int | None, of_critic("The step to read from a run's directory. Default: the newest.", min=0)] = (
         None
     )
+    head_row: Annotated[
+        str | None,
+        of_critic(
+            "Of a head with several labels the row to read, or 1-0 for the difference of two: a log-odds.",
+            metavar="N|N-M",
+        ),
+    ] = None
     device: Annotated[str, of_critic("auto, cpu, cuda, cuda:N or mps.")] = "auto"
     device_map: Annotated[
         str | None, of_critic("auto: spread a critic over all GPUs (needs accelerate).", metavar="auto")
@@ -93,15 +100,35 @@ class Scoring:
         ),
     ] = None
     eos: Annotated[EosPolicy, of_reading(EOS_HELP, names=("--eos", "--eos-policy"))] = "exclude"
+    convention: Annotated[
+        str | None,
+        of_reading(
+            "How training fed and read a critic: gad, trl, trl-0.23, openrlhf, verl-ppo, hf, llamafactory, or a TOML "
+            "file. Default: what its directory tells.",
+            names=("--as",),
+            metavar="NAME|FILE",
+        ),
+    ] = None
     value_position: Annotated[
-        Literal["at", "before"],
-        of_reading("at the token (reward models, GAD), or before it (PPO critics of verl and OpenRLHF)."),
-    ] = "at"
+        Literal["at", "before"] | None,
+        of_reading(
+            "at the token (reward models, GAD), or before it (PPO critics of verl and OpenRLHF). Default: the "
+            "convention's."
+        ),
+    ] = None
     template: Annotated[TemplateMode, of_reading("auto, chat, or raw: a plain prompt goes in as it is.")] = "auto"
     on_too_long: Annotated[
         Literal["error", "skip"],
         of_reading("error, or skip: pairs longer than the context are left out and listed."),
     ] = "error"
+    template_arg: Annotated[
+        list[str] | None,
+        of_reading("What the chat template is given, such as enable_thinking=false; repeatable.", metavar="KEY=VALUE"),
+    ] = None
+    date: Annotated[
+        str | None,
+        of_reading("The day for a template that reads the clock. Default: a fixed one.", metavar="YYYY-MM-DD"),
+    ] = None
     engine: Annotated[
         Literal["auto", "tree", "reference"],
         of_reading(
@@ -118,6 +145,7 @@ class Scoring:
             CriticProbeError: A read-out is unknown.
         """
         from critic_probe.aggregation import parse
+        from critic_probe.encoding import DATE, find_convention, read_date, template_arguments
         from critic_probe.scoring.cache import cache_path
         from critic_probe.workbench import Settings
 
@@ -127,6 +155,9 @@ class Scoring:
             eos=self.eos,
             value_position=self.value_position,
             template=self.template,
+            convention=None if self.convention is None else find_convention(self.convention),
+            arguments=template_arguments(self.template_arg or ()),
+            date=DATE if self.date is None else read_date(self.date),
             on_too_long=self.on_too_long,
             engine=self.engine,
             cache=None if self.no_cache else cache_path(),
@@ -141,7 +172,7 @@ class DefaultReadOuts(Scoring):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairFields:
+class PairNames:
     """The fields of a file of pairs."""
 
     prompt_field: Annotated[
@@ -173,6 +204,19 @@ class PairFields:
     def pairs(self, file: str | None, critics: Critics) -> Pairs:
         """The pairs of a file, or the bundled ones as these critics can read them."""
         return find_pairs(file, self.names(), critics)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairFields(PairNames):
+    """The fields of a file of pairs, for commands that can show what they feed."""
+
+    show_input: Annotated[
+        str | None,
+        of_output(
+            "Print this pair exactly as it is fed, and stop before any critic is loaded; `first` is the first pair.",
+            metavar="ID",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -113,8 +113,7 @@ def _perturb(
     output: options.Tables,
 ) -> None:
     session.check_outputs(output)
-    critics = loading.critics()
-    read, settings = fields.pairs(pairs, critics), scoring.settings()
+    critics, read, settings = session.prepared(pairs, fields, loading, scoring)
     from critic_probe.measures.perturb import Perturb
     from critic_probe.measures.price import price
     from critic_probe.measures.variants import Plan

@@ -44,8 +44,7 @@ def command(
     plan = load_gates(gating.profile, gating.gates, all_families())
     unnamed = [parse(name).name for name in scoring.aggregation or ("last", "mean")]
     read_outs = dict.fromkeys([*unnamed, *plan.aggregations(unnamed)])
-    critics = loading.critics()
-    read, settings = fields.pairs(pairs, critics), scoring.settings(read_outs)
+    critics, read, settings = session.prepared(pairs, fields, loading, scoring, read_outs)
     with ExitStack() as stack:
         if scoring.no_cache:  # tokens are shown from kept values, if only for this run
             fresh = Path(stack.enter_context(TemporaryDirectory(prefix="critic-probe-")))

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +15,11 @@ from critic_probe.text import neutralise
 
 if TYPE_CHECKING:
     from critic_probe.bundled import Critics
-    from critic_probe.cli.options import Output
+    from critic_probe.cli.options import Loading, Output, PairFields, Scoring
     from critic_probe.measures.result import Result
-    from critic_probe.pairs import RowFile
+    from critic_probe.pairs import Pairs, RowFile
     from critic_probe.scoring.engine import Stats
-    from critic_probe.workbench import Progress
+    from critic_probe.workbench import Progress, Settings
 
 LONG_RUN = 1000  # pairs from which the price is told where there is no progress bar
 
@@ -133,6 +133,44 @@ def show_price(table: Any, json: bool) -> None:
             f"{row['tokens_after_sharing']:,} after sharing ({row['saved']:.0%} saved, engine {row['engine']}); "
             f"about {row['seconds']:,.0f} s at {row['tokens_per_second']:,.0f} tokens/s, timed on the first pairs"
         )
+
+
+def prepared(
+    file: "str | None",
+    fields: "PairFields",
+    loading: "Loading",
+    scoring: "Scoring",
+    read_outs: "Iterable[str] | None" = None,
+) -> "tuple[Critics, Pairs, Settings]":
+    """The critics, the pairs and how they are scored; or one pair as it is fed, where that was asked for.
+
+    Raises:
+        CriticProbeError: One of them is not there.
+    """
+    critics = loading.critics()
+    pairs, settings = fields.pairs(file, critics), scoring.settings(read_outs)
+    if fields.show_input is not None:
+        _show_input(critics, pairs, settings, fields.show_input)
+        raise typer.Exit
+    return critics, pairs, settings
+
+
+def _show_input(critics: "Critics", pairs: "Pairs", settings: "Settings", wanted: str) -> None:
+    from rich.console import Console
+
+    from critic_probe.checkpoint import dissect
+    from critic_probe.encoding import encode_pair, shown_input
+    from critic_probe.report.terminal.input import print_input
+    from critic_probe.workbench.reading import encoder_of
+
+    pair = next((pair for pair in pairs if wanted in ("first", pair.id)), None)
+    if pair is None:
+        raise CriticProbeError(f"--show-input {wanted}: no pair has that id; `first` shows the first")
+    loading = {key: critics.loading.get(key) for key in ("base", "step", "head_row") if critics.loading.get(key)}
+    for name, path in critics.paths.items():
+        trusted = bool(critics.loading.get("trust_remote_code"))
+        encoder, because = encoder_of(dissect(path, trust_remote_code=trusted, **loading), settings)
+        print_input(name, because, shown_input(encode_pair(pair, encoder), encoder), Console())
 
 
 def check_outputs(output: "Output") -> None:

@@ -15,8 +15,7 @@ def command(
 ) -> None:
     """Show when a verdict is known, how dependent token values are, and which kinds of token carry them."""
     session.check_outputs(output)
-    critics = loading.critics()
-    read, settings = fields.pairs(pairs, critics), scoring.settings()
+    critics, read, settings = session.prepared(pairs, fields, loading, scoring)
     from critic_probe.measures.tokens import tokens
 
     with session.progress(resumable=not scoring.no_cache) as progress:

@@ -76,18 +76,20 @@ def command(
     exports = [Path(path) for path in output.export or ()]
     for path in exports:
         check_picture(path)
+    if fields.show_input is not None:
+        session.prepared(pairs, fields, loading, scoring)
     critics = loading.critics()
     pair, settings = wanted.pair(pairs, fields, critics), scoring.settings()
     from rich.console import Console
 
     from critic_probe.measures.trace import trace
-    from critic_probe.report.terminal import print_trace
+    from critic_probe.report.terminal import print_trace, show
 
     result = trace(critics.load(), pair, settings)
     for path in exports:
         write_picture(path, partial(print_trace, result, view=output.view), f"critic-probe trace {pair.id}")
     default_pairs = pairs is None and wanted.prompt is None
-    in_view = partial(print_trace, console=Console(), view=output.view)
+    in_view = partial(show, console=Console(), view=output.view)
     session.finish(result, critics, output, default_pairs=default_pairs, show=in_view)
 
 

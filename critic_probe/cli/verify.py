@@ -28,7 +28,7 @@ def command(
     loading: AsRecorded,
     sample: Annotated[int, options.of_pairs("How many pairs of each critic to score again.", min=1, metavar="N")] = 20,
     seed: Annotated[int | None, options.of_pairs("Draws the sample. Default: anew each time.")] = None,
-    fields: options.PairFields,
+    fields: options.PairNames,
     json: options.Json = False,
 ) -> None:
     """Hold a result against its checkpoint: hashes, its own arithmetic, and a random sample computed again.

@@ -39,6 +39,9 @@ class Reading(options.Scoring):
     """How a text becomes a score while a critic is trained; its read-out and engine are the training's."""
 
     aggregation: options.ReadOuts = None
+    convention: str | None = None
+    template_arg: list[str] | None = None
+    date: str | None = None
     engine: Literal["auto", "tree", "reference"] = "auto"
     no_cache: bool = True
 
@@ -63,7 +66,7 @@ def command(
     held_out: Annotated[
         str, Option("Prompts that are only measured: a share or a file.", metavar="SHARE|FILE", panel=MEASURING)
     ] = "0.1",
-    fields: options.PairFields,
+    fields: options.PairNames,
     json: options.Json = False,
 ) -> None:
     """Train a critic by Bradley-Terry, under the read-out that it will be scored with."""
@@ -95,7 +98,7 @@ def _as_read(training: Options, schedule: Schedule, reading: Reading) -> Options
         training,
         progressive=(schedule.progressive_start, schedule.progressive_end),
         eos=reading.eos,
-        value_position=reading.value_position,
+        value_position=reading.value_position or "at",
         template=reading.template,
         skip_too_long=reading.on_too_long == "skip",
     )

@@ -1,6 +1,9 @@
-"""Text to ids, as training fed them."""
+"""Text to ids, as training fed them.
 
-from critic_probe.encoding.chat import DATE, ChatTemplate
+`trained` alone looks into checkpoints, and so imports torch; it is imported where it is needed.
+"""
+
+from critic_probe.encoding.chat import DATE, ChatTemplate, read_date, template_arguments
 from critic_probe.encoding.convention import CONVENTIONS, GAD, Closing, Convention, find_convention
 from critic_probe.encoding.encoder import Encoder, EosPolicy, TemplateMode, encode_pair, encode_pairs
 from critic_probe.encoding.ids import EncodedPair, EncodedResponse, Group, Piece
@@ -24,5 +27,7 @@ __all__ = [
     "encode_pairs",
     "find_convention",
     "missing_input",
+    "read_date",
     "shown_input",
+    "template_arguments",
 ]

@@ -7,6 +7,7 @@ with marks in place of its contents and looking for the marks.
 import copy
 import datetime
 import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -22,6 +23,7 @@ DATE = datetime.date(2024, 7, 26)
 _REASONING = ("reasoning_content", "reasoning", "thinking")
 _MARK = "criticprobemark"
 _CLOCK = re.compile(r"strftime_now\(\s*(?:\"([^\"]*)\"|'([^']*)')\s*\)")
+_PYTHON = {"True": "true", "False": "false", "None": "null"}
 _THINK = re.compile(r"<(\w*think\w*)>")
 
 
@@ -273,6 +275,36 @@ class ChatTemplate:
         except Exception:  # as above
             return False
         return bool(rendered[0] == rendered[1])
+
+
+def template_arguments(given: Sequence[str]) -> dict[str, Any]:
+    """Arguments of a template out of `KEY=VALUE` texts; a value is JSON where it is that, else text.
+
+    Raises:
+        CriticProbeError: One is not of that form.
+    """
+    arguments: dict[str, Any] = {}
+    for item in given:
+        name, equals, value = item.partition("=")
+        if not equals or not name.isidentifier():
+            raise CriticProbeError(f"--template-arg '{item}' is not KEY=VALUE, such as enable_thinking=false")
+        try:
+            arguments[name] = json.loads(_PYTHON.get(value, value))
+        except ValueError:
+            arguments[name] = value
+    return arguments
+
+
+def read_date(given: str) -> datetime.date:
+    """A day as `--date` writes it.
+
+    Raises:
+        CriticProbeError: It is none.
+    """
+    try:
+        return datetime.date.fromisoformat(given)
+    except ValueError:
+        raise CriticProbeError(f"--date '{given}' is no day; write it as 2024-07-26") from None
 
 
 def _named(tool: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -229,6 +229,10 @@ class Encoder:
         """The text of ids, special tokens visible."""
         return self._decode_ids(tuple(ids))
 
+    def read_back(self, text: str) -> str:
+        """A text as its own ids say it: a tokenizer may normalise or drop characters."""
+        return self._decode_ids(self._ids(text))
+
     def thinking(self, pair: Pair) -> tuple[str, str] | None:
         """A pair's prompt rendered with `enable_thinking` on and off; None where the template makes no difference."""
         messages = self._messages(as_turns(pair).prompt if self.chat and not self._plain_is_text else pair.prompt)

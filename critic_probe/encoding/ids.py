@@ -45,9 +45,21 @@ class EncodedResponse:
     read: int | None = None
 
     @property
+    def left_out(self) -> tuple[bool, ...]:
+        """The tokens that read-outs leave out which leave EOS out: EOS, and what closes the answer."""
+        own = len(self.ids) - self.closing
+        return tuple(eos or index >= own for index, eos in enumerate(self.eos))
+
+    @property
     def without_eos(self) -> tuple[bool, ...]:
-        """The tokens that are not EOS; all of them where there is nothing else."""
-        return self.eos if all(self.eos) else tuple(not eos for eos in self.eos)
+        """The tokens that are read without EOS; all of them where there is nothing else."""
+        left_out = self.left_out
+        return left_out if all(left_out) else tuple(not out for out in left_out)
+
+    @property
+    def closes(self) -> tuple[bool, ...]:
+        """Which of the tokens close the answer."""
+        return tuple(i >= len(self.ids) - self.closing for i in range(len(self.ids)))
 
     @property
     def own_ids(self) -> tuple[int, ...]:

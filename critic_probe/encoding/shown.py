@@ -44,7 +44,7 @@ def missing_input(pair: EncodedPair, encoder: Encoder) -> list[str]:
     shown = shown_input(pair, encoder)
     missing = []
     for side, response in (("student", pair.pair.student), ("teacher", pair.pair.teacher)):
-        said = _said(pair.pair, response)
+        said = [encoder.read_back(text).strip() for text in _said(pair.pair, response)]
         fed = shown[side]["text"]
         missing += [text for text in said if fed.count(text) < sum(other.count(text) for other in said)]
     return list(dict.fromkeys(missing))

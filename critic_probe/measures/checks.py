@@ -46,6 +46,8 @@ def _read_token(bench: Bench, pairs: Sequence[EncodedPair], values: Sequence[lis
             before = pieces[index - 1].text if index else "the prompt's last token"
             if len(shown) < 4:
                 shown.append(f"{pieces[index].text!r} (before: {before!r})")
+            if side.read is not None:  # where the convention says that training read
+                continue
             if side.ids[index] in special or any(side.eos[:index]) or "\n" in pieces[index].text:
                 odd.append((pair.pair.id, pieces[index].text))
     first_side = pairs[0].teacher

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,6 +58,7 @@ class CompareResult(Result):
         notices: Warnings that belong to the figures.
         signature: Everything that determined the figures.
         reading: Plain sentences on how to read them.
+        input: The first pair exactly as the first critic is fed it: rendered text, where the answer stands, ids.
     """
 
     command = "compare"
@@ -74,6 +75,7 @@ class CompareResult(Result):
     notices: list[Notice]
     signature: Signature
     reading: list[str]
+    input: dict[str, Any] | None = None
 
     def read_aloud(self) -> list[str]:
         """Plain sentences on how to read it, from its own tables and signature."""
@@ -126,7 +128,6 @@ class Compare:
     def __init__(self, temperature: float = TEMPERATURE) -> None:
         self._temperature = temperature
         self._frames: list[pd.DataFrame] = []
-        self._notices: list[list[Notice]] = []
         self._texts: dict[str, Texts] = {}
         self._rows: list[dict[str, Any]] = []
 
@@ -146,7 +147,6 @@ class Compare:
     def end(self, bench: Bench) -> None:
         """Every pair of a critic is scored."""
         self._frames.append(with_verdicts(pd.DataFrame(self._rows), bench.floors))
-        self._notices.append(_trained_otherwise(bench))
 
     @property
     def scored(self) -> pd.DataFrame:
@@ -155,25 +155,10 @@ class Compare:
 
     def result(self, done: Run) -> CompareResult:
         """The tables over all critics."""
-        notices, signed = done.notices(self._notices), done.signature(temperature=self._temperature)
-        return tabulated(self.scored, self._texts, notices, signed, floor_sentence(done.records), self._temperature)
-
-
-def _trained_otherwise(bench: Bench) -> list[Notice]:
-    """What is read otherwise than the critic was trained to be read, by the record that `warmup` leaves beside it."""
-    critic, settings = bench.critic, bench.settings
-    notices = []
-    trained = critic.training.get("ends_as") or critic.training.get("aggregation")
-    others = [a.name for a in settings.aggregations if a.name != trained]
-    if trained and others:
-        told = f"{critic.name}: trained to be read under {trained}; {', '.join(others)} read it otherwise"
-        notices.append(Notice("other-read-out", told))
-    for name, value in (("eos", settings.eos), ("value_position", settings.value_position)):
-        if critic.training.get(name, value) != value:
-            asked = f"--{name.replace('_', '-')} {value}"
-            told = f"{critic.name}: trained with {name} {critic.training[name]}, read with {asked}"
-            notices.append(Notice(f"other-{name.replace('_', '-')}", told))
-    return notices
+        signed = done.signature(temperature=self._temperature)
+        floor = floor_sentence(done.records)
+        found = tabulated(self.scored, self._texts, done.notices, signed, floor, self._temperature)
+        return replace(found, input=done.input)
 
 
 def tabulated(
@@ -368,7 +353,7 @@ def _read_text(
     index = bench.token_read(values, side, aggregation)
     if index is None:
         return None
-    if bench.settings.value_position == "before":
+    if bench.position == "before":
         index -= 1
     ids = side.ids if index >= 0 else pair.prompt_ids  # the state before the first token is at the prompt's last
     return bench.encoder.pieces(ids)[index].text

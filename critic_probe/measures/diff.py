@@ -1,6 +1,7 @@
 """One critic against another: paired tests on the same pairs and the same edits, and the verdicts that flipped."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -29,6 +30,7 @@ class DiffResult(Result):
         notices: Warnings that belong to the figures.
         signature: Everything that determined the figures.
         reading: Plain sentences on how to read them.
+        input: The first pair exactly as the first critic is fed it: rendered text, where the answer stands, ids.
     """
 
     command = "diff"
@@ -41,6 +43,7 @@ class DiffResult(Result):
     notices: list[Notice]
     signature: Signature
     reading: list[str]
+    input: dict[str, Any] | None = None
 
     def read_aloud(self) -> list[str]:
         """Plain sentences on how to read it, from its own tables and signature."""
@@ -65,6 +68,7 @@ def diff(compared: CompareResult, edited: PerturbResult) -> DiffResult:
         notices=[*compared.notices, *(n for n in edited.notices if n not in compared.notices)],
         signature=edited.signature,
         reading=_reading(old, new, pairs, families),
+        input=compared.input,
     )
 
 

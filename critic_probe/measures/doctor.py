@@ -9,7 +9,8 @@ import pandas as pd
 from torch import Tensor
 
 from critic_probe.checkpoint import Anatomy, Check, Critic, audit, dissect, load_critic
-from critic_probe.encoding import EncodedPair
+from critic_probe.checkpoint.audit import weights_check
+from critic_probe.encoding import EncodedPair, missing_input
 from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.measures.checks import value_checks
 from critic_probe.measures.result import Result
@@ -18,6 +19,8 @@ from critic_probe.workbench import Ask, Bench, Progress, Settings, Signature, Va
 
 CHECKS = (
     "weights",
+    "weight-files",
+    "weights-finite",
     "head-present",
     "head-shape",
     "head-config",
@@ -30,6 +33,8 @@ CHECKS = (
     "vocabulary",
     "template",
     "template-tail",
+    "input",
+    "thinking",
     "pairs",
     "prompt-repr",
     "truncation",
@@ -64,6 +69,7 @@ class DoctorResult(Result):
         checks: One row per check: check, verdict (ok, warn, fail, not run), evidence, cure.
         notices: Warnings that belong to the report.
         signature: Everything that determined it.
+        input: The first pair exactly as the first critic is fed it: rendered text, where the answer stands, ids.
     """
 
     command = "doctor"
@@ -73,6 +79,7 @@ class DoctorResult(Result):
     checks: pd.DataFrame
     notices: list[Notice]
     signature: Signature
+    input: dict[str, Any] | None = None
 
 
 def doctor(
@@ -98,7 +105,7 @@ def doctor(
     critic = bench = None
     pairs: Pairs = []
     try:
-        wanted = {key: options.get(key) for key in ("base", "step") if options.get(key) is not None}
+        wanted = {key: options.get(key) for key in ("base", "step", "head_row") if options.get(key) is not None}
         measure.note(*audit(dissect(path, trust_remote_code=bool(options.get("trust_remote_code")), **wanted)))
         critic = load_critic(path, name=name, **options)
         measure.note(*_loaded(critic))
@@ -109,6 +116,7 @@ def doctor(
         measure.note(*_read(pairs))
         if critic is not None:
             bench = Bench(critic, pairs, settings, progress)
+            bench.survey.faults.settle("pairs", len(pairs))
             bench.measure([measure])
             bench.close()
     except CriticProbeError as error:
@@ -149,9 +157,11 @@ class Doctor:
         self._asked = 0
         self._kept: list[tuple[EncodedPair, list[Tensor]]] = []
 
-    def ask(self, _: Bench, pair: EncodedPair) -> Ask | None:
+    def ask(self, bench: Bench, pair: EncodedPair) -> Ask | None:
         """The values of the first pairs."""
         self._texts.add(pair)
+        if not self._asked:
+            self.note(*_first_input(bench, pair))
         self._asked += 1
         if self._asked > MOST_PAIRS:
             return None
@@ -179,6 +189,7 @@ class Doctor:
 
 
 def _loaded(critic: Critic) -> Iterator[Check]:
+    yield weights_check(critic.layout, critic.dtype)
     yield Check("weights", "ok", f"{len(critic.layout.tensors)} tensors, all of them the config's")
     yield Check("causal", "ok", "changing the last token moves no earlier value")
 
@@ -186,6 +197,22 @@ def _loaded(critic: Critic) -> Iterator[Check]:
 def _read(pairs: Pairs) -> Iterator[Check]:
     yield Check("pairs", "ok", f"{len(pairs)} pairs")
     yield Check("prompt-repr", "ok", "prompts are text or messages")
+
+
+def _first_input(bench: Bench, pair: EncodedPair) -> Iterator[Check]:
+    """Whether the first pair's texts all reach the critic, and what the template adds or switches."""
+    where = f"pair {pair.pair.id}, read as {bench.convention.name} ({bench.read_because})"
+    if missing := missing_input(pair, bench.encoder):
+        shown = ", ".join(repr(text[:40]) for text in missing[:3])
+        yield Check("input", "fail", f"{where}: {shown} of the row is not in what is fed", "see --show-input first")
+    else:
+        yield Check("input", "ok", f"{where}: every text of the row is in what is fed, as often as it is said")
+    if (both := bench.encoder.thinking(pair.pair)) is None:
+        yield Check("thinking", "ok", "the template has no switch for thinking")
+        return
+    on, off = (repr(text[-60:]) for text in both)
+    told = f"prompts end in {on} with enable_thinking=true and in {off} with false"
+    yield Check("thinking", "warn", told, "give the one of training: --template-arg enable_thinking=false")
 
 
 def _truncation(bench: Bench) -> Check:
@@ -214,7 +241,7 @@ class _Texts:
     def add(self, pair: EncodedPair) -> None:
         self._pairs += 1
         for side, given in ((pair.student, pair.pair.student), (pair.teacher, pair.pair.teacher)):
-            ids = [i for i, eos in zip(side.ids, side.eos, strict=True) if not eos]
+            ids = [i for i, out in zip(side.ids, side.left_out, strict=True) if not out]
             text = self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
             if isinstance(given, str) and text != given:
                 self._changed.append(pair.pair.id)

@@ -56,6 +56,7 @@ class PerturbResult(Result):
         signature: Everything that determined the figures.
         reading: Plain sentences on how to read them.
         command: perturb, or completeness where only that was asked for.
+        input: The first pair exactly as the first critic is fed it: rendered text, where the answer stands, ids.
     """
 
     tables = ("summary", "headline", "contrasts", "cases", "not_measured")
@@ -70,6 +71,7 @@ class PerturbResult(Result):
     signature: Signature
     reading: list[str]
     command: str = "perturb"
+    input: dict[str, Any] | None = None
 
     def read_aloud(self) -> list[str]:
         """Plain sentences on how to read it, from its own tables and signature."""
@@ -206,8 +208,8 @@ class Perturb:
             "max_per_response": self.plan.most,
             "seed": self.plan.seed,
         }
-        found = judged(self.cases, skips, done.notices(), done.signature(**drawn), floor_sentence(done.records))
-        return replace(found, command=self._command)
+        found = judged(self.cases, skips, done.notices, done.signature(**drawn), floor_sentence(done.records))
+        return replace(found, command=self._command, input=done.input)
 
 
 def judged(
@@ -285,7 +287,7 @@ def _row(
         "ending_effect": None if restored is None else edited - restored,
         "tokens": len(own.ids),
         "token_change": len(variant.edited.ids) - len(own.ids),
-        "only_last_token": own.ids[:-1] == variant.edited.ids[:-1] and not own.eos[-1],
+        "only_last_token": own.ids[:-1] == variant.edited.ids[:-1] and not own.closing,
         "flip": base is None and {before, after} == {"student", "teacher"},
         "decided": base is None and before != "tie",
         **in_context(case),

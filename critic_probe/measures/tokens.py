@@ -51,6 +51,7 @@ class TokensResult(Result):
         notices: Warnings that belong to the figures.
         signature: Everything that determined the figures.
         reading: Plain sentences on how to read them.
+        input: The first pair exactly as the first critic is fed it: rendered text, where the answer stands, ids.
     """
 
     command = "tokens"
@@ -63,6 +64,7 @@ class TokensResult(Result):
     notices: list[Notice]
     signature: Signature
     reading: list[str]
+    input: dict[str, Any] | None = None
 
     def read_aloud(self) -> list[str]:
         """Plain sentences on how to read it, from its own tables."""
@@ -138,9 +140,10 @@ class Tokens:
             positions=pd.DataFrame(self._positions),
             dependence=dependence,
             classes=pd.DataFrame(self._classes),
-            notices=done.notices(),
+            notices=done.notices,
             signature=done.signature(),
             reading=_reading(dependence),
+            input=done.input,
         )
 
 

@@ -29,6 +29,7 @@ class TraceResult(Result):
         notices: Warnings that belong to the figures.
         signature: Everything that determined the figures.
         reading: Plain sentences on how to read them.
+        input: The first pair exactly as the first critic is fed it: rendered text, where the answer stands, ids.
     """
 
     command = "trace"
@@ -42,6 +43,7 @@ class TraceResult(Result):
     notices: list[Notice]
     signature: Signature
     reading: list[str] = field(default_factory=list)
+    input: dict[str, Any] | None = None
 
     def read_aloud(self) -> list[str]:
         """Plain sentences on how to read it, from its signature."""
@@ -117,14 +119,16 @@ class Trace:
             tokens=pd.DataFrame(self._tokens),
             scores=pd.DataFrame(self._scores, columns=["critic", "side", "aggregation", "score", "id"]),
             prompt=self._prompt,
-            notices=done.notices(),
+            notices=done.notices,
             signature=done.signature(),
-            reading=_reading(done.settings.value_position),
+            reading=_reading(done.signature()["value_position"]),
+            input=done.input,
         )
 
 
 def _reading(value_position: str) -> list[str]:
-    position = "at the token" if value_position == "at" else "before the token (the state's value)"
+    words = {"at": "at the token", "before": "before the token (the state's value)"}
+    position = words.get(value_position, "where each critic's convention has it")
     return [
         f"Each value is read {position}; the running mean is over all tokens so far.",
         "Tokens marked · belong to the character above them: one character can be several byte-level tokens.",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from critic_probe.encoding import EncodedPair, EncodedResponse
+from critic_probe.pairs import BadRowError
 from critic_probe.probes import Case, Family, Skip, Subject, outcomes
 from critic_probe.workbench import Bench, Ids
 
@@ -50,14 +51,17 @@ def variants_of(bench: Bench, pair: EncodedPair, plan: Plan, skipped: Counter[tu
     for side, response in enumerate((pair.student, pair.teacher)):
         if SIDES[side] not in plan.sides:
             continue
-        body = response.ids[:-1] if response.eos[-1] else response.ids
-        canonical = _body_ids(bench, response.text) == body
         subject = Subject(response.text, SIDES[side], others, pair.pair.meta, plan.seed)
+        again = _answer(bench, pair, response.text, response)
+        foreign = isinstance(again, str) or again.ids != response.ids
         for outcome in outcomes(plan.families, subject, plan.most):
             if isinstance(outcome, Skip):
                 skipped[outcome.family, outcome.reason] += 1
                 continue
-            made = _made(bench, len(pair.prompt_ids), response, side, outcome, canonical)
+            if foreign and outcome.scoring == "text" and outcome.original == response.text:
+                skipped[outcome.family, "ids are not the tokenisation of their text"] += 1
+                continue
+            made = _made(bench, pair, side, outcome)
             if isinstance(made, str):
                 skipped[outcome.family, made] += 1
             else:
@@ -65,32 +69,16 @@ def variants_of(bench: Bench, pair: EncodedPair, plan: Plan, skipped: Counter[tu
     return variants
 
 
-def _made(
-    bench: Bench, prompt_length: int, response: EncodedResponse, side: int, case: Case, canonical: bool
-) -> Variant | str:
-    """The case as responses, the closing EOS kept; or why it cannot be compared with the original."""
+def _made(bench: Bench, pair: EncodedPair, side: int, case: Case) -> Variant | str:
+    """The case as responses, closed as the original is; or why it cannot be compared with the original."""
+    response = (pair.student, pair.teacher)[side]
     if case.scoring in ("again", "batch"):
         return Variant(side, case, response, None, None)
-    closing = response.ids[-1:] if response.eos[-1] else ()
     if case.scoring == "eos":
-        if not closing and bench.eos_id is None:
-            return "the tokenizer has no EOS"
-        ids = response.ids[:-1] if bench.eos_id is None or closing else (*response.ids, bench.eos_id)
-        return Variant(side, case, bench.encoder.exact(ids, response.text), None, None) if ids else "nothing left"
-    if not canonical and case.original == response.text:
-        return "ids are not the tokenisation of their text"
-
-    def encoded(text: str) -> EncodedResponse | str:
-        ids = _body_ids(bench, text) + closing
-        if not ids and bench.eos_id is not None:
-            ids = (bench.eos_id,)  # an answer of nothing is what a framework sees as a lone EOS
-        if not bench.fits(prompt_length + len(ids)):
-            return "too long"
-        return bench.encoder.exact(ids, text) if ids else "nothing left"
-
-    edited = encoded(case.text)
-    base = None if case.original == response.text else encoded(case.original)
-    restored = None if case.restored is None else encoded(case.restored)
+        return _toggled(bench, response, side, case)
+    edited = _answer(bench, pair, case.text, response)
+    base = None if case.original == response.text else _answer(bench, pair, case.original, response)
+    restored = None if case.restored is None else _answer(bench, pair, case.restored, response)
     if isinstance(edited, str) or isinstance(base, str) or isinstance(restored, str):
         return next(made for made in (edited, base, restored) if isinstance(made, str))
     if edited.ids == (base or response).ids:
@@ -98,12 +86,30 @@ def _made(
     return Variant(side, case, edited, base, restored)
 
 
-def _body_ids(bench: Bench, text: str) -> tuple[int, ...]:
-    """The ids of a text without the EOS that the policy may add."""
-    if not text:
-        return ()
-    encoded = bench.encoder.response(text)
-    return encoded.ids[:-1] if bench.encoder.eos == "include" and encoded.eos[-1] else encoded.ids
+def _toggled(bench: Bench, response: EncodedResponse, side: int, case: Case) -> Variant | str:
+    """The response without the EOS that closes it, or with one."""
+    if response.eos[-1]:
+        ids, closing = response.ids[:-1], max(response.closing - 1, 0)
+    elif any(response.eos[len(response.ids) - response.closing :]):
+        return "the template's tail closes it"
+    elif bench.eos_id is None:
+        return "the tokenizer has no EOS"
+    else:
+        ids, closing = (*response.ids, bench.eos_id), response.closing + 1
+    if not ids:
+        return "nothing left"
+    return Variant(side, case, bench.encoder.exact(ids, response.text, closing=closing), None, None)
+
+
+def _answer(bench: Bench, pair: EncodedPair, text: str, like: EncodedResponse) -> EncodedResponse | str:
+    """A text as an answer to the pair's prompt, closed as one of its responses is; or why it cannot be scored."""
+    try:
+        made = bench.encoder.answer(pair, text, like)
+    except BadRowError as fault:
+        if text or bench.eos_id is None:
+            return "nothing left" if fault.kind == "empty side" else fault.kind
+        made = bench.encoder.exact((bench.eos_id,), text, closing=1)  # what a framework sees where nothing is said
+    return made if bench.fits(len(pair.prompt_ids) + len(made.ids)) else "too long"
 
 
 def responses_of(variants: Iterable[Variant]) -> list[Ids]:

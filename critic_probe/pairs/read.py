@@ -26,6 +26,7 @@ class PairFile:
         on_bad_row: `error` refuses a file with a faulty row; `skip` leaves such rows out and counts them.
 
     Attributes:
+        on_bad_row: What becomes of faulty rows.
         hash: Twelve hex digits over what the pairs say, see `data_hash`.
         rows: The file's rows, those left out included.
         skipped: How many rows are left out, by kind of fault.
@@ -46,6 +47,7 @@ class PairFile:
     ) -> None:
         self._rows = rows if isinstance(rows, RowFile) else RowFile(rows)
         self._fields = fields
+        self.on_bad_row = on_bad_row
         self._length = 0
         self.rows = 0
         faults, notes, ignored = Faults(on_bad_row), dict[str, list[str]](), Counter[str]()
@@ -63,8 +65,11 @@ class PairFile:
         self.skipped: Mapping[str, int] = faults.skipped
         self.notices = [
             *faults.notices,
-            *(Notice("ignored-field", f"'{name}' of {count} rows was let go") for name, count in ignored.items()),
-            *(Notice(code, _NOTES[code].format(_pairs(len(ids))), ids) for code, ids in notes.items()),
+            *(
+                Notice("ignored-field", f"'{name}' was let go in {_count(count, 'row')}")
+                for name, count in ignored.items()
+            ),
+            *(Notice(code, _NOTES[code].format(_count(len(ids), "pair")), ids) for code, ids in notes.items()),
         ]
 
     def __len__(self) -> int:
@@ -126,5 +131,5 @@ def read_pairs(
     return list(PairFile(path, fields, on_bad_row=on_bad_row))
 
 
-def _pairs(count: int) -> str:
-    return "one pair" if count == 1 else f"{count} pairs"
+def _count(number: int, what: str) -> str:
+    return f"one {what}" if number == 1 else f"{number} {what}s"

@@ -56,6 +56,8 @@ def to_json(result: Result) -> dict[str, Any]:
         data["warnings"] = [
             {"code": n.code, "message": _plain(n.message), "ids": _plain(n.ids)} for n in result.notices
         ]
+    if getattr(result, "input", None) is not None:
+        data["input"] = _plain(result.input)  # type: ignore[attr-defined]
     if hasattr(result, "signature"):
         data["signature"] = _plain(result.signature)
     return data
@@ -85,7 +87,7 @@ def read_result(path: str | Path) -> Result:
         found = f"schema {json.dumps(schema)}" if schema else "no schema"
         raise CriticProbeError(f"{path}: {found}; give what --json or -o FILE.json of {', '.join(_RESULTS)} wrote")
     kind = _RESULTS[command]
-    values: dict[str, Any] = {"command": command, "reading": []}
+    values: dict[str, Any] = {"command": command, "reading": [], "input": data.get("input")}
     names = [field.name for field in fields(kind)]
     for name in (name for name in names if name not in values):
         key = "warnings" if name == "notices" else name

@@ -25,7 +25,7 @@ Mode = Literal["auto", "tree", "reference"]
 
 WINDOW = 64  # groups that are laid out together
 MOST_TOKENS = 8192  # of a row
-MERGED_TOKENS = 2048  # up to which a CPU's small groups are merged: a longer row leaves its caches for no gain
+MERGED_TOKENS = 2048  # up to which small groups are merged on a CPU: a longer row leaves its caches for no gain
 FEWEST_TOKENS = 256
 SAMPLE = 3  # groups on which the tree is checked: their first two responses, with what stands before them
 CHECKED = 512  # tokens of each
@@ -128,7 +128,7 @@ class Engine:
         if self.name == "reference":
             yield from ([(g, r)] for g, group in enumerate(window) for r in range(len(group.responses)))
             return
-        merged = min(self.budget, MERGED_TOKENS) if self.critic.device.type == "cpu" else self.budget
+        merged = self.budget if self.critic.device.type == "cuda" else min(self.budget, MERGED_TOKENS)
         row: list[tuple[int, int]] = []
         size = 0
         before: Ids = ()

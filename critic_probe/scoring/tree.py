@@ -6,7 +6,7 @@ touched, and linear layers run once over the row. Not every architecture takes p
 """
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
@@ -108,18 +108,11 @@ class TreeAttention:
         place = window, query.device
         if place not in self._block_masks:
             self._block_masks[place] = block_mask(self._row, window, query.device)
-
-        # A tensor, as in the mask: a number would be compiled into the kernel, and a second one breaks its compilation.
-        cap = torch.full((), softcap or 0.0, device=query.device)
-
-        def capped(score: Tensor, *_: Tensor) -> Tensor:
-            return cap * torch.tanh(score / cap)
-
         out: Tensor = _flex_attention(query.is_cuda)(
             query,
             key,
             value,
-            score_mod=None if softcap is None else capped,
+            score_mod=None if softcap is None else _capped(softcap, query.device),
             block_mask=self._block_masks[place],
             scale=scaling,
             enable_gqa=query.shape[1] != key.shape[1],
@@ -219,6 +212,16 @@ def promised_windows(config: Any) -> set[int]:
         return set()
     sizes = {getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")}
     return {size for size in sizes if isinstance(size, int) and size > 0}
+
+
+def _capped(softcap: float, device: torch.device) -> Callable[..., Tensor]:
+    """FlexAttention's change of a score; the cap is a tensor, since a second number would break the compilation."""
+    cap = torch.full((), softcap, device=device)
+
+    def capped(score: Tensor, *_: Tensor) -> Tensor:
+        return cap * torch.tanh(score / cap)
+
+    return capped
 
 
 @lru_cache

@@ -54,6 +54,7 @@ class AuditResult(Result):
         notices: Warnings that belong to the figures.
         signature: Everything that determined the figures.
         reading: Plain sentences on how to read them.
+        input: The first pair exactly as the first critic is fed it: rendered text, where the answer stands, ids.
     """
 
     command = "audit"
@@ -66,6 +67,7 @@ class AuditResult(Result):
     notices: list[Notice]
     signature: Signature
     reading: list[str]
+    input: dict[str, Any] | None = None
 
     def read_aloud(self) -> list[str]:
         """Plain sentences on how to read it."""
@@ -94,6 +96,7 @@ def audit(
     notices: list[Notice] = []
     records: list[dict[str, Any]] = []
     signed: dict[str, Any] = {}
+    shown: dict[str, Any] | None = None
     with benches(critics, pairs, settings, progress) as made:
         for bench in made:
             found = _Findings(bench.name)
@@ -101,7 +104,7 @@ def audit(
             of_gradients, of_heads = (_Drawn(most, seed) for most in (GRADIENT_PAIRS, HEAD_PAIRS))
             done = run([bench], [edits, responses, of_gradients, of_heads])
             edited = edits.result(done)
-            signed = edited.signature
+            signed, shown = edited.signature, edited.input
             records += done.records
             notices += [n for n in edited.notices if n not in notices and n.code != "few-cases"]
             sds = _deviations(responses.table, bench.floors)
@@ -121,6 +124,7 @@ def audit(
         notices=notices,
         signature=signed | {"critics": records, "gradient_pairs": GRADIENT_PAIRS, "heads": HEADS},
         reading=[*_READING, *READING_UNTRAINED],
+        input=shown,
     )
 
 

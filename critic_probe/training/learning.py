@@ -1,8 +1,9 @@
 """What a critic in training reacts to: the probes of `perturb` on the model as it is, for training curves."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from critic_probe.encoding import EncodedPair
+from critic_probe.encoding import GAD, EncodedPair
 from critic_probe.measures.perturb import cases_of
 from critic_probe.measures.variants import Plan
 from critic_probe.probes import BUILT_IN, choose
@@ -30,7 +31,7 @@ def probe(trainee: Trainee, held_out: Sequence[EncodedPair], settings: Settings)
         an answer worse. A figure without a case is left out.
     """
     pairs = [encoded.pair for encoded in held_out[:PAIRS]]
-    bench = Bench(live_critic(trainee, "in training"), pairs, settings)
+    bench = Bench(live_critic(trainee, "in training"), pairs, replace(settings, convention=GAD))
     plan = Plan(choose(BUILT_IN, GROUPS, ()), most=CASES)
     cases = cases_of(bench, plan, {pair.id for pair in pairs})
     found: dict[str, float] = {}

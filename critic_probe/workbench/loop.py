@@ -10,26 +10,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import zip_longest
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from critic_probe.aggregation import Aggregation, aggregate
-from critic_probe.checkpoint import Critic
-from critic_probe.encoding import (
-    EncodedPair,
-    EncodedResponse,
-    Encoder,
-    Group,
-    encode_pair,
-)
+from critic_probe.checkpoint import Anatomy, Critic
+from critic_probe.encoding import EncodedPair, EncodedResponse, Group, encode_pair, shown_input
 from critic_probe.errors import CriticProbeError, Notice
-from critic_probe.pairs import Pair, Pairs
+from critic_probe.pairs import BadRowError, Pair, PairFile, Pairs
 from critic_probe.scoring.cache import Cache
 from critic_probe.scoring.engine import Engine, Stats
 from critic_probe.workbench.noise import measure_floors
+from critic_probe.workbench.reading import make_encoder, read_as, read_otherwise
 from critic_probe.workbench.signature import Settings, Signature, hash_of, identity, signature
 from critic_probe.workbench.survey import Survey, preflight, survey
 
@@ -100,16 +94,21 @@ class Bench:
         self.settings = settings
         self.progress = progress
         self.eos_id: int | None = critic.tokenizer.eos_token_id
-        self.encoder = Encoder(
+        anatomy = Anatomy(critic.layout, critic.backbone.config, critic.tokenizer, critic.head)
+        self.convention, self.read_because = read_as(anatomy, settings)
+        self.position = settings.value_position or self.convention.position
+        self.encoder = make_encoder(
             critic.tokenizer,
+            self.convention,
+            settings,
             eos_ids=critic.eos_ids,
             vocabulary=critic.vocabulary,
             context_length=critic.context_length,
-            template=settings.template,
-            eos=settings.eos,
+            pad_id=getattr(critic.backbone.config, "pad_token_id", None),
         )
         self.cache = None if settings.cache is None else Cache(settings.cache, identity(critic))
-        self.engine = Engine(critic, settings.engine, self.cache)
+        on_bad = pairs.on_bad_row if isinstance(pairs, PairFile) else "error"
+        self.engine = Engine(critic, settings.engine, self.cache, on_bad=on_bad)
         self.stats = self.engine.stats
         self.released = False
         self._noise: tuple[dict[str, float], list[Notice]] | None = None
@@ -132,6 +131,7 @@ class Bench:
             CriticProbeError: A check fails, a pair is too long without leave to skip it, or none is left.
         """
         _ = self._preflight
+        self.survey.faults.settle("pairs", len(self.pairs))
         survey, limit = self.survey, self.encoder.context_length
         if survey.too_long and self.settings.on_too_long == "error":
             shown = survey.too_long[:5]
@@ -148,9 +148,12 @@ class Bench:
             )
 
     def encoded(self, pairs: Iterable[Pair]) -> Iterator[EncodedPair]:
-        """The pairs that fit the context, one after the other."""
+        """The pairs that can be encoded and fit the context, one after the other; `admit` refuses the others."""
         for pair in pairs:
-            encoded = encode_pair(pair, self.encoder)
+            try:
+                encoded = encode_pair(pair, self.encoder)
+            except BadRowError:
+                continue
             if self.fits(encoded.length):
                 yield encoded
 
@@ -190,7 +193,7 @@ class Bench:
             prompt: Tokens before the response.
             response: Tokens of the response.
         """
-        start = prompt - (self.settings.value_position == "before")
+        start = prompt - (self.position == "before")
         return slice(start, start + response)
 
     def asked(self, measures: Sequence[Measure], pair: EncodedPair) -> tuple[Group, list[Ask]]:
@@ -225,6 +228,9 @@ class Bench:
 
         for values in self.values(groups()):
             group, asked = waiting.popleft()
+            if not values:  # one of them is NaN or infinite, and such pairs are left out
+                step()
+                continue
             by_ids = dict(zip(group.responses, values, strict=True))
             for ask in asked:
                 ask.take(by_ids)
@@ -235,21 +241,29 @@ class Bench:
     # Scores
 
     def score(self, values: Tensor, response: EncodedResponse, aggregation: Aggregation) -> float:
-        """The score of one response under one read-out."""
+        """The score of one response under one read-out.
+
+        Where the convention says which token training read, `last` is that token.
+        """
+        if response.read is not None and aggregation.kind == "last":
+            return values[response.read].item()
         needs_marks = aggregation.reads_punctuation_mask
         marks = torch.tensor([self.encoder.punctuation(response)]) if needs_marks else None
-        eos = torch.tensor([response.eos])
+        eos = torch.tensor([response.left_out])
         return aggregate(aggregation, values[None], torch.ones_like(eos), eos=eos, punctuation=marks).item()
 
     def token_read(self, values: Tensor, response: EncodedResponse, aggregation: Aggregation) -> int | None:
         """Index of the one token whose value is the score; None for a read-out of many tokens."""
         if aggregation.kind not in _READS_ONE:
             return None
+        if response.read is not None and aggregation.kind == "last":
+            return response.read
         indices = torch.arange(len(response.ids), dtype=torch.float64)
         if aggregation.kind in ("min", "max"):
             score = self.score(values, response, aggregation)
-            return next(i for i, v in enumerate(values.tolist()) if v == score and (not response.eos[i] or i == 0))
-        eos = torch.tensor([response.eos])
+            left_out = response.left_out
+            return next(i for i, v in enumerate(values.tolist()) if v == score and (not left_out[i] or i == 0))
+        eos = torch.tensor([response.left_out])
         return int(aggregate(aggregation, indices[None], torch.ones_like(eos), eos=eos).item())
 
     @property
@@ -266,7 +280,9 @@ class Bench:
         told = [*self.engine.notices, *(self.cache.notices if self.cache else ())]
         rounding = [] if self._noise is None else self._noise[1]
         happened = [Notice("engine", f"{self.name}: {message}") for message in told]
-        return [*self._preflight, *self.survey.notices, *rounding, *happened]
+        lost = list(dict.fromkeys(self.engine.bad))
+        left_out = [Notice("bad-rows", f"{len(lost)} left out: no finite value", lost)] if lost else []
+        return [*self._preflight, *self.survey.notices, *left_out, *rounding, *happened, *read_otherwise(self)]
 
     def record(self) -> dict[str, Any]:
         """What identifies this critic in a signature, with the noise floors where they were measured."""
@@ -277,6 +293,9 @@ class Bench:
             "head": critic.head.hash,
             "tokenizer": critic.tokenizer_hash,
             "template": self.encoder.template_name,
+            "convention": self.convention.name,
+            "convention_because": self.read_because,
+            "value_position": self.position,
             "eos_ids": sorted(critic.eos_ids),
             "dtype": str(critic.dtype).removeprefix("torch."),
             "device": critic.device.type,
@@ -338,6 +357,8 @@ class Run:
         benches: One a critic, in order; released where their critic was.
         data: The pairs' hash.
         records: What identifies each critic.
+        told: What was told of each critic.
+        input: The first pair exactly as the first critic is fed it; see `encoding.shown_input`.
     """
 
     settings: Settings
@@ -345,15 +366,12 @@ class Run:
     data: str
     records: list[dict[str, Any]]
     told: list[list[Notice]]
+    input: dict[str, Any]
 
-    def notices(self, own: Iterable[Sequence[Notice]] = ()) -> list[Notice]:
-        """What was told of each critic in turn, with a measurement's own notices of it; each once."""
-        merged = (n for common, more in zip_longest(self.told, own, fillvalue=()) for n in (*common, *more))
-        notices: list[Notice] = []
-        for notice in merged:
-            if notice not in notices:
-                notices.append(notice)
-        return notices
+    @property
+    def notices(self) -> list[Notice]:
+        """What was told of each critic in turn, each once."""
+        return list({notice.code + notice.message: notice for told in self.told for notice in told}.values())
 
     def signature(self, **more: Any) -> Signature:
         """Everything that determined the figures; see `signature`."""
@@ -378,7 +396,9 @@ def run(benches: Iterable[Bench], measures: Sequence[Measure]) -> Run:
         records.append(bench.record())
         told.append(bench.notices())
         gone.append(bench)
-    return Run(gone[0].settings, gone, hash_of(gone[0].pairs), records, told)
+    first = gone[0]
+    shown = shown_input(first.survey.sample[0], first.encoder)
+    return Run(first.settings, gone, hash_of(first.pairs), records, told, shown)
 
 
 _READS_ONE = ("last", "last+eos", "min", "max")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from critic_probe.encoding import EncodedPair
-from critic_probe.errors import Notice
+from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.scoring.reference import padded_values
 
 if TYPE_CHECKING:
@@ -26,13 +26,17 @@ def measure_floors(bench: "Bench", sample: Sequence[EncodedPair]) -> tuple[dict[
         The floor by read-out, and in half precision what it does to scores.
     """
     critic = bench.critic
+    scored = [both for both in zip(sample, bench.values(pair.group for pair in sample), strict=True) if both[1]]
+    if not scored:
+        raise CriticProbeError(f"{critic.name}: none of the first pairs has a finite value; run critic-probe doctor")
+    sample = [pair for pair, _ in scored]
     sides = [(pair.prompt_ids, side) for pair in sample for side in (pair.student, pair.teacher)]
     sequences = [prompt + side.ids for prompt, side in sides]
 
     def cut(values: Sequence[Tensor]) -> list[Tensor]:
         return [v[bench.window(len(prompt), len(r.ids))] for v, (prompt, r) in zip(values, sides, strict=True)]
 
-    ways = [[v for group in bench.values(pair.group for pair in sample) for v in group]]
+    ways = [[v for _, values in scored for v in values]]
     ways.append(cut([critic.values(ids) for ids in sequences]))
     # An architecture that takes no mask has no batches to differ by, nor has one whose batch memory does not hold.
     with suppress(TypeError, ValueError, torch.OutOfMemoryError):

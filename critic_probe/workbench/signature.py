@@ -1,9 +1,10 @@
 """What determines a figure: the settings, and the signature that every result carries."""
 
+import datetime
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ import transformers
 
 from critic_probe.aggregation import Aggregation
 from critic_probe.checkpoint import Critic
-from critic_probe.encoding import EosPolicy, TemplateMode
+from critic_probe.encoding import DATE, Convention, EosPolicy, TemplateMode
 from critic_probe.pairs import Pair, PairFile, Pairs, data_hash
 from critic_probe.scoring.engine import Mode
 from critic_probe.version import __version__
@@ -27,8 +28,12 @@ class Settings:
     Attributes:
         aggregations: The read-outs; the first is the one that others are compared with.
         eos: Whether responses given as text are closed with EOS.
-        value_position: `at` the token (reward models, GAD) or `before` it (PPO critics: the state's value).
+        value_position: `at` the token (reward models, GAD) or `before` it (PPO critics: the state's value); None for
+            the convention's.
         template: How prompts are rendered.
+        convention: How training fed and read a critic; None for what its directory tells.
+        arguments: What the chat template is given beside the messages.
+        date: The day that a template is told which reads the clock.
         on_too_long: What becomes of pairs longer than the context.
         engine: How values are computed.
         cache: The file that keeps them; None keeps none.
@@ -36,8 +41,11 @@ class Settings:
 
     aggregations: tuple[Aggregation, ...]
     eos: EosPolicy = "exclude"
-    value_position: Literal["at", "before"] = "at"
+    value_position: Literal["at", "before"] | None = None
     template: TemplateMode = "auto"
+    convention: Convention | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    date: datetime.date = DATE
     on_too_long: Literal["error", "skip"] = "error"
     engine: Mode = "auto"
     cache: Path | None = None
@@ -50,7 +58,7 @@ def signature(settings: Settings, data: str, critics: Sequence[dict[str, Any]]) 
         "critics": list(critics),
         "aggregations": [a.name for a in settings.aggregations],
         "eos": settings.eos,
-        "value_position": settings.value_position,
+        "value_position": ", ".join(dict.fromkeys(critic.get("value_position", "at") for critic in critics)) or "at",
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "data": data,

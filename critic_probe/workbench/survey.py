@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from critic_probe.checkpoint import Anatomy, Critic, audit
 from critic_probe.encoding import EncodedPair, encode_pair
 from critic_probe.errors import CriticProbeError, Notice
+from critic_probe.pairs import BadRowError, Faults, PairFile
 from critic_probe.scoring.trie import distinct
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Survey:
         answers: The teacher's answers to the first prompts, by prompt: for edits that need another's answer.
         too_long: Ids of the pairs that do not fit the context.
         longest: Tokens of the longest of these.
+        faults: Pairs that this critic's encoder refuses.
         notices: Warnings that belong to the figures.
     """
 
@@ -39,15 +41,12 @@ class Survey:
     answers: dict[str, str]
     too_long: list[str]
     longest: int
+    faults: Faults
     notices: list[Notice]
 
 
 def survey(bench: "Bench") -> Survey:
-    """Encodes every pair once and keeps counts.
-
-    Raises:
-        CriticProbeError: A pair cannot be encoded.
-    """
+    """Encodes every pair once and keeps counts."""
     critic = bench.critic
     trained = critic.training.get("max_trained_tokens")
     ids: list[str] = []
@@ -58,9 +57,14 @@ def survey(bench: "Bench") -> Survey:
     sample: list[EncodedPair] = []
     answers: dict[str, str] = {}
     count = tokens = unique = longest = 0
+    faults = Faults(bench.pairs.on_bad_row if isinstance(bench.pairs, PairFile) else "error")
     for pair in bench.pairs:
-        encoded = encode_pair(pair, bench.encoder)
         ids.append(pair.id)
+        try:
+            encoded = encode_pair(pair, bench.encoder)
+        except BadRowError as fault:
+            faults.add(fault)
+            continue
         if not bench.fits(encoded.length):
             too_long.append(pair.id)
             longest = max(longest, encoded.length)
@@ -75,7 +79,7 @@ def survey(bench: "Bench") -> Survey:
             sample.append(encoded)
         if encoded.student.eos[-1] != encoded.teacher.eos[-1]:
             one_side.append(pair.id)
-        if any(all(side.eos) for side in (encoded.student, encoded.teacher)):
+        if any(all(side.left_out) for side in (encoded.student, encoded.teacher)):
             lone.append(pair.id)
         if trained and encoded.length > 2 * trained:
             beyond.append(pair.id)
@@ -95,8 +99,10 @@ def survey(bench: "Bench") -> Survey:
             "tokens): their scores show how it extrapolates",
         ),
     )
-    notices = [Notice(code, told, which) for code, which, told in found if which]
-    return Survey(ids, count, tokens, unique, sample, answers, too_long, longest, notices)
+    read = bench.pairs.notices if isinstance(bench.pairs, PairFile) else []
+    notices = [*read, *bench.encoder.notices, *faults.notices]
+    notices += [Notice(code, told, which) for code, which, told in found if which]
+    return Survey(ids, count, tokens, unique, sample, answers, too_long, longest, faults, notices)
 
 
 def preflight(critic: Critic) -> list[Notice]:

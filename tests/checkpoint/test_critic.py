@@ -10,6 +10,7 @@ from transformers import (
     AutoModelForTokenClassification,
     DistilBertConfig,
     DistilBertForTokenClassification,
+    Gemma2Config,
     GPT2Config,
     GPT2ForTokenClassification,
 )
@@ -30,6 +31,27 @@ def edited(source: Path, target: Path, *, config: dict | None = None, tensors=No
         weights = load_file(target / "model.safetensors") | tensors
         save_file({k: v for k, v in weights.items() if v is not None}, target / "model.safetensors", {"format": "pt"})
     return target
+
+
+def test_a_softcap_is_never_left_out(critic_dir, tmp_path):
+    shape = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "head_dim": 8,
+    }
+    config = Gemma2Config(
+        **shape, vocab_size=259, num_key_value_heads=2, num_labels=1, initializer_range=0.3, attn_logit_softcapping=0.5
+    )
+    torch.manual_seed(0)
+    model = AutoModelForTokenClassification.from_config(config, attn_implementation="eager").eval()
+    model.save_pretrained(tmp_path)
+    for file in critic_dir.glob("tokenizer*"):
+        shutil.copy(file, tmp_path)
+    with torch.no_grad():
+        expected = model(input_ids=torch.tensor([IDS])).logits[0, :, 0]
+    torch.testing.assert_close(load_critic(tmp_path, device="cpu").values(IDS), expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("family", ["qwen3", "llama"])

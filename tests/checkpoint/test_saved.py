@@ -223,7 +223,7 @@ def test_a_head_beside_the_adapter_and_a_tokenizer_without_config(source, adapte
         byte_tokenizer().save_pretrained(path)
     assert not (path / "config.json").exists()
     close(values(path, base=base), own_values(merged))
-    assert audit(dissect(path, base=base))
+    assert audit(dissect(str(path), base=str(base)))
 
 
 def test_the_directory_that_trainer_writes_for_a_peft_model_and_its_checkpoints(adapter, tmp_path):
@@ -503,7 +503,7 @@ def test_fp8_weights_are_multiplied_out(source, expected, tmp_path, block):
     path = fp8(source, tmp_path / "c", block)
     ours = values(path)
     assert 1e-3 < (ours - expected).abs().max() < 1
-    if block:
+    if block and int(transformers.__version__.partition(".")[0]) >= 5:  # before, its class needed a GPU
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that there is no GPU, so that it multiplies them out
             close(ours, own_values(path))

@@ -6,7 +6,7 @@ import json
 import pytest
 from encoding.templates import DATED, LLAMA2, THINKS, TOOLS, ZEPHYR, blank_tokenizer, tokenizer_of
 
-from critic_probe.encoding import Encoder, encode_pair, encode_pairs
+from critic_probe.encoding import Encoder, encode_pair, encode_pairs, read_date, template_arguments
 from critic_probe.errors import CriticProbeError
 from critic_probe.pairs import TOO_LONG, Faults, Pair, PairFile, TokenIds, Turns
 
@@ -291,3 +291,16 @@ def test_a_template_with_a_think_block_is_fed_as_generation_goes_on():
     encoded = encode_pair(pair(), encoder(tokenizer))
     assert encoded.prompt_ids == templated(tokenizer, [USER], add_generation_prompt=True)
     assert tokenizer.decode(encoded.teacher.ids) == "A kettle."
+
+
+def test_arguments_and_a_date_as_they_are_written():
+    written = ["enable_thinking=false", "a=True", "b=None", 'c={"x": 1}', "d=high", "e=1=2", "f="]
+    assert template_arguments(written) == {
+        "enable_thinking": False, "a": True, "b": None, "c": {"x": 1}, "d": "high", "e": "1=2", "f": "",
+    }  # fmt: skip
+    for wrong in ("enable_thinking", "=x", "a b=1"):
+        with pytest.raises(CriticProbeError, match=f"--template-arg '{wrong}' is not KEY=VALUE"):
+            template_arguments([wrong])
+    assert read_date("2031-02-03") == datetime.date(2031, 2, 3)
+    with pytest.raises(CriticProbeError, match="--date 'today' is no day; write it as 2024-07-26"):
+        read_date("today")

@@ -126,7 +126,8 @@ def run(fixtures, tmp_path_factory) -> Callable[..., str]:
                 patch.setenv(name, value)
             result = CliRunner().invoke(app, arguments.split(), catch_exceptions=False)
         assert result.exit_code == code, result.output
-        return result.stdout + (f"stderr:\n{result.stderr}" if result.stderr else "")
+        text = result.stdout + (f"stderr:\n{result.stderr}" if result.stderr else "")
+        return re.sub(rf"{re.escape(str(fixtures.parent))}([^\s\"]*) *", r"REPOSITORY\1", text)
 
     run.folder = folder
     run(f"compare pairs.jsonl {ALONE} -o compared.json -o compared.csv")

@@ -5,9 +5,12 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from critic_probe.errors import CriticProbeError
-from critic_probe.pairs import Fields, PairFile, TokenIds, Turns, data_hash
+from critic_probe.pairs import BadRowError, Fields, PairFile, TokenIds, Turns, data_hash
+from critic_probe.pairs.rows import to_pairs
 
 ASKED = "What boils water?"
 USER = {"role": "user", "content": ASKED}
@@ -101,7 +104,7 @@ def test_what_could_be_input_and_has_no_place_is_refused_by_name(tmp_path, field
     pairs = read(tmp_path, {"prompt": ASKED} | SIDES | field, fields=Fields(ignore=(name,)))
     [pair] = pairs
     assert (pair.prompt, pair.meta) == (ASKED, {})
-    assert [(n.code, n.message) for n in pairs.notices] == [("ignored-field", f"'{name}' of 1 rows was let go")]
+    assert [(n.code, n.message) for n in pairs.notices] == [("ignored-field", f"'{name}' was let go in one row")]
 
 
 def test_a_field_to_ignore_must_be_there(tmp_path):
@@ -340,3 +343,62 @@ def test_ids_of_a_csv_stand_in_a_column_of_that_name(tmp_path):
     (tmp_path / "x.csv").write_text('prompt,chosen,rejected,chosen_ids\np,"[0, 1]","[1, 2]","[7, 8]"\n')
     [pair] = PairFile(tmp_path / "x.csv")
     assert (pair.teacher, pair.student) == (TokenIds((7, 8), "[0, 1]"), "[1, 2]")
+
+
+TEXTS = st.sampled_from(["a", "b c", "", " ", "\n\nHuman: q\n\nAssistant:", "[0, 1]", '[{"role": "user"}]', "\ud800"])
+MESSAGES = st.fixed_dictionaries(
+    {},
+    optional={
+        "role": st.sampled_from(["user", "assistant", "system", "tool", "function_call", "x", None]),
+        "from": st.sampled_from(["human", "gpt"]),
+        "content": TEXTS | st.none() | st.lists(st.fixed_dictionaries({"type": st.just("text"), "text": TEXTS})),
+        "value": TEXTS,
+        "tool_calls": st.none() | st.just([CALL]) | TEXTS | st.lists(st.integers(0, 9)),
+        "reasoning_content": TEXTS,
+    },
+)
+CELLS = TEXTS | st.none() | st.booleans() | st.integers(-1, 9) | st.floats() | MESSAGES | st.lists(MESSAGES | TEXTS)
+NAMES = [
+    "prompt",
+    "messages",
+    "instruction",
+    "input",
+    "system",
+    "history",
+    "tools",
+    "documents",
+    "chosen",
+    "rejected",
+    "student",
+    "teacher",
+    "student_ids",
+    "responses",
+    "ranks",
+    "answers",
+    "response_0",
+    "response_1",
+    "better_response_id",
+    "rejected_response",
+    "rejected_messages",
+    "images",
+    "id",
+    "category",
+    "context",
+]
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from(NAMES), CELLS, min_size=2, max_size=6))
+def test_any_row_is_pairs_or_a_fault_with_its_kind(row):
+    found = []
+    try:
+        found = list(to_pairs(row, 1, "x row 1", Fields()))
+    except BadRowError as error:
+        found = [error]
+    for entry in found:
+        if isinstance(entry, BadRowError):
+            assert entry.kind
+            assert "\n" not in str(entry)
+        else:
+            assert data_hash([entry])
+            assert all((entry.prompt, entry.student, entry.teacher))

@@ -12,8 +12,9 @@ from encoding.templates import STRIPPED, THINKS, TOOLS, tokenizer_of
 from parity.oracles import stack
 from transformers import AutoModelForSequenceClassification
 
-from critic_probe.checkpoint import load_critic
+from critic_probe.checkpoint import dissect, load_critic
 from critic_probe.encoding import CONVENTIONS, Encoder, encode_pair
+from critic_probe.encoding.trained import trained_convention
 from critic_probe.pairs import PairFile
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("default")]
@@ -95,6 +96,8 @@ def test_trl_reward_trainer(make_critic, agree, tmp_path, case):
     critic = load_critic(base, device="cpu")
     mine = [critic.values(ids)[read] for ids, read in ours]
     agree(scores, torch.stack([*mine[::2], *mine[1::2]]), "trl")
+    trainer.save_model(str(tmp_path / "saved"))
+    assert trained_convention(dissect(tmp_path / "saved")).convention.name == "trl"
 
 
 def reward_dataset(monkeypatch):

@@ -11,6 +11,7 @@ from transformers import AutoModelForTokenClassification, Gemma2Config
 from benchmarks.workloads import FULL, Ids, make
 from critic_probe.checkpoint import load_critic
 from critic_probe.encoding import Group
+from critic_probe.scoring import tree
 from critic_probe.scoring.engine import Engine
 from critic_probe.scoring.reference import ReferenceScorer
 from critic_probe.scoring.tree import _TILE, TreeAttention, _flex_attention, block_mask
@@ -64,22 +65,30 @@ def test_the_block_mask_is_the_trie(name, window):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's compiler, by itself
 @pytest.mark.skipif(shutil.which("g++") is None, reason="compiles")
-def test_rows_of_any_length_and_prompts_share_two_compilations_and_keep_the_values():
+def test_rows_windows_and_softcaps_of_any_size_share_three_compilations(monkeypatch):
     torch._dynamo.reset()
     counters.clear()
+    compiled = _flex_attention(True)
+    monkeypatch.setattr(tree, "_flex_attention", lambda _on_a_gpu: compiled)
     generator = torch.Generator().manual_seed(0)
+    first, second, third, fourth = make("W1", 0.02)
     with torch.inference_mode():
-        for window in (None, 100, 130):
-            first, second, third, fourth = make("W1", 0.02)
+        for softcap in (None, 2.0, 0.5):
             for group in (first, fourth, second, third):
                 row = lay_out(group.sequences)
                 shapes = [(1, heads, len(row.ids), 16) for heads in (4, 2, 2)]
                 query, key, value = (torch.randn(shape, generator=generator) for shape in shapes)
-                usual = TreeAttention(row).attend(query, key, value, 0.25, window, None)
-                mask = block_mask(row, window, CPU)
-                got = _flex_attention(True)(query, key, value, block_mask=mask, scale=0.25, enable_gqa=True)
-                assert float((got.transpose(1, 2) - usual).abs().max()) < 2e-6
-    assert counters["stats"]["unique_graphs"] == 2  # the first row's length alone, then any
+                plan = TreeAttention(row, "flex")
+                for window in (None, 100, 130):
+                    got = plan.attend(query, key, value, 0.25, window, softcap)
+                    scores = query @ key.repeat_interleave(2, 1).mT * 0.25
+                    if softcap is not None:
+                        scores = softcap * torch.tanh(scores / softcap)
+                    weights = scores.masked_fill(~visible(row, window), -torch.inf).softmax(-1)
+                    expected = weights @ value.repeat_interleave(2, 1)
+                    assert float((got.transpose(1, 2) - expected).abs().max()) < 5e-6
+    # The first row's length alone, then any; with a softcap, any.
+    assert counters["stats"]["unique_graphs"] == 3
 
 
 def test_so_many_shapes_as_a_process_may_see_are_all_compiled():

@@ -42,11 +42,12 @@ def test_architectures_whose_attention_changes_with_length_agree_with_their_own_
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")][1:]
     scored = {name: (engine, max(float(eager), float(sdpa))) for name, engine, eager, sdpa, *_ in rows}
-    fallback = ("llama4_text", "qwen2_moe, window", "phimoe", "phimoe, longrope", "phi3, longrope")
+    fallback = ["llama4_text", "qwen2_moe, window", "phimoe"]
+    if int(transformers.__version__.partition(".")[0]) >= 5:  # before, rotary settings had another name
+        fallback += ["phimoe, longrope", "phi3, longrope"]
     for name in fallback:
         assert scored[name][0] == "reference", name
-    for name in ("qwen2_moe", "phi3"):
-        assert scored[name][0] == "tree", name
+    assert scored["phi3"][0] == "tree"
     for name in (*fallback, "qwen2_moe", "phi3"):
         assert scored[name][1] < 2e-5, name
     assert scored["gpt_oss"][0] == "reference"  # its attention has sinks, and its class no sdpa
@@ -69,9 +70,10 @@ ROTARY = {
 @pytest.fixture(params=ROTARY)
 def stretched(request, make_critic) -> Path:
     rotary = ROTARY[request.param]
-    return make_critic(
-        rope_parameters=rotary, rope_scaling=rotary, max_position_embeddings=512 if "short_factor" in rotary else 64
-    )
+    lengths = {"max_position_embeddings": 64}
+    if request.param == "longrope":
+        lengths = {"max_position_embeddings": 512, "original_max_position_embeddings": 64}
+    return make_critic(rope_parameters=rotary, rope_scaling=rotary, **lengths)
 
 
 def test_a_long_text_late_in_a_run_ends_the_tree_and_no_wrong_value_was_kept(stretched, tmp_path):

@@ -1,9 +1,10 @@
 """Results on a terminal: rich tables that hold at 80 columns, in a pipe and without colour; one file a result."""
 
+from dataclasses import replace
 from io import StringIO
 
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, Group
 
 from critic_probe.gates.measure import CheckResult
 from critic_probe.measures.compare import CompareResult
@@ -21,7 +22,7 @@ from critic_probe.report.terminal.diff import print_diff
 from critic_probe.report.terminal.doctor import print_doctor
 from critic_probe.report.terminal.inspect import print_inspect
 from critic_probe.report.terminal.perturb import print_perturb
-from critic_probe.report.terminal.pieces import signature_line
+from critic_probe.report.terminal.pieces import FIRST, read_as, signature_line, warning
 from critic_probe.report.terminal.selftest import print_selftest
 from critic_probe.report.terminal.tokens import print_tokens
 from critic_probe.report.terminal.trace import print_trace
@@ -52,17 +53,25 @@ _PAGE = '<pre style="white-space: pre; overflow-x: auto; line-height: normal; fo
 _WIDE = '<span style="display: inline-block; width: 2ch">{}</span>'
 
 
-def show(result: Result, console: Console, rows: int = 10) -> None:
-    """Prints a result as its command does.
+def show(result: Result, console: Console, rows: int = 10, view: str = "table") -> None:
+    """Prints a result as its command does: as what critics are read, what changes the reading, then the rest.
 
     Args:
         result: Any result of a measurement or a study.
         console: Where to print.
         rows: How many pairs, cases or families a table shows, where it shows the first ones only.
+        view: Of a trace, `table` or `line`.
 
     Raises:
         TypeError: It is no result.
     """
+    first = [*read_as(getattr(result, "signature", {}))]
+    if hasattr(result, "notices"):
+        first += [warning(notice) for notice in result.notices if notice.code in FIRST]
+        result = replace(result, notices=[n for n in result.notices if n.code not in FIRST])  # type: ignore[type-var]
+    if first:
+        console.print(Group(*first))
+        console.print()
     match result:
         case CompareResult():
             print_compare(result, console, rows)
@@ -71,7 +80,7 @@ def show(result: Result, console: Console, rows: int = 10) -> None:
         case DiffResult():
             print_diff(result, console, rows)
         case TraceResult():
-            print_trace(result, console)
+            print_trace(result, console, view)
         case TokensResult():
             print_tokens(result, console)
         case AuditResult():
@@ -101,10 +110,7 @@ def as_html(result: Result) -> str:
     Browsers take wide characters from another font, whose columns are not those of the rest: each gets its two.
     """
     console = _recording()
-    if isinstance(result, TraceResult):
-        print_trace(result, console, "line")
-    else:
-        show(result, console)
+    show(result, console, view="line")
     made = console.export_html(inline_styles=True, code_format=_PAGE)
     return "".join(_WIDE.format(each) if cell_len(each) == 2 else each for each in made)
 

@@ -6,7 +6,7 @@ numbers keep their columns. Text from a file is neutralised and never read as ma
 
 import math
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -32,6 +32,7 @@ VERDICT_STYLES = {
     "not run": "dim",
 }
 _ROOMY = 120  # columns from which tables have two blanks between cells
+FIRST = ("other-read-out", "other-eos", "other-value-position")  # notices that change how a result is read
 _IDS = 5  # a warning names at most this many pairs
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
@@ -60,8 +61,18 @@ def below(
 ) -> tuple[RenderableType | None, RenderableType | None, RenderableType]:
     """What stands below the tables of a result: how to read them, warnings, and the signature."""
     read = block("How to read it", *(_item(Text(neutralise(s))) for s in reading)) if reading else None
-    warned = block("Warnings", *(_item(_warning(notice)) for notice in notices)) if notices else None
+    warned = block("Warnings", *(_item(warning(notice)) for notice in notices)) if notices else None
     return read, warned, signed(signature)
+
+
+def read_as(signature: Signature) -> Iterator[Text]:
+    """A line for each way in which critics are read, and why."""
+    named: dict[tuple[str, str], list[str]] = {}
+    for critic in signature.get("critics", ()):
+        if "convention" in critic:
+            named.setdefault((critic["convention"], critic["convention_because"]), []).append(critic["name"])
+    for (convention, because), names in named.items():
+        yield Text(f"{', '.join(map(safe, names))}: read as {safe(convention)} ({safe(because)})", overflow="fold")
 
 
 def signed(signature: Signature) -> Text:
@@ -69,7 +80,8 @@ def signed(signature: Signature) -> Text:
     return Text(signature_line(signature), style="dim", overflow="fold")
 
 
-def _warning(notice: Notice) -> Text:
+def warning(notice: Notice) -> Text:
+    """A notice with the first of the pairs that it names."""
     ids = ", ".join(safe(identity) for identity in notice.ids[:_IDS])
     more = f", ... and {len(notice.ids) - _IDS} more" if len(notice.ids) > _IDS else ""
     return Text.assemble(
@@ -280,6 +292,7 @@ def signature_line(signature: Signature) -> str:
         named("critics", ", ".join(names)) if len(names) != 1 else f"critic {names[0]}",
         named("read-outs", rest.pop("aggregations", None)),
         named("eos", f"{rest.pop('eos', '')} ({of_critics('eos_ids')})".removesuffix(" ()")),
+        named("as", of_critics("convention")),
         _short(rest.pop("value_position", "")),
         named("tokenizer", of_critics("tokenizer")),
         named("template", of_critics("template")),
