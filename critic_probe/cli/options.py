@@ -175,35 +175,28 @@ class DefaultReadOuts(Scoring):
 class PairNames:
     """The fields of a file of pairs."""
 
-    prompt_field: Annotated[
-        str | None,
-        of_pairs(
-            "The field that holds the prompt.",
-            metavar="NAME",
-        ),
+    prompt_field: Annotated[str | None, of_pairs("The field that holds the prompt.", metavar="NAME")] = None
+    student_field: Annotated[str | None, of_pairs("The field that holds the student's response.", metavar="NAME")] = (
+        None
+    )
+    teacher_field: Annotated[str | None, of_pairs("The field that holds the teacher's response.", metavar="NAME")] = (
+        None
+    )
+    ignore_field: Annotated[
+        list[str] | None, of_pairs("A field that could be input and is let go; repeatable.", metavar="NAME")
     ] = None
-    student_field: Annotated[
-        str | None,
-        of_pairs(
-            "The field that holds the student's response.",
-            metavar="NAME",
-        ),
-    ] = None
-    teacher_field: Annotated[
-        str | None,
-        of_pairs(
-            "The field that holds the teacher's response.",
-            metavar="NAME",
-        ),
-    ] = None
+    on_bad_row: Annotated[
+        Literal["error", "skip"],
+        of_pairs("error, or skip: rows with a fault are left out of every figure and counted."),
+    ] = "error"
 
     def names(self) -> Fields:
         """The names that were given."""
-        return Fields(self.prompt_field, self.student_field, self.teacher_field)
+        return Fields(self.prompt_field, self.student_field, self.teacher_field, tuple(self.ignore_field or ()))
 
     def pairs(self, file: str | None, critics: Critics) -> Pairs:
         """The pairs of a file, or the bundled ones as these critics can read them."""
-        return find_pairs(file, self.names(), critics)
+        return find_pairs(file, self.names(), critics, self.on_bad_row)
 
 
 @dataclass(frozen=True, kw_only=True)

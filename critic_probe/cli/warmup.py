@@ -72,15 +72,16 @@ def command(
     """Train a critic by Bradley-Terry, under the read-out that it will be scored with."""
     if find_spec("accelerate") is None:
         raise CriticProbeError("warmup trains with accelerate; install it with `pip install 'critic-probe[train]'`")
-    read = list(PairFile(pairs, fields.names()))
+    read = PairFile(pairs, fields.names(), on_bad_row=fields.on_bad_row)
     share = _held_out(held_out, fields.names())
+    _warn(read.notices)
     start = find_backbone(backbone)
     read_outs = ["mean", "last"] if training.aggregation == objective.PROGRESSIVE else [training.aggregation]
     settings = reading.settings(read_outs)
     from critic_probe.training.warmup import warmup
 
     trained = warmup(
-        read,
+        list(read),
         share,
         start,
         out,
