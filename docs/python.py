@@ -19,7 +19,7 @@ from typing import Any
 
 os.environ |= {"COLUMNS": "80", "HF_HUB_OFFLINE": "1"}  # tables are as wide as the terminal that there is
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n.*?^```\n)?", re.MULTILINE | re.DOTALL)
 PICKS = re.compile(r"^grep .* > pairs\.jsonl$", re.MULTILINE)
 

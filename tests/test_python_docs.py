@@ -1,3 +1,5 @@
+import ast
+import json
 import re
 import subprocess
 import sys
@@ -27,3 +29,15 @@ def test_the_measurement_that_the_architecture_adds_measures(fixtures):
     result = measure.result(run([bench], [measure]))
     values = bench.trace("row-1").tokens.query("side == 'teacher'").value
     assert result.responses.set_index("side").sd["teacher"] == pytest.approx(values.std(ddof=0))
+
+
+def test_the_notebook_shows_the_cells_of_its_script(fixtures):
+    docs = fixtures.parent / "docs"
+    tree = ast.parse((docs / "notebook.py").read_text(encoding="utf-8"))
+    [cells] = [node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "CELLS"]
+    notebook = json.loads((docs / "notebook.ipynb").read_text(encoding="utf-8"))
+    written = ["".join(cell["source"]) for cell in notebook["cells"]]
+    assert written == [dedent(cell).strip() for cell in ast.literal_eval(cells)], "run python docs/notebook.py"
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+    assert outputs
+    assert all("text/html" in output.get("data", {}) for output in outputs)  # no error, and no talk
