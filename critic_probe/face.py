@@ -8,7 +8,9 @@
     bench.compare()
 
 What comes out is what the command line prints: the same figures, notices and signatures, and its refusals as
-`CriticProbeError`. A result shows itself, saves itself and is HTML in a notebook.
+`CriticProbeError`. A result shows itself, saves itself and is HTML in a notebook. Scores are in the critic's own unit;
+what compares across critics and read-outs is over the SD of the scores. `docs/python.md` shows all of it at work,
+`docs/statistics.md` has every estimator with its source.
 """
 
 import dataclasses
@@ -44,7 +46,10 @@ READ_OUTS = ("last", "mean")
 
 
 class Critic(checkpoint.Critic):
-    """A loaded critic that scores text: `checkpoint.Critic` with what stands above it."""
+    """A loaded critic that scores text: `checkpoint.Critic` with what stands above it.
+
+    `values(ids)` is the value (T,) at every token of a sequence (T,), in float32 on the CPU.
+    """
 
     def score(
         self, prompt: Prompt, responses: Sequence[str], read_outs: Sequence[str] = READ_OUTS, **reading: Any
@@ -53,12 +58,13 @@ class Critic(checkpoint.Critic):
 
         Args:
             prompt: Text, or messages with role and content.
-            responses: Any number of answers to it.
-            read_outs: As `-a` on the command line.
+            responses: Any number R of answers to it.
+            read_outs: As `-a` on the command line: last, mean, tail:4, ...
             reading: `eos`, `value_position` and `template`, as in `bench`.
 
         Returns:
-            One row a response: `response`, its number of `tokens`, and a score a read-out.
+            R rows: `response`, its number of `tokens` (a closing EOS among them), and a column a read-out: the score in
+            the critic's own unit.
 
         Raises:
             CriticProbeError: A response is empty or too long, or an option is unknown.
@@ -87,13 +93,24 @@ class Critic(checkpoint.Critic):
 
 
 class Bench(workbench.Bench):
-    """A critic with its pairs, and every measurement of the two; values are computed once, whatever is asked."""
+    """A critic with its pairs, and every measurement of the two.
+
+    Each measurement goes through the pairs anew and takes from the cache what was computed before; without a cache it
+    is computed again.
+    """
 
     def compare(self, temperature: float = TEMPERATURE) -> CompareResult:
         """Student against teacher under every read-out, as `critic-probe compare`.
 
         Args:
-            temperature: T of the loss softplus(-d/T), for saturation and the gradient left.
+            temperature: T of the loss softplus(-d/T), for saturation and the gradient left, in the unit of scores; 5 is
+                that of GAD.
+
+        Returns:
+            Tables of accuracy, gaps, their intervals and contrasts; `pairs` has a row a read-out and pair.
+
+        Raises:
+            CriticProbeError: A pair cannot be scored honestly.
         """
         measurement = Compare(temperature)
         return measurement.result(run([self], [measurement]))
@@ -111,10 +128,14 @@ class Bench(workbench.Bench):
             families: Groups (punct, layout, eos, completeness, controls), single families by name, or both.
             most: At most so many edits a response, drawn by the seed; None for all.
             seed: Decides what an edit leaves to chance.
-            sides: The sides that are edited.
+            sides: The sides that are edited, `student`, `teacher` or both.
+
+        Returns:
+            Figures by family, and `cases`, a row a read-out and edit: `delta` is edited - original in the unit of
+            scores, `delta_over_sd` the same over the SD of the unedited scores.
 
         Raises:
-            CriticProbeError: A family is unknown, or no edit applies to any response.
+            CriticProbeError: A family is unknown, no edit applies to any response, or a pair cannot be scored honestly.
         """
         groups = [name for name in families if name in GROUPS]
         chosen = choose(all_families(), groups, [name for name in families if name not in GROUPS])
@@ -122,12 +143,30 @@ class Bench(workbench.Bench):
         return measurement.result(run([self], [measurement]))
 
     def completeness(self, seed: int = 0) -> PerturbResult:
-        """Complete answers against terse ones that state the same facts, as `critic-probe completeness`."""
+        """Complete answers against terse ones that state the same facts, as `critic-probe completeness`.
+
+        Args:
+            seed: Decides what an edit leaves to chance.
+
+        Returns:
+            As `perturb`, of the families of completeness.
+
+        Raises:
+            CriticProbeError: No response can be told otherwise, or a pair cannot be scored honestly.
+        """
         measurement = Perturb(Plan(choose(all_families(), ["completeness"], []), seed=seed), "completeness")
         return measurement.result(run([self], [measurement]))
 
     def tokens(self) -> TokensResult:
-        """When a verdict is known, and how dependent token values are, as `critic-probe tokens`."""
+        """When a verdict is known, and how dependent token values are, as `critic-probe tokens`.
+
+        Returns:
+            Accuracy by share of the response read, the autocorrelation of values (Box and Jenkins 1970) with effective
+            numbers of tokens (Geyer 1992), and values by kind of token.
+
+        Raises:
+            CriticProbeError: A pair cannot be scored honestly.
+        """
         measurement = Tokens()
         return measurement.result(run([self], [measurement]))
 
@@ -137,8 +176,12 @@ class Bench(workbench.Bench):
         Args:
             pair: Its id.
 
+        Returns:
+            `tokens`, a row a side and token with its value and the running mean, and `scores`, a row a side and
+            read-out; in a notebook, text on grounds that show the values.
+
         Raises:
-            CriticProbeError: There is no such pair.
+            CriticProbeError: There is no such pair, or it cannot be scored honestly.
         """
         found = next((each for each in self.pairs if each.id == pair), None)
         if found is None:
@@ -162,6 +205,9 @@ class Bench(workbench.Bench):
             most: At most so many edits a response, drawn by the seed; None for all.
             seed: Draws them.
 
+        Returns:
+            `passed`, and `gates`, a row a gate and figure that it bounds with interval and verdict.
+
         Raises:
             CriticProbeError: A gate is unknown, or bounds a read-out that this bench has not.
         """
@@ -180,6 +226,9 @@ class Bench(workbench.Bench):
             profile: The gates that the page shows, by name.
             most: At most so many edits a response, drawn by the seed; None for all.
             seed: Draws them.
+
+        Returns:
+            The path.
 
         Raises:
             CriticProbeError: It cannot be written, or what draws it is not installed.
@@ -204,8 +253,11 @@ def load(path: str | Path, *, name: str | None = None, **loading: Any) -> Critic
         loading: `base`, `step`, `device`, `dtype`, `device_map`, `trust_remote_code`: see
             `critic_probe.checkpoint.load_critic`.
 
+    Returns:
+        The critic in eval mode, whose values are what the training framework would compute, never of a fresh head.
+
     Raises:
-        CriticProbeError: There is no head, config and weights disagree, or the model is no decoder.
+        CriticProbeError: There is no such critic, no head, config and weights disagree, or the model is no decoder.
     """
     [critic] = bundled.find_critics([str(path)], **loading).load()
     known = {field.name: getattr(critic, field.name) for field in dataclasses.fields(critic)}
@@ -232,8 +284,11 @@ def bench(
         reading: `eos` (exclude, include), `value_position` (at, before), `template` (auto, chat, raw), `on_too_long`
             (error, skip) and `engine` (auto, tree, reference), as on the command line.
 
+    Returns:
+        The bench; nothing is scored before it is asked for a measurement.
+
     Raises:
-        CriticProbeError: A pair, a read-out or an option is no such thing.
+        CriticProbeError: A row is no pair, or a read-out or an option is unknown.
     """
     return Bench(critic, _pairs(pairs, critic, fields), _settings(read_outs, cache=cache, **reading))
 
@@ -241,12 +296,34 @@ def bench(
 def score(
     critic: checkpoint.Critic, prompt: Prompt, responses: Sequence[str], read_outs: Sequence[str] = READ_OUTS
 ) -> "pd.DataFrame":
-    """Scores responses to one prompt: see `Critic.score`."""
+    """Scores responses to one prompt.
+
+    Args:
+        critic: The loaded critic, also one of `critic_probe.checkpoint.load_critic`.
+        prompt: Text, or messages with role and content.
+        responses: Any number R of answers to it.
+        read_outs: As `-a` on the command line.
+
+    Returns:
+        R rows, as `Critic.score`.
+
+    Raises:
+        CriticProbeError: A response is empty or too long, or a read-out is unknown.
+    """
     return Critic.score(critic, prompt, responses, read_outs)  # type: ignore[arg-type]
 
 
 def compare(critic: checkpoint.Critic, pairs: "Given | pd.DataFrame | None" = None, **options: Any) -> CompareResult:
-    """Student against teacher: see `Bench.compare`; `options` are those of `bench`."""
+    """Student against teacher: `bench(critic, pairs).compare()`.
+
+    Args:
+        critic: The loaded critic.
+        pairs: As `bench`.
+        options: Those of `bench`.
+
+    Raises:
+        CriticProbeError: A pair cannot be scored honestly, or an option is unknown.
+    """
     return bench(critic, pairs, **options).compare()
 
 
@@ -256,7 +333,17 @@ def check(
     profile: str | None = None,
     **options: Any,
 ) -> CheckResult:
-    """Whether a critic's figures hold what a profile's gates demand: see `Bench.check`; `options` are of `bench`."""
+    """Whether a critic's figures hold what a profile's gates demand: `bench(critic, pairs).check(profile)`.
+
+    Args:
+        critic: The loaded critic.
+        pairs: As `bench`.
+        profile: Gates that ship, by name; None for `default`, or those of ./pyproject.toml.
+        options: Those of `bench`.
+
+    Raises:
+        CriticProbeError: The profile is unknown, or a pair cannot be scored honestly.
+    """
     return bench(critic, pairs, **options).check(profile)
 
 
@@ -278,6 +365,10 @@ def diff(
         most: At most so many edits a response, drawn by the seed; None for all.
         seed: Draws them.
         options: Those of `bench`.
+
+    Returns:
+        Paired tests by read-out and by family, and the pairs that flipped; every difference is new - old, in SD of each
+        critic's own scores.
 
     Raises:
         CriticProbeError: Both have one name, or a pair cannot be scored honestly.

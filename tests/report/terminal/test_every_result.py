@@ -12,7 +12,7 @@ from rich.console import Console
 from critic_probe.errors import CriticProbeError
 from critic_probe.report.files import read_result
 from critic_probe.report.heat import BLUES, ORANGES
-from critic_probe.report.terminal.trace import print_trace
+from critic_probe.report.terminal import show
 
 WIDTHS = (80, 100, 120, 200)
 
@@ -50,12 +50,9 @@ def test_a_prompt_shows_what_is_piped(result, capsys):
 
 def test_a_notebook_shows_the_same_and_obeys_none_of_it(result):
     made = result._repr_html_()
-    if result.command == "trace":
-        console = Console(file=io.StringIO(), width=80)
-        print_trace(result, console, view="line")
-        shown = console.file.getvalue().rstrip("\n")
-    else:
-        shown = str(result)
+    console = Console(file=io.StringIO(), width=80)
+    show(result, console, view="line")
+    shown = console.file.getvalue().rstrip("\n")
     assert html.unescape(re.sub(r"</?(?:pre|span)[^>]*>", "", made)).rstrip("\n") == shown
     assert set(re.findall(r"<(/?\w+)", made)) <= {"pre", "/pre", "span", "/span"}
     assert "style=" in made
