@@ -29,7 +29,7 @@ from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.pairs import Pair, Pairs
 from critic_probe.scoring.cache import Cache
 from critic_probe.scoring.engine import Engine, Stats
-from critic_probe.workbench.noise import measure_floors
+from critic_probe.workbench.noise import Noise
 from critic_probe.workbench.signature import Settings, Signature, hash_of, identity, signature
 from critic_probe.workbench.survey import Survey, preflight, survey
 
@@ -112,7 +112,8 @@ class Bench:
         self.engine = Engine(critic, settings.engine, self.cache)
         self.stats = self.engine.stats
         self.released = False
-        self._noise: tuple[dict[str, float], list[Notice]] | None = None
+        self._noise: Noise | None = None
+        self._largest = 0.0  # |value| of both sides of the pairs that went by
 
     # Pairs
 
@@ -207,25 +208,26 @@ class Bench:
             pairs: Some of the file's; None for all.
         """
         if any(measure.needs_floors for measure in measures):
-            _ = self.floors  # their values are kept, so that the same rows are computed whatever else is measured
+            _ = self.noise  # its values are kept, so that the same rows are computed whatever else is measured
         for measure in measures:
             measure.begin(self)
         labels = ", ".join(dict.fromkeys(measure.label for measure in measures))
         step = self.progress(f"{self.name}: {labels}", self.survey.pairs, self.stats)
-        waiting: deque[tuple[Group, list[Ask]]] = deque()
+        waiting: deque[tuple[EncodedPair, Group, list[Ask]]] = deque()
 
         def groups() -> Iterator[Group]:
             for pair in self.encoded(self.pairs if pairs is None else pairs):
                 group, asked = self.asked(measures, pair)
                 if asked:
-                    waiting.append((group, asked))
+                    waiting.append((pair, group, asked))
                     yield group
                 else:
                     step()
 
         for values in self.values(groups()):
-            group, asked = waiting.popleft()
+            pair, group, asked = waiting.popleft()
             by_ids = dict(zip(group.responses, values, strict=True))
+            self._largest = max(self._largest, *(float(by_ids[ids].abs().max()) for ids in pair.group.responses))
             for ask in asked:
                 ask.take(by_ids)
             step()
@@ -253,18 +255,27 @@ class Bench:
         return int(aggregate(aggregation, indices[None], torch.ones_like(eos), eos=eos).item())
 
     @property
-    def floors(self) -> dict[str, float]:
-        """The noise floor of each read-out: how far arithmetic alone moves a score; see `measure_floors`."""
+    def noise(self) -> Noise:
+        """What arithmetic alone does to scores, measured when it is first asked for."""
         if self._noise is None:
-            self._noise = measure_floors(self, self.survey.sample)
-        return self._noise[0]
+            self._noise = Noise(self, self.survey.sample)
+        return self._noise
+
+    def floor(self, read_out: str) -> float:
+        """The noise floor of any read-out; it follows the pairs that go by, and is final when a measurement ends."""
+        return self.noise.floor(read_out, self._largest)
+
+    @property
+    def floors(self) -> dict[str, float]:
+        """The noise floors of the settings' read-outs, and of those that were asked for beside them."""
+        return {name: self.floor(name) for name in self.noise.spreads}
 
     # What is told
 
     def notices(self) -> list[Notice]:
         """What was found before scoring, and what happened while it went on."""
         told = [*self.engine.notices, *(self.cache.notices if self.cache else ())]
-        rounding = [] if self._noise is None else self._noise[1]
+        rounding = [] if self._noise is None else self._noise.notices
         happened = [Notice("engine", f"{self.name}: {message}") for message in told]
         return [*self._preflight, *self.survey.notices, *rounding, *happened]
 
@@ -286,7 +297,7 @@ class Bench:
             "step": critic.layout.step,
             "normalisation": critic.head.normalisation,
         }
-        return facts if self._noise is None else facts | {"noise_floor": self._noise[0]}
+        return facts if self._noise is None else facts | {"noise_floor": self.floors}
 
     def release(self) -> None:
         """Lets the critic go, whose memory the next one needs."""
