@@ -89,6 +89,31 @@ def test_a_score_that_rounds_to_the_next_bfloat16_is_no_finding(fixtures):
     assert moved(critic, read_pairs(fixtures / "pairs.jsonl")[:30], engine="reference") == []
 
 
+def test_the_floor_follows_the_largest_value_of_the_run(critic_dir):
+    critic = load_critic(critic_dir, device="cpu")
+    given = [Pair(letter, "ask", letter, letter.upper()) for letter in "abcdefghijklmnopqrstuvwxyz"]
+    found = compare([critic], given, settings("last"), silent).pairs.set_index("id")
+    size = found[["student_score", "teacher_score"]].abs().max(axis=1)
+    smallest_first = sorted(given, key=lambda pair: size[pair.id])
+    assert size[[pair.id for pair in smallest_first[:4]]].max() < 0.7 * size.max()
+    [record] = compare([critic], smallest_first, settings("last"), silent).signature["critics"]
+    assert record["noise_floor"]["last"] >= 16 * 2**-23 * size.max()
+
+
+@pytest.mark.parametrize(
+    ("spread", "to_exact", "largest", "dtype", "floor"),
+    [
+        (1e-3, 1e-3, 1.0, "float32", 4e-3),  # two ends, and the largest of many draws
+        (1e-3, 0.5, 1.0, "bfloat16", 1.0),
+        (0.4, 0.5, 1.0, "bfloat16", 1.6),
+        (0.0, 0.0, 50.0, "float32", 50 * 16 * 2**-23),
+        (0.0, 0.0, 50.0, "bfloat16", 50 * 2**-7),
+    ],
+)
+def test_the_floor_is_what_a_sample_shows_and_at_least_some_steps(spread, to_exact, largest, dtype, floor):
+    assert tolerance.of_noise(spread, to_exact, largest, dtype) == pytest.approx(floor)
+
+
 def changed(critic, how):
     """The critic with its last hidden states changed by `how(states, inputs)`."""
 

@@ -194,8 +194,8 @@ def _score_checks(bench: Bench, pairs: Sequence[EncodedPair], values: Sequence[l
     try:
         floors = bench.floors
     except CriticProbeError as error:
-        told, _, cure = str(error).rpartition("; ")
-        yield Check("noise-floor", "fail", told, cure)
+        what, _, cure = str(error).rpartition("; ")
+        yield Check("noise-floor", "fail", what, cure)
         floors = {aggregation.name: 0.0 for aggregation in bench.settings.aggregations}
     scored = with_verdicts(pd.DataFrame(rows), floors)
     same = {p.pair.id for p in pairs if p.student.text == p.teacher.text}

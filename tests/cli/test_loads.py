@@ -4,11 +4,17 @@ import json
 from collections import Counter
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
+from critic_probe.aggregation import parse
 from critic_probe.checkpoint import critic as loading
+from critic_probe.checkpoint import load_critic
 from critic_probe.cli import app
-from critic_probe.pairs import files
+from critic_probe.measures.compare import Compare
+from critic_probe.pairs import Pair, files
+from critic_probe.scoring.cache import cache_path
+from critic_probe.workbench import Settings, benches, run
 
 GATES = """
 [[gates]]
@@ -96,3 +102,17 @@ def test_each_of_two_critics_is_loaded_once(counted, two):
         loads, passes = counted(*command)
         assert loads == dict.fromkeys(two, 1)
         assert passes <= 5  # one that checks the file, and two a critic
+
+
+def test_what_a_released_critic_computed_is_given_again(two):
+    pairs = [Pair("a", "What is 1 + 1?", "It is 3, so.", "It is 2."), Pair("b", "What is 2 + 1?", "3", "It is 3.")]
+    settings = Settings((parse("last"),), cache=cache_path())
+    critics = [load_critic(path, name=path, device="cpu") for path in two]
+    with benches(critics, pairs, settings) as made:
+        done = run(made, [Compare()])
+        for critic, bench in zip(critics, done.benches, strict=True):
+            assert bench.released
+            for pair in bench.encoded(pairs):
+                for side, values in zip(pair.group.responses, bench.again(pair.group), strict=True):
+                    expected = critic.values(pair.prompt_ids + side)[len(pair.prompt_ids) :]
+                    torch.testing.assert_close(values, expected, rtol=0, atol=2e-5)
