@@ -70,7 +70,7 @@ def of_given_scores(dtype: Any, largest: float) -> float:
 
     They have no scale but their own, however small.
     """
-    return (STEPS if eps(dtype) <= EPS["float32"] else 1) * eps(dtype) * largest
+    return _steps(dtype) * largest
 
 
 def of_noise(spread: float, spread_to_exact: float, largest: float, dtype: Any) -> float:
@@ -88,8 +88,7 @@ def of_noise(spread: float, spread_to_exact: float, largest: float, dtype: Any) 
         largest: The largest |value| of the run.
         dtype: What the critic computes in.
     """
-    steps = (STEPS if eps(dtype) <= EPS["float32"] else 1) * eps(dtype)
-    return max(4 * spread, 2 * spread_to_exact, steps * max(1.0, largest))
+    return max(4 * spread, 2 * spread_to_exact, _steps(dtype) * max(1.0, largest))
 
 
 def of_dilution(mean: Any, last: Any, tokens: Any) -> Any:
@@ -101,3 +100,8 @@ def of_dilution(mean: Any, last: Any, tokens: Any) -> Any:
         tokens: N.
     """
     return mean * tokens + last
+
+
+def _steps(dtype: Any) -> float:
+    """What a score of 1 is off by: sums of float32 by `STEPS`; a value rounded to half precision by one of its own."""
+    return (STEPS if eps(dtype) <= EPS["float32"] else 1) * eps(dtype)
