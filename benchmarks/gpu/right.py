@@ -27,7 +27,7 @@ from critic_probe.scoring.trie import lay_out
 from critic_probe.training.model import backbone_of, token_values
 from critic_probe.training.warmup import Options, warmup
 from critic_probe.workbench import Bench, Settings
-from critic_probe.workbench.noise import measure_floors
+from critic_probe.workbench.noise import Noise
 
 Record = dict[str, Any]
 Step = tuple[str, Callable[[], Record]]
@@ -167,7 +167,7 @@ def noise(path: Path, device: torch.device, tiny: bool) -> Record:
     settings = Settings(tuple(map(parse, names)))
     bench = Bench(load_critic(path, device=str(device), dtype="bfloat16"), [], settings)
     pairs = [encoded(group) for group in pairs_of(0.3, tiny)]
-    floors, _ = measure_floors(bench, pairs[:4])
+    noise = Noise(bench, pairs[:4])
     exact = bench.critic.in_float32()
     groups = [pair.group for pair in pairs]
     ways = [list(bench.engine.values(groups)), list(ReferenceScorer(exact).values(groups))]
@@ -183,7 +183,7 @@ def noise(path: Path, device: torch.device, tiny: bool) -> Record:
             ]
         )
         moved = (gaps[0] - gaps[1]).abs()
-        floor = floors[aggregation.name]
+        floor = noise.floor(aggregation.name, noise.largest)
         found[aggregation.name] = {
             "printed": floor,
             "true, largest": float(moved.max()),

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from critic_probe import tolerance
 from critic_probe.checkpoint.finite import first_not_finite
 from critic_probe.checkpoint.head import NORMALIZER, Head, has_head, read_head, state_width
 from critic_probe.checkpoint.layout import Layout, fingerprint, read_json, read_layout, tokenizer_hash
@@ -442,7 +443,7 @@ def _require_causal(critic: Critic) -> None:
     if not torch.isfinite(a).all():
         raise CriticProbeError(f"{critic.layout.path}: values are NaN or infinite {critic.why_not_finite(ids)}")
     drift = (a[:-1] - b[:-1]).abs().max().item()
-    if drift > 64 * torch.finfo(critic.dtype).eps * max(1.0, a.abs().max().item()):
+    if drift > tolerance.of_earlier_values(critic.dtype, a.abs().max().item()):
         raise CriticProbeError(
             f"{critic.layout.path}: not a decoder-only critic: changing the last token moves earlier values by "
             f"{drift:.2g}; give a causal language model with a scalar head",

@@ -7,13 +7,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from critic_probe import tolerance
 from critic_probe.aggregation import Aggregation, parse
 from critic_probe.checkpoint import Check, Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse, Group
+from critic_probe.errors import CriticProbeError
 from critic_probe.measures.compare import score_pair, with_verdicts
-from critic_probe.scoring.engine import Engine
+from critic_probe.scoring.engine import Engine, tf32
 from critic_probe.scoring.reference import padded_values
-from critic_probe.stats.rates import numeric_floor
 from critic_probe.workbench import SAMPLE, Bench
 
 LONGEST = 512  # tokens of a sequence that is run alone, batched, padded and packed: what follows moves no prefix
@@ -86,8 +87,7 @@ def _function_of_ids(bench: Bench, pairs: Sequence[EncodedPair]) -> Iterator[Che
         for side in (pair.student, pair.teacher)
     ]
     alone = [critic.batch_values(ids[None])[0] for ids in sequences]
-    scale = max(1.0, *(float(v.abs().max()) for v in alone))
-    limit = (2e-5 if critic.dtype == torch.float32 else 32 * torch.finfo(critic.dtype).eps) * scale
+    limit = tolerance.of_batches(critic.dtype, max(float(v.abs().max()) for v in alone), tf32=tf32())
 
     differences: list[float] = []
 
@@ -193,7 +193,13 @@ def _dtype(critic: Critic, sequences: Sequence[Tensor], alone: Sequence[Tensor])
 
 def _score_checks(bench: Bench, pairs: Sequence[EncodedPair], values: Sequence[list[Tensor]]) -> Iterator[Check]:
     rows = [row for pair, both in zip(pairs, values, strict=True) for row in score_pair(bench, pair, both)]
-    scored = with_verdicts(pd.DataFrame(rows), bench.floors)
+    try:
+        floors = bench.floors
+    except CriticProbeError as error:
+        what, _, cure = str(error).rpartition("; ")
+        yield Check("noise-floor", "fail", what, cure)
+        floors = {aggregation.name: 0.0 for aggregation in bench.settings.aggregations}
+    scored = with_verdicts(pd.DataFrame(rows), floors)
     same = {p.pair.id for p in pairs if p.student.text == p.teacher.text}
     of_each = list(scored.groupby("aggregation", sort=False))
 
@@ -212,7 +218,7 @@ def _score_checks(bench: Bench, pairs: Sequence[EncodedPair], values: Sequence[l
     told, flat, far = [], False, []
     for name, frame in of_each:
         scores = pd.concat([frame.student_score, frame.teacher_score])
-        flat |= len(scores) > 2 and scores.std() <= 10 * numeric_floor(bench.critic.dtype, scores)
+        flat |= len(scores) > 2 and scores.std() <= 10 * _floor(bench, scores)
         told.append(f"{name}: SD {scores.std():.3g} around {scores.mean():.3g}")
         spread = 1.4826 * (scores - scores.median()).abs().median()
         beyond = frame[
@@ -274,7 +280,7 @@ def _eos_delta(bench: Bench, pairs: Sequence[EncodedPair], scored: pd.DataFrame)
         if aggregation.name.endswith("+eos"):
             far |= aggregation.name == "last+eos" and median > _FAR * sd
         elif aggregation.kind in ("last", "mean"):
-            moved |= median > numeric_floor(bench.critic.dtype, scored.student_score)
+            moved |= median > _floor(bench, scored.student_score)
     evidence = f"median |score(ids + EOS) - score(ids)|: {', '.join(told)} (SD of scores {sd:.2g})"
     if moved:
         return Check("eos-delta", "fail", evidence, "a later token moves earlier values: the model is not causal")
@@ -286,3 +292,7 @@ def _eos_delta(bench: Bench, pairs: Sequence[EncodedPair], scored: pd.DataFrame)
             "EOS alone moves last+eos by more than twice the SD of all scores: close both sides or neither",
         )
     return Check("eos-delta", "ok", evidence)
+
+
+def _floor(bench: Bench, scores: pd.Series) -> float:
+    return tolerance.of_scores(bench.critic.dtype, float(scores.abs().max()))

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Container, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from math import nan
 from typing import Any
 
 import pandas as pd
@@ -170,8 +171,7 @@ class Perturb:
             if scoring == "eos" and aggregation.kind.endswith("+eos"):
                 kind = "invariance"  # a read-out that keeps EOS may move, and should not
             edited = bench.score(found, variant.edited, aggregation)
-            floor = bench.floors[aggregation.name]
-            row = _row(bench, pair, variant, both, edited, score(variant.base), score(variant.restored), floor)
+            row = _row(bench, pair, variant, both, edited, score(variant.base), score(variant.restored))
             self._rows.append(row | {"kind": kind, "aggregation": aggregation.name})
 
     def end(self, bench: Bench) -> None:
@@ -184,10 +184,13 @@ class Perturb:
             reasons = ", ".join(sorted({reason for _, reason in self._skipped}))
             why = reasons or "nothing in them that a family edits"
             raise CriticProbeError(f"{bench.name}: no edit applies to any response ({why}); give other pairs")
+        floors = bench.floors
+        for row in self._rows:
+            row |= {"floor": floors[row["aggregation"]], **_turned(row.pop("gaps"), floors[row["aggregation"]])}
         cases = pd.DataFrame(self._rows)
         sds = {name: pd.Series(of_all).std() for name, of_all in self._scores.items()}
         # A score that does not vary has no spread to set a delta against.
-        sds = {name: sd if sd > bench.floors[name] else float("nan") for name, sd in sds.items()}
+        sds = {name: sd if sd > floors[name] else float("nan") for name, sd in sds.items()}
         sd = cases.aggregation.map(sds)
         cases.insert(cases.columns.get_loc("delta") + 1, "delta_over_sd", cases.delta / sd)
         cases.insert(cases.columns.get_loc("ending_effect") + 1, "ending_effect_over_sd", cases.ending_effect / sd)
@@ -261,12 +264,9 @@ def _row(
     edited: float,
     base: float | None,
     restored: float | None,
-    floor: float,
 ) -> dict[str, Any]:
     case, original = variant.case, both[variant.side] if base is None else base
-    before = verdict(both[1] - both[0], floor)
     moved = (edited, both[1]) if variant.side == 0 else (both[0], edited)
-    after = verdict(moved[1] - moved[0], floor)
     own = (pair.student, pair.teacher)[variant.side] if variant.base is None else variant.base
     return {
         "critic": bench.name,
@@ -282,13 +282,22 @@ def _row(
         "original_score": original,
         "variant_score": edited,
         "delta": edited - original,
-        "floor": floor,
+        "floor": nan,
         "restored_score": restored,
         "ending_effect": None if restored is None else edited - restored,
         "tokens": len(own.ids),
         "token_change": len(variant.edited.ids) - len(own.ids),
         "only_last_token": own.ids[:-1] == variant.edited.ids[:-1] and not own.closing,
-        "flip": base is None and {before, after} == {"student", "teacher"},
-        "decided": base is None and before != "tie",
+        "flip": False,
+        "decided": False,
+        "gaps": None if base is not None else (both[1] - both[0], moved[1] - moved[0]),
         **in_context(case),
     }
+
+
+def _turned(gaps: tuple[float, float] | None, floor: float) -> dict[str, bool]:
+    """Whether an edit turned its pair's verdict, and whether there was one; what has a base of its own has no pair."""
+    if gaps is None:
+        return {}
+    before, after = (verdict(gap, floor) for gap in gaps)
+    return {"flip": {before, after} == {"student", "teacher"}, "decided": before != "tie"}

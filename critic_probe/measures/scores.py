@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 import torch
 
+from critic_probe import tolerance
 from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.measures.blind import Texts
 from critic_probe.measures.compare import GIVEN, GIVEN_SCORES, CompareResult, tabulated, with_verdicts
@@ -71,4 +72,4 @@ def _floor(scores: torch.Tensor) -> tuple[float, bool]:
     """The smallest gap that is no tie, and whether the scores look rounded to bfloat16; whole numbers are ratings."""
     largest = float(scores.abs().max())
     rounded = bool((scores.to(torch.bfloat16).double() == scores).all()) and not bool((scores == scores.round()).all())
-    return (torch.finfo(torch.bfloat16).eps if rounded else 16 * torch.finfo(torch.float32).eps) * largest, rounded
+    return tolerance.of_given_scores("bfloat16" if rounded else "float32", largest), rounded

@@ -118,13 +118,16 @@ class Tokens:
                 self._dependent.add(body)
                 for token_class, chosen in _by_class(bench, response):
                     self._kinds.setdefault((token_class, name), _Class()).add(side, chosen)
-            self._read += _read_early(pair, bodies, bench.floors)
+            self._read += _read_early(pair, bodies)
 
         return Ask((), take)
 
     def end(self, bench: Bench) -> None:
         """Every pair of a critic is scored."""
-        self._positions += _accuracy(bench.name, pd.DataFrame(self._read))
+        read = pd.DataFrame(self._read)
+        floors = read.aggregation.map({name: bench.floor(name) for name in ("last", "mean")})
+        read["verdict"] = [verdict(gap, floor) for gap, floor in zip(read.gap, floors, strict=True)]
+        self._positions += _accuracy(bench.name, read)
         self._dependence.append({"critic": bench.name, **self._dependent.row()})
         self._classes += (
             {"critic": bench.name, "token_class": token_class, "side": side, **self._kinds[token_class, side].row()}
@@ -147,13 +150,13 @@ class Tokens:
         )
 
 
-def _read_early(pair: EncodedPair, bodies: list[Floats], floors: dict[str, float]) -> Iterator[dict[str, Any]]:
-    """Verdicts of the pair when each side is read after a share of its tokens, EOS not counted."""
+def _read_early(pair: EncodedPair, bodies: list[Floats]) -> Iterator[dict[str, Any]]:
+    """Gaps of the pair when each side is read after a share of its tokens, EOS not counted."""
     for share in SHARES:
         cut = [body[: math.ceil(share * len(body))] for body in bodies]
         for name, scores in (("last", [c[-1] for c in cut]), ("mean", [c.mean() for c in cut])):
-            word = verdict(float(scores[1] - scores[0]), floors[name])
-            yield {"share": share, "aggregation": name, "verdict": word, "prompt_hash": prompt_hash(pair.pair)}
+            gap = float(scores[1] - scores[0])
+            yield {"share": share, "aggregation": name, "gap": gap, "prompt_hash": prompt_hash(pair.pair)}
 
 
 def _accuracy(critic: str, read: pd.DataFrame) -> Iterator[dict[str, Any]]:

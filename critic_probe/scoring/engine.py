@@ -6,7 +6,7 @@ architecture that cannot take part, or values that differ, fall back to the plai
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal
@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from critic_probe import tolerance
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import Group
 from critic_probe.errors import CriticProbeError
@@ -266,22 +267,26 @@ class Engine:
         )
 
 
-def disagreement(values: Sequence[Tensor], reference: Sequence[Tensor], dtype: torch.dtype) -> str | None:
-    """How two ways to compute the same values differ by more than rounding, or None.
-
-    fp32: 2e-5 times the largest |value|, at least 2e-5. Half precision: 16 rounding steps of the largest |value|, and
-    those of TF32 where PyTorch was told to compute fp32 so.
-    """
-    apart, largest = [], [1.0]
+def disagreement(
+    values: Sequence[Tensor],
+    reference: Sequence[Tensor],
+    dtype: torch.dtype,
+    limit: Callable[..., float] = tolerance.of_ways,
+) -> str | None:
+    """How two ways to compute the same values differ by more than a limit of `tolerance`, or None."""
+    apart, largest = [], []
     for a, b in zip(values, reference, strict=True):
         finite = b.isfinite()  # where the plain path itself has no value, there is nothing to agree on
         apart.append(float((a - b)[finite].abs().nan_to_num(torch.inf).amax()) if finite.any() else 0.0)
         largest.append(float(b[finite].abs().amax()) if finite.any() else 0.0)
-    worst, scale = max(apart), max(largest)
-    full = dtype == torch.float32 and torch.get_float32_matmul_precision() == "highest"
-    step = torch.finfo(torch.float16).eps if dtype == torch.float32 else torch.finfo(dtype).eps  # TF32's is fp16's
-    limit = scale * (2e-5 if full else 16 * step)
-    return None if worst <= limit else f"its values differ from those of single sequences by {worst:.2g}"
+    if max(apart) <= limit(dtype, max(largest), tf32=tf32()):
+        return None
+    return f"its values differ from those of single sequences by {max(apart):.2g}"
+
+
+def tf32() -> bool:
+    """Whether PyTorch was told to compute products of float32 in TF32."""
+    return torch.get_float32_matmul_precision() != "highest"
 
 
 def row_budget(critic: Critic) -> int:

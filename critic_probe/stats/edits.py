@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm, spearmanr
 
+from critic_probe import tolerance
 from critic_probe.probes import BUILT_IN, WRONG_FACTS
 from critic_probe.stats.intervals import (
     Interval,
@@ -365,6 +366,6 @@ def dilution(cases: pd.DataFrame) -> pd.DataFrame:
             continue
         tokens = frame.groupby(["id", "side"]).tokens.first()
         error = (table["delta", "mean"] * tokens - table["delta", "last"]).abs()
-        noise = table["floor", "mean"] * tokens + table["floor", "last"]
+        noise = tolerance.of_dilution(table["floor", "mean"], table["floor", "last"], tokens)
         rows.append((critic, len(table), float((error / noise).max())))
     return pd.DataFrame(rows, columns=["critic", "n", "over_noise"])

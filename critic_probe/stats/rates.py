@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
@@ -61,13 +60,3 @@ def holm(p: pd.Series) -> pd.Series:
 def separation(student: pd.Series, teacher: pd.Series) -> float:
     """(mean T - mean S) / (SD T + SD S + 1e-8): the score separation of GAD training logs."""
     return float((teacher.mean() - student.mean()) / (teacher.std() + student.std() + 1e-8))
-
-
-def numeric_floor(dtype: torch.dtype, scores: pd.Series) -> float:
-    """The difference of two scores that arithmetic alone can make: smaller gaps are ties.
-
-    fp32: 2e-5 times the largest |score|, at least 2e-5, which is the agreement asked of two correct implementations.
-    bf16, fp16: one rounding step of the dtype at the largest |score|.
-    """
-    scale = max(1.0, float(scores.abs().max()))
-    return (2e-5 if dtype == torch.float32 else torch.finfo(dtype).eps) * scale

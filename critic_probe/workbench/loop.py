@@ -20,7 +20,7 @@ from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.pairs import BadRowError, Pair, PairFile, Pairs
 from critic_probe.scoring.cache import Cache
 from critic_probe.scoring.engine import Engine, Stats
-from critic_probe.workbench.noise import measure_floors
+from critic_probe.workbench.noise import Noise
 from critic_probe.workbench.reading import make_encoder, read_as, read_otherwise
 from critic_probe.workbench.signature import CriticRecord, Settings, identity
 from critic_probe.workbench.survey import Survey, preflight, survey
@@ -112,7 +112,8 @@ class Bench:
         self.engine = Engine(critic, settings.engine, self.cache, on_bad=on_bad)
         self.stats = self.engine.stats
         self.released = False
-        self._noise: tuple[dict[str, float], list[Notice]] | None = None
+        self._noise: Noise | None = None
+        self._largest = 0.0  # |value| of both sides of the pairs that went by
 
     # Pairs
 
@@ -213,28 +214,29 @@ class Bench:
             pairs: Some of the file's; None for all.
         """
         if any(measure.needs_floors for measure in measures):
-            _ = self.floors  # their values are kept, so that the same rows are computed whatever else is measured
+            _ = self.noise  # its values are kept, so that the same rows are computed whatever else is measured
         for measure in measures:
             measure.begin(self)
         labels = ", ".join(dict.fromkeys(measure.label for measure in measures))
         step = self.progress(f"{self.name}: {labels}", self.survey.pairs, self.stats)
-        waiting: deque[tuple[Group, list[Ask]]] = deque()
+        waiting: deque[tuple[EncodedPair, Group, list[Ask]]] = deque()
 
         def groups() -> Iterator[Group]:
             for pair in self.encoded(self.pairs if pairs is None else pairs):
                 group, asked = self.asked(measures, pair)
                 if asked:
-                    waiting.append((group, asked))
+                    waiting.append((pair, group, asked))
                     yield group
                 else:
                     step()
 
         for values in self.values(groups()):
-            group, asked = waiting.popleft()
+            pair, group, asked = waiting.popleft()
             if not values:  # one of them is NaN or infinite, and such pairs are left out
                 step()
                 continue
             by_ids = dict(zip(group.responses, values, strict=True))
+            self._largest = max(self._largest, *(float(by_ids[ids].abs().max()) for ids in pair.group.responses))
             for ask in asked:
                 ask.take(by_ids)
             step()
@@ -270,18 +272,27 @@ class Bench:
         return int(aggregate(aggregation, indices[None], torch.ones_like(eos), eos=eos).item())
 
     @property
-    def floors(self) -> dict[str, float]:
-        """The noise floor of each read-out: how far arithmetic alone moves a score; see `measure_floors`."""
+    def noise(self) -> Noise:
+        """What arithmetic alone does to scores, measured when it is first asked for."""
         if self._noise is None:
-            self._noise = measure_floors(self, self.survey.sample)
-        return self._noise[0]
+            self._noise = Noise(self, self.survey.sample)
+        return self._noise
+
+    def floor(self, read_out: str) -> float:
+        """The noise floor of any read-out; it follows the pairs that go by, and is final when a measurement ends."""
+        return self.noise.floor(read_out, self._largest)
+
+    @property
+    def floors(self) -> dict[str, float]:
+        """The noise floors of the settings' read-outs, and of those that were asked for beside them."""
+        return {name: self.floor(name) for name in self.noise.spreads}
 
     # What is told
 
     def notices(self) -> list[Notice]:
         """What was found before scoring, and what happened while it went on."""
         told = [*self.engine.notices, *(self.cache.notices if self.cache else ())]
-        rounding = [] if self._noise is None else self._noise[1]
+        rounding = [] if self._noise is None else self._noise.notices
         happened = [Notice("engine", f"{self.name}: {message}") for message in told]
         lost = list(dict.fromkeys(self.engine.bad))
         left_out = [Notice("bad-rows", f"{len(lost)} left out: no finite value", lost)] if lost else []
@@ -309,7 +320,7 @@ class Bench:
             "normalisation": critic.head.normalisation,
         }
         if self._noise is not None:
-            facts["noise_floor"] = self._noise[0]
+            facts["noise_floor"] = self.floors
         return facts
 
     def release(self) -> None:

@@ -1,63 +1,132 @@
 """How far arithmetic alone moves a score, measured on a run's own pairs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from critic_probe import tolerance
+from critic_probe.aggregation import Aggregation, parse
 from critic_probe.encoding import EncodedPair
 from critic_probe.errors import CriticProbeError, Notice
+from critic_probe.scoring.engine import disagreement
 from critic_probe.scoring.reference import padded_values
 
 if TYPE_CHECKING:
     from critic_probe.workbench.loop import Bench
 
 
-def measure_floors(bench: "Bench", sample: Sequence[EncodedPair]) -> tuple[dict[str, float], list[Notice]]:
-    """The noise floor of each read-out: how far arithmetic alone moves a score.
+class Noise:
+    """What arithmetic did to the scores of a sample's responses, by read-out.
 
-    The sample's responses are scored as the run scores them, each alone, and in one padded batch; in half precision
-    also by the same critic in float32. The floor is twice the largest difference of a response's scores, since a gap
-    has two ends, and at least sixteen rounding steps of the largest score.
+    They are valued as the run values them, each alone, each with one more token behind it, and in one padded batch; in
+    half precision also by the same critic in float32. A way whose values differ by more than rounding is no measure of
+    it: it is left out and told.
 
-    Returns:
-        The floor by read-out, and in half precision what it does to scores.
+    Args:
+        bench: Its critic is loaded.
+        sample: Some of its pairs, at least one.
+
+    Attributes:
+        spreads: By read-out, the largest difference of one response's scores among the ways of the critic's type, and
+            with those of float32; the settings' read-outs, and others that were asked for.
+        notices: What half precision does to scores, and ways that were left out.
+        largest: The largest |value|.
+
+    Raises:
+        CriticProbeError: The run's values are not those of single sequences.
     """
-    critic = bench.critic
-    scored = [both for both in zip(sample, bench.values(pair.group for pair in sample), strict=True) if both[1]]
-    if not scored:
-        raise CriticProbeError(f"{critic.name}: none of the first pairs has a finite value; run critic-probe doctor")
-    sample = [pair for pair, _ in scored]
-    sides = [(pair.prompt_ids, side) for pair in sample for side in (pair.student, pair.teacher)]
-    sequences = [prompt + side.ids for prompt, side in sides]
 
-    def cut(values: Sequence[Tensor]) -> list[Tensor]:
-        return [v[bench.window(len(prompt), len(r.ids))] for v, (prompt, r) in zip(values, sides, strict=True)]
+    def __init__(self, bench: "Bench", sample: Sequence[EncodedPair]) -> None:
+        self.notices: list[Notice] = []
+        self.dtype = bench.critic.dtype
+        self._bench = bench
+        both = zip(sample, bench.values(pair.group for pair in sample), strict=True)
+        scored = [(pair, values) for pair, values in both if values]
+        if not scored:
+            raise CriticProbeError(f"{bench.name}: none of the first pairs has a finite value; run critic-probe doctor")
+        sample = [pair for pair, _ in scored]
+        self._sides = [(pair.prompt_ids, side) for pair in sample for side in (pair.student, pair.teacher)]
+        self._ways = list(self._valued([v for _, values in scored for v in values]))
+        self.largest = max(float(v.abs().max()) for way in self._ways for v in way)
+        self.spreads: dict[str, tuple[float, float]] = {}
+        for aggregation in bench.settings.aggregations:
+            self.floor(aggregation.name, self.largest)
+        if self._is_half:
+            self.notices.append(self._against_float32())
 
-    ways = [[v for _, values in scored for v in values]]
-    ways.append(cut([critic.values(ids) for ids in sequences]))
-    # An architecture that takes no mask has no batches to differ by, nor has one whose batch memory does not hold.
-    with suppress(TypeError, ValueError, torch.OutOfMemoryError):
-        ways.append(cut(padded_values(critic, sequences)))
-    if critic.dtype != torch.float32:
-        exact = critic.in_float32()
-        ways.append(cut([exact.values(ids) for ids in sequences]))
-        del exact
-    floors, biases = {}, []
-    for aggregation in bench.settings.aggregations:
-        scores = torch.tensor(
-            [[bench.score(v, side, aggregation) for v, (_, side) in zip(way, sides, strict=True)] for way in ways],
+    def floor(self, read_out: str, largest: float) -> float:
+        """The noise floor of a read-out; see `tolerance.of_noise`.
+
+        Args:
+            read_out: Any, by name.
+            largest: The largest |value| that the run has met.
+        """
+        if read_out not in self.spreads:
+            scores = self._scores(parse(read_out))
+            own = scores[:-1] if self._is_half else scores
+            self.spreads[read_out] = _spread(own), _spread(scores)
+        return tolerance.of_noise(*self.spreads[read_out], max(self.largest, largest), self.dtype)
+
+    @property
+    def _is_half(self) -> bool:
+        return self.dtype != torch.float32
+
+    def _valued(self, ran: list[Tensor]) -> Iterator[list[Tensor]]:
+        """Values (R,) of the sample's responses, way by way: the run's first, in half precision float32's last."""
+        bench, critic = self._bench, self._bench.critic
+        sequences = [prompt + side.ids for prompt, side in self._sides]
+
+        def cut(values: Sequence[Tensor]) -> list[Tensor]:
+            told = zip(values, self._sides, strict=True)
+            return [v[bench.window(len(prompt), len(side.ids))] for v, (prompt, side) in told]
+
+        alone = cut([critic.values(ids) for ids in sequences])
+        if reason := disagreement(ran, alone, self.dtype, tolerance.of_batches):
+            raise CriticProbeError(
+                f"{critic.name}: {reason}, more than rounding can make; use --engine reference and --no-cache, and let "
+                "doctor say what in the model does it"
+            )
+        yield from (ran, alone)
+        longer = [(*ids, ids[-1]) if bench.fits(len(ids) + 1) else ids for ids in sequences]
+        yield from self._if_steady("before one more token", cut([critic.values(ids) for ids in longer]), alone)
+        # An architecture that takes no mask has no batches to differ by, nor has one whose batch memory does not hold.
+        with suppress(TypeError, ValueError, torch.OutOfMemoryError):
+            yield from self._if_steady("in a padded batch", cut(padded_values(critic, sequences)), alone)
+        if self._is_half:
+            exact = critic.in_float32()
+            yield cut([exact.values(ids) for ids in sequences])
+
+    def _if_steady(self, where: str, way: list[Tensor], alone: list[Tensor]) -> Iterator[list[Tensor]]:
+        if reason := disagreement(way, alone, self.dtype, tolerance.of_batches):
+            told = "more than rounding can make: what computes them so gives other scores than these"
+            self.notices.append(Notice("unsteady-values", f"{self._bench.name}: {where} {reason}, {told}"))
+        else:
+            yield way
+
+    def _scores(self, aggregation: Aggregation) -> Tensor:
+        """Scores (ways, responses)."""
+        return torch.tensor(
+            [
+                [self._bench.score(v, side, aggregation) for v, (_, side) in zip(way, self._sides, strict=True)]
+                for way in self._ways
+            ],
             dtype=torch.float64,
         )
-        spread = float((scores.max(0).values - scores.min(0).values).max())
-        steps = 16 * torch.finfo(torch.float32).eps * max(1.0, float(scores.abs().max()))
-        floors[aggregation.name] = max(2 * spread, steps)
-        if critic.dtype != torch.float32:
-            moved = scores[0] - scores[-1]
-            biases.append(f"{aggregation.name} {float(moved.mean()):+.2g} (at most {float(moved.abs().max()):.2g})")
-    told = ", ".join(biases)
-    name = str(critic.dtype).removeprefix("torch.")
-    message = f"{critic.name}: {name} moves the scores of {len(sides)} responses against float32 by {told}"
-    return floors, [Notice("half-precision", message)] if biases else []
+
+    def _against_float32(self) -> Notice:
+        moved = []
+        for aggregation in self._bench.settings.aggregations:
+            scores = self._scores(aggregation)
+            apart = scores[0] - scores[-1]
+            moved.append(f"{aggregation.name} {float(apart.mean()):+.2g} (at most {float(apart.abs().max()):.2g})")
+        name = str(self.dtype).removeprefix("torch.")
+        told = f"{name} moves the scores of {len(self._sides)} responses against float32 by {', '.join(moved)}"
+        return Notice("half-precision", f"{self._bench.name}: {told}")
+
+
+def _spread(scores: Tensor) -> float:
+    """The largest difference of one response's scores (ways, responses)."""
+    return float((scores.max(0).values - scores.min(0).values).max())

@@ -14,6 +14,7 @@ import xmlschema
 from typer.testing import CliRunner
 
 from critic_probe.cli import app
+from critic_probe.probes import BUILT_IN
 
 PROGRAM = Path(sys.executable).with_name("critic-probe")
 SCHEMA = Path(__file__).with_name("junit.xsd")
@@ -120,6 +121,17 @@ def test_what_cannot_be_told_counts_as_asked(repository, tmp_path):
     strict, lenient = (check(repository, *options, "--on-unclear", word) for word in ("fail", "pass"))
     assert [gate["verdict"] for gate in json.loads(strict.stdout)["gates"]] == ["cannot tell"]
     assert (strict.returncode, lenient.returncode) == (1, 0)
+
+
+def test_a_gate_on_completeness_that_names_no_family_is_held_against_every_one_of_it(repository):
+    rows = [{"prompt": f"{i} + 1?", "student": f"It is {i + 2}.", "teacher": f"It is {i + 1}, so."} for i in range(4)]
+    (repository / "few.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    text = '[[gates]]\nmetric = "completeness.right_order"\nmin = 0.5\n'
+    (repository / "own.toml").write_text(text, encoding="utf-8")
+    found = check(repository, "few.jsonl", "-c", "bundled:mean", "-a", "mean", "--gates", "own.toml", "--json")
+    families = {gate["family"] for gate in json.loads(found.stdout)["gates"]}
+    assert families
+    assert all(BUILT_IN[name].group == "completeness" for name in families)
 
 
 @pytest.mark.parametrize(

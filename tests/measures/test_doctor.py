@@ -170,10 +170,18 @@ CRITIC_FAULTS: dict[str, tuple[str, Callable[[Path], None]]] = {
 }
 REMOTE = {"causal", "same-ids", "batch-mates", "batch-order", "right-padding", "left-padding", "packed", "eos-delta"}
 TOGETHER = {  # what the same fault must also move
-    "same-ids": {"swapped-sides", "batch-mates", "batch-order", "right-padding", "left-padding", "packed", "eos-delta"},
+    "same-ids": {
+        "swapped-sides",
+        "batch-mates",
+        "batch-order",
+        "right-padding",
+        "left-padding",
+        "packed",
+        "noise-floor",
+        "eos-delta",
+    },
     "batch-order": {"batch-mates"},
     "ties": {"read-token"},
-    "right-padding": {"ties"},  # the floor counts what padding does
     "collapsed": {"ties"},
 }
 

@@ -53,6 +53,17 @@ def test_the_whole_response_gives_the_accuracy_of_compare(critic):
     assert whole.to_dict() == compare([critic], PAIRS, SETTINGS, quiet).summary.set_index("aggregation").d_acc.to_dict()
 
 
+def test_the_floors_are_those_of_last_and_mean_whatever_the_read_outs_are(critic):
+    """A gate on `tokens.*` may stand beside any read-outs; the signature carries every floor that was used."""
+    usual, other = (
+        tokens([critic], PAIRS, Settings(names), quiet) for names in (SETTINGS.aggregations, (parse("max"),))
+    )
+    assert other.positions.equals(usual.positions)
+    [before], [after] = usual.signature["critics"], other.signature["critics"]
+    assert {name: after["noise_floor"][name] for name in ("last", "mean")} == before["noise_floor"]
+    assert list(after["noise_floor"]) == ["max", "last", "mean"]
+
+
 def test_an_early_read_takes_the_value_at_that_token(critic):
     text = ("abcdefgh", "ABCDEFGH")
     found = tokens([critic], [Pair("x", "ask", *text)], SETTINGS, quiet).positions

@@ -1,10 +1,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from scipy.stats import binomtest
 
-from critic_probe.stats.rates import accuracy, flips, numeric_floor, rate, separation, verdict
+from critic_probe.stats.rates import accuracy, flips, rate, separation, verdict
 
 
 def test_rate_is_wilsons_interval():
@@ -35,10 +34,3 @@ def test_separation_divides_by_the_sum_of_both_spreads():
 @pytest.mark.parametrize(("gap", "expected"), [(0.2, "teacher"), (-0.2, "student"), (0.1, "tie"), (-0.1, "tie")])
 def test_a_gap_that_arithmetic_can_make_is_a_tie(gap, expected):
     assert verdict(gap, 0.1) == expected
-
-
-def test_the_floor_grows_with_the_scores_and_with_coarser_dtypes():
-    small, large = pd.Series([0.1, -0.5]), pd.Series([0.1, -50.0])
-    assert numeric_floor(torch.float32, small) == pytest.approx(2e-5)
-    assert numeric_floor(torch.float32, large) == pytest.approx(1e-3)
-    assert numeric_floor(torch.bfloat16, small) == pytest.approx(2**-7)

@@ -4,7 +4,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -147,6 +146,24 @@ def test_progressive_goes_from_the_mean_to_the_last_token(language_model, tmp_pa
     assert "other-read-out" not in {notice.code for notice in found.notices}, "its schedule ends in last"
 
 
+# Kills itself in the midst of training: at the next step once a checkpoint is there.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+saved = Path(sys.argv.pop(1)) / "checkpoint-5" / "trainer_state.json"
+
+def kill(*_):
+    if saved.exists():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+register_optimizer_step_pre_hook(kill)
+from critic_probe.cli import main
+main()
+"""
+
+
 def test_a_killed_run_resumes_with_the_same_losses(language_model, tmp_path):
     pairs = write(tmp_path / "pairs.jsonl", comma_pairs(40))
     arguments = [sys.executable, "-m", "critic_probe", "warmup", str(pairs), "--backbone", str(language_model)]
@@ -154,15 +171,14 @@ def test_a_killed_run_resumes_with_the_same_losses(language_model, tmp_path):
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     subprocess.run([*arguments, "-o", str(whole)], check=True, env=environment, capture_output=True)
-    running = subprocess.Popen(
-        [*arguments, "-o", str(killed)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ended = subprocess.run(
+        [sys.executable, "-c", KILLED, str(killed), *arguments[3:], "-o", str(killed)],
+        env=environment,
+        capture_output=True,
+        text=True,
     )
-    while not (killed / "checkpoint-5" / "trainer_state.json").exists():
-        assert running.poll() is None
-        time.sleep(0.01)
-    running.send_signal(signal.SIGKILL)
-    running.wait()
-    assert not (killed / "critic_probe.json").exists(), "it was through before it was killed"
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert not (killed / "critic_probe.json").exists()
     (killed / "checkpoint-23").mkdir()  # one that the kill cut off: no trainer_state.json
     subprocess.run([*arguments, "-o", str(killed), "--resume"], check=True, env=environment, capture_output=True)
     for tag in ("critic/d_loss", "critic/grad_norm"):
