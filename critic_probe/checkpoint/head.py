@@ -217,8 +217,8 @@ def normalisation(config: dict[str, Any], layout: Layout) -> tuple[float, float]
             return None
         if layout.tensors[f"{NORMALIZER}var"].shape not in ((), (1,)):
             raise CriticProbeError(
-                f"{layout.path}: do_normalize is on, but {NORMALIZER}var is no single number; set do_normalize to false "
-                "in config.json for raw scores",
+                f"{layout.path}: do_normalize is on, but {NORMALIZER}var is no single number; set it to false in "
+                "config.json for raw scores",
                 check="head-config",
             )
         centre, variance = (layout.tensors[NORMALIZER + what].read().float().item() for what in ("mean", "var"))
