@@ -215,7 +215,13 @@ def normalisation(config: dict[str, Any], layout: Layout) -> tuple[float, float]
         kind = config.get("score_type", "reward")
         if kind == "critic":
             return None
-        centre, variance = (float(layout.tensors[NORMALIZER + what].read().float().mean()) for what in ("mean", "var"))
+        if layout.tensors[f"{NORMALIZER}var"].shape not in ((), (1,)):
+            raise CriticProbeError(
+                f"{layout.path}: do_normalize is on, but {NORMALIZER}var is no single number; set it to false in "
+                "config.json for raw scores",
+                check="head-config",
+            )
+        centre, variance = (layout.tensors[NORMALIZER + what].read().float().item() for what in ("mean", "var"))
         if not (math.isfinite(centre) and math.isfinite(variance) and variance > 0):
             raise CriticProbeError(
                 f"{layout.path}: do_normalize is on but {NORMALIZER}mean is {centre} and {NORMALIZER}var {variance}; "

@@ -258,7 +258,13 @@ class Engine:
             return f"its layers do not take the plan ({' '.join(str(error).split())[:120] or type(error).__name__})"
         if complaint := plan.complaint(config.num_hidden_layers, promised_windows(config)):
             return complaint
-        return disagreement(values, [self.critic.values(sequence) for sequence in sequences], self.critic.dtype)
+        try:
+            alone = [self.critic.values(sequence) for sequence in sequences]
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            raise self._too_long(max(sequences, key=len)) from error
+        return disagreement(values, alone, self.critic.dtype)
 
     def _too_long(self, sequence: Ids) -> CriticProbeError:
         return CriticProbeError(
