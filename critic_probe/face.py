@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from critic_probe import bundled, checkpoint, workbench
 from critic_probe.aggregation import parse
+from critic_probe.encoding import find_convention, read_date
 from critic_probe.errors import CriticProbeError
 from critic_probe.gates.gate import load_gates
 from critic_probe.gates.measure import CheckResult, judge, measure, measure_report
@@ -51,6 +52,10 @@ class Critic(checkpoint.Critic):
     `values(ids)` is the value (T,) at every token of a sequence (T,), in float32 on the CPU.
     """
 
+    def __repr__(self) -> str:
+        dtype = str(self.dtype).removeprefix("torch.")
+        return f"Critic({self.name!r}, {self.backbone.config.model_type}, {dtype} on {self.device})"
+
     def score(
         self, prompt: Prompt, responses: Sequence[str], read_outs: Sequence[str] = READ_OUTS, **reading: Any
     ) -> "pd.DataFrame":
@@ -60,7 +65,7 @@ class Critic(checkpoint.Critic):
             prompt: Text, or messages with role and content.
             responses: Any number R of answers to it.
             read_outs: As `-a` on the command line: last, mean, tail:4, ...
-            reading: `eos`, `value_position` and `template`, as in `bench`.
+            reading: `convention`, `eos`, `value_position`, `template`, `arguments` and `date`, as in `bench`.
 
         Returns:
             R rows: `response`, its number of `tokens` (a closing EOS among them), and a column a read-out: the score in
@@ -83,8 +88,8 @@ class Critic(checkpoint.Critic):
                 )
         if not pairs:
             raise CriticProbeError("no responses to score; give at least one")
-        group = Group(pairs[0].prompt_ids, tuple(pair.student.ids for pair in pairs))
-        [values] = desk.values([group])
+        groups = [Group(pair.prompt_ids, (pair.student.ids,)) for pair in pairs]
+        values = [of_one for [of_one] in desk.values(groups)]
         return pd.DataFrame(
             {"response": pair.student.text, "tokens": len(pair.student.ids)}
             | {a.name: desk.score(v, pair.student, a) for a in desk.settings.aggregations}
@@ -98,6 +103,10 @@ class Bench(workbench.Bench):
     Each measurement goes through the pairs anew and takes from the cache what was computed before; without a cache it
     is computed again.
     """
+
+    def __repr__(self) -> str:
+        read_outs = ", ".join(aggregation.name for aggregation in self.settings.aggregations)
+        return f"Bench({self.name!r}, {len(self.pairs)} pairs, {read_outs}, read as {self.convention.name})"
 
     def compare(self, temperature: float = TEMPERATURE) -> CompareResult:
         """Student against teacher under every read-out, as `critic-probe compare`.
@@ -281,8 +290,9 @@ def bench(
         read_outs: The first is the one that others are compared with.
         fields: The names of the fields that hold prompt, student and teacher, where they are not those in use.
         cache: Whether values are kept for later measurements, runs and commands.
-        reading: `eos` (exclude, include), `value_position` (at, before), `template` (auto, chat, raw), `on_too_long`
-            (error, skip) and `engine` (auto, tree, reference), as on the command line.
+        reading: As on the command line `convention` (there `--as`: a name or a TOML file), `eos` (exclude, include),
+            `value_position` (at, before), `template` (auto, chat, raw), `arguments` (of the template, a dictionary),
+            `date` (YYYY-MM-DD), `on_too_long` (error, skip) and `engine` (auto, tree, reference).
 
     Returns:
         The bench; nothing is scored before it is asked for a measurement.
@@ -389,13 +399,18 @@ def _settings(read_outs: Sequence[str], *, cache: bool, **reading: Any) -> Setti
         "on_too_long": ("error", "skip"),
         "engine": ("auto", "tree", "reference"),
     }
+    free = ("convention", "arguments", "date")
     for name, value in reading.items():
-        if name not in allowed:
-            raise CriticProbeError(f"'{name}' is unknown; choose from {', '.join(allowed)}")
-        if value not in allowed[name]:
+        if name not in (*allowed, *free):
+            raise CriticProbeError(f"'{name}' is unknown; choose from {', '.join((*allowed, *free))}")
+        if name in allowed and value not in allowed[name]:
             raise CriticProbeError(f"{name} '{value}' is unknown; choose from {', '.join(allowed[name])}")
     if isinstance(read_outs, str):
         raise CriticProbeError(f"read_outs is '{read_outs}'; give a list of names")
+    if isinstance(reading.get("convention"), str):
+        reading["convention"] = find_convention(reading["convention"])
+    if isinstance(reading.get("date"), str):
+        reading["date"] = read_date(reading["date"])
     parsed = tuple(dict.fromkeys(parse(name) for name in read_outs))
     return Settings(parsed, cache=cache_path() if cache else None, **reading)
 

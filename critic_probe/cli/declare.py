@@ -52,7 +52,7 @@ def checked(group: _Group) -> _Group:
     """
     for field, kind in _optional(type(group)).items():
         words, value = _words(kind), getattr(group, field)
-        if words and value not in words:
+        if words and value is not None and value not in words:
             name = _names(field, kind.__metadata__[0])[0]
             raise CriticProbeError(f"{name} '{value}' is unknown; choose from {', '.join(words)}")
     return group
@@ -82,7 +82,8 @@ def _parameter(name: str, field: str, kind: Any, default: Any) -> Parameter:
             min=option.min,
             rich_help_panel=option.panel,
         )
-        kind = Annotated[str if words or option.parse else kind.__origin__, shown]
+        optional = str | None if default is None else str
+        kind = Annotated[optional if words or option.parse else kind.__origin__, shown]
         default = str(default) if option.parse else default
     return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=kind)
 
@@ -92,7 +93,9 @@ def _first(kind: Any) -> Any:
 
 
 def _words(kind: Any) -> tuple[str, ...]:
-    return get_args(kind.__origin__) if get_origin(kind.__origin__) is Literal else ()
+    """The words that an option takes, of a `Literal` or of one that may be None."""
+    kinds = (kind.__origin__, *get_args(kind.__origin__))
+    return next((get_args(each) for each in kinds if get_origin(each) is Literal), ())
 
 
 def _names(field: str, option: Option) -> tuple[str, ...]:
