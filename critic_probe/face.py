@@ -54,7 +54,7 @@ class Critic(checkpoint.Critic):
 
     def __repr__(self) -> str:
         dtype = str(self.dtype).removeprefix("torch.")
-        return f"Critic({self.name!r}, {self.backbone.config.model_type}, {dtype} on {self.device})"
+        return f"Critic({self.name!r}, {self.layout.format}, {dtype} on {self.device})"
 
     def score(
         self, prompt: Prompt, responses: Sequence[str], read_outs: Sequence[str] = READ_OUTS, **reading: Any

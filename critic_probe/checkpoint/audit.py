@@ -310,7 +310,7 @@ def _token_checks(anatomy: Anatomy) -> list[Check]:
         checks.append(Check("stop-ids", "ok", shown))
     rows = embedding_rows(layout)
     size = len(tokenizer)
-    if rows is not None and size > rows:
+    if rows is not None and tokenizer.vocab_size > rows:
         checks.append(
             Check(
                 "vocabulary",
@@ -320,7 +320,11 @@ def _token_checks(anatomy: Anatomy) -> list[Check]:
             )
         )
     else:
-        checks.append(Check("vocabulary", "ok", f"{size} tokens, {rows or 'an unknown number of'} embedding rows"))
+        beyond = (
+            f"; an input with one of the {size - rows} added beyond them is refused" if rows and size > rows else ""
+        )
+        told = f"{size} tokens, {rows or 'an unknown number of'} embedding rows{beyond}"
+        checks.append(Check("vocabulary", "ok", told))
     return checks
 
 
@@ -364,7 +368,7 @@ def _template_tail(anatomy: Anatomy) -> Check:
             "warn",
             f"given the answer as a message the template {what} where the generation prompt has none: a model trained "
             "on whole chats saw other ids than prompt + answer",
-            "score what training saw: ids, or --template raw with the rendered prompt",
+            "read it as it was trained: --as hf or --as trl, or give ids",
         )
     after_eos = tail.removeprefix(tokenizer.eos_token or "")
     if after_eos and anatomy.head.biases[-1] is None and framework(anatomy) == "transformers":
@@ -373,7 +377,7 @@ def _template_tail(anatomy: Anatomy) -> Check:
             "warn",
             f"the template closes an answer with {tail!r}: a reward model trained on whole chats reads at its last "
             f"token, {after_eos[-1]!r}, not at the answer's end",
-            "to read as it was trained, give ids that end in that tail and use -a last+eos",
+            "read it as it was trained: --as hf, or --as trl where TRL trained it",
         )
     return Check("template-tail", "ok", f"nothing before an answer, {tail!r} after it (not part of a response here)")
 

@@ -68,7 +68,7 @@ def page(result: ReportResult, source: str, verdicts: pd.DataFrame) -> str:
         autoescape=select_autoescape(default=True, default_for_string=True), trim_blocks=True, lstrip_blocks=True
     )
     commands = (result.compare, result.perturb, result.tokens)
-    environment.filters |= {"safe_text": _line, "number": _number, "percent": _percent}
+    environment.filters |= {"safe_text": _line, "safe_lines": _lines, "number": _number, "percent": _percent}
     drawn = [
         {
             "picture": picture,
@@ -102,6 +102,7 @@ def page(result: ReportResult, source: str, verdicts: pd.DataFrame) -> str:
             reading=list(dict.fromkeys(sentence for command in commands for sentence in command.reading)),
             notices=list({notice.message: notice for command in commands for notice in command.notices}.values()),
             signature=signature_line(result.perturb.signature),
+            fed=result.compare.input,
             swatches=[*reversed(ORANGES), "transparent", *BLUES],
         )
         return made
@@ -111,6 +112,10 @@ def page(result: ReportResult, source: str, verdicts: pd.DataFrame) -> str:
 
 def _own(name: str) -> str:
     return (files("critic_probe.report") / "page" / name).read_text(encoding="utf-8")
+
+
+def _lines(text: Any) -> str:
+    return neutralise(str(text), newlines=True)
 
 
 def _line(text: Any) -> str:
