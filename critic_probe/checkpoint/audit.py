@@ -320,9 +320,8 @@ def _token_checks(anatomy: Anatomy) -> list[Check]:
             )
         )
     else:
-        beyond = (
-            f"; an input with one of the {size - rows} added beyond them is refused" if rows and size > rows else ""
-        )
+        added = size - rows if rows and size > rows else 0
+        beyond = f"; an input with one of the {added} added beyond them is refused" if added else ""
         told = f"{size} tokens, {rows or 'an unknown number of'} embedding rows{beyond}"
         checks.append(Check("vocabulary", "ok", told))
     return checks

@@ -17,7 +17,7 @@ from critic_probe.checkpoint.layout import Layout
 from critic_probe.errors import CriticProbeError
 from critic_probe.scoring.engine import disagreement
 from critic_probe.scoring.reference import pad_rows
-from critic_probe.scoring.tree import TreeAttention, tree_attention
+from critic_probe.scoring.tree import TreeAttention, promised_windows, tree_attention
 from critic_probe.scoring.trie import Ids, lay_out
 
 HEAD_STD = 0.02  # of a fresh head, as transformers initialises one
@@ -226,7 +226,8 @@ def token_values(model: Any, sequences: Sequence[Ids], firsts: Sequence[int], *,
             critic_probe_tree=plan,
             use_cache=False,
         ).logits
-        if complaint := plan.complaint(backbone_of(model).config.num_hidden_layers):
+        config = backbone_of(model).config
+        if complaint := plan.complaint(config.num_hidden_layers, promised_windows(config)):
             raise CriticProbeError(f"the prefix tree cannot serve this model ({complaint}); use --engine padded")
         values = logits[0, :, 0].float()
         return [values[path[first:].to(device)] for path, first in zip(row.paths, firsts, strict=True)]

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from critic_probe.checkpoint import Anatomy, Critic, audit
+from critic_probe.checkpoint.audit import framework
 from critic_probe.encoding import EncodedPair, encode_pair
 from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.pairs import BadRowError, Faults, PairFile
@@ -111,15 +112,15 @@ def preflight(critic: Critic) -> list[Notice]:
     Raises:
         CriticProbeError: One of its checks fails.
     """
-    checks = audit(Anatomy(critic.layout, critic.backbone.config, critic.tokenizer, critic.head))
+    anatomy = Anatomy(critic.layout, critic.backbone.config, critic.tokenizer, critic.head)
+    checks = audit(anatomy)
     for check in checks:
         if check.verdict == "fail":
             raise CriticProbeError(f"{critic.layout.path}: {check.check}: {check.evidence}; {check.cure}")
     notices = [Notice(c.check, f"{critic.name}: {c.evidence}") for c in checks if c.verdict == "warn"]
     if critic.head.normalisation is not None:
         mean, std = critic.head.normalisation
-        told = (
-            f"scores are normalised as OpenRLHF does, (raw - {mean:g}) / {std:g}; raw ones stand beside them in files"
-        )
+        who = framework(anatomy)
+        told = f"scores are normalised as {who} does, (raw - {mean:g}) / {std:g}; raw ones stand beside them in files"
         notices.append(Notice("normalised", f"{critic.name}: {told}"))
     return notices
