@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -94,8 +95,9 @@ def _first(kind: Any) -> Any:
 
 def _words(kind: Any) -> tuple[str, ...]:
     """The words that an option takes, of a `Literal` or of one that may be None."""
-    kinds = (kind.__origin__, *get_args(kind.__origin__))
-    return next((get_args(each) for each in kinds if get_origin(each) is Literal), ())
+    union = isinstance(kind.__origin__, UnionType) or get_origin(kind.__origin__) is Union
+    kinds = [each for each in (get_args(kind.__origin__) if union else [kind.__origin__]) if each is not type(None)]
+    return get_args(kinds[0]) if len(kinds) == 1 and get_origin(kinds[0]) is Literal else ()
 
 
 def _names(field: str, option: Option) -> tuple[str, ...]:

@@ -19,14 +19,15 @@ from critic_probe.cli import app
 from critic_probe.gates.figures import figures
 from critic_probe.gates.gate import Gate, evaluate
 from critic_probe.gates.gate import Plan as Gates
-from critic_probe.measures.compare import compare
-from critic_probe.measures.perturb import Plan, perturb
-from critic_probe.measures.report import Traced, TracedSide, report
-from critic_probe.measures.tokens import tokens
+from critic_probe.measures.compare import Compare
+from critic_probe.measures.perturb import Perturb
+from critic_probe.measures.report import Keep, Traced, TracedSide, report
+from critic_probe.measures.tokens import Tokens
+from critic_probe.measures.variants import Plan
 from critic_probe.pairs import Fields
 from critic_probe.probes import all_families, choose
 from critic_probe.report.html import page
-from critic_probe.workbench import Settings
+from critic_probe.workbench import Settings, benches, run
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 BREAK = "</script><script>document.title='owned'</script>"
@@ -278,19 +279,15 @@ def measured(fixtures, tmp_path_factory):
     pairs = list(islice(bundled.find_pairs(str(fixtures / "pairs.jsonl"), Fields(), critics), 30))
     cache = tmp_path_factory.mktemp("values") / "values.sqlite"
     settings = Settings(tuple(map(parse, ("last", "mean"))), cache=cache)
-    given = (pairs, settings)
-    families = choose(all_families(), [], ["terminal-swap", "wrong-digit"])
-
-    def silent(*_):
-        return lambda: None
-
-    compared = compare(critics.load(), *given, silent)
-    perturbed = perturb(critics.load(), *given, Plan(families), silent)
-    along = tokens(critics.load(), *given, silent)
-    plan = Gates("a test", (Gate("compare.d_acc", min=0.5),))
-    verdicts = evaluate(plan, figures({"compare": compared}), ["last", "mean"])
-    few = report(critics.load(), *given, compared, perturbed, along, silent, traced=600)
-    return report(critics.load(), *given, compared, perturbed, along, silent), few, verdicts
+    edits = Plan(choose(all_families(), [], ["terminal-swap", "wrong-digit"]))
+    compared, perturbed, along, keep = Compare(), Perturb(edits), Tokens(), Keep()
+    with benches(critics.load(), pairs, settings) as made:
+        done = run(made, [compared, perturbed, along, keep])
+        results = [measure.result(done) for measure in (compared, perturbed, along)]
+        plan = Gates("a test", (Gate("compare.d_acc", min=0.5),))
+        verdicts = evaluate(plan, figures({"compare": results[0]}), ["last", "mean"])
+        few = report(done.benches, keep.pairs, *results, edits, traced=600)
+        return report(done.benches, keep.pairs, *results, edits), few, verdicts
 
 
 def test_what_is_left_out_is_said(measured):

@@ -4,12 +4,13 @@ import io
 from dataclasses import replace
 
 import pytest
-from critic_probe.report.terminal.verdicts import print_verdicts
 from printing import line_of, printed
 from rich.console import Console
 
 from critic_probe.checkpoint import dissect, inspect
-from critic_probe.gates import Gate, Plan, evaluate, figures
+from critic_probe.gates.gate import Gate, Plan
+from critic_probe.gates.measure import judge
+from critic_probe.report.terminal.check import print_check
 from critic_probe.report.terminal.inspect import print_inspect
 from critic_probe.report.verdicts import sentences
 
@@ -49,13 +50,13 @@ def test_verdicts_show_what_fails_last_with_the_pairs_to_look_at(compare):
         Gate("compare.d_acc", min=0.1, at="value"),
         Gate("compare.d_acc", min=0.1, at="value", category="none such", severity="warn"),
     )
-    found = evaluate(Plan("mine", gates), figures({"compare": compare}), ["last", "mean"])
+    found = judge(Plan("mine", gates), {"compare": compare}, compare.signature, ["last", "mean"])
     console = Console(file=io.StringIO(), width=200)
-    print_verdicts("mine", found, "fail", 1, compare.signature, None, console)
+    print_check(found, console)
     lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
     ends = [line.split("  ")[0] for line in lines if line.startswith(("pass ", "fail ", "cannot tell"))]
     assert ends == ["pass"] * 4 + ["cannot tell (warn)"] + ["fail"] * 4
-    told = [line for line in sentences(found) if line.startswith("fail: compare.d_acc bundled:last/last")]
+    told = [line for line in sentences(found.gates) if line.startswith("fail: compare.d_acc bundled:last/last")]
     assert told[0].removeprefix("fail: ").split("; look at")[0] in "\n".join(lines)
     assert f"-> {told[0].split('; ')[1]}" in "\n".join(line.strip() for line in lines)
     assert "mine: 4 pass, 4 fail, 1 cannot tell; a gate that cannot be told counts as fail: exit code 1" in lines

@@ -10,7 +10,7 @@ from critic_probe.report.terminal.pieces import interval, number
 def test_the_summary_says_what_its_table_says(compare, width):
     shown = printed(compare, width)
     for row in compare.summary.to_dict("records"):
-        line = line_of(shown, row["critic"], row["aggregation"])
+        line = line_of(shown, "Teacher over student", row["critic"], row["aggregation"])
         gap, sd = number(row["mean_gap"], signed=True), number(row["sd"])
         d_acc = interval(row["d_acc"], row["d_acc_low"], row["d_acc_high"])
         assert line.startswith(f"{row['aggregation']} {d_acc} {row['ties']}/22 {gap} {sd} ")

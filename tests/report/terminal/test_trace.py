@@ -29,7 +29,7 @@ def test_a_character_of_several_tokens_is_shown_once(trace):
 
 def test_scores_and_prompt(trace):
     shown = printed(trace)
-    assert shown.startswith("Prompt\n<|im_start|>user\n问[bold]x[/bold] \\x1b[31mred \\u202eevil </script>")
+    assert "\n\nPrompt\n<|im_start|>user\n问[bold]x[/bold] \\x1b[31mred \\u202eevil </script>" in shown
     [student, teacher] = trace.scores[
         (trace.scores.critic == "bundled:mean") & (trace.scores.aggregation == "mean")
     ].score
