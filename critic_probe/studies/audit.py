@@ -28,6 +28,7 @@ from critic_probe.studies.untrained import HEADS, Untrained, untrained
 from critic_probe.workbench import CriticRecord, Progress, Settings, Signature, benches, run
 
 READ_OUTS = ("last", "mean", "mix:0.5", "last+eos", "mean+eos")
+_OWN = ("few-cases", "other-read-out")  # said better by the verdicts, or by what is asked
 GRADIENT_PAIRS = 32  # drawn for backward passes; some are ties
 HEAD_PAIRS = 64  # drawn for random heads
 ENDINGS = ("terminal-swap", "terminal-drop")
@@ -105,7 +106,7 @@ def audit(
             edited = edits.result(done)
             signed, shown = edited.signature, edited.input
             records += done.records
-            notices += [n for n in edited.notices if n not in notices and n.code != "few-cases"]
+            notices += [n for n in edited.notices if n not in notices and n.code not in _OWN]
             sds = _deviations(responses.table, bench.floors)
             exact = bench.critic if bench.critic.dtype == torch.float32 else bench.critic.in_float32()
             _of_gradients(found, gradients(exact, bench, of_gradients.pairs), sds, bench.floors)
