@@ -46,12 +46,11 @@ def by_cli(path: Path, *options: str) -> torch.Tensor:
     return torch.tensor([[row["student_score"], row["teacher_score"]] for row in found])
 
 
-def encoded(home: Path, *, close: bool = False) -> list[tuple[list[int], list[int]]]:
+def encoded(home: Path) -> list[tuple[list[int], list[int]]]:
     """Prompt and response ids of `TEXTS` by transformers' own tokenizer, in the order of `by_cli`'s scores.
 
     Args:
         home: The tokenizer's directory.
-        close: Whether EOS ends each response.
     """
     tokenizer = transformers.AutoTokenizer.from_pretrained(home)
     found = []
@@ -60,9 +59,22 @@ def encoded(home: Path, *, close: bool = False) -> list[tuple[list[int], list[in
         prompt = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
         for side in ("student", "teacher"):
-            end = [tokenizer.eos_token_id] if close else []
-            found.append((ids, tokenizer(row[side], add_special_tokens=False)["input_ids"] + end))
+            found.append((ids, tokenizer(row[side], add_special_tokens=False)["input_ids"]))
     return found
+
+
+def conversations(home: Path) -> list[list[int]]:
+    """The ids of whole conversations of `TEXTS` by transformers' own template, in the order of `by_cli`'s scores."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(home)
+    return [
+        tokenizer.apply_chat_template(
+            [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row[side]}],
+            tokenize=True,
+            return_dict=False,
+        )
+        for row in TEXTS
+        for side in ("student", "teacher")
+    ]
 
 
 def last_and_mean(values: Callable[[Sequence[int]], torch.Tensor], home: Path, *, before: bool = False) -> torch.Tensor:

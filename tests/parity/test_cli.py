@@ -4,7 +4,7 @@ import pytest
 import torch
 import transformers
 from formats import peft_adapter
-from parity.oracles import by_cli, encoded, last_and_mean, stack
+from parity.oracles import by_cli, conversations, last_and_mean, stack
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("default")]
 BOTH = ("-a", "last", "-a", "mean")
@@ -31,8 +31,8 @@ def test_cli_sequence_classification(make_critic, agree):
     path = make_critic("qwen3", "sequence")
     model = transformers.AutoModelForSequenceClassification.from_pretrained(path).eval()
     with torch.no_grad():
-        theirs = [model(input_ids=torch.tensor([p + r])).logits[0, 0] for p, r in encoded(path, close=True)]
-    agree(torch.stack(theirs), by_cli(path, "-a", "last+eos", "--eos", "include"))
+        theirs = [model(input_ids=torch.tensor([ids])).logits[0, 0] for ids in conversations(path)]  # pooled by itself
+    agree(torch.stack(theirs), by_cli(path, "-a", "last"))
 
 
 def test_cli_lora_adapter(source, agree, tmp_path):

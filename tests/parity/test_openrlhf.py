@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from parity.oracles import PROMPT, RESPONSES, by_cli, encoded, stack
+from parity.oracles import PROMPT, RESPONSES, TEXTS, by_cli, stack
 
 from critic_probe.checkpoint import load_critic
 
@@ -62,10 +62,17 @@ def test_reward_model(factory, make_critic, agree, tmp_path):
     agree(torch.cat(theirs), torch.stack([critic.values(PROMPT + r)[-1] for r in RESPONSES]), "openrlhf")
     with torch.no_grad():
         theirs = [
-            model(input_ids=torch.tensor([p + r]), attention_mask=torch.ones(1, len(p + r)).long())
-            for p, r in encoded(tmp_path / "rm", close=True)
+            model(input_ids=torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)).long())
+            for ids in plain(tmp_path / "rm")
         ]
-    agree(torch.cat(theirs), by_cli(tmp_path / "rm", "-a", "last+eos", "--eos", "include"), "openrlhf")
+    agree(torch.cat(theirs), by_cli(tmp_path / "rm", "-a", "last"), "openrlhf")
+
+
+def plain(home: Path) -> list[list[int]]:
+    """The ids of `TEXTS` as its RewardDataset closes plain rows; `test_conventions` holds those against it."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(home)
+    texts = (row["prompt"] + row[side] for row in TEXTS for side in ("student", "teacher"))
+    return [tokenizer(f"{text} {tokenizer.eos_token}", add_special_tokens=False)["input_ids"] for text in texts]
 
 
 def test_normalised_reward_model(factory, make_critic, agree, tmp_path):
