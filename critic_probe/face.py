@@ -279,6 +279,7 @@ def bench(
     read_outs: Sequence[str] = READ_OUTS,
     *,
     fields: Fields = Fields(),  # noqa: B008 (frozen)
+    on_bad_row: Literal["error", "skip"] = "error",
     cache: bool = True,
     **reading: Any,
 ) -> Bench:
@@ -289,6 +290,7 @@ def bench(
         pairs: A file, rows, `Pair`s or a table; None for the bundled pairs.
         read_outs: The first is the one that others are compared with.
         fields: The names of the fields that hold prompt, student and teacher, where they are not those in use.
+        on_bad_row: `skip` leaves rows with a fault, and pairs without a finite value, out and counts them.
         cache: Whether values are kept for later measurements, runs and commands.
         reading: As on the command line `convention` (there `--as`: a name or a TOML file), `eos` (exclude, include),
             `value_position` (at, before), `template` (auto, chat, raw), `arguments` (of the template, a dictionary),
@@ -300,11 +302,15 @@ def bench(
     Raises:
         CriticProbeError: A row is no pair, or a read-out or an option is unknown.
     """
-    return Bench(critic, _pairs(pairs, critic, fields), _settings(read_outs, cache=cache, **reading))
+    return Bench(critic, _pairs(pairs, critic, fields, on_bad_row), _settings(read_outs, cache=cache, **reading))
 
 
 def score(
-    critic: checkpoint.Critic, prompt: Prompt, responses: Sequence[str], read_outs: Sequence[str] = READ_OUTS
+    critic: checkpoint.Critic,
+    prompt: Prompt,
+    responses: Sequence[str],
+    read_outs: Sequence[str] = READ_OUTS,
+    **reading: Any,
 ) -> "pd.DataFrame":
     """Scores responses to one prompt.
 
@@ -313,6 +319,7 @@ def score(
         prompt: Text, or messages with role and content.
         responses: Any number R of answers to it.
         read_outs: As `-a` on the command line.
+        reading: As `Critic.score`.
 
     Returns:
         R rows, as `Critic.score`.
@@ -320,7 +327,7 @@ def score(
     Raises:
         CriticProbeError: A response is empty or too long, or a read-out is unknown.
     """
-    return Critic.score(critic, prompt, responses, read_outs)  # type: ignore[arg-type]
+    return Critic.score(critic, prompt, responses, read_outs, **reading)  # type: ignore[arg-type]
 
 
 def compare(critic: checkpoint.Critic, pairs: "Given | pd.DataFrame | None" = None, **options: Any) -> CompareResult:
@@ -415,11 +422,11 @@ def _settings(read_outs: Sequence[str], *, cache: bool, **reading: Any) -> Setti
     return Settings(parsed, cache=cache_path() if cache else None, **reading)
 
 
-def _pairs(given: Any, critic: checkpoint.Critic, fields: Fields) -> Pairs:
+def _pairs(given: Any, critic: checkpoint.Critic, fields: Fields, on_bad_row: Literal["error", "skip"]) -> Pairs:
     if given is None or isinstance(given, str | Path):
-        path = None if given is None else str(given)
-        return bundled.find_pairs(path, fields, bundled.Critics({critic.name: critic.layout.path}, False, {}))
+        path, own = None if given is None else str(given), {critic.name: critic.layout.path}
+        return bundled.find_pairs(path, fields, bundled.Critics(own, False, {}), on_bad_row)
     rows = given.to_dict("records") if hasattr(given, "to_dict") else list(given)
     if rows and all(isinstance(row, Pair) for row in rows):
         return rows
-    return as_pairs(rows, fields)
+    return as_pairs(rows, fields, on_bad_row=on_bad_row)

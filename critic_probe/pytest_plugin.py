@@ -57,9 +57,9 @@ def critic(_held: "Critics") -> "Critic":
 def critic_scores(_held: "Critics") -> "Callable[..., pd.DataFrame]":
     """`critic_scores(pairs, *aggregations, **settings)`: the table `pairs` of `compare`, a row a read-out and pair.
 
-    `pairs` is a file, or None for the bundled pairs; `settings` are `eos`, `value_position`, `template` and
-    `on_too_long`, as on the command line. Columns: id, category, aggregation, student_score, teacher_score, gap,
-    gap_over_sd, floor, verdict (teacher, student, tie) and more.
+    `pairs` is a file, or None for the bundled pairs; `settings` are `eos`, `value_position`, `template`, `convention`
+    (there `--as`), `template_arg`, `date` and `on_too_long`, as on the command line. Columns: id, category,
+    aggregation, student_score, teacher_score, gap, gap_over_sd, floor, verdict (teacher, student, tie) and more.
     """
 
     def scores(pairs: Any = None, *aggregations: str, **settings: str) -> "pd.DataFrame":
@@ -110,7 +110,7 @@ def critic_gate(_held: "Critics") -> Callable[..., None]:
     return gate
 
 
-_SETTINGS = ("eos", "value_position", "template", "on_too_long")
+_SETTINGS = ("eos", "value_position", "template", "convention", "template_arg", "date", "on_too_long")
 
 
 def _prepared(critics: "Critics", pairs: Any, aggregations: Any, settings: dict[str, Any]) -> tuple[Any, Any]:

@@ -162,17 +162,8 @@ def reading(anatomy: Anatomy) -> list[str]:
         )
     elif who == "verl":
         sentences.append(
-            "verl's PPO critic takes the value before each response token: --value-position before. A GAD "
-            "discriminator takes it at the token: --value-position at, the default."
-        )
-    elif who == "OpenRLHF":
-        sentences.append(
-            "OpenRLHF's reward model reads at the EOS that it appends: --eos include -a last+eos. Its PPO critic takes "
-            "the value before each token: --value-position before."
-        )
-    elif head.biases[-1] is None and who in ("transformers", "UltraRM", "Qwen2.5-Math-RM"):
-        sentences.append(
-            "Sequence classification reads at the last id that is not the pad token, EOS or not: -a last+eos."
+            "verl's PPO critic takes the value before each response token: --as verl-ppo. A GAD discriminator takes it "
+            "at the token: --as gad."
         )
     return sentences
 

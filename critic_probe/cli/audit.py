@@ -85,7 +85,7 @@ def command(
     from critic_probe.studies.audit import audit
 
     backbone = training.backbone()
-    given = _training_pairs(training.on, training.steps * training.batch_size)
+    given = _training_pairs(training.on, training.steps * training.batch_size, fields)
     with session.progress(resumable=not scoring.no_cache) as progress:
         result = audit(critics.load(), read, settings, progress, seed)
         if training.train is not None and training.work is not None:
@@ -97,10 +97,10 @@ def command(
     session.finish(result, critics, output, default_pairs=pairs is None)
 
 
-def _training_pairs(file: str | None, count: int) -> Callable[[int], Sequence[Pair]]:
+def _training_pairs(file: str | None, count: int, fields: options.PairFields) -> Callable[[int], Sequence[Pair]]:
     """The pairs to train on by seed: a file's, the same for all, or freshly generated ones."""
     if file is not None:
-        read = list(PairFile(file))
+        read = list(PairFile(file, fields.names(), on_bad_row=fields.on_bad_row))
         return lambda _: read
 
     def generated(seed: int) -> Sequence[Pair]:

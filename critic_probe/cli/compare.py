@@ -5,6 +5,7 @@ from typing import Annotated
 
 from critic_probe.cli import options, session
 from critic_probe.cli.declare import with_options
+from critic_probe.errors import CriticProbeError
 from critic_probe.option import Option
 
 
@@ -24,6 +25,8 @@ def command(
     """Compare student and teacher scores under every critic and read-out."""
     session.check_outputs(output)
     if (scores := session.find_scores(pairs, loading.checkpoint)) is not None:
+        if (loading, scoring, fields, dry_run) != (options.Loading(), options.Scoring(), options.PairFields(), False):
+            raise CriticProbeError(f"{pairs}: holds scores, and no critic is asked; leave out the options for critics")
         from critic_probe.measures.scores import compare_scores
         from critic_probe.pairs import read_scores
 

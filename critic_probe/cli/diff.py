@@ -7,7 +7,6 @@ import typer
 
 from critic_probe.cli import options, session
 from critic_probe.cli.declare import with_options
-from critic_probe.errors import CriticProbeError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +31,6 @@ def command(
 ) -> None:
     """Show what changed from one critic to another: paired tests, family by family, and the pairs that flipped."""
     session.check_outputs(output)
-    if pairs == "-":
-        raise CriticProbeError("diff: pairs are read twice, which stdin cannot be; give a file")
     both = replace(loading, checkpoint=[old, new])
     critics, read, settings = session.prepared(pairs, fields, both, scoring)
     from critic_probe.measures.compare import Compare

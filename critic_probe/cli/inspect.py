@@ -34,6 +34,7 @@ def command(
     from rich.console import Console
 
     from critic_probe.checkpoint import dissect, inspect
+    from critic_probe.encoding.trained import trained_convention
     from critic_probe.report.files import dump_plain
     from critic_probe.report.terminal.inspect import print_inspect
 
@@ -44,7 +45,8 @@ def command(
         trust_remote_code=loading.trust_remote_code,
         head_row=loading.head_row,
     )
-    found = inspect(anatomy)
+    convention, because, _ = trained_convention(anatomy)
+    found = inspect(anatomy) | {"convention": convention.name, "convention_because": because}
     if json:
         typer.echo(dump_plain({"schema": "critic-probe/inspect/1", **found}))
     else:

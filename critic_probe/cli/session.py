@@ -150,12 +150,17 @@ def prepared(
     critics = loading.critics()
     pairs, settings = fields.pairs(file, critics), scoring.settings(read_outs)
     if fields.show_input is not None:
-        _show_input(critics, pairs, settings, fields.show_input)
+        show_input(critics, pairs, settings, fields.show_input)
         raise typer.Exit
     return critics, pairs, settings
 
 
-def _show_input(critics: "Critics", pairs: "Pairs", settings: "Settings", wanted: str) -> None:
+def show_input(critics: "Critics", pairs: "Pairs", settings: "Settings", wanted: str) -> None:
+    """Prints a pair exactly as each critic is fed it; none is loaded.
+
+    Raises:
+        CriticProbeError: There is no such pair, or a critic's files cannot be read.
+    """
     from rich.console import Console
 
     from critic_probe.checkpoint import dissect
@@ -166,7 +171,7 @@ def _show_input(critics: "Critics", pairs: "Pairs", settings: "Settings", wanted
     pair = next((pair for pair in pairs if wanted in ("first", pair.id)), None)
     if pair is None:
         raise CriticProbeError(f"--show-input {wanted}: no pair has that id; `first` shows the first")
-    loading = {key: critics.loading.get(key) for key in ("base", "step", "head_row") if critics.loading.get(key)}
+    loading = {key: critics.loading.get(key) for key in ("base", "step", "head_row")}
     for name, path in critics.paths.items():
         trusted = bool(critics.loading.get("trust_remote_code"))
         encoder, because = encoder_of(dissect(path, trust_remote_code=trusted, **loading), settings)

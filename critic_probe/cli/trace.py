@@ -76,10 +76,11 @@ def command(
     exports = [Path(path) for path in output.export or ()]
     for path in exports:
         check_picture(path)
+    critics, settings = loading.critics(), scoring.settings()
+    pair = wanted.pair(pairs, fields, critics)
     if fields.show_input is not None:
-        session.prepared(pairs, fields, loading, scoring)
-    critics = loading.critics()
-    pair, settings = wanted.pair(pairs, fields, critics), scoring.settings()
+        session.show_input(critics, [pair], settings, fields.show_input)
+        return
     from rich.console import Console
 
     from critic_probe.measures.trace import trace

@@ -14,7 +14,7 @@ from critic_probe.cli import options, session
 from critic_probe.cli.declare import with_options
 from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.option import Option
-from critic_probe.pairs import Fields, Pair, PairFile
+from critic_probe.pairs import Pair, PairFile
 from critic_probe.text import neutralise
 from critic_probe.training.options import LOSS, MEASURING, Options
 
@@ -73,7 +73,7 @@ def command(
     if find_spec("accelerate") is None:
         raise CriticProbeError("warmup trains with accelerate; install it with `pip install 'critic-probe[train]'`")
     read = PairFile(pairs, fields.names(), on_bad_row=fields.on_bad_row)
-    share = _held_out(held_out, fields.names())
+    share = _held_out(held_out, fields)
     _warn(read.notices)
     start = find_backbone(backbone)
     read_outs = ["mean", "last"] if training.aggregation == objective.PROGRESSIVE else [training.aggregation]
@@ -121,11 +121,13 @@ def find_backbone(text: str) -> Path | None:
     return Path(text)
 
 
-def _held_out(text: str, fields: Fields) -> Sequence[Pair] | float:
+def _held_out(text: str, fields: options.PairNames) -> Sequence[Pair] | float:
     try:
         share = float(text)
     except ValueError:
-        return list(PairFile(text, fields))
+        read = PairFile(text, fields.names(), on_bad_row=fields.on_bad_row)
+        _warn(read.notices)
+        return list(read)
     if not 0 <= share < 1:
         raise CriticProbeError(f"--held-out {text}: a share from 0 to below 1, or a file of pairs")
     return share

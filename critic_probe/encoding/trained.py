@@ -1,12 +1,14 @@
 """By which convention a checkpoint was trained, as far as its directory tells."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from critic_probe.checkpoint import Anatomy
 from critic_probe.checkpoint.audit import framework
-from critic_probe.encoding.convention import CONVENTIONS, GAD, Convention
+from critic_probe.checkpoint.layout import read_json
+from critic_probe.encoding.convention import CONVENTIONS, GAD, Closing, Convention
 
 _CARD = re.compile(r"^- TRL: (\d+)\.(\d+)", re.MULTILINE)  # in the model card that TRL writes
 
@@ -31,7 +33,11 @@ def trained_convention(anatomy: Anatomy) -> Trained:
     who = framework(anatomy)
     token_head = anatomy.head.biases[-1] is not None
     if who == "critic-probe":
-        return Trained(GAD, "critic_probe.json: critic-probe warmup trained it", True)
+        record = read_json(where / "critic_probe.json", "record of its training")
+        closing: Closing = "eos" if record.get("eos") == "include" else "nothing"
+        position: Literal["at", "before"] = "before" if record.get("value_position") == "before" else "at"
+        as_trained = replace(GAD, closing=closing, plain_closing=closing, position=position)
+        return Trained(as_trained, "critic_probe.json: critic-probe warmup trained it", True)
     if who == "OpenRLHF":
         if "CriticModel" in (config.get("architectures") or ()):
             return Trained(CONVENTIONS["verl-ppo"], "config.json names OpenRLHF's CriticModel", True)

@@ -1,11 +1,12 @@
 """What gates need, measured in one loop: each critic is loaded once, whatever they name."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import pandas as pd
 
+from critic_probe.errors import Notice
 from critic_probe.gates.figures import figures
 from critic_probe.gates.gate import Gate, Plan, evaluate, exit_code
 from critic_probe.measures.compare import Compare
@@ -36,6 +37,8 @@ class CheckResult(Result):
         exit_code: 0 where every gate holds, else 1.
         signature: What determined the figures.
         drift: What differs from a baseline; None without one.
+        notices: Warnings that belong to the figures.
+        input: The first pair exactly as the first critic is fed it.
     """
 
     command: ClassVar[str] = "check"  # type: ignore[misc]
@@ -49,6 +52,8 @@ class CheckResult(Result):
     exit_code: int
     signature: Signature
     drift: pd.DataFrame | None = None
+    notices: list[Notice] = field(default_factory=list)
+    input: dict[str, Any] | None = None
 
     @property
     def passed(self) -> bool:
@@ -92,7 +97,11 @@ def judge(
         on_unclear: As what a verdict `cannot tell` counts.
     """
     verdicts = evaluate(plan, figures(results), unnamed)
-    return CheckResult(plan.source, verdicts, on_unclear, exit_code(verdicts, on_unclear), signature)
+    measured = [each for name, each in results.items() if name != "doctor"] + [r for _, r in results.get("doctor", ())]
+    notices = list({(n.code, n.message, *n.ids): n for each in measured for n in each.notices}.values())
+    fed = next((each.input for each in measured if each.input is not None), None)
+    code = exit_code(verdicts, on_unclear)
+    return CheckResult(plan.source, verdicts, on_unclear, code, signature, notices=notices, input=fed)
 
 
 def measure_report(

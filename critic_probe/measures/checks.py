@@ -1,6 +1,7 @@
 """The doctor's checks on values: whether they depend on the ids alone, and what scores look like."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import pandas as pd
@@ -74,7 +75,7 @@ def _what_is_read(bench: Bench, side: EncodedResponse, values: Tensor, aggregati
     index = bench.token_read(values, side, aggregation)
     if index is not None:
         return f"at {bench.encoder.pieces(side.ids)[index].text!r}"
-    kept = len(side.ids) if aggregation.name.endswith("+eos") or all(side.eos) else side.eos.count(False)
+    kept = len(side.ids) if aggregation.name.endswith("+eos") else side.without_eos.count(True)
     return f"{kept} of {len(side.ids)} tokens"
 
 
@@ -273,7 +274,7 @@ def _eos_delta(bench: Bench, pairs: Sequence[EncodedPair], scored: pd.DataFrame)
     for aggregation in dict.fromkeys((*bench.settings.aggregations, parse("last+eos"), parse("mean+eos"))):
         gaps = []
         for (_, side), (plain, closed) in zip(sides, values, strict=True):
-            longer = type(side)((*side.ids, eos), (*side.eos, True), side.text)
+            longer = replace(side, ids=(*side.ids, eos), eos=(*side.eos, True), closing=side.closing + 1)
             gaps.append(bench.score(closed, longer, aggregation) - bench.score(plain, side, aggregation))
         median = float(pd.Series(gaps).abs().median())
         told.append(f"{aggregation.name} {median:.2g}")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from critic_probe.checkpoint import Anatomy, Check, Critic, audit, dissect, load_critic
 from critic_probe.checkpoint.audit import weights_check
-from critic_probe.encoding import EncodedPair, missing_input
+from critic_probe.encoding import EncodedPair, missing_input, shown_input
 from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.measures.checks import value_checks
 from critic_probe.measures.result import Result
@@ -41,6 +41,7 @@ CHECKS = (
     "round-trip",
     "eos-one-side",
     "read-token",
+    "values-finite",
     "same-ids",
     "batch-mates",
     "batch-order",
@@ -135,6 +136,7 @@ class Doctor:
     needs_floors = False
 
     def __init__(self) -> None:
+        self._input: dict[str, Any] | None = None
         self.results: list[tuple[str, DoctorResult]] = []
         self._found: dict[str, Check] = {}
 
@@ -155,6 +157,7 @@ class Doctor:
         self.note(*_loaded(critic), *_read(bench.pairs))
         self._texts = _Texts(critic.tokenizer)
         self._asked = 0
+        self._input = None
         self._kept: list[tuple[EncodedPair, list[Tensor]]] = []
 
     def ask(self, bench: Bench, pair: EncodedPair) -> Ask | None:
@@ -162,6 +165,7 @@ class Doctor:
         self._texts.add(pair)
         if not self._asked:
             self.note(*_first_input(bench, pair))
+            self._input = shown_input(pair, bench.encoder)
         self._asked += 1
         if self._asked > MOST_PAIRS:
             return None
@@ -172,7 +176,10 @@ class Doctor:
 
     def end(self, bench: Bench) -> None:
         """Every pair of a critic was seen."""
-        self.note(_truncation(bench), *self._texts.checks())
+        self.note(_truncation(bench), *self._texts.checks(), _finite(bench))
+        if bench.convention.reads != "read-outs" and self._found["template-tail"].verdict == "warn":
+            told = f"the template's tail closes an answer, as {bench.convention.name} has it"
+            self.note(Check("template-tail", "ok", told))
         if self._kept:
             self.note(*value_checks(bench, [pair for pair, _ in self._kept], [values for _, values in self._kept]))
         self.results.append((bench.name, self.report(bench.settings, bench.pairs, bench)))
@@ -185,8 +192,9 @@ class Doctor:
             fact.pop("noise_floor", None)  # what was measured here is in the checks
         return DoctorResult(
             checks=pd.DataFrame(checks, columns=Check._fields),
-            notices=[],
+            notices=[] if bench is None else bench.left_out,
             signature=signature(settings, hash_of(pairs), facts),
+            input=self._input,
         )
 
 
@@ -199,6 +207,13 @@ def _loaded(critic: Critic) -> Iterator[Check]:
 def _read(pairs: Pairs) -> Iterator[Check]:
     yield Check("pairs", "ok", f"{len(pairs)} pairs")
     yield Check("prompt-repr", "ok", "prompts are text or messages")
+
+
+def _finite(bench: Bench) -> Check:
+    if bad := list(dict.fromkeys(bench.engine.bad)):
+        told = f"{len(bad)} pairs have values that are NaN or infinite ({', '.join(bad[:3])})"
+        return Check("values-finite", "fail", told, "see which tensor it is without --on-bad-row skip")
+    return Check("values-finite", "ok", "every value is a finite number")
 
 
 def _first_input(bench: Bench, pair: EncodedPair) -> Iterator[Check]:

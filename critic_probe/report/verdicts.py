@@ -21,6 +21,8 @@ def to_json(result: CheckResult) -> dict[str, Any]:
         "drift": None if result.drift is None else result.drift.to_dict("records"),
         "on_unclear": result.on_unclear,
         "exit_code": result.exit_code,
+        "warnings": [{"code": n.code, "message": n.message, "ids": n.ids} for n in result.notices],
+        "input": result.input,
         "signature": result.signature,
     }
 

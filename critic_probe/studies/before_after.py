@@ -113,7 +113,8 @@ def before_after(
                 )
                 warmup(given, 0.0, backbone, out, chosen)
             critic = load_critic(out, name=out.name, device=options.device)
-            read = replace(settings, aggregations=tuple(parse(name) for name in READ[aggregation]))
+            read_outs = tuple(parse(name) for name in READ[aggregation])
+            read = replace(settings, aggregations=read_outs, convention=None, arguments={}, value_position=None)
             result = compare([critic], pairs, read, progress)
             edited = perturb([critic], pairs, read, Plan([BUILT_IN["terminal-swap"]]), progress)
             records += result.signature["critics"]

@@ -8,12 +8,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from critic_probe.aggregation import aggregate, last_index
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse
 from critic_probe.errors import CriticProbeError
 from critic_probe.objective import TEMPERATURE, loss
 from critic_probe.workbench import Bench, prompt_hash
+from critic_probe.workbench.scores import last_read, scores_of
 
 READ_OUTS = ("last", "mean")
 LEVELS = ("values", "top output", "top input", "embeddings")
@@ -82,8 +82,7 @@ def gradients(critic: Critic, bench: Bench, pairs: Sequence[EncodedPair]) -> Gra
                 )
                 errors = _closed_form_errors(runs, responses, read_out)
                 for name, run, response, error in zip(SIDES, runs, responses, errors, strict=True):
-                    end = int(last_index(torch.ones(1, len(response.ids)), torch.tensor([response.eos])))
-                    shares = dict(zip(LEVELS, run.taken_shares(end), strict=True))
+                    shares = dict(zip(LEVELS, run.taken_shares(last_read(response)), strict=True))
                     found = {"side": name, "aggregation": read_out, "tokens": len(response.ids), **shares}
                     sides.append({**named, **found, "closed_form_error": error})
     return Gradients(pd.DataFrame(sides), pd.DataFrame(rows))
@@ -126,8 +125,7 @@ class _Run(NamedTuple):
 
 
 def _score(values: Tensor, response: EncodedResponse, read_out: str) -> Tensor:
-    eos = torch.tensor([response.eos], device=values.device)
-    return aggregate(read_out, values[None], torch.ones_like(eos), eos=eos)
+    return scores_of(read_out, values[None], response)
 
 
 def _closed_form_errors(runs: Sequence[_Run], responses: Sequence[EncodedResponse], read_out: str) -> list[float]:
@@ -141,8 +139,7 @@ def _closed_form_errors(runs: Sequence[_Run], responses: Sequence[EncodedRespons
     g = torch.sigmoid((student - teacher).detach().cpu().double() / TEMPERATURE) / TEMPERATURE  # (1,)
     errors = []
     for sign, v, response in zip((1, -1), values, responses, strict=True):
-        ones = torch.ones(1, len(response.ids))
-        at_last = torch.arange(len(response.ids)) == last_index(ones, torch.tensor([response.eos]))
+        at_last = torch.arange(len(response.ids)) == last_read(response)
         read = at_last if read_out == "last" else torch.tensor(response.without_eos)
         wanted = sign * g / read.sum() * read
         assert v.grad is not None

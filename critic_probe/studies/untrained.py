@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from critic_probe.aggregation import aggregate
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse
 from critic_probe.measures.tokens import SHORTEST
 from critic_probe.measures.variants import Plan, variants_of
 from critic_probe.probes import Family
 from critic_probe.workbench import Bench, prompt_hash
+from critic_probe.workbench.scores import scores_of
 
 READ_OUTS = ("last", "mean")
 HEADS = 200
@@ -71,9 +71,8 @@ def untrained(
 
     def scored(pair: EncodedPair, response: EncodedResponse) -> tuple[Tensor, dict[str, Floats]]:
         states = _states(critic, bench, pair.prompt_ids, response)
-        eos = torch.tensor([response.eos]).expand(width, -1)
         # The read-out sees a row per dimension of the states, as if each were a value.
-        read = {name: aggregate(name, states.T, torch.ones_like(eos), eos=eos) for name in READ_OUTS}
+        read = {name: scores_of(name, states.T, response) for name in READ_OUTS}
         return states[torch.tensor(response.without_eos)], {
             name: (row @ heads).double().numpy() for name, row in read.items()
         }

@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
-import torch
 from torch import Tensor
 
-from critic_probe.aggregation import Aggregation, aggregate
+from critic_probe.aggregation import Aggregation
 from critic_probe.checkpoint import Anatomy, Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse, Group, encode_pair
 from critic_probe.errors import CriticProbeError, Notice
@@ -22,6 +21,7 @@ from critic_probe.scoring.cache import Cache
 from critic_probe.scoring.engine import Engine, Stats
 from critic_probe.workbench.noise import Noise
 from critic_probe.workbench.reading import make_encoder, read_as, read_otherwise
+from critic_probe.workbench.scores import last_read, scores_of
 from critic_probe.workbench.signature import CriticRecord, Settings, identity
 from critic_probe.workbench.survey import Survey, preflight, survey
 
@@ -39,7 +39,7 @@ def silent(*_: Any) -> Callable[[], None]:
     return lambda: None
 
 
-_READS_ONE = ("last", "last+eos", "min", "max")
+_OF_ROWS = ("bad-rows", "ignored-field", "answer-in-prompt", "too-long")
 
 
 class Ask(NamedTuple):
@@ -119,7 +119,8 @@ class Bench:
 
     @cached_property
     def _preflight(self) -> list[Notice]:
-        return preflight(self.critic)
+        read_with_tail = self.convention.reads != "read-outs"
+        return [n for n in preflight(self.critic) if not (read_with_tail and n.code == "template-tail")]
 
     @cached_property
     def survey(self) -> Survey:
@@ -179,8 +180,11 @@ class Bench:
         if not self.released:
             return next(self.values([group]))
         firsts = [len(group.prompt_ids) - 1] * len(group.responses)
-        found = [] if self.cache is None else self.cache.get(group.sequences, firsts, self._engine_name)
-        if not found or any(values is None for values in found):
+        found: list[Tensor | None] = [None] * len(firsts)
+        for engine in ("tree", "reference"):  # a long text may have made the engine change its mind
+            kept = found if self.cache is None else self.cache.get(group.sequences, firsts, engine)
+            found = [new if old is None else old for old, new in zip(found, kept, strict=True)]
+        if any(values is None for values in found):
             raise CriticProbeError(f"{self.name}: values of this run are gone from the cache; run it again")
         return [self._at_position(values) for values in found if values is not None]
 
@@ -246,30 +250,18 @@ class Bench:
     # Scores
 
     def score(self, values: Tensor, response: EncodedResponse, aggregation: Aggregation) -> float:
-        """The score of one response under one read-out.
-
-        Where the convention says which token training read, `last` is that token.
-        """
-        if response.read is not None and aggregation.kind == "last":
-            return values[response.read].item()
-        needs_marks = aggregation.reads_punctuation_mask
-        marks = torch.tensor([self.encoder.punctuation(response)]) if needs_marks else None
-        eos = torch.tensor([response.left_out])
-        return aggregate(aggregation, values[None], torch.ones_like(eos), eos=eos, punctuation=marks).item()
+        """The score of one response under one read-out; see `scores_of`."""
+        marks = self.encoder.punctuation(response) if aggregation.reads_punctuation_mask else None
+        return scores_of(aggregation, values[None], response, marks).item()
 
     def token_read(self, values: Tensor, response: EncodedResponse, aggregation: Aggregation) -> int | None:
         """Index of the one token whose value is the score; None for a read-out of many tokens."""
-        if aggregation.kind not in _READS_ONE:
-            return None
-        if response.read is not None and aggregation.kind == "last":
-            return response.read
-        indices = torch.arange(len(response.ids), dtype=torch.float64)
+        if aggregation.kind == "last":
+            return last_read(response)
         if aggregation.kind in ("min", "max"):
-            score = self.score(values, response, aggregation)
-            left_out = response.left_out
-            return next(i for i, v in enumerate(values.tolist()) if v == score and (not left_out[i] or i == 0))
-        eos = torch.tensor([response.left_out])
-        return int(aggregate(aggregation, indices[None], torch.ones_like(eos), eos=eos).item())
+            score, taken = self.score(values, response, aggregation), response.without_eos
+            return next(i for i, v in enumerate(values.tolist()) if v == score and taken[i])
+        return len(response.ids) - 1 if aggregation.kind == "last+eos" else None
 
     @property
     def noise(self) -> Noise:
@@ -294,9 +286,16 @@ class Bench:
         told = [*self.engine.notices, *(self.cache.notices if self.cache else ())]
         rounding = [] if self._noise is None else self._noise.notices
         happened = [Notice("engine", f"{self.name}: {message}") for message in told]
+        return [*self._preflight, *self.survey.notices, *self._lost(), *rounding, *happened, *read_otherwise(self)]
+
+    @property
+    def left_out(self) -> list[Notice]:
+        """Of them what reading the pairs changed or left out."""
+        return [*(n for n in self.survey.notices if n.code in _OF_ROWS), *self._lost()]
+
+    def _lost(self) -> list[Notice]:
         lost = list(dict.fromkeys(self.engine.bad))
-        left_out = [Notice("bad-rows", f"{len(lost)} left out: no finite value", lost)] if lost else []
-        return [*self._preflight, *self.survey.notices, *left_out, *rounding, *happened, *read_otherwise(self)]
+        return [Notice("bad-rows", f"{self.name}: {len(lost)} left out: no finite value", lost)] if lost else []
 
     def record(self) -> CriticRecord:
         """What identifies this critic in a signature, with the noise floors where they were measured."""
@@ -325,7 +324,6 @@ class Bench:
 
     def release(self) -> None:
         """Lets the critic go, whose memory the next one needs."""
-        self._engine_name = self.engine.name
         self.released = True
         del self.critic, self.engine
 

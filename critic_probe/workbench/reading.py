@@ -72,9 +72,9 @@ def read_otherwise(bench: "Bench") -> list[Notice]:
     if trained and others:
         told = f"{critic.name}: trained to be read under {trained}; {', '.join(others)} read it otherwise"
         notices.append(Notice("other-read-out", told))
-    for name, value in (("eos", settings.eos), ("value_position", bench.position)):
+    closes = settings.eos == "include" or "eos" in bench.convention.closing
+    for name, value in (("eos", "include" if closes else "exclude"), ("value_position", bench.position)):
         if critic.training.get(name, value) != value:
-            asked = f"--{name.replace('_', '-')} {value}"
-            told = f"{critic.name}: trained with {name} {critic.training[name]}, read with {asked}"
+            told = f"{critic.name}: trained with {name} {critic.training[name]}, read with {value}"
             notices.append(Notice(f"other-{name.replace('_', '-')}", told))
     return notices

@@ -65,7 +65,7 @@ class Run:
     @property
     def notices(self) -> list[Notice]:
         """What was told of each critic in turn, each once."""
-        return list({notice.code + notice.message: notice for told in self.told for notice in told}.values())
+        return list({(n.code, n.message, *n.ids): n for told in self.told for n in told}.values())
 
     def signature(self, **more: Any) -> Signature:
         """Everything that determined the figures; see `signature`."""

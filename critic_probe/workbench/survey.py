@@ -1,6 +1,6 @@
 """What can be told of a critic and its pairs before anything is scored."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from critic_probe.checkpoint import Anatomy, Critic, audit
@@ -101,7 +101,8 @@ def survey(bench: "Bench") -> Survey:
         ),
     )
     read = bench.pairs.notices if isinstance(bench.pairs, PairFile) else []
-    notices = [*read, *bench.encoder.notices, *faults.notices]
+    refused = [replace(notice, message=f"{bench.name}: {notice.message}") for notice in faults.notices]
+    notices = [*read, *bench.encoder.notices, *refused]
     notices += [Notice(code, told, which) for code, which, told in found if which]
     return Survey(ids, count, tokens, unique, sample, answers, too_long, longest, faults, notices)
 

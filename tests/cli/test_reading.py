@@ -210,3 +210,88 @@ def test_a_head_of_two_labels_is_read_by_its_row(tmp_path, make_critic):
             logits = model(ids).logits[0, -1]
         assert found["1"][pair["id"]][1] == pytest.approx(logits[1].item(), abs=1e-5)
         assert found["1-0"][pair["id"]][1] == pytest.approx((logits[1] - logits[0]).item(), abs=1e-5)
+
+
+def test_every_read_out_under_a_convention_has_its_tokens(tmp_path, reward_model):
+    """`mix:1` is `last`, the convention's token; the others leave the tail out, also where it is all there is."""
+    pairs = write(tmp_path / "pairs.jsonl", ROWS)
+    names = ("last", "mix:1", "mean", "min", "max")
+    options = [part for name in names for part in ("-a", name)]
+    result = compare(reward_model, pairs, *options)
+    assert scores(result, "mix:1") == scores(result, "last")
+    model = AutoModelForSequenceClassification.from_pretrained(reward_model).eval()
+    tokenizer = AutoTokenizer.from_pretrained(reward_model)
+    row = ROWS[0]
+    prompt = tokenizer.apply_chat_template(
+        conversation(row, "teacher")[:1], add_generation_prompt=True, tokenize=True, return_dict=False
+    )
+    answer = tokenizer(row["teacher"])["input_ids"]
+    with torch.inference_mode():
+        states = model.model(torch.tensor([prompt + answer])).last_hidden_state
+        own = model.score(states)[0, len(prompt) :, 0]
+    assert scores(result, "mean")["p1"][1] == pytest.approx(own.mean().item(), abs=1e-5)
+    assert scores(result, "min")["p1"][1] == pytest.approx(own.min().item(), abs=1e-5)
+    arguments = ("perturb", pairs, "--family", "empty", "-c", reward_model, "--device", "cpu", "--no-cache", *options)
+    emptied = json.loads(run(*arguments, "--json").stdout)["cases"]
+    assert {case["aggregation"] for case in emptied} == set(names)
+
+
+def test_the_doctor_calls_a_reward_model_sound_that_is_read_with_its_tail(tmp_path, make_critic):
+    path = make_critic(task="sequence", eos_token_id=256)
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    tokenizer.eos_token = "<|endoftext|>"  # the template's tail is not EOS: ChatML over a base tokenizer
+    tokenizer.save_pretrained(path)
+    result = CliRunner().invoke(app, ["doctor", write(tmp_path / "pairs.jsonl", ROWS), "-c", str(path), "--json"])
+    words = {check["check"]: check["verdict"] for check in json.loads(result.stdout)["checks"]}
+    assert (words["template-tail"], words["values-finite"]) == ("ok", "ok")
+    assert words["eos-delta"] != "fail"  # it may warn: EOS alone moves last+eos
+
+
+def test_a_critic_is_read_as_its_own_warm_up_trained_it(tmp_path):
+    pairs = write(tmp_path / "pairs.jsonl", [*ROWS, *(row | {"id": f"{row['id']}b"} for row in ROWS)])
+    options = ("--steps", 1, "--batch-size", 4, "--held-out", 0, "--device", "cpu", "--value-position", "before")
+    run("warmup", pairs, "--backbone", save_critic(tmp_path / "lm", task="causal"), "-o", tmp_path / "out", *options)
+    result = compare(tmp_path / "out", pairs)
+    assert result["signature"]["value_position"] == "before"
+    assert "other-value-position" not in {notice["code"] for notice in result["warnings"]}
+    told = compare(tmp_path / "out", pairs, "--value-position", "at")["warnings"]
+    assert "other-value-position" in {notice["code"] for notice in told}
+
+
+def test_what_is_left_out_is_said_by_check_and_doctor_too(tmp_path, token_critic):
+    pairs = write(tmp_path / "pairs.jsonl", [*ROWS, ROWS[0] | {"id": "half", "student": ""}])
+    gates = tmp_path / "gates.toml"
+    gates.write_text('[[gates]]\nmetric = "compare.d_acc"\nmin = 0\nat = "value"\n')
+    options = (pairs, "-c", token_critic, "--device", "cpu", "--on-bad-row", "skip")
+    for command in (("check", *options, "--gates", gates), ("doctor", *options)):
+        shown = CliRunner().invoke(app, [*map(str, command)], catch_exceptions=False).stdout
+        data = json.loads(CliRunner().invoke(app, [*map(str, command), "--json"], catch_exceptions=False).stdout)
+        assert "1 left out: empty side" in " ".join(shown.split())
+        assert len([notice for notice in data["warnings"] if notice["code"] == "bad-rows"]) == 1
+        assert data["input"]["id"] == "p1"
+
+
+def test_a_report_shows_tokens_though_the_engine_changed_its_mind(tmp_path, make_critic, monkeypatch):
+    rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10_000.0, "original_max_position_embeddings": 128}
+    path = make_critic("llama", rope_parameters=rope, max_position_embeddings=1024)
+    long = ROWS[0] | {"id": "long", "teacher": "It is two. " * 20}
+    rows = [row | {"id": f"{row['id']}-{i}"} for i in range(17) for row in ROWS]
+    pairs = write(tmp_path / "pairs.jsonl", [*rows, long])
+    monkeypatch.chdir(tmp_path)
+    run("report", pairs, "-c", path, "--device", "cpu", "--no-cache", "-o", "r.html", "--max-per-response", 1)
+    assert (tmp_path / "r.html").stat().st_size > 10_000
+
+
+def test_options_that_ask_a_critic_are_refused_beside_given_scores(tmp_path):
+    file = tmp_path / "scores.csv"
+    file.write_text("id,student_score,teacher_score\na,1,2\nb,2,3\n")
+    assert "holds scores" in run("compare", file, "--as", "hf", code=2).stderr
+    assert "holds scores" in run("compare", file, "--dry-run", code=2).stderr
+    run("compare", file, "--rows", 1)
+
+
+def test_three_texts_are_shown_as_they_are_fed(token_critic):
+    texts = ("--prompt", "2+2?", "--student", "Five", "--teacher", "Four")
+    shown = run("trace", *texts, "-c", token_critic, "--show-input", "first").stdout
+    assert "Five" in shown
+    assert "2+2?" in shown

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from critic_probe.gates.measure import CheckResult
-from critic_probe.report.terminal.pieces import VERDICT_STYLES, signed
+from critic_probe.report.terminal.pieces import VERDICT_STYLES, below, print_blocks
 from critic_probe.text import neutralise
 
 ORDER = {"fail": 0, "cannot tell": 1, "pass": 2}
@@ -41,7 +41,7 @@ def print_check(result: CheckResult, console: Console) -> None:
     unclear = f"a gate that cannot be told counts as {result.on_unclear}: exit code {result.exit_code}"
     console.print(Text(f"{result.source}: {counted}; {unclear}", "bold"))
     console.print()
-    console.print(signed(result.signature))
+    print_blocks(console, *below([], result.notices, result.signature))
 
 
 def against(moved: pd.DataFrame) -> str:

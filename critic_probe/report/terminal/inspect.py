@@ -34,6 +34,7 @@ def print_inspect(found: dict[str, Any], console: Console) -> None:
         "stop ids": ", ".join(map(str, found["stop_ids"])) or "none",
         "template": "chat template" if found["template"] else "none: prompts go in as plain text",
         "fingerprint": found["fingerprint"],
+        "convention": f"{found['convention']} ({found['convention_because']}); --as reads it otherwise",
     }
     table = Table.grid(padding=(0, 2, 0, 0))
     for name, fact in facts.items():
