@@ -55,7 +55,8 @@ class Encoder:
         convention: How training rendered conversations, closed responses and read them.
         arguments: What the chat template is given, such as `{"enable_thinking": False}`; a row's own come before them.
         date: The day that a template that reads the clock is told.
-        pad_id: The critic's padding token, for conventions that pool; the tokenizer's by default.
+        pad_id: The padding token of the critic's config, for conventions that pool; None where it names none, and then
+            they pool at the last token.
 
     Raises:
         CriticProbeError: `chat` without a chat template, an EOS to add without an EOS token, or an argument that the
@@ -94,7 +95,7 @@ class Encoder:
         self._tokenizer = tokenizer
         self._eos_ids = eos_ids
         self._vocabulary = vocabulary
-        self._pad_id = tokenizer.pad_token_id if pad_id is None else pad_id
+        self._pad_id = pad_id
         self._plain_is_text = not self.chat or (template == "auto" and convention.plain == "text")
         self._template = ChatTemplate(tokenizer, arguments or {}, date) if self.chat else None
         if arguments and not self.chat:

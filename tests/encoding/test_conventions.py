@@ -146,13 +146,15 @@ def test_a_prompt_and_an_answer_that_share_a_token():
         coder.answer(encode_pair(Pair("x", "a kett", "a", "A"), coder), "le", encoded.student)
 
 
-@pytest.mark.parametrize("pad", [256, 258])
+@pytest.mark.parametrize("pad", [None, 256, 258])
 @pytest.mark.parametrize("prompt", [(USER,), ASKED])
 @pytest.mark.parametrize("convention", ["hf", "trl", "trl-0.23"])
 def test_the_pooled_token_is_the_one_that_transformers_pools(make_critic, convention, prompt, pad):
     path = make_critic("qwen3", "sequence", pad_token_id=pad)
     model = AutoModelForSequenceClassification.from_pretrained(path).eval()
-    encoded = encode_pair(Pair("x", prompt, *TEXTS[:2]), encoder(tokenizer_of(), convention, pad_id=pad))
+    tokenizer = tokenizer_of()
+    tokenizer.pad_token = tokenizer.eos_token  # of no account: the model pools by its config alone
+    encoded = encode_pair(Pair("x", prompt, *TEXTS[:2]), encoder(tokenizer, convention, pad_id=pad))
     for _, ids, side in both(encoded):
         with torch.inference_mode():
             score = model(input_ids=torch.tensor([ids])).logits[0, 0]
