@@ -89,7 +89,7 @@ def data_hash(pairs: Iterable[Pair]) -> str:
         content = [p.id, p.prompt, _plain(p.student), _plain(p.teacher), p.category]
         if p.arguments:
             content.append(dict(p.arguments))
-        digest.update(json.dumps(content, sort_keys=True).encode() + b"\n")
+        digest.update(json.dumps(content, sort_keys=True, default=str).encode() + b"\n")
     return digest.hexdigest()[:12]
 
 

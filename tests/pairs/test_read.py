@@ -1,4 +1,5 @@
 import csv
+import datetime
 import json
 import sys
 from io import BytesIO, TextIOWrapper
@@ -8,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from critic_probe.errors import CriticProbeError
-from critic_probe.pairs import Fields, Pair, TokenIds, data_hash, read_pairs
+from critic_probe.pairs import Fields, Pair, TokenIds, as_pairs, data_hash, read_pairs
+from critic_probe.workbench import prompt_hash
 
 USER = {"role": "user", "content": "问"}
 SYSTEM = {"role": "system", "content": ""}
@@ -296,6 +298,22 @@ def test_parquet_text_that_is_not_utf8(tmp_path):
     pq.write_table(pa.table({"prompt": text}), tmp_path / "x.parquet")
     with pytest.raises(CriticProbeError, match=r"x\.parquet: not a readable Parquet file \(.*\); write it anew"):
         read_pairs(tmp_path / "x.parquet")
+
+
+def said_at(day):
+    """A row of WildChat's layout: every message with the time at which it was said."""
+    time = datetime.datetime(2024, 7, day, tzinfo=datetime.timezone.utc)
+    return {"prompt": [{**USER, "timestamp": time}], "chosen": "t", "rejected": "s"}
+
+
+def test_messages_that_hold_a_time(tmp_path):
+    files = []
+    for day in (1, 1, 2):
+        files.append(tmp_path / f"{len(files)}.parquet")
+        pq.write_table(pa.Table.from_pylist([said_at(day)]), files[-1])
+    one, same, other = ([data_hash(read_pairs(file)), prompt_hash(*read_pairs(file))] for file in files)
+    assert one == same
+    assert not set(one) & set(other)
 
 
 def test_equal_sides_are_a_pair(tmp_path):
