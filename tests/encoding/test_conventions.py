@@ -1,5 +1,7 @@
 """Reading conventions: ids as transformers and the frameworks make them, and the answer apart from its closing."""
 
+import re
+
 import pytest
 import torch
 from encoding.templates import LLAMA2, STRIPPED, THINKS, ZEPHYR, blank_tokenizer, tokenizer_of
@@ -181,8 +183,8 @@ def test_a_convention_of_ones_own(tmp_path):
     [
         ('closing = "none"', r"mine\.toml: closing = 'none' is unknown; choose from nothing, eos, blank\+eos, tail, "),
         ("adds_special = 1.5", r"adds_special = 1\.5 is unknown; choose from true, false"),
-        ("name = 3", r"name = 3 is unknown; choose from any text"),
-        ('tail = "x"', r"'tail' is no part of a convention; known are name, rendering, closing"),
+        ('name = "gad"', r"mine\.toml: a convention is called as its file is; remove 'name'"),
+        ('tail = "x"', r"'tail' is no part of a convention; known are rendering, closing"),
         ("closing", r"mine\.toml: not valid TOML"),
     ],
 )
@@ -190,6 +192,26 @@ def test_a_convention_that_is_none(tmp_path, content, message):
     (tmp_path / "mine.toml").write_text(content)
     with pytest.raises(CriticProbeError, match=message):
         find_convention(str(tmp_path / "mine.toml"))
+
+
+def test_a_file_does_not_pass_for_a_built_in_convention(tmp_path):
+    for name in CONVENTIONS:
+        (tmp_path / f"{name}.toml").write_text('position = "before"')
+        with pytest.raises(
+            CriticProbeError, match=rf"{name}\.toml: '{name}' is the name of a built-in convention"
+        ):
+            find_convention(str(tmp_path / f"{name}.toml"))
+
+
+def test_conventions_of_one_name_are_signed_by_what_they_say(tmp_path):
+    assert [convention.signed for convention in CONVENTIONS.values()] == [*CONVENTIONS]
+    signed = []
+    for content in ("", 'reads = "last"', "# the same\nreads = 'last'"):
+        (tmp_path / "mine.toml").write_text(content)
+        signed.append(find_convention(str(tmp_path / "mine.toml")).signed)
+    assert all(re.fullmatch("mine:[0-9a-f]{8}", name) for name in signed)
+    assert signed[0] != signed[1] == signed[2]
+    assert Convention("trl").signed.startswith("trl:")
 
 
 def test_a_convention_that_is_not_there(tmp_path):

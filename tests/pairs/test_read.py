@@ -302,7 +302,7 @@ def test_parquet_text_that_is_not_utf8(tmp_path):
 
 def said_at(day):
     """A row of WildChat's layout: every message with the time at which it was said."""
-    time = datetime.datetime(2024, 7, day, tzinfo=datetime.timezone.utc)
+    time = datetime.datetime(2024, 7, day, tzinfo=datetime.UTC)
     return {"prompt": [{**USER, "timestamp": time}], "chosen": "t", "rejected": "s"}
 
 
