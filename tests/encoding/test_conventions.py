@@ -197,9 +197,7 @@ def test_a_convention_that_is_none(tmp_path, content, message):
 def test_a_file_does_not_pass_for_a_built_in_convention(tmp_path):
     for name in CONVENTIONS:
         (tmp_path / f"{name}.toml").write_text('position = "before"')
-        with pytest.raises(
-            CriticProbeError, match=rf"{name}\.toml: '{name}' is the name of a built-in convention"
-        ):
+        with pytest.raises(CriticProbeError, match=rf"{name}\.toml: '{name}' is the name of a built-in convention"):
             find_convention(str(tmp_path / f"{name}.toml"))
 
 
