@@ -12,7 +12,7 @@ Message = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class TokenIds:
-    """A response as token ids, which are used as they are.
+    """A response as token ids, behind which the encoder puts what a convention closes answers with and they lack.
 
     Attributes:
         ids: The response ids, a closing EOS included where training saw one.

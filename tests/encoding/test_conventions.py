@@ -122,17 +122,54 @@ def test_an_edit_changes_the_answer_and_what_closes_it_stays(convention, prompt)
     assert coder.answer(encoded, "An oven.", encoded.student) == encoded.student
 
 
-def test_ids_keep_their_own_closing_through_an_edit():
+@pytest.mark.parametrize("convention", CONVENTIONS)
+@pytest.mark.parametrize("prompt", [(USER,), ASKED])
+@pytest.mark.parametrize("bos", [{}, {"bos_token": "<|endoftext|>"}], ids=["no BOS", "BOS"])
+def test_ids_are_closed_and_read_as_the_text_is(convention, prompt, bos):
+    """Whether a file has them with what closes them, as far as sampling goes, or without."""
+    tokenizer = tokenizer_of(**bos)
+    coder = encoder(tokenizer, convention, pad_id=258)
+    text = encode_pair(Pair("x", prompt, "An oven.", "A kettle."), coder)
+    closing = text.teacher.closing_ids
+    for end in {(), closing, closing[: closing.index(258) + 1] if closing else ()}:
+        student, teacher = (TokenIds((*side.own_ids, *end), side.text) for side in (text.student, text.teacher))
+        for sides in ((student, teacher), ("An oven.", teacher), (student, "A kettle.")):
+            encoded = encode_pair(Pair("x", prompt, *sides), coder)
+            assert encoded.prompt_ids == text.prompt_ids
+            assert (encoded.student, encoded.teacher) == (text.student, text.teacher)
+            edited = coder.answer(encoded, "A pot.", encoded.teacher)
+            assert edited == encode_pair(Pair("x", prompt, "An oven.", "A pot."), coder).teacher
+
+
+@pytest.mark.parametrize("template", [ZEPHYR, LLAMA2])
+@pytest.mark.parametrize("convention", ["trl", "hf", "openrlhf"])
+def test_ids_as_the_whole_conversation_has_them_stay_as_they_are(convention, template):
+    tokenizer = blank_tokenizer(template)
+    coder = encoder(tokenizer, convention)
+    text = encode_pair(Pair("x", ({"role": "user", "content": "a kettle?"},), "A kettle", "kettle"), coder)
+    ids = [TokenIds(side.ids) for side in (text.student, text.teacher)]
+    encoded = encode_pair(Pair("x", text.pair.prompt, *ids), coder)
+    for own, other in ((encoded.student, text.student), (encoded.teacher, text.teacher)):
+        assert (own.ids, own.closing_ids) == (other.ids, other.closing_ids)
+
+
+def test_a_line_break_behind_the_tail_goes_where_training_let_it_go():
+    tokenizer = tokenizer_of()
+    coder = encoder(tokenizer, "openrlhf")
+    text = encode_pair(Pair("x", (USER,), "An oven.", "A kettle."), coder)
+    chat = tuple(tokenizer("A kettle.<|im_end|>\n")["input_ids"])
+    assert encode_pair(Pair("x", (USER,), "An oven.", TokenIds(chat)), coder).teacher == text.teacher
+
+
+def test_ids_keep_their_own_closing_where_the_convention_has_none():
     tokenizer = tokenizer_of()
     own = tuple(tokenizer("A kettle.")["input_ids"])
-    for convention in ("gad", "trl"):
-        coder = encoder(tokenizer, convention)
-        encoded = encode_pair(Pair("x", (USER,), "An oven.", TokenIds((*own, 258))), coder)
-        assert (encoded.teacher.own_ids, encoded.teacher.closing_ids, encoded.teacher.text) == (
-            own,
-            (258,),
-            "A kettle.",
-        )
+    for eos in ("exclude", "include"):
+        coder = encoder(tokenizer, "gad", eos=eos)
+        encoded = encode_pair(Pair("x", (USER,), TokenIds(own), TokenIds((*own, 258))), coder)
+        assert encoded.student.ids == (own if eos == "exclude" else (*own, 258))
+        assert (encoded.teacher.own_ids, encoded.teacher.closing_ids) == (own, (258,))
+        assert encoded.teacher.text == "A kettle."
         assert coder.answer(encoded, "A kettle", encoded.teacher).ids == (*own[:-1], 258)
 
 
