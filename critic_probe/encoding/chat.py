@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from critic_probe.errors import CriticProbeError, Notice
-from critic_probe.pairs import BadRowError, Message, content_text
+from critic_probe.pairs import RESERVED, BadRowError, Message, content_text
 
 DATE = datetime.date(2024, 7, 26)
 """What a template that reads the clock is told: the day that Llama 3's templates name where there is no clock."""
@@ -36,12 +36,13 @@ class ChatTemplate:
         date: The day that the template is told where it asks for the clock.
 
     Raises:
-        CriticProbeError: The template reads no such argument, or reads the clock in a way that cannot be fixed.
+        CriticProbeError: The template reads no such argument, or it is not one of the template's own; or the template
+            reads the clock in a way that cannot be fixed.
     """
 
     def __init__(self, tokenizer: Any, arguments: Mapping[str, Any], date: datetime.date) -> None:
         self._tokenizer = tokenizer
-        self._arguments = dict(arguments)
+        self._arguments = _own(arguments)
         self._date = date
         self._checked: set[Any] = set()
         sources = (
@@ -281,7 +282,7 @@ def template_arguments(given: Sequence[str]) -> dict[str, Any]:
     """Arguments of a template out of `KEY=VALUE` texts; a value is JSON where it is that, else text.
 
     Raises:
-        CriticProbeError: One is not of that form.
+        CriticProbeError: One is not of that form, or is given to every template otherwise, such as `tools`.
     """
     arguments: dict[str, Any] = {}
     for item in given:
@@ -292,7 +293,17 @@ def template_arguments(given: Sequence[str]) -> dict[str, Any]:
             arguments[name] = json.loads(_PYTHON.get(value, value))
         except ValueError:
             arguments[name] = value
-    return arguments
+    return _own(arguments)
+
+
+def _own(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments that are a template's own, as a copy."""
+    for name in arguments:
+        if name in RESERVED:
+            raise CriticProbeError(f"--template-arg '{name}': apply_chat_template takes it for itself; leave it out")
+        if name in ("tools", "documents"):
+            raise CriticProbeError(f"--template-arg '{name}': it belongs to a row; give it as the row's field '{name}'")
+    return dict(arguments)
 
 
 def read_date(given: str) -> datetime.date:

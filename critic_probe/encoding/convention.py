@@ -1,7 +1,9 @@
 """How a critic's training wrote a conversation and where it read the score: one named thing, for every command."""
 
+import hashlib
+import json
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -42,6 +44,14 @@ class Convention:
     reads: Literal["read-outs", "last", "pooled"] = "read-outs"
     position: Literal["at", "before"] = "at"
 
+    @property
+    def signed(self) -> str:
+        """How signatures call it: a built-in one by its name, any other by name and a hash of all that it says."""
+        if self == CONVENTIONS.get(self.name):
+            return self.name
+        content = json.dumps(asdict(self), sort_keys=True).encode()
+        return f"{self.name}:{hashlib.sha256(content).hexdigest()[:8]}"
+
 
 GAD = Convention("gad")
 
@@ -68,33 +78,39 @@ CONVENTIONS = {
 
 
 def find_convention(name: str) -> Convention:
-    """The convention of a name, or of a TOML file.
+    """The convention of a name, or of a TOML file, which is called as the file is.
 
     Raises:
-        CriticProbeError: There is none of that name, or the file cannot be read or holds something else.
+        CriticProbeError: There is none of that name; or the file cannot be read, holds something else, or is called as
+            a built-in convention is.
     """
     if name in CONVENTIONS:
         return CONVENTIONS[name]
     if not name.endswith(".toml"):
         known = ", ".join(CONVENTIONS)
         raise CriticProbeError(f"--as '{name}' is no known convention; choose from {known}, or name a TOML file")
+    called = Path(name).stem
+    if called in CONVENTIONS:
+        raise CriticProbeError(f"{name}: '{called}' is the name of a built-in convention; give the file another name")
     try:
         content = tomllib.loads(Path(name).read_text(encoding="utf-8"))
     except OSError as error:
         raise CriticProbeError(f"{name}: cannot be read ({error.strerror}); check the path") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CriticProbeError(f"{name}: not valid TOML ({error}); mend it") from error
-    return _checked(name, {"name": Path(name).stem} | content)
+    return _checked(name, called, content)
 
 
-def _checked(source: str, content: dict[str, Any]) -> Convention:
+def _checked(source: str, called: str, content: dict[str, Any]) -> Convention:
     types = get_type_hints(Convention)
-    known = [field.name for field in fields(Convention)]
+    known = [field.name for field in fields(Convention) if field.name != "name"]
     for key, value in content.items():
-        if key not in types:
+        if key == "name":
+            raise CriticProbeError(f"{source}: a convention is called as its file is; remove 'name'")
+        if key not in known:
             raise CriticProbeError(f"{source}: '{key}' is no part of a convention; known are {', '.join(known)}")
         allowed = [True, False] if types[key] is bool else [*get_args(types[key])]
-        if value not in allowed if allowed else not isinstance(value, str):
+        if value not in allowed:
             told = ", ".join(str(choice).lower() if isinstance(choice, bool) else choice for choice in allowed)
-            raise CriticProbeError(f"{source}: {key} = {value!r} is unknown; choose from {told or 'any text'}")
-    return Convention(**content)
+            raise CriticProbeError(f"{source}: {key} = {value!r} is unknown; choose from {told}")
+    return Convention(called, **content)

@@ -51,11 +51,12 @@ class Encoder:
         template: `chat` applies the tokenizer's chat template, `raw` tokenises a plain prompt as it is, `auto` is
             `chat` where the tokenizer has a template and the convention does not take plain text as it is.
         eos: `include` closes every response with one EOS; `exclude` adds none beside the convention's. Ids from a file
-            stay as they are.
+            that are closed already stay as they are.
         convention: How training rendered conversations, closed responses and read them.
         arguments: What the chat template is given, such as `{"enable_thinking": False}`; a row's own come before them.
         date: The day that a template that reads the clock is told.
-        pad_id: The critic's padding token, for conventions that pool; the tokenizer's by default.
+        pad_id: The padding token of the critic's config, for conventions that pool; None where it names none, and then
+            they pool at the last token.
 
     Raises:
         CriticProbeError: `chat` without a chat template, an EOS to add without an EOS token, or an argument that the
@@ -94,7 +95,7 @@ class Encoder:
         self._tokenizer = tokenizer
         self._eos_ids = eos_ids
         self._vocabulary = vocabulary
-        self._pad_id = tokenizer.pad_token_id if pad_id is None else pad_id
+        self._pad_id = pad_id
         self._plain_is_text = not self.chat or (template == "auto" and convention.plain == "text")
         self._template = ChatTemplate(tokenizer, arguments or {}, date) if self.chat else None
         if arguments and not self.chat:
@@ -318,7 +319,7 @@ class Encoder:
         whole = self._template.render(turns, pair.arguments, whole=True)
         tail = self._template.tail
         own = whole.removesuffix(tail) if tail else whole
-        before, ids = self._prompt_ids(prompt, False), tuple(self._ids(own))
+        before, ids = self._ids(prompt), self._ids(own)
         if not own.startswith(prompt) or ids[: len(before)] != before:
             raise BadRowError(
                 "answer apart from its prompt",
@@ -333,7 +334,7 @@ class Encoder:
     def _alone(self, response: Response, closing: Closing) -> EncodedResponse:
         """An answer's own ids, as training tokenised it apart from its prompt."""
         if isinstance(response, TokenIds):
-            return self._from_ids(response)
+            return self._from_ids(response, closing)
         assert isinstance(response, str)
         return self._closed_ids(self._after_prompt(response), response, closing)
 
@@ -371,19 +372,36 @@ class Encoder:
                 "invalid Unicode", "the text holds a lone surrogate; store it as valid Unicode"
             ) from error
 
-    def _from_ids(self, response: TokenIds) -> EncodedResponse:
+    def _from_ids(self, response: TokenIds, rule: Closing) -> EncodedResponse:
+        """Ids from a file, which stay as they are where they are closed; else what is missing is put behind them."""
         ids = self._checked(response.ids)
-        closing = 1 if ids and ids[-1] in self._eos_ids else 0
-        text = self._decode_ids(ids[: len(ids) - closing])
-        if response.text is not None and response.text.strip() != text.strip():
+        written = self._template.tail if self._template and "tail" in rule else ""
+        tail, eos = self._closing(rule, written)
+        if closing := _end(ids, [self._ended_ids(tokens, eos) for tokens in self._tail_ids(tail)]):
+            made = self._made(ids, self._decode_ids(ids[: -len(closing)]), len(closing))
+        else:
+            tails = [*self._tail_ids(written), *self._tail_ids(tail)]
+            sampled = [t[: next((i + 1 for i, token in enumerate(t) if token in self._eos_ids), 0)] for t in tails]
+            body = ids[: len(ids) - len(_end(ids, [*tails, *sampled]))]
+            made = self._closed_ids(body, self._decode_ids(body), rule)
+        if response.text is not None and response.text.strip() != made.text.strip():
             raise BadRowError(
                 "ids of another text",
                 "its ids do not decode to the text beside them under this critic's tokenizer; "
                 "they belong to another tokenizer: remove the ids to score the text",
             )
-        if self.eos == "include" and not closing:
-            ids, closing = (*ids, self._tokenizer.eos_token_id), 1
-        return self._made(ids, text, closing)
+        return made
+
+    def _tail_ids(self, tail: str) -> tuple[Ids, Ids]:
+        """The ids of a tail alone, and behind an answer: a tokenizer's own blank makes them differ."""
+        alone, letter, joined = self._ids(tail), self._ids("x"), self._ids("x" + tail)
+        return alone, joined[len(letter) :] if joined[: len(letter)] == letter else alone
+
+    def _ended_ids(self, body: Ids, eos: str | None) -> Ids:
+        """Ids that end in EOS, where one is to close them."""
+        if eos is None or (body and body[-1] in self._eos_ids):
+            return body
+        return (*body, *self._ids(eos.removesuffix(self._tokenizer.eos_token)), self._tokenizer.eos_token_id)
 
     def _closed_ids(self, body: Ids, text: str, rule: Closing) -> EncodedResponse:
         """An answer's ids with those that close it behind them."""
@@ -395,8 +413,7 @@ class Encoder:
         if tail:
             ids = self._ids(tail)
             body += ids[1:] if own < len(body) and ids[:1] == body[-1:] else ids
-        if eos is not None and (not body or body[-1] not in self._eos_ids):
-            body += (*self._ids(eos.removesuffix(self._tokenizer.eos_token)), self._tokenizer.eos_token_id)
+        body = self._ended_ids(body, eos)
         return self._made(body, text, len(body) - own)
 
     def _made(self, ids: Ids, text: str, closing: int) -> EncodedResponse:
@@ -427,9 +444,7 @@ class Encoder:
         return ids
 
     def _encode_prompt_text(self, text: str, plain: bool) -> Ids:
-        if not plain:  # the template has written its special tokens itself
-            return self._ids(text)
-        ids, bare = self._tokens(text, plain=True), self._ids(text)
+        ids, bare = self._tokens(text, plain), self._ids(text)
         closes_itself = len(ids) > len(bare) and ids[-1] in self._eos_ids and ids[-1:] != bare[-1:]
         return ids[:-1] if closes_itself else ids  # a BOS stays, an EOS before the response does not
 
@@ -441,6 +456,11 @@ def _shared(these: Ids, those: Ids) -> int:
     """How many ids two sequences begin with together."""
     shortest = min(len(these), len(those))
     return next((i for i in range(shortest) if these[i] != those[i]), shortest)
+
+
+def _end(ids: Ids, ends: Iterable[Ids]) -> Ids:
+    """The longest of the ends that the ids have; none is empty."""
+    return max((end for end in ends if end and ids[-len(end) :] == end), key=len, default=())
 
 
 def _as_turns(response: Response) -> Response:

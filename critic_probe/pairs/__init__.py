@@ -5,11 +5,12 @@ from critic_probe.pairs.files import RowFile
 from critic_probe.pairs.messages import content_text
 from critic_probe.pairs.pair import Message, Pair, Pairs, Prompt, Response, TokenIds, Turns, as_text, data_hash
 from critic_probe.pairs.read import PairFile, as_pairs, read_pairs
-from critic_probe.pairs.rows import Fields
+from critic_probe.pairs.rows import RESERVED, Fields
 from critic_probe.pairs.scores import ScoredPair, holds_scores, read_scores, scores_hash
 from critic_probe.pairs.transcripts import as_turns
 
 __all__ = [
+    "RESERVED",
     "TOO_LONG",
     "BadRowError",
     "Faults",

@@ -87,7 +87,7 @@ class HeldRows(RowFile):
     """Rows that are in memory: lists of dictionaries, or what a table gives as such.
 
     Args:
-        rows: The rows; a NaN is a field that is not there.
+        rows: The rows, NumPy's arrays and numbers in them or not; a NaN is a field that is not there.
     """
 
     def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -106,7 +106,13 @@ class HeldRows(RowFile):
 
 
 def _held(value: Any) -> Any:
-    return None if isinstance(value, float) and value != value else value
+    """A table's value as a file would give it: NumPy's arrays and numbers as plain ones, None for NaN."""
+    plain = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(plain, list):
+        return [_held(item) for item in plain]
+    if isinstance(plain, dict):
+        return {key: _held(item) for key, item in plain.items()}
+    return None if isinstance(plain, float) and plain != plain else plain
 
 
 def _parts(path: Path) -> list[str]:

@@ -12,7 +12,7 @@ Message = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class TokenIds:
-    """A response as token ids, which are used as they are.
+    """A response as token ids, behind which the encoder puts what a convention closes answers with and they lack.
 
     Attributes:
         ids: The response ids, a closing EOS included where training saw one.
@@ -89,7 +89,7 @@ def data_hash(pairs: Iterable[Pair]) -> str:
         content = [p.id, p.prompt, _plain(p.student), _plain(p.teacher), p.category]
         if p.arguments:
             content.append(dict(p.arguments))
-        digest.update(json.dumps(content, sort_keys=True).encode() + b"\n")
+        digest.update(json.dumps(content, sort_keys=True, default=str).encode() + b"\n")
     return digest.hexdigest()[:12]
 
 

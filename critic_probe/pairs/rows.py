@@ -41,14 +41,15 @@ _SIDES = (
 _PROMPTS = ("prompt", "conversations", "messages", "content", "question", "instruction", "query")
 _SYSTEMS = ("system", "system_prompt", "system_message")
 _ARGUMENTS = ("tools", "documents", "chat_template_kwargs")
-_RESERVED = {
-    "chat_template",
-    "tokenize",
-    "add_generation_prompt",
-    "continue_final_message",
-    "return_dict",
-    "conversation",
-}
+RESERVED = frozenset(
+    (
+        *("conversation", "messages", "chat_template", "add_generation_prompt", "continue_final_message", "tokenize"),
+        *("sanitize_control_tokens", "padding", "truncation", "max_length", "return_tensors", "return_dict"),
+        *("return_assistant_tokens_mask", "tokenizer_kwargs"),
+    )
+)
+"""What `apply_chat_template` takes for itself: no argument of a template's own."""
+
 _MEDIA = ("image", "images", "video", "videos", "audio", "audios")
 _IDS = ("id", "pair_id")
 _CATEGORIES = ("category", "subset")
@@ -381,7 +382,7 @@ def _arguments(row: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
             continue
         value = json_of(given) if isinstance(given, str) else given
         if name == "chat_template_kwargs":
-            if not isinstance(value, Mapping) or not _RESERVED.isdisjoint(value):
+            if not isinstance(value, Mapping) or not RESERVED.isdisjoint(value):
                 raise BadRowError(
                     "not a template's argument",
                     f"'{name}' is {shown(given)}; it must be an object of what the template itself reads",

@@ -165,7 +165,7 @@ def hash_of(pairs: Pairs) -> str:
 
 def prompt_hash(pair: Pair) -> str:
     """Twelve hex digits that pairs of one prompt share: what resampling keeps together."""
-    return hashlib.sha256(json.dumps(pair.prompt, sort_keys=True).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps(pair.prompt, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 def identity(critic: Critic) -> str:

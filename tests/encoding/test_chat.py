@@ -1,6 +1,7 @@
 """What a chat template is given and writes. The right ids are always those of `apply_chat_template`."""
 
 import datetime
+import inspect
 import json
 
 import pytest
@@ -304,3 +305,18 @@ def test_arguments_and_a_date_as_they_are_written():
     assert read_date("2031-02-03") == datetime.date(2031, 2, 3)
     with pytest.raises(CriticProbeError, match="--date 'today' is no day; write it as 2024-07-26"):
         read_date("today")
+
+
+def test_what_every_template_is_given_otherwise_is_no_argument():
+    tokenizer = tokenizer_of()
+    taken = [name for name in inspect.signature(tokenizer.apply_chat_template).parameters if name != "kwargs"]
+    assert {"conversation", "tools", "tokenize"} < {*taken}
+    for name in (*taken, "messages"):
+        with pytest.raises(
+            CriticProbeError, match=f"^--template-arg '{name}': .*; (leave it out|give it as the row's)"
+        ):
+            template_arguments([f"{name}=true"])
+        with pytest.raises(
+            CriticProbeError, match=f"^--template-arg '{name}': .*; (leave it out|give it as the row's)"
+        ):
+            encoder(tokenizer, arguments={name: True})

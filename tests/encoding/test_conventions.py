@@ -1,5 +1,7 @@
 """Reading conventions: ids as transformers and the frameworks make them, and the answer apart from its closing."""
 
+import re
+
 import pytest
 import torch
 from encoding.templates import LLAMA2, STRIPPED, THINKS, ZEPHYR, blank_tokenizer, tokenizer_of
@@ -120,17 +122,54 @@ def test_an_edit_changes_the_answer_and_what_closes_it_stays(convention, prompt)
     assert coder.answer(encoded, "An oven.", encoded.student) == encoded.student
 
 
-def test_ids_keep_their_own_closing_through_an_edit():
+@pytest.mark.parametrize("convention", CONVENTIONS)
+@pytest.mark.parametrize("prompt", [(USER,), ASKED])
+@pytest.mark.parametrize("bos", [{}, {"bos_token": "<|endoftext|>"}], ids=["no BOS", "BOS"])
+def test_ids_are_closed_and_read_as_the_text_is(convention, prompt, bos):
+    """Whether a file has them with what closes them, as far as sampling goes, or without."""
+    tokenizer = tokenizer_of(**bos)
+    coder = encoder(tokenizer, convention, pad_id=258)
+    text = encode_pair(Pair("x", prompt, "An oven.", "A kettle."), coder)
+    closing = text.teacher.closing_ids
+    for end in {(), closing, closing[: closing.index(258) + 1] if closing else ()}:
+        student, teacher = (TokenIds((*side.own_ids, *end), side.text) for side in (text.student, text.teacher))
+        for sides in ((student, teacher), ("An oven.", teacher), (student, "A kettle.")):
+            encoded = encode_pair(Pair("x", prompt, *sides), coder)
+            assert encoded.prompt_ids == text.prompt_ids
+            assert (encoded.student, encoded.teacher) == (text.student, text.teacher)
+            edited = coder.answer(encoded, "A pot.", encoded.teacher)
+            assert edited == encode_pair(Pair("x", prompt, "An oven.", "A pot."), coder).teacher
+
+
+@pytest.mark.parametrize("template", [ZEPHYR, LLAMA2])
+@pytest.mark.parametrize("convention", ["trl", "hf", "openrlhf"])
+def test_ids_as_the_whole_conversation_has_them_stay_as_they_are(convention, template):
+    tokenizer = blank_tokenizer(template)
+    coder = encoder(tokenizer, convention)
+    text = encode_pair(Pair("x", ({"role": "user", "content": "a kettle?"},), "A kettle", "kettle"), coder)
+    ids = [TokenIds(side.ids) for side in (text.student, text.teacher)]
+    encoded = encode_pair(Pair("x", text.pair.prompt, *ids), coder)
+    for own, other in ((encoded.student, text.student), (encoded.teacher, text.teacher)):
+        assert (own.ids, own.closing_ids) == (other.ids, other.closing_ids)
+
+
+def test_a_line_break_behind_the_tail_goes_where_training_let_it_go():
+    tokenizer = tokenizer_of()
+    coder = encoder(tokenizer, "openrlhf")
+    text = encode_pair(Pair("x", (USER,), "An oven.", "A kettle."), coder)
+    chat = tuple(tokenizer("A kettle.<|im_end|>\n")["input_ids"])
+    assert encode_pair(Pair("x", (USER,), "An oven.", TokenIds(chat)), coder).teacher == text.teacher
+
+
+def test_ids_keep_their_own_closing_where_the_convention_has_none():
     tokenizer = tokenizer_of()
     own = tuple(tokenizer("A kettle.")["input_ids"])
-    for convention in ("gad", "trl"):
-        coder = encoder(tokenizer, convention)
-        encoded = encode_pair(Pair("x", (USER,), "An oven.", TokenIds((*own, 258))), coder)
-        assert (encoded.teacher.own_ids, encoded.teacher.closing_ids, encoded.teacher.text) == (
-            own,
-            (258,),
-            "A kettle.",
-        )
+    for eos in ("exclude", "include"):
+        coder = encoder(tokenizer, "gad", eos=eos)
+        encoded = encode_pair(Pair("x", (USER,), TokenIds(own), TokenIds((*own, 258))), coder)
+        assert encoded.student.ids == (own if eos == "exclude" else (*own, 258))
+        assert (encoded.teacher.own_ids, encoded.teacher.closing_ids) == (own, (258,))
+        assert encoded.teacher.text == "A kettle."
         assert coder.answer(encoded, "A kettle", encoded.teacher).ids == (*own[:-1], 258)
 
 
@@ -146,13 +185,15 @@ def test_a_prompt_and_an_answer_that_share_a_token():
         coder.answer(encode_pair(Pair("x", "a kett", "a", "A"), coder), "le", encoded.student)
 
 
-@pytest.mark.parametrize("pad", [256, 258])
+@pytest.mark.parametrize("pad", [None, 256, 258])
 @pytest.mark.parametrize("prompt", [(USER,), ASKED])
 @pytest.mark.parametrize("convention", ["hf", "trl", "trl-0.23"])
 def test_the_pooled_token_is_the_one_that_transformers_pools(make_critic, convention, prompt, pad):
     path = make_critic("qwen3", "sequence", pad_token_id=pad)
     model = AutoModelForSequenceClassification.from_pretrained(path).eval()
-    encoded = encode_pair(Pair("x", prompt, *TEXTS[:2]), encoder(tokenizer_of(), convention, pad_id=pad))
+    tokenizer = tokenizer_of()
+    tokenizer.pad_token = tokenizer.eos_token  # of no account: the model pools by its config alone
+    encoded = encode_pair(Pair("x", prompt, *TEXTS[:2]), encoder(tokenizer, convention, pad_id=pad))
     for _, ids, side in both(encoded):
         with torch.inference_mode():
             score = model(input_ids=torch.tensor([ids])).logits[0, 0]
@@ -179,8 +220,8 @@ def test_a_convention_of_ones_own(tmp_path):
     [
         ('closing = "none"', r"mine\.toml: closing = 'none' is unknown; choose from nothing, eos, blank\+eos, tail, "),
         ("adds_special = 1.5", r"adds_special = 1\.5 is unknown; choose from true, false"),
-        ("name = 3", r"name = 3 is unknown; choose from any text"),
-        ('tail = "x"', r"'tail' is no part of a convention; known are name, rendering, closing"),
+        ('name = "gad"', r"mine\.toml: a convention is called as its file is; remove 'name'"),
+        ('tail = "x"', r"'tail' is no part of a convention; known are rendering, closing"),
         ("closing", r"mine\.toml: not valid TOML"),
     ],
 )
@@ -188,6 +229,24 @@ def test_a_convention_that_is_none(tmp_path, content, message):
     (tmp_path / "mine.toml").write_text(content)
     with pytest.raises(CriticProbeError, match=message):
         find_convention(str(tmp_path / "mine.toml"))
+
+
+def test_a_file_does_not_pass_for_a_built_in_convention(tmp_path):
+    for name in CONVENTIONS:
+        (tmp_path / f"{name}.toml").write_text('position = "before"')
+        with pytest.raises(CriticProbeError, match=rf"{name}\.toml: '{name}' is the name of a built-in convention"):
+            find_convention(str(tmp_path / f"{name}.toml"))
+
+
+def test_conventions_of_one_name_are_signed_by_what_they_say(tmp_path):
+    assert [convention.signed for convention in CONVENTIONS.values()] == [*CONVENTIONS]
+    signed = []
+    for content in ("", 'reads = "last"', "# the same\nreads = 'last'"):
+        (tmp_path / "mine.toml").write_text(content)
+        signed.append(find_convention(str(tmp_path / "mine.toml")).signed)
+    assert all(re.fullmatch("mine:[0-9a-f]{8}", name) for name in signed)
+    assert signed[0] != signed[1] == signed[2]
+    assert Convention("trl").signed.startswith("trl:")
 
 
 def test_a_convention_that_is_not_there(tmp_path):

@@ -143,7 +143,7 @@ def test_what_the_template_takes_beside_messages(tmp_path, given):
 @pytest.mark.parametrize(
     ("field", "value"),
     [("tools", "weather"), ("tools", {"name": "x"}), ("chat_template_kwargs", [1]), ("chat_template_kwargs", "x"),
-     ("chat_template_kwargs", {"tokenize": True})],
+     ("chat_template_kwargs", {"tokenize": True}), ("chat_template_kwargs", {"messages": []})],
 )  # fmt: skip
 def test_arguments_that_no_template_takes(tmp_path, field, value):
     with pytest.raises(CriticProbeError, match=f"row 1: '{field}' is .*; it must be"):

@@ -1,14 +1,18 @@
 import csv
+import datetime
 import json
 import sys
 from io import BytesIO, TextIOWrapper
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from critic_probe.errors import CriticProbeError
-from critic_probe.pairs import Fields, Pair, TokenIds, data_hash, read_pairs
+from critic_probe.pairs import Fields, Pair, TokenIds, as_pairs, data_hash, read_pairs
+from critic_probe.workbench import prompt_hash
 
 USER = {"role": "user", "content": "问"}
 SYSTEM = {"role": "system", "content": ""}
@@ -296,6 +300,50 @@ def test_parquet_text_that_is_not_utf8(tmp_path):
     pq.write_table(pa.table({"prompt": text}), tmp_path / "x.parquet")
     with pytest.raises(CriticProbeError, match=r"x\.parquet: not a readable Parquet file \(.*\); write it anew"):
         read_pairs(tmp_path / "x.parquet")
+
+
+def test_the_rows_of_a_data_frame_are_those_of_its_file(tmp_path):
+    call = {"function": {"name": "weather", "arguments": '{"days": [1, 2]}'}}
+    rows = [
+        {"id": 7, "prompt": [SYSTEM | {"content": "Be brief."}, USER], "student": "s", "student_ids": [1, 2],
+         "teacher": "t", "teacher_ids": [3], "tools": [{"type": "function", "function": call["function"]}]},
+        {"id": 8, "prompt": [USER, {"role": "assistant", "content": "", "tool_calls": [call]},
+                             {"role": "tool", "content": "mild", "score": 0.5}, USER],
+         "student": "s", "teacher": "t", "category": "tools", "length": 4},
+    ]  # fmt: skip
+    file = tmp_path / "pairs.parquet"
+    names = {**rows[0], **rows[1]}
+    pq.write_table(pa.table({name: [row.get(name) for row in rows] for name in names}), file)
+    held = as_pairs(pd.read_parquet(file).to_dict("records"))
+    assert [*held] == read_pairs(file)
+    assert held.hash == data_hash(read_pairs(file))
+    first, second = held
+    assert (first.id, first.student, first.category) == ("7", TokenIds((1, 2), "s"), "")
+    assert first.arguments["tools"][0]["function"]["name"] == "weather"
+    assert (second.prompt[1]["tool_calls"][0]["function"], second.prompt[2]["score"]) == (call["function"], 0.5)
+    [numbers] = as_pairs([{"prompt": "p", "student_ids": np.array([1, 2]), "teacher_ids": [np.int64(3)]}])
+    assert (numbers.student, numbers.teacher) == (TokenIds((1, 2)), TokenIds((3,)))
+    [gaps] = as_pairs(
+        [{"prompt": [USER | {"name": np.nan}], "student": "s", "teacher": np.str_("t"), "category": np.nan}]
+    )
+    [none] = as_pairs([{"prompt": [USER | {"name": None}], "student": "s", "teacher": "t"}])
+    assert gaps == none
+
+
+def said_at(day):
+    """A row of WildChat's layout: every message with the time at which it was said."""
+    time = datetime.datetime(2024, 7, day, tzinfo=datetime.UTC)
+    return {"prompt": [{**USER, "timestamp": time}], "chosen": "t", "rejected": "s"}
+
+
+def test_messages_that_hold_a_time(tmp_path):
+    files = []
+    for day in (1, 1, 2):
+        files.append(tmp_path / f"{len(files)}.parquet")
+        pq.write_table(pa.Table.from_pylist([said_at(day)]), files[-1])
+    one, same, other = ([data_hash(read_pairs(file)), prompt_hash(*read_pairs(file))] for file in files)
+    assert one == same
+    assert not set(one) & set(other)
 
 
 def test_equal_sides_are_a_pair(tmp_path):
