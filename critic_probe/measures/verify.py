@@ -75,7 +75,7 @@ def verify(
     record: Mapping[str, Any],
     critics: Iterable[Critic],
     pairs: Pairs,
-    settings: Settings,
+    settings: Mapping[str, Settings],
     plan: Plan,
     sample: int,
     seed: int | None,
@@ -89,7 +89,7 @@ def verify(
         record: The JSON object of `compare`, `perturb` or `completeness`.
         critics: Under the names of the record's signature.
         pairs: What was scored.
-        settings: Those of the record.
+        settings: By critic, those of the record.
         plan: The edits of the record.
         sample: How many pairs of each critic are scored again; of an edited pair, all of its edits.
         seed: Draws them; None draws others each time.
@@ -107,7 +107,7 @@ def verify(
     named = {critic["name"]: critic for critic in signed["critics"]}
     for critic in critics:
         then = named[critic.name]
-        bench = Bench(critic, pairs, settings)
+        bench = Bench(critic, pairs, settings[critic.name])
         preflight(critic)
         now: dict[str, Any] = {**bench.record()}
         for word, key in _HASHES.items():

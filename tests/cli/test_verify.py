@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from tiny import CHATML, byte_tokenizer
 from typer.testing import CliRunner
 
 from critic_probe.cli import app
@@ -94,3 +95,68 @@ def test_what_cannot_be_verified_is_refused(tmp_path, pairs):
     assert "has no 'pairs'" in refused(json.dumps({k: v for k, v in whole.items() if k != "pairs"}))
     both = ("-c", "bundled:last", "-c", "bundled:mean")
     assert "was computed with bundled:last" in refused(json.dumps(whole), *both)
+
+
+@pytest.fixture
+def dated_dir(make_critic):
+    """A critic whose chat template reads the clock and an argument."""
+    path = make_critic()
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = "{{ strftime_now('%Y-%m-%d') }}{% if formal %}Be formal.{% endif %}" + CHATML
+    tokenizer.save_pretrained(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--as", "trl"),
+        ("--as", "trl", "--template", "chat"),
+        ("--as", "hf", "--template", "raw"),
+        ("--as", "verl-ppo", "--value-position", "at"),
+        ("--template-arg", "formal=true", "--date", "2025-01-02"),
+    ],
+    ids=" ".join,
+)
+def test_a_result_is_scored_again_as_it_was_scored(tmp_path, pairs, dated_dir, options):
+    path = recorded(tmp_path, pairs, dated_dir, "compare", *options)
+    assert set(checks(path, pairs, dated_dir).values()) == {"pass"}
+
+
+def test_critics_that_are_read_differently_hold_in_one_go(tmp_path, pairs, critic_dir, make_critic):
+    ppo = make_critic(seed=1)
+    config = json.loads((ppo / "config.json").read_text(encoding="utf-8"))
+    (ppo / "config.json").write_text(json.dumps(config | {"architectures": ["CriticModel"]}), encoding="utf-8")
+    path = recorded(tmp_path, pairs, critic_dir, "compare", "-c", str(ppo))
+    signature = json.loads(path.read_text(encoding="utf-8"))["signature"]
+    assert [critic["convention"] for critic in signature["critics"]] == ["verl-ppo", "gad"]
+    assert signature["value_position"] == "before, at"
+    result = CliRunner().invoke(app, ["verify", str(path), str(pairs), "-c", str(ppo), "-c", str(critic_dir)])
+    assert result.exit_code == 0, result.output
+
+
+def test_a_convention_from_a_file_is_given_again(tmp_path, pairs, critic_dir):
+    own, other = tmp_path / "ours.toml", tmp_path / "theirs.toml"
+    own.write_text('closing = "eos"\nplain_closing = "eos"\nreads = "last"\n', encoding="utf-8")
+    other.write_text('closing = "eos"\n', encoding="utf-8")
+    path = recorded(tmp_path, pairs, critic_dir, "compare", "--as", str(own))
+
+    def refused(path, *options):
+        result = CliRunner().invoke(app, ["verify", str(path), str(pairs), "-c", str(critic_dir), *options])
+        assert result.exit_code == 2, result.output
+        return result.stderr
+
+    assert "a convention from a file; give it with --as" in refused(path)
+    assert "give --as the file that it was read by" in refused(path, "--as", str(other))
+    assert set(checks(path, pairs, critic_dir, "--as", str(own)).values()) == {"pass"}
+    assert "leave out --as" in refused(recorded(tmp_path, pairs, critic_dir, "compare"), "--as", str(own))
+
+
+def test_a_record_that_names_no_convention_was_read_as_gad(tmp_path, pairs, make_critic):
+    critic = make_critic(task="sequence")  # else read as hf
+    path = recorded(tmp_path, pairs, critic, "compare", "--as", "gad", "--value-position", "before")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    for key in ("convention", "convention_because", "value_position"):
+        del record["signature"]["critics"][0][key]
+    path.write_text(json.dumps(record), encoding="utf-8")
+    assert set(checks(path, pairs, critic).values()) == {"pass"}
