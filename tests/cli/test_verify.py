@@ -1,12 +1,20 @@
 """A result held against its checkpoint."""
 
+import gc
 import json
+import weakref
 
 import pytest
 from tiny import CHATML, byte_tokenizer
 from typer.testing import CliRunner
 
+from critic_probe.aggregation import parse
+from critic_probe.bundled import find_critics
 from critic_probe.cli import app
+from critic_probe.measures.variants import Plan
+from critic_probe.measures.verify import verify
+from critic_probe.pairs import PairFile
+from critic_probe.workbench import Settings
 
 ROWS = [
     {"id": f"p{i}", "prompt": f"What is {i}?", "student": f"It is {i}, a number", "teacher": f"{i} is a number."}
@@ -160,3 +168,26 @@ def test_a_record_that_names_no_convention_was_read_as_gad(tmp_path, pairs, make
         del record["signature"]["critics"][0][key]
     path.write_text(json.dumps(record), encoding="utf-8")
     assert set(checks(path, pairs, critic).values()) == {"pass"}
+
+
+@pytest.mark.parametrize("rows", [30, 29], ids=["scored again", "other data"])
+def test_a_critic_is_let_go_before_the_next_is_loaded(tmp_path, pairs, rows):
+    record = json.loads(recorded(tmp_path, pairs, "bundled:last", "compare", "-c", "bundled:mean").read_text("utf-8"))
+    pairs.write_text("\n".join(map(json.dumps, ROWS[:rows])), encoding="utf-8")
+    loaded = []
+
+    def one_after_the_other():
+        for name in ("bundled:last", "bundled:mean"):
+            assert [critic().name for critic in loaded if critic() is not None] == []
+            [critic] = find_critics([name], device="cpu").load()
+            loaded.append(weakref.ref(critic))
+            yield critic
+            del critic
+
+    settings = dict.fromkeys(("bundled:last", "bundled:mean"), Settings((parse("last"), parse("mean"))))
+    gc.disable()
+    try:
+        verify(record, one_after_the_other(), PairFile(pairs), settings, Plan([]), 5, 0)
+    finally:
+        gc.enable()
+    assert len(loaded) == 2
