@@ -184,4 +184,6 @@ def prompt_hash(pair: Pair) -> str:
 def identity(critic: Critic) -> str:
     """Everything beside ids and engine that a value depends on: the name under which a cache keeps it."""
     parts = (critic.fingerprint, critic.head.hash, critic.head.normalisation, critic.dtype, critic.device.type)
-    return repr((*map(str, parts), critic.attention, torch.__version__, transformers.__version__))
+    precision = torch.get_float32_matmul_precision()
+    coarser = () if precision == "highest" else (precision,)
+    return repr((*map(str, parts), critic.attention, torch.__version__, transformers.__version__, *coarser))

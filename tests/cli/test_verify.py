@@ -5,16 +5,18 @@ import json
 import weakref
 
 import pytest
+import torch
 from tiny import CHATML, byte_tokenizer
 from typer.testing import CliRunner
 
 from critic_probe.aggregation import parse
 from critic_probe.bundled import find_critics
+from critic_probe.checkpoint import load_critic
 from critic_probe.cli import app
 from critic_probe.measures.variants import Plan
 from critic_probe.measures.verify import verify
 from critic_probe.pairs import PairFile
-from critic_probe.workbench import Settings
+from critic_probe.workbench import Bench, Settings
 
 ROWS = [
     {"id": f"p{i}", "prompt": f"What is {i}?", "student": f"It is {i}, a number", "teacher": f"{i} is a number."}
@@ -191,3 +193,20 @@ def test_a_critic_is_let_go_before_the_next_is_loaded(tmp_path, pairs, rows):
     finally:
         gc.enable()
     assert len(loaded) == 2
+
+
+def test_values_of_another_float32_precision_are_not_those_kept(tmp_path, pairs, critic_dir):
+    settings = Settings((parse("last"),), cache=tmp_path / "values.sqlite")
+    critic = load_critic(critic_dir, device="cpu")
+
+    def computed(precision):
+        torch.set_float32_matmul_precision(precision)
+        bench = Bench(critic, PairFile(pairs), settings)
+        list(bench.values(pair.group for pair in bench.encoded(bench.pairs)))
+        bench.close()
+        return bench.stats.computed > 0
+
+    try:
+        assert [computed(name) for name in ("highest", "high", "highest", "high")] == [True, True, False, False]
+    finally:
+        torch.set_float32_matmul_precision("highest")
