@@ -3,14 +3,18 @@
 import json as jsonlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from critic_probe.bundled import BUNDLED
 from critic_probe.cli import options
 from critic_probe.cli.declare import checked, with_options
+from critic_probe.encoding import CONVENTIONS, GAD, find_convention
 from critic_probe.errors import CriticProbeError
+
+if TYPE_CHECKING:
+    from critic_probe.workbench import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +30,12 @@ def command(
     pairs: Annotated[str | None, typer.Argument(help="The pairs that it scored. Default: the bundled ones.")] = None,
     *,
     loading: AsRecorded,
+    convention: Annotated[
+        str | None,
+        options.of_reading(
+            "The TOML file of the convention, where the record names one from a file.", names=("--as",), metavar="FILE"
+        ),
+    ] = None,
     sample: Annotated[int, options.of_pairs("How many pairs of each critic to score again.", min=1, metavar="N")] = 20,
     seed: Annotated[int | None, options.of_pairs("Draws the sample. Default: anew each time.")] = None,
     fields: options.PairNames,
@@ -45,7 +55,7 @@ def command(
     critics = replace(loading, checkpoint=given, dtype=signed[0]["dtype"]).critics()
     critics = replace(critics, paths=_as_named(critics.paths, names, result))
     read = fields.pairs(pairs, critics)
-    settings = _scoring(record["signature"], signed).settings()
+    settings = _as_scored(record["signature"], signed, convention, result)
     found = verify(record, critics.load(), read, settings, _plan(record["signature"]), sample, seed)
     if json:
         data = {"schema": "critic-probe/verify/1", "holds": found.holds, "checks": found.checks.to_dict("records")}
@@ -56,18 +66,50 @@ def command(
         raise typer.Exit(1)
 
 
-def _scoring(signature: dict[str, Any], critics: list[dict[str, Any]]) -> options.Scoring:
-    templates = {"raw" if critic["template"].startswith("raw") else "auto" for critic in critics}
-    return checked(
-        options.Scoring(
+def _as_scored(
+    signature: dict[str, Any], critics: list[dict[str, Any]], own: str | None, result: Path
+) -> "dict[str, Settings]":
+    """The settings under which each critic of a record was scored; without a convention it was read as gad.
+
+    Args:
+        signature: The record's.
+        critics: Those of the signature.
+        own: The file of a convention that is no named one.
+        result: Where the record was read.
+
+    Raises:
+        CriticProbeError: A convention's file is needed, is another, or is not needed.
+    """
+    conventions = {critic["name"]: critic.get("convention", GAD.name) for critic in critics}
+    unnamed = {name: signed for name, signed in conventions.items() if signed not in CONVENTIONS}
+    if own is None and unnamed:
+        name, signed = next(iter(unnamed.items()))
+        raise CriticProbeError(f"{result}: {name} was read by '{signed}', a convention from a file; give it with --as")
+    if own is not None:
+        if not unnamed:
+            named = ", ".join(dict.fromkeys(conventions.values()))
+            raise CriticProbeError(f"{result}: names its conventions ({named}); leave out --as {own}")
+        given = find_convention(own)
+        here = getattr(given, "signed", given.name)
+        for name, signed in unnamed.items():
+            if signed != here:
+                raise CriticProbeError(
+                    f"{own}: is '{here}', and {name} was read by '{signed}'; give --as the file that it was read by"
+                )
+    settings = {}
+    for critic in critics:
+        scoring = options.Scoring(
             aggregation=signature["aggregations"],
             eos=signature["eos"],
-            value_position=signature["value_position"],
-            template="raw" if templates == {"raw"} else "auto",
+            convention=own if critic["name"] in unnamed else conventions[critic["name"]],
+            value_position=critic.get("value_position", signature["value_position"]),
+            template="raw" if critic["template"] == "raw" else signature.get("template_mode", "auto"),
             on_too_long="skip",
+            date=signature.get("date"),
             no_cache=True,
         )
-    )
+        settings[critic["name"]] = replace(checked(scoring).settings(), arguments=signature.get("arguments", {}))
+    return settings
 
 
 def _read(path: Path) -> dict[str, Any]:

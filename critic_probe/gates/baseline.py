@@ -18,6 +18,7 @@ SCHEMA = "critic-probe/baseline/1"
 ONLY = "the critic"  # one critic's figures are compared whatever its directory is called
 _ARITHMETIC = 1e-5  # another machine's sums may differ by this much in a figure of no interval
 _SETTINGS = ("data", "aggregations", "eos", "value_position")
+_READ = ("convention", "template", "value_position")  # of each critic
 _FIGURE = ("metric", "critic", "aggregation", "family", "position", "category")
 _SCORE = ("critic", "aggregation", "id")
 _CASE = (*_SCORE, "side", "family", "position", "removed", "added")
@@ -35,12 +36,17 @@ def record(
         drawn: How edits were drawn: at most how many, and the seed.
     """
     critics = sorted(set(figures.critic) - {""})
+    read = {critic["name"]: {key: critic[key] for key in _READ if key in critic} for critic in signature["critics"]}
     rename = {critics[0]: ONLY} if len(critics) == 1 else {}
     scores = [results["compare"].pairs] if "compare" in results else []
     cases = [results[name].cases for name in ("perturb", "completeness") if name in results]
     return {
         "schema": SCHEMA,
-        "settings": {**{key: signature.get(key) for key in _SETTINGS}, "drawn": list(drawn)},
+        "settings": {
+            **{key: signature.get(key) for key in _SETTINGS},
+            "drawn": list(drawn),
+            "critics": {rename.get(name, name): read[name] for name in sorted(read)},
+        },
         "figures": _rows(figures, _FIGURE, ("value", "low", "high", "n"), rename),
         "scores": [
             row for t in scores for row in _rows(t, _SCORE, ("student_score", "teacher_score", "verdict"), rename)
@@ -97,15 +103,16 @@ def drift(old: Mapping[str, Any], new: Mapping[str, Any], tolerance: float) -> p
 
     A figure with an interval has moved where neither value lies within the other's interval; one without where it
     differs by more than the tolerance, relative to the larger magnitude. Other settings or data, and rows that are
-    missing, are differences and never skipped.
+    missing, are differences and never skipped; a setting that one side does not tell is none.
 
     Columns: what, old, new, verdict (moved, missing, new, flipped, other settings).
     """
     rows: list[dict[str, Any]] = []
-    for key in (*_SETTINGS, "drawn"):
-        before, after = old["settings"].get(key), new["settings"].get(key)
-        if before != after:
-            rows.append({"what": key, "old": before, "new": after, "verdict": "other settings"})
+    by_critic = all("critics" in side["settings"] for side in (old, new))
+    before, after = (_flat(side["settings"], by_critic) for side in (old, new))
+    for key in before:
+        if key in after and before[key] != after[key]:
+            rows.append({"what": key, "old": before[key], "new": after[key], "verdict": "other settings"})
     before, after = (_index(side["figures"], _FIGURE) for side in (old, new))
     for name in sorted({*before, *after}):
         if name not in after or name not in before:
@@ -124,6 +131,15 @@ def drift(old: Mapping[str, Any], new: Mapping[str, Any], tolerance: float) -> p
                 if set(verdicts) == {"student", "teacher"}:
                     rows.append({"what": name, "old": verdicts[0], "new": verdicts[1], "verdict": "flipped"})
     return pd.DataFrame(rows, columns=["what", "old", "new", "verdict"])
+
+
+def _flat(settings: Mapping[str, Any], by_critic: bool) -> dict[str, Any]:
+    """Every setting, a critic's under its name; with `by_critic` the run's is left out where each critic has it."""
+    critics = settings.get("critics", {})
+    flat = {key: settings[key] for key in settings if key != "critics" and not (by_critic and key in _READ)}
+    for name, read in critics.items():
+        flat |= {key if name == ONLY else f"{name} {key}": value for key, value in read.items()}
+    return flat
 
 
 def _index(rows: list[dict[str, Any]], keys: tuple[str, ...]) -> dict[str, dict[str, Any]]:

@@ -75,7 +75,7 @@ def verify(
     record: Mapping[str, Any],
     critics: Iterable[Critic],
     pairs: Pairs,
-    settings: Settings,
+    settings: Mapping[str, Settings],
     plan: Plan,
     sample: int,
     seed: int | None,
@@ -87,9 +87,9 @@ def verify(
 
     Args:
         record: The JSON object of `compare`, `perturb` or `completeness`.
-        critics: Under the names of the record's signature.
+        critics: Under the names of the record's signature; loaded one after the other, each let go before the next.
         pairs: What was scored.
-        settings: Those of the record.
+        settings: By critic, those of the record.
         plan: The edits of the record.
         sample: How many pairs of each critic are scored again; of an edited pair, all of its edits.
         seed: Draws them; None draws others each time.
@@ -107,26 +107,33 @@ def verify(
     named = {critic["name"]: critic for critic in signed["critics"]}
     for critic in critics:
         then = named[critic.name]
-        bench = Bench(critic, pairs, settings)
-        preflight(critic)
-        now: dict[str, Any] = {**bench.record()}
-        for word, key in _HASHES.items():
-            same = now[key] == then[key]
-            checks.append(_check(f"{critic.name}: {word}", same, now[key] if same else f"{then[key]} -> {now[key]}"))
-        if not (same_data and all(check["verdict"] == "pass" for check in checks[-len(_HASHES) :])):
-            checks.append(_check(f"{critic.name}: scores", None, "needs the same data and the same critic"))
-            continue
-        own = rows[rows.critic == critic.name]
-        ids = set(random.Random(seed).sample(sorted(own.id.unique()), min(sample, own.id.nunique())))
-        compared = _scores(bench, ids, own) if command == "compare" else _edits(bench, plan, ids, own)
-        checks.append(_check(f"{critic.name}: scores", *_agreement(*compared, then, now)))
-        bench.close()
+        bench = Bench(critic, pairs, settings[critic.name])
+        del critic
+        try:
+            preflight(bench.critic)
+            now: dict[str, Any] = {**bench.record()}
+            hashes = [_hash(bench.name, word, now[key], then[key]) for word, key in _HASHES.items()]
+            checks += hashes
+            if same_data and all(check["verdict"] == "pass" for check in hashes):
+                own = rows[rows.critic == bench.name]
+                ids = set(random.Random(seed).sample(sorted(own.id.unique()), min(sample, own.id.nunique())))
+                compared = _scores(bench, ids, own) if command == "compare" else _edits(bench, plan, ids, own)
+                checks.append(_check(f"{bench.name}: scores", *_agreement(*compared, then, now)))
+            else:
+                checks.append(_check(f"{bench.name}: scores", None, "needs the same data and the same critic"))
+            bench.release()
+        finally:
+            bench.close()
     table = pd.DataFrame(checks)
     return VerifyResult(table, cast(Signature, {**signed, "sample": sample, "sample_seed": seed}))
 
 
 def _check(name: str, holds: bool | None, evidence: str) -> Check:
     return {"check": name, "verdict": {True: "pass", False: "fail", None: "not run"}[holds], "evidence": evidence}
+
+
+def _hash(name: str, word: str, now: str, then: str) -> Check:
+    return _check(f"{name}: {word}", now == then, now if now == then else f"{then} -> {now}")
 
 
 def _figures(command: str, record: Mapping[str, Any], rows: pd.DataFrame) -> tuple[bool, str]:

@@ -28,7 +28,7 @@ class CriticRecord(TypedDict, total=False):
         head: Hash of its value head.
         tokenizer: Hash of its tokenizer's files.
         template: `raw`, or `chat:` with a hash of the template and what its renderings depend on.
-        convention: As what it is read.
+        convention: As what it is read; of one from a file, the name that it signs with.
         convention_because: Why.
         value_position: `at` the token, or `before` it.
         eos_ids: The ids that end a response.
@@ -70,6 +70,9 @@ class Signature(TypedDict, total=False):
         aggregations: The read-outs, in order.
         eos: The EOS policy.
         value_position: That of all critics; several where they differ.
+        template_mode: `chat`, where it was asked for; a critic's own `template` tells the others.
+        arguments: What the chat template was given beside the messages, where it was given any.
+        date: The day that a template is told which reads the clock, where it is not the fixed one.
         torch: Its version.
         transformers: Its version.
         data: Hash of the pairs.
@@ -90,6 +93,9 @@ class Signature(TypedDict, total=False):
     aggregations: list[str]
     eos: str
     value_position: str
+    template_mode: str
+    arguments: dict[str, Any]
+    date: str
     torch: str
     transformers: str
     data: str
@@ -137,7 +143,7 @@ class Settings:
 
 def signature(settings: Settings, data: str, critics: Sequence[CriticRecord]) -> Signature:
     """Everything that determined the figures; two results with different signatures are not the same measurement."""
-    return {
+    signed: Signature = {
         "version": __version__,
         "critics": list(critics),
         "aggregations": [a.name for a in settings.aggregations],
@@ -147,6 +153,13 @@ def signature(settings: Settings, data: str, critics: Sequence[CriticRecord]) ->
         "transformers": transformers.__version__,
         "data": data,
     }
+    if settings.template == "chat":
+        signed["template_mode"] = settings.template
+    if settings.arguments:
+        signed["arguments"] = dict(settings.arguments)
+    if settings.date != DATE:
+        signed["date"] = settings.date.isoformat()
+    return signed
 
 
 def floor_sentence(records: Sequence[CriticRecord]) -> str:
@@ -171,4 +184,6 @@ def prompt_hash(pair: Pair) -> str:
 def identity(critic: Critic) -> str:
     """Everything beside ids and engine that a value depends on: the name under which a cache keeps it."""
     parts = (critic.fingerprint, critic.head.hash, critic.head.normalisation, critic.dtype, critic.device.type)
-    return repr((*map(str, parts), critic.attention, torch.__version__, transformers.__version__))
+    precision = torch.get_float32_matmul_precision()
+    coarser = () if precision == "highest" else (precision,)
+    return repr((*map(str, parts), critic.attention, torch.__version__, transformers.__version__, *coarser))

@@ -1,11 +1,22 @@
 """A result held against its checkpoint."""
 
+import gc
 import json
+import weakref
 
 import pytest
+import torch
+from tiny import CHATML, byte_tokenizer
 from typer.testing import CliRunner
 
+from critic_probe.aggregation import parse
+from critic_probe.bundled import find_critics
+from critic_probe.checkpoint import load_critic
 from critic_probe.cli import app
+from critic_probe.measures.variants import Plan
+from critic_probe.measures.verify import verify
+from critic_probe.pairs import PairFile
+from critic_probe.workbench import Bench, Settings
 
 ROWS = [
     {"id": f"p{i}", "prompt": f"What is {i}?", "student": f"It is {i}, a number", "teacher": f"{i} is a number."}
@@ -94,3 +105,108 @@ def test_what_cannot_be_verified_is_refused(tmp_path, pairs):
     assert "has no 'pairs'" in refused(json.dumps({k: v for k, v in whole.items() if k != "pairs"}))
     both = ("-c", "bundled:last", "-c", "bundled:mean")
     assert "was computed with bundled:last" in refused(json.dumps(whole), *both)
+
+
+@pytest.fixture
+def dated_dir(make_critic):
+    """A critic whose chat template reads the clock and an argument."""
+    path = make_critic()
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = "{{ strftime_now('%Y-%m-%d') }}{% if formal %}Be formal.{% endif %}" + CHATML
+    tokenizer.save_pretrained(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--as", "trl"),
+        ("--as", "trl", "--template", "chat"),
+        ("--as", "hf", "--template", "raw"),
+        ("--as", "verl-ppo", "--value-position", "at"),
+        ("--template-arg", "formal=true", "--date", "2025-01-02"),
+    ],
+    ids=" ".join,
+)
+def test_a_result_is_scored_again_as_it_was_scored(tmp_path, pairs, dated_dir, options):
+    path = recorded(tmp_path, pairs, dated_dir, "compare", *options)
+    assert set(checks(path, pairs, dated_dir).values()) == {"pass"}
+
+
+def test_critics_that_are_read_differently_hold_in_one_go(tmp_path, pairs, critic_dir, make_critic):
+    ppo = make_critic(seed=1)
+    config = json.loads((ppo / "config.json").read_text(encoding="utf-8"))
+    (ppo / "config.json").write_text(json.dumps(config | {"architectures": ["CriticModel"]}), encoding="utf-8")
+    path = recorded(tmp_path, pairs, critic_dir, "compare", "-c", str(ppo))
+    signature = json.loads(path.read_text(encoding="utf-8"))["signature"]
+    assert [critic["convention"] for critic in signature["critics"]] == ["verl-ppo", "gad"]
+    assert signature["value_position"] == "before, at"
+    result = CliRunner().invoke(app, ["verify", str(path), str(pairs), "-c", str(ppo), "-c", str(critic_dir)])
+    assert result.exit_code == 0, result.output
+
+
+def test_a_convention_from_a_file_is_given_again(tmp_path, pairs, critic_dir):
+    own, other = tmp_path / "ours.toml", tmp_path / "theirs.toml"
+    own.write_text('closing = "eos"\nplain_closing = "eos"\nreads = "last"\n', encoding="utf-8")
+    other.write_text('closing = "eos"\n', encoding="utf-8")
+    path = recorded(tmp_path, pairs, critic_dir, "compare", "--as", str(own))
+
+    def refused(path, *options):
+        result = CliRunner().invoke(app, ["verify", str(path), str(pairs), "-c", str(critic_dir), *options])
+        assert result.exit_code == 2, result.output
+        return result.stderr
+
+    assert "a convention from a file; give it with --as" in refused(path)
+    assert "give --as the file that it was read by" in refused(path, "--as", str(other))
+    assert set(checks(path, pairs, critic_dir, "--as", str(own)).values()) == {"pass"}
+    assert "leave out --as" in refused(recorded(tmp_path, pairs, critic_dir, "compare"), "--as", str(own))
+
+
+def test_a_record_that_names_no_convention_was_read_as_gad(tmp_path, pairs, make_critic):
+    critic = make_critic(task="sequence")  # else read as hf
+    path = recorded(tmp_path, pairs, critic, "compare", "--as", "gad", "--value-position", "before")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    for key in ("convention", "convention_because", "value_position"):
+        del record["signature"]["critics"][0][key]
+    path.write_text(json.dumps(record), encoding="utf-8")
+    assert set(checks(path, pairs, critic).values()) == {"pass"}
+
+
+@pytest.mark.parametrize("rows", [30, 29], ids=["scored again", "other data"])
+def test_a_critic_is_let_go_before_the_next_is_loaded(tmp_path, pairs, rows):
+    record = json.loads(recorded(tmp_path, pairs, "bundled:last", "compare", "-c", "bundled:mean").read_text("utf-8"))
+    pairs.write_text("\n".join(map(json.dumps, ROWS[:rows])), encoding="utf-8")
+    loaded = []
+
+    def one_after_the_other():
+        for name in ("bundled:last", "bundled:mean"):
+            assert [critic().name for critic in loaded if critic() is not None] == []
+            [critic] = find_critics([name], device="cpu").load()
+            loaded.append(weakref.ref(critic))
+            yield critic
+            del critic
+
+    settings = dict.fromkeys(("bundled:last", "bundled:mean"), Settings((parse("last"), parse("mean"))))
+    gc.disable()
+    try:
+        verify(record, one_after_the_other(), PairFile(pairs), settings, Plan([]), 5, 0)
+    finally:
+        gc.enable()
+    assert len(loaded) == 2
+
+
+def test_values_of_another_float32_precision_are_not_those_kept(tmp_path, pairs, critic_dir):
+    settings = Settings((parse("last"),), cache=tmp_path / "values.sqlite")
+    critic = load_critic(critic_dir, device="cpu")
+
+    def computed(precision):
+        torch.set_float32_matmul_precision(precision)
+        bench = Bench(critic, PairFile(pairs), settings)
+        list(bench.values(pair.group for pair in bench.encoded(bench.pairs)))
+        bench.close()
+        return bench.stats.computed > 0
+
+    try:
+        assert [computed(name) for name in ("highest", "high", "highest", "high")] == [True, True, False, False]
+    finally:
+        torch.set_float32_matmul_precision("highest")
