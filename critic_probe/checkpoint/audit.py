@@ -299,9 +299,9 @@ def _token_checks(anatomy: Anatomy) -> list[Check]:
         checks.append(Check("stop-ids", "warn", "no EOS is named anywhere", "name it in tokenizer_config.json"))
     else:
         checks.append(Check("stop-ids", "ok", shown))
-    rows = embedding_rows(layout)
-    size = len(tokenizer)
-    if rows is not None and tokenizer.vocab_size > rows:
+    rows, size = embedding_rows(layout), len(tokenizer)
+    added = {} if rows is None else {i: t for i, t in tokenizer.added_tokens_decoder.items() if i >= rows}
+    if rows is not None and (tokenizer.vocab_size > rows or not all(token.special for token in added.values())):
         checks.append(
             Check(
                 "vocabulary",
@@ -311,8 +311,7 @@ def _token_checks(anatomy: Anatomy) -> list[Check]:
             )
         )
     else:
-        added = size - rows if rows and size > rows else 0
-        beyond = f"; an input with one of the {added} added beyond them is refused" if added else ""
+        beyond = f"; an input with one of the {len(added)} special ones beyond them is refused" if added else ""
         told = f"{size} tokens, {rows or 'an unknown number of'} embedding rows{beyond}"
         checks.append(Check("vocabulary", "ok", told))
     return checks

@@ -90,7 +90,7 @@ def _as_scored(
             named = ", ".join(dict.fromkeys(conventions.values()))
             raise CriticProbeError(f"{result}: names its conventions ({named}); leave out --as {own}")
         given = find_convention(own)
-        here = getattr(given, "signed", given.name)
+        here = given.signed
         for name, signed in unnamed.items():
             if signed != here:
                 raise CriticProbeError(

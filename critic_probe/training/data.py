@@ -98,7 +98,7 @@ def _fitting(
 
 def _draw(pair: EncodedPair) -> float:
     """A number in [0, 1) that belongs to the prompt: the same prompts are held out whatever the file's order."""
-    digest = hashlib.sha256(json.dumps(pair.pair.prompt, sort_keys=True).encode()).digest()
+    digest = hashlib.sha256(json.dumps(pair.pair.prompt, sort_keys=True, default=str).encode()).digest()
     return int.from_bytes(digest[:4]) / 2**32
 
 

@@ -306,7 +306,7 @@ class Bench:
             "head": critic.head.hash,
             "tokenizer": critic.tokenizer_hash,
             "template": self.encoder.template_name,
-            "convention": getattr(self.convention, "signed", self.convention.name),
+            "convention": self.convention.signed,
             "convention_because": self.read_because,
             "value_position": self.position,
             "eos_ids": sorted(critic.eos_ids),

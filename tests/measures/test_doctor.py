@@ -9,6 +9,7 @@ import pytest
 import torch
 from formats import FORMATS, SHARDED, UNBIASED, copy_of, save_shards
 from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 from typer.testing import CliRunner
 
 from critic_probe.cli import app
@@ -321,3 +322,14 @@ def test_a_tokenizer_that_normalises_text(healthy, tmp_path):
     assert bad(verdicts) == {"round-trip": "warn"}
     assert "p0" in checks["round-trip"]["evidence"]
     assert bad(doctor(healthy, write_pairs(tmp_path / "p.jsonl", full_width))[0]) == {}
+
+
+def test_special_ids_beyond_the_embedding_matter_only_where_they_occur(healthy, tmp_path):
+    """Gemma 3 1B's image token has no row; an ordinary token that has none is another tokenizer's."""
+    critic = Path(shutil.copytree(healthy, tmp_path / "c"))
+    tokenizer = AutoTokenizer.from_pretrained(critic)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]}, replace_additional_special_tokens=False)
+    tokenizer.save_pretrained(critic)
+    verdicts, checks, _ = doctor(critic, write_pairs(tmp_path / "p.jsonl", PAIRS))
+    assert verdicts["vocabulary"] == "ok"
+    assert "1 special ones beyond them" in checks["vocabulary"]["evidence"]
