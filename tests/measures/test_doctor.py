@@ -298,7 +298,7 @@ def examine(path: Path, tmp_path: Path, healthy: Path) -> dict:
 
 def test_inspect_in_words(healthy, tmp_path):
     shown = CliRunner().invoke(app, ["inspect", str(FORMATS["verl one rank"](healthy, tmp_path / "run"))]).stdout
-    for part in ("verl-fsdp (verl, step 7)", "score.weight, score.bias", "--value-position before", "Qwen3ForCausalLM"):
+    for part in ("verl-fsdp (verl, step 7)", "score.weight, score.bias", "--as verl-ppo", "Qwen3ForCausalLM"):
         assert part in " ".join(shown.split())
 
 
@@ -328,7 +328,7 @@ def test_special_ids_beyond_the_embedding_matter_only_where_they_occur(healthy, 
     """Gemma 3 1B's image token has no row; an ordinary token that has none is another tokenizer's."""
     critic = Path(shutil.copytree(healthy, tmp_path / "c"))
     tokenizer = AutoTokenizer.from_pretrained(critic)
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]}, replace_additional_special_tokens=False)
+    tokenizer.add_tokens(["<image>"], special_tokens=True)
     tokenizer.save_pretrained(critic)
     verdicts, checks, _ = doctor(critic, write_pairs(tmp_path / "p.jsonl", PAIRS))
     assert verdicts["vocabulary"] == "ok"

@@ -91,6 +91,7 @@ def test_value_head_over_peft(make_critic, agree, tmp_path):
     lora = LoraConfig(task_type="CAUSAL_LM", r=4, target_modules=["q_proj"], init_lora_weights=False)
     model = AutoModelForCausalLMWithValueHead.from_pretrained(str(base), peft_config=lora).eval()
     torch.nn.init.normal_(model.v_head.summary.weight)
+    (tmp_path / "saved").mkdir()  # TRL 0.27.2 writes the head before it makes the directory
     model.save_pretrained(tmp_path / "saved")
     assert (tmp_path / "saved" / "pytorch_model.bin").exists()
     ids = PROMPT + RESPONSES[2]

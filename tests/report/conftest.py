@@ -81,7 +81,8 @@ def doctor(fixtures, pairs):
 @pytest.fixture(scope="session")
 def verify(compare, critics, pairs):
     record = json.loads(json.dumps(to_json(compare)))
-    return verifying.verify(record, critics, pairs, SETTINGS, perturbing.Plan([]), sample=2, seed=0)
+    settings = {critic.name: SETTINGS for critic in critics}
+    return verifying.verify(record, critics, pairs, settings, perturbing.Plan([]), sample=2, seed=0)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ def print_inspect(found: dict[str, Any], console: Console) -> None:
     """Prints what a checkpoint is, a fact a line.
 
     Args:
-        found: The object of `critic_probe.checkpoint.inspect`.
+        found: The object of `critic_probe.checkpoint.inspect`, with `convention` and `convention_because`.
         console: Where to print.
     """
     head, tokenizer = found["head"], found["tokenizer"]

@@ -35,13 +35,14 @@ def test_verify_says_whether_the_record_holds(verify, verdict, word):
 
 
 def test_inspect_shows_a_fact_a_line(fixtures):
-    found = inspect(dissect(fixtures / "critics" / "last"))
+    found = inspect(dissect(fixtures / "critics" / "last")) | {"convention": "gad", "convention_because": "it was told"}
     console = Console(file=io.StringIO(), width=200)
     print_inspect(found, console)
     shown = console.file.getvalue()
     assert line_of(shown, "fingerprint") == f"fingerprint {found['fingerprint']}"
     assert line_of(shown, "context") == f"context {found['context_length']} tokens"
     assert line_of(shown, "read as") == f"read as {found['reading'][0]}"
+    assert line_of(shown, "convention") == "convention gad (it was told); --as reads it otherwise"
 
 
 def test_verdicts_show_what_fails_last_with_the_pairs_to_look_at(compare):
