@@ -100,6 +100,40 @@ def test_trl_reward_trainer(make_critic, agree, tmp_path, case):
     assert trained_convention(dissect(tmp_path / "saved")).convention.name == "trl"
 
 
+@pytest.mark.parametrize("case", ["whole conversations", "plain"])
+def test_trl_0_23_reward_trainer(make_critic, agree, tmp_path, case):
+    """It knows no prompt of plain text: there the two texts that it takes are prompt and answer in one."""
+    stack(trl="0.23")
+    from datasets import Dataset
+    from trl import RewardConfig, RewardTrainer
+
+    template, rows = CASES[case]
+    given = [
+        {side: row["prompt"] + row[side] for side in ("chosen", "rejected")} if case == "plain" else row for row in rows
+    ]
+    tokenizer = tokenizer_of(template, bos_token="<|endoftext|>")
+    base = make_critic("qwen3", "sequence")
+    model = AutoModelForSequenceClassification.from_pretrained(base)
+    trainer = RewardTrainer(
+        model=model,
+        args=RewardConfig(output_dir=str(tmp_path / "run"), use_cpu=True, report_to=[], bf16=False, max_length=999),
+        train_dataset=Dataset.from_list(given),
+        processing_class=tokenizer,
+    )
+    theirs = [row[f"input_ids_{side}"] for row in trainer.train_dataset for side in ("chosen", "rejected")]
+    ours = sides(encoded(tmp_path, rows, tokenizer, "trl-0.23", model.config.pad_token_id))
+    assert [list(ids) for ids, _ in ours] == theirs
+    collated = trainer.data_collator([trainer.train_dataset[i] for i in range(len(rows))])
+    with torch.no_grad():
+        scores = [
+            model.eval()(collated[f"input_ids_{side}"], collated[f"attention_mask_{side}"]).logits[:, 0]
+            for side in ("chosen", "rejected")
+        ]
+    critic = load_critic(base, device="cpu")
+    mine = [critic.values(ids)[read] for ids, read in ours]
+    agree(torch.cat(scores), torch.stack([*mine[::2], *mine[1::2]]), "trl")
+
+
 def reward_dataset(monkeypatch):
     """OpenRLHF's data module, without its package, which imports what a CPU has not."""
     folder = Path(importlib.util.find_spec("openrlhf").submodule_search_locations[0])
