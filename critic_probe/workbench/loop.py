@@ -5,7 +5,7 @@ asked for at once, a critic is loaded once, and its pairs are gone through twice
 scored, `run` scores.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
@@ -16,7 +16,7 @@ from critic_probe.aggregation import Aggregation
 from critic_probe.checkpoint import Anatomy, Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse, Group, encode_pair
 from critic_probe.errors import CriticProbeError, Notice
-from critic_probe.pairs import BadRowError, Pair, PairFile, Pairs
+from critic_probe.pairs import TOO_LONG, BadRowError, Pair, PairFile, Pairs
 from critic_probe.scoring.cache import Cache
 from critic_probe.scoring.engine import Engine, Stats
 from critic_probe.workbench.noise import Noise
@@ -39,6 +39,7 @@ def silent(*_: Any) -> Callable[[], None]:
     return lambda: None
 
 
+_NOT_FINITE = "no finite value"
 _OF_ROWS = ("bad-rows", "ignored-field", "answer-in-prompt", "too-long")
 
 
@@ -295,7 +296,13 @@ class Bench:
 
     def _lost(self) -> list[Notice]:
         lost = list(dict.fromkeys(self.engine.bad))
-        return [Notice("bad-rows", f"{self.name}: {len(lost)} left out: no finite value", lost)] if lost else []
+        return [Notice("bad-rows", f"{self.name}: {len(lost)} left out: {_NOT_FINITE}", lost)] if lost else []
+
+    def _reasons(self) -> dict[str, int]:
+        """How many rows are left out, by reason."""
+        read = self.pairs.skipped if isinstance(self.pairs, PairFile) else {}
+        here = {TOO_LONG: len(self.survey.too_long), _NOT_FINITE: len(set(self.engine.bad))}
+        return dict(Counter(read) + Counter(self.survey.faults.skipped) + Counter(here))
 
     def record(self) -> CriticRecord:
         """What identifies this critic in a signature, with the noise floors where they were measured."""
@@ -320,6 +327,8 @@ class Bench:
         }
         if self._noise is not None:
             facts["noise_floor"] = self.floors
+        if reasons := self._reasons():
+            facts["left_out"] = reasons
         return facts
 
     def release(self) -> None:

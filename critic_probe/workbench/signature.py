@@ -40,6 +40,7 @@ class CriticRecord(TypedDict, total=False):
         step: Of its training, where the directory is of a run.
         normalisation: Mean and SD that its framework takes off, or None.
         noise_floor: By read-out, where it was measured.
+        left_out: How many rows are in no figure of it, by reason, where there are any.
     """
 
     name: str
@@ -59,6 +60,7 @@ class CriticRecord(TypedDict, total=False):
     step: int | None
     normalisation: tuple[float, float] | None
     noise_floor: dict[str, float]
+    left_out: dict[str, int]
 
 
 class Signature(TypedDict, total=False):

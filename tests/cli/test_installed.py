@@ -164,6 +164,7 @@ def test_too_long_is_an_error_and_skipped_only_on_request(pairs_file, make_criti
     found = json.loads(skipped.stdout)
     assert found["summary"][0]["n"] == 1
     assert next(w for w in found["warnings"] if w["code"] == "too-long")["ids"] == ["a", "b"]
+    assert found["signature"]["critics"][0]["left_out"] == {"too long": 2}
 
 
 def test_a_causal_lm_without_a_head_is_refused(pairs_file, make_critic):

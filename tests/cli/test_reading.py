@@ -173,6 +173,7 @@ def test_bad_rows_are_refused_together_or_left_out_and_counted(tmp_path, token_c
     assert set(scores(result)) == {"p1", "p3", "p4"}
     told = [n["message"] for n in result["warnings"] if n["code"] == "bad-rows"]
     assert sorted(told) == ["1 left out: empty side", "1 left out: missing side"]
+    assert result["signature"]["critics"][0]["left_out"] == {"empty side": 1, "missing side": 1}
 
 
 def test_a_value_that_is_no_number_is_never_a_verdict(tmp_path, make_critic):
@@ -190,6 +191,7 @@ def test_a_value_that_is_no_number_is_never_a_verdict(tmp_path, make_critic):
     assert result["summary"][0]["n"] == 4
     [left_out] = [n for n in result["warnings"] if n["message"].endswith("no finite value")]
     assert left_out["ids"] == ["broken"]
+    assert result["signature"]["critics"][0]["left_out"] == {"no finite value": 1}
     checks = json.loads(run("doctor", pairs, "-c", path, "--json", code=1).stdout)["checks"]
     assert {check["check"]: check["verdict"] for check in checks}["weights-finite"] == "fail"
 
