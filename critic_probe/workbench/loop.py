@@ -295,17 +295,21 @@ class Bench:
         return [*(n for n in self.survey.notices if n.code in _OF_ROWS), *self._lost()]
 
     def _lost(self) -> list[Notice]:
-        lost = list(dict.fromkeys(self.engine.bad))
+        lost = self._not_finite
         return [Notice("bad-rows", f"{self.name}: {len(lost)} left out: {_NOT_FINITE}", lost)] if lost else []
+
+    @property
+    def _not_finite(self) -> list[str]:
+        return list(dict.fromkeys(self.engine.bad))
 
     def _reasons(self) -> dict[str, int]:
         """How many rows are left out, by reason."""
         read = self.pairs.skipped if isinstance(self.pairs, PairFile) else {}
-        here = {TOO_LONG: len(self.survey.too_long), _NOT_FINITE: len(set(self.engine.bad))}
+        here = {TOO_LONG: len(self.survey.too_long), _NOT_FINITE: len(self._not_finite)}
         return dict(Counter(read) + Counter(self.survey.faults.skipped) + Counter(here))
 
     def record(self) -> CriticRecord:
-        """What identifies this critic in a signature, with the noise floors where they were measured."""
+        """What identifies this critic in a signature; floors and what is left out where a run found them."""
         critic = self.critic
         facts: CriticRecord = {
             "name": critic.name,
@@ -327,7 +331,7 @@ class Bench:
         }
         if self._noise is not None:
             facts["noise_floor"] = self.floors
-        if reasons := self._reasons():
+        if "survey" in vars(self) and (reasons := self._reasons()):  # `verify` samples pairs and needs no pass over all
             facts["left_out"] = reasons
         return facts
 
