@@ -14,6 +14,7 @@ class Option:
         names: As users type it; made of the field's name where empty.
         metavar: What stands for the value in the help; made of the type where None.
         min: The least value.
+        parameter: What Python calls it, where that is not the field's name; messages name it so (`errors.parameter`).
         parse: Reads the text; raises CriticProbeError where it cannot. None reads it as the field's type.
         panel: The heading that it stands under in the help.
     """
@@ -22,5 +23,6 @@ class Option:
     names: tuple[str, ...] = ()
     metavar: str | None = None
     min: float | None = None
+    parameter: str | None = None
     parse: Callable[[str], Any] | None = None
     panel: str | None = None

@@ -1,6 +1,6 @@
 """Dataclasses of options as parameters of a command: an option is declared once, in the dataclass that holds it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -9,21 +9,26 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import typer
 
+from critic_probe.cli import options
 from critic_probe.cli.session import exit_codes
-from critic_probe.errors import CriticProbeError
+from critic_probe.errors import CriticProbeError, spelled
 from critic_probe.option import Option
+from critic_probe.training import options as training
 
 _Group = TypeVar("_Group")
+_SHARED = (training.Options, options.Loading, options.Scoring, options.PairFields, options.Gating)
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
     """A command as Typer takes it, for one whose parameters may be dataclasses of options.
 
     Every field whose type carries an `Option` becomes an option; the others keep their defaults, so that a subclass
-    takes an option away by stating its field anew without one. What users are meant to see ends in exit code 2.
+    takes an option away by stating its field anew without one. What users are meant to see ends in exit code 2, and
+    names parameters as the command's options.
     """
     types = get_type_hints(command, include_extras=True)
     groups = {name: kind for name, kind in types.items() if is_dataclass(kind)}
+    spelling = _Options([*_SHARED, *groups.values()], types)
     flat: list[Parameter] = []
     for given in signature(command).parameters.values():
         if given.name not in groups:
@@ -35,7 +40,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def run(**values: Any) -> None:
-        with exit_codes():
+        with exit_codes(), spelled(spelling):
             for name, group in groups.items():
                 values[name] = _filled(group, {field: values.pop(f"{name}_{field}") for field in _optional(group)})
             command(**values)
@@ -57,6 +62,21 @@ def checked(group: _Group) -> _Group:
             name = _names(field, kind.__metadata__[0])[0]
             raise CriticProbeError(f"{name} '{value}' is unknown; choose from {', '.join(words)}")
     return group
+
+
+class _Options:
+    """How the command line writes a parameter: as its own option, else as the option that other commands have."""
+
+    def __init__(self, groups: Iterable[Any], types: dict[str, Any]) -> None:
+        self._names: dict[str, str] = {}
+        for kinds in (*map(_optional, groups), types):
+            for field, option in ((field, _first(kind)) for field, kind in kinds.items()):
+                if isinstance(option, Option):
+                    self._names[option.parameter or field] = _names(field, option)[0]
+
+    def __call__(self, parameter: str, value: object) -> str:
+        option = self._names[parameter]
+        return option if value is None or isinstance(value, bool) else f"{option} {value}"
 
 
 def _filled(group: Any, values: dict[str, Any]) -> Any:

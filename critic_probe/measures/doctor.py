@@ -11,7 +11,7 @@ from torch import Tensor
 from critic_probe.checkpoint import Anatomy, Check, Critic, audit, dissect, load_critic
 from critic_probe.checkpoint.audit import weights_check
 from critic_probe.encoding import EncodedPair, missing_input, shown_input
-from critic_probe.errors import CriticProbeError, Notice
+from critic_probe.errors import CriticProbeError, Notice, parameter
 from critic_probe.measures.checks import value_checks
 from critic_probe.measures.result import Result
 from critic_probe.pairs import Pairs
@@ -212,7 +212,7 @@ def _read(pairs: Pairs) -> Iterator[Check]:
 def _finite(bench: Bench) -> Check:
     if bad := list(dict.fromkeys(bench.engine.bad)):
         told = f"{len(bad)} pairs have values that are NaN or infinite ({', '.join(bad[:3])})"
-        return Check("values-finite", "fail", told, "see which tensor it is without --on-bad-row skip")
+        return Check("values-finite", "fail", told, f"see which tensor it is without {parameter('on_bad_row', 'skip')}")
     return Check("values-finite", "ok", "every value is a finite number")
 
 
@@ -221,7 +221,12 @@ def _first_input(bench: Bench, pair: EncodedPair) -> Iterator[Check]:
     where = f"pair {pair.pair.id}, read as {bench.convention.name} ({bench.read_because})"
     if missing := missing_input(pair, bench.encoder):
         shown = ", ".join(repr(text[:40]) for text in missing[:3])
-        yield Check("input", "fail", f"{where}: {shown} of the row is not in what is fed", "see --show-input first")
+        yield Check(
+            "input",
+            "fail",
+            f"{where}: {shown} of the row is not in what is fed",
+            f"see {parameter('show_input', 'first')}",
+        )
     else:
         yield Check("input", "ok", f"{where}: every text of the row is in what is fed, as often as it is said")
     if (both := bench.encoder.thinking(pair.pair)) is None:
@@ -229,7 +234,7 @@ def _first_input(bench: Bench, pair: EncodedPair) -> Iterator[Check]:
         return
     on, off = (repr(text[-60:]) for text in both)
     told = f"prompts end in {on} with enable_thinking=true and in {off} with false"
-    yield Check("thinking", "warn", told, "give the one of training: --template-arg enable_thinking=false")
+    yield Check("thinking", "warn", told, f"give the one of training: {parameter('arguments')} enable_thinking=false")
 
 
 def _truncation(bench: Bench) -> Check:
@@ -241,7 +246,7 @@ def _truncation(bench: Bench) -> Check:
         "fail",
         f"{len(too_long)} of {len(bench.pairs)} pairs are longer than the context of {limit} tokens "
         f"({', '.join(too_long[:3])}): a framework would have cut their answers",
-        "shorten them, or leave them out with --on-too-long skip",
+        f"shorten them, or leave them out with {parameter('on_too_long', 'skip')}",
     )
 
 
@@ -285,7 +290,7 @@ class _Texts:
                 "eos-one-side",
                 "warn",
                 f"in {len(one_side)} of {self._pairs} pairs only one side ends in EOS ({', '.join(one_side[:3])})",
-                "close both or neither; --aggregation last and mean leave EOS out",
+                f"close both or neither; {parameter('read_outs')} last and mean leave EOS out",
             )
         else:
             yield Check("eos-one-side", "ok", "both sides of every pair end alike")
