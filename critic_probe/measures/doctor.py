@@ -11,11 +11,11 @@ from torch import Tensor
 from critic_probe.checkpoint import Anatomy, Check, Critic, audit, dissect, load_critic
 from critic_probe.checkpoint.audit import weights_check
 from critic_probe.encoding import EncodedPair, missing_input, shown_input
-from critic_probe.errors import CriticProbeError, Notice, parameter
+from critic_probe.errors import CriticProbeError, parameter
 from critic_probe.measures.checks import value_checks
-from critic_probe.measures.result import Result
+from critic_probe.measures.result import Measured
 from critic_probe.pairs import Pairs
-from critic_probe.workbench import Ask, Bench, Progress, Settings, Signature, Values, hash_of, signature, silent
+from critic_probe.workbench import Ask, Bench, Progress, Settings, Values, hash_of, signature, silent
 
 CHECKS = (
     "weights",
@@ -63,14 +63,11 @@ MOST_PAIRS = 200  # whose values are looked at; texts are looked at in all
 
 
 @dataclass(frozen=True, repr=False)
-class DoctorResult(Result):
+class DoctorResult(Measured):
     """Whether a critic's values can be trusted.
 
     Attributes:
         checks: One row per check: check, verdict (ok, warn, fail, not run), evidence, cure.
-        notices: Warnings that belong to the report.
-        signature: Everything that determined it.
-        input: The first pair exactly as the first critic is fed it: rendered text, where the answer stands, ids.
     """
 
     command = "doctor"
@@ -78,9 +75,6 @@ class DoctorResult(Result):
     main = "checks"
 
     checks: pd.DataFrame
-    notices: list[Notice]
-    signature: Signature
-    input: dict[str, Any] | None = None
 
 
 def doctor(
