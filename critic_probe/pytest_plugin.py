@@ -115,8 +115,8 @@ _SETTINGS = ("eos", "value_position", "template", "convention", "template_arg", 
 
 def _prepared(critics: "Critics", pairs: Any, aggregations: Any, settings: dict[str, Any]) -> tuple[Any, Any]:
     from critic_probe.bundled import find_pairs
-    from critic_probe.cli.declare import checked
     from critic_probe.cli.options import Scoring
+    from critic_probe.option import checked
     from critic_probe.pairs import Fields
 
     read = find_pairs(None if pairs is None else str(pairs), Fields(), critics)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from critic_probe.checkpoint.layout import Layout
-from critic_probe.errors import CriticProbeError
+from critic_probe.errors import CriticProbeError, parameter
 
 # What frameworks call the head. `classifier` is the token head of older families (GPT-2, Bloom, Falcon, GPT-NeoX);
 # the output layer of a language model is a value head where it has a single row.
@@ -187,7 +187,7 @@ def _has_rows(layout: Layout, name: str, shape: tuple[int, ...], wanted_in: int,
     rows = [int(n) for n in match.groups() if n is not None] if match else []
     if not rows or max(rows) >= shape[0] or len(set(rows)) < len(rows):
         raise CriticProbeError(
-            f"{layout.path}: --head-row {row} names no row of {name} {list(shape)}; give one of "
+            f"{layout.path}: {parameter('head_row', row)} names no row of {name} {list(shape)}; give one of "
             f"{_rows(layout, shape)}, or a difference of two such as 1-0",
             check="head-shape",
         )
@@ -297,12 +297,12 @@ def _check_shape(layout: Layout, name: str, shape: tuple[int, ...], wanted_in: i
         cause = (
             "num_labels was left at its default of 2 in training, or it is a process reward model with two labels, "
             f"whose softmax at step marks is no value per token; its rows are {_rows(layout, shape)}: read one with "
-            "--head-row 1, or their log-odds with --head-row 1-0"
+            f"{parameter('head_row', '1')}, or their log-odds with {parameter('head_row', '1-0')}"
         )
     elif last and shape[1:] == (wanted_in,):
         cause = (
             f"num_labels was not 1 in training: {shape[0]} values per token; its rows are {_rows(layout, shape)}: read "
-            "one with --head-row N, or a difference of two with --head-row N-M"
+            f"one with {parameter('head_row')} N, or a difference of two with {parameter('head_row')} N-M"
         )
     elif last and math.prod(shape) == wanted_in:
         cause = "it was saved reshaped (Open-Reasoner-Zero#63); save it again as weight.reshape(1, -1)"

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from critic_probe.checkpoint.pickles import Inert, read_plain_pickle, read_torch_file, read_torch_part
 from critic_probe.checkpoint.stored import Stored, Tensors
-from critic_probe.errors import CriticProbeError
+from critic_probe.errors import CriticProbeError, parameter
 
 FSDP_SHARD = re.compile(r"model_world_size_(\d+)_rank_(\d+)\.pt")
 
@@ -66,7 +66,7 @@ def _fsdp_files(directory: Path) -> list[Path]:
         listed = ", ".join(f"model_world_size_{world}_rank_{rank}.pt" for rank in missing[:4])
         raise CriticProbeError(
             f"{directory}: {len(missing)} of {world} shards are missing ({listed}); copy them, or choose another step "
-            "with --step"
+            f"with {parameter('step')}"
         )
     return [found[rank] for rank in range(world)]
 

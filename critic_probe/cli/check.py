@@ -1,4 +1,4 @@
-"""`critic-probe check`: gates on a critic's figures, for CI; `critic-probe profiles` shows the gates that ship."""
+"""`critic-probe check`: gates on a critic's figures, for CI."""
 
 import os
 from contextlib import ExitStack
@@ -23,26 +23,6 @@ if TYPE_CHECKING:
     from critic_probe.workbench import Progress, Settings, Signature
 
 _baseline = partial(Option, panel="A baseline")
-profiles = typer.Typer(help="The gates that ship with the tool.", no_args_is_help=True)
-
-
-@profiles.command("list")
-@with_options
-def list_profiles() -> None:
-    """Name the profiles."""
-    from critic_probe.gates.shipped import profile_names
-
-    for name in profile_names():
-        typer.echo(name)
-
-
-@profiles.command("show")
-@with_options
-def show_profile(name: Annotated[str, typer.Argument(help="A profile's name.")]) -> None:
-    """Print a profile as TOML, ready to be changed and given to --gates."""
-    from critic_probe.gates.shipped import profile_text
-
-    typer.echo(profile_text(name), nl=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,10 @@ import typer
 
 from critic_probe.bundled import BUNDLED
 from critic_probe.cli import options
-from critic_probe.cli.declare import checked, with_options
+from critic_probe.cli.declare import with_options
 from critic_probe.encoding import CONVENTIONS, GAD, find_convention
 from critic_probe.errors import CriticProbeError
+from critic_probe.option import checked
 
 if TYPE_CHECKING:
     from critic_probe.workbench import Settings

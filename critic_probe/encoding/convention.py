@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
-from critic_probe.errors import CriticProbeError
+from critic_probe.errors import CriticProbeError, parameter
 
 Closing = Literal["nothing", "eos", "blank+eos", "tail", "tail+eos", "tail+blank+eos"]
 
@@ -88,7 +88,9 @@ def find_convention(name: str) -> Convention:
         return CONVENTIONS[name]
     if not name.endswith(".toml"):
         known = ", ".join(CONVENTIONS)
-        raise CriticProbeError(f"--as '{name}' is no known convention; choose from {known}, or name a TOML file")
+        raise CriticProbeError(
+            f"{parameter('convention')} '{name}' is no known convention; choose from {known}, or name a TOML file"
+        )
     called = Path(name).stem
     if called in CONVENTIONS:
         raise CriticProbeError(f"{name}: '{called}' is the name of a built-in convention; give the file another name")

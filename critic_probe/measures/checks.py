@@ -12,7 +12,7 @@ from critic_probe import tolerance
 from critic_probe.aggregation import Aggregation, parse
 from critic_probe.checkpoint import Check, Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse, Group
-from critic_probe.errors import CriticProbeError
+from critic_probe.errors import CriticProbeError, parameter
 from critic_probe.measures.compare import score_pair, with_verdicts
 from critic_probe.scoring.engine import Engine, tf32
 from critic_probe.scoring.reference import padded_values
@@ -189,7 +189,9 @@ def _dtype(critic: Critic, sequences: Sequence[Tensor], alone: Sequence[Tensor])
     evidence = f"{name} against float32: largest difference {worst:.2g}, mean {bias:+.2g}, SD of the values {sd:.2g}"
     if worst <= 0.1 * sd:
         return Check("dtype", "ok", evidence)
-    return Check("dtype", "warn", evidence, "gaps of that size mean nothing; score with --dtype float32")
+    return Check(
+        "dtype", "warn", evidence, f"gaps of that size mean nothing; score with {parameter('dtype', 'float32')}"
+    )
 
 
 def _score_checks(bench: Bench, pairs: Sequence[EncodedPair], values: Sequence[list[Tensor]]) -> Iterator[Check]:

@@ -14,7 +14,7 @@ from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse
 from critic_probe.errors import Notice
 from critic_probe.measures.blind import Texts, baselines, rules_of
-from critic_probe.measures.result import Result
+from critic_probe.measures.result import Measured
 from critic_probe.objective import SATURATED, TEMPERATURE
 from critic_probe.pairs import Pairs
 from critic_probe.stats import pairs as pairwise
@@ -39,7 +39,7 @@ GIVEN = "The scores were given, not computed: nothing here says how they came ab
 
 
 @dataclass(frozen=True, repr=False)
-class CompareResult(Result):
+class CompareResult(Measured):
     """Student against teacher, under every critic and read-out.
 
     Attributes:
@@ -55,10 +55,6 @@ class CompareResult(Result):
         categories: The same accuracy and gap by category; sd is the one of the summary.
         baselines: Accuracy of rules that never read the content.
         pairs: One row per critic, aggregation and pair, the most disputed pair first.
-        notices: Warnings that belong to the figures.
-        signature: Everything that determined the figures.
-        reading: Plain sentences on how to read them.
-        input: The first pair exactly as the first critic is fed it: rendered text, where the answer stands, ids.
     """
 
     command = "compare"
@@ -72,10 +68,6 @@ class CompareResult(Result):
     categories: pd.DataFrame
     baselines: pd.DataFrame
     pairs: pd.DataFrame
-    notices: list[Notice]
-    signature: Signature
-    reading: list[str]
-    input: dict[str, Any] | None = None
 
     def read_aloud(self) -> list[str]:
         """Plain sentences on how to read it, from its own tables and signature."""

@@ -1,22 +1,19 @@
 """One critic against another: paired tests on the same pairs and the same edits, and the verdicts that flipped."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
-from critic_probe.errors import Notice
 from critic_probe.measures.compare import CompareResult
 from critic_probe.measures.perturb import PerturbResult
-from critic_probe.measures.result import Result
+from critic_probe.measures.result import Measured
 from critic_probe.stats.rates import holm
-from critic_probe.workbench import Signature
 
 ALPHA = 0.05
 
 
 @dataclass(frozen=True, repr=False)
-class DiffResult(Result):
+class DiffResult(Measured):
     """One critic against another on the same pairs and the same edits; every difference is the new minus the old.
 
     Attributes:
@@ -27,10 +24,6 @@ class DiffResult(Result):
             the old and new share of the right order with the exact McNemar p.
         flipped: One row per aggregation and pair whose verdict went from one side to the other, with both margins, the
             largest change first.
-        notices: Warnings that belong to the figures.
-        signature: Everything that determined the figures.
-        reading: Plain sentences on how to read them.
-        input: The first pair exactly as the first critic is fed it: rendered text, where the answer stands, ids.
     """
 
     command = "diff"
@@ -40,10 +33,6 @@ class DiffResult(Result):
     pairs: pd.DataFrame
     families: pd.DataFrame
     flipped: pd.DataFrame
-    notices: list[Notice]
-    signature: Signature
-    reading: list[str]
-    input: dict[str, Any] | None = None
 
     def read_aloud(self) -> list[str]:
         """Plain sentences on how to read it, from its own tables and signature."""

@@ -11,11 +11,11 @@ from torch import Tensor
 from critic_probe.checkpoint import Anatomy, Check, Critic, audit, dissect, load_critic
 from critic_probe.checkpoint.audit import weights_check
 from critic_probe.encoding import EncodedPair, missing_input, shown_input
-from critic_probe.errors import CriticProbeError, Notice
+from critic_probe.errors import CriticProbeError, parameter
 from critic_probe.measures.checks import value_checks
-from critic_probe.measures.result import Result
+from critic_probe.measures.result import Measured
 from critic_probe.pairs import Pairs
-from critic_probe.workbench import Ask, Bench, Progress, Settings, Signature, Values, hash_of, signature, silent
+from critic_probe.workbench import Ask, Bench, Progress, Settings, Values, hash_of, signature, silent
 
 CHECKS = (
     "weights",
@@ -63,14 +63,11 @@ MOST_PAIRS = 200  # whose values are looked at; texts are looked at in all
 
 
 @dataclass(frozen=True, repr=False)
-class DoctorResult(Result):
+class DoctorResult(Measured):
     """Whether a critic's values can be trusted.
 
     Attributes:
         checks: One row per check: check, verdict (ok, warn, fail, not run), evidence, cure.
-        notices: Warnings that belong to the report.
-        signature: Everything that determined it.
-        input: The first pair exactly as the first critic is fed it: rendered text, where the answer stands, ids.
     """
 
     command = "doctor"
@@ -78,9 +75,6 @@ class DoctorResult(Result):
     main = "checks"
 
     checks: pd.DataFrame
-    notices: list[Notice]
-    signature: Signature
-    input: dict[str, Any] | None = None
 
 
 def doctor(
@@ -212,7 +206,7 @@ def _read(pairs: Pairs) -> Iterator[Check]:
 def _finite(bench: Bench) -> Check:
     if bad := list(dict.fromkeys(bench.engine.bad)):
         told = f"{len(bad)} pairs have values that are NaN or infinite ({', '.join(bad[:3])})"
-        return Check("values-finite", "fail", told, "see which tensor it is without --on-bad-row skip")
+        return Check("values-finite", "fail", told, f"see which tensor it is without {parameter('on_bad_row', 'skip')}")
     return Check("values-finite", "ok", "every value is a finite number")
 
 
@@ -221,7 +215,12 @@ def _first_input(bench: Bench, pair: EncodedPair) -> Iterator[Check]:
     where = f"pair {pair.pair.id}, read as {bench.convention.name} ({bench.read_because})"
     if missing := missing_input(pair, bench.encoder):
         shown = ", ".join(repr(text[:40]) for text in missing[:3])
-        yield Check("input", "fail", f"{where}: {shown} of the row is not in what is fed", "see --show-input first")
+        yield Check(
+            "input",
+            "fail",
+            f"{where}: {shown} of the row is not in what is fed",
+            f"see {parameter('show_input', 'first')}",
+        )
     else:
         yield Check("input", "ok", f"{where}: every text of the row is in what is fed, as often as it is said")
     if (both := bench.encoder.thinking(pair.pair)) is None:
@@ -229,7 +228,7 @@ def _first_input(bench: Bench, pair: EncodedPair) -> Iterator[Check]:
         return
     on, off = (repr(text[-60:]) for text in both)
     told = f"prompts end in {on} with enable_thinking=true and in {off} with false"
-    yield Check("thinking", "warn", told, "give the one of training: --template-arg enable_thinking=false")
+    yield Check("thinking", "warn", told, f"give the one of training: {parameter('arguments')} enable_thinking=false")
 
 
 def _truncation(bench: Bench) -> Check:
@@ -241,7 +240,7 @@ def _truncation(bench: Bench) -> Check:
         "fail",
         f"{len(too_long)} of {len(bench.pairs)} pairs are longer than the context of {limit} tokens "
         f"({', '.join(too_long[:3])}): a framework would have cut their answers",
-        "shorten them, or leave them out with --on-too-long skip",
+        f"shorten them, or leave them out with {parameter('on_too_long', 'skip')}",
     )
 
 
@@ -285,7 +284,7 @@ class _Texts:
                 "eos-one-side",
                 "warn",
                 f"in {len(one_side)} of {self._pairs} pairs only one side ends in EOS ({', '.join(one_side[:3])})",
-                "close both or neither; --aggregation last and mean leave EOS out",
+                f"close both or neither; {parameter('read_outs')} last and mean leave EOS out",
             )
         else:
             yield Check("eos-one-side", "ok", "both sides of every pair end alike")

@@ -14,7 +14,7 @@ from critic_probe.aggregation import Aggregation
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse
 from critic_probe.errors import CriticProbeError, Notice
-from critic_probe.measures.result import Result
+from critic_probe.measures.result import Measured
 from critic_probe.measures.variants import SIDES, Plan, Variant, in_context, responses_of, variants_of
 from critic_probe.pairs import Pairs
 from critic_probe.scoring.reference import padded_values
@@ -39,7 +39,7 @@ TWICE = 8  # pairs whose responses are computed a second time, outside the tree 
 
 
 @dataclass(frozen=True, repr=False)
-class PerturbResult(Result):
+class PerturbResult(Measured):
     """What edits of a response do to its score.
 
     Attributes:
@@ -53,26 +53,19 @@ class PerturbResult(Result):
             SD with its interval, p and p_holm over all families; for controls and directions the exact McNemar p.
         cases: One row per critic, aggregation and edit, the largest |delta| over SD first.
         not_measured: Edits that were not scored: critic, family, reason, count.
-        notices: Warnings that belong to the figures.
-        signature: Everything that determined the figures.
-        reading: Plain sentences on how to read them.
         command: perturb, or completeness where only that was asked for.
-        input: The first pair exactly as the first critic is fed it: rendered text, where the answer stands, ids.
     """
 
     tables = ("summary", "headline", "contrasts", "cases", "not_measured")
     main = "cases"
+    also = ("completeness",)
 
     summary: pd.DataFrame
     headline: pd.DataFrame
     contrasts: pd.DataFrame
     cases: pd.DataFrame
     not_measured: pd.DataFrame
-    notices: list[Notice]
-    signature: Signature
-    reading: list[str]
     command: str = "perturb"
-    input: dict[str, Any] | None = None
 
     def read_aloud(self) -> list[str]:
         """Plain sentences on how to read it, from its own tables and signature."""

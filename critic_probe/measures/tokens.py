@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse
-from critic_probe.errors import Notice
-from critic_probe.measures.result import Result
+from critic_probe.measures.result import Measured
 from critic_probe.measures.variants import SIDES
 from critic_probe.pairs import Pairs
 from critic_probe.stats import pairs as pairwise
@@ -23,7 +22,6 @@ from critic_probe.workbench import (
     Progress,
     Run,
     Settings,
-    Signature,
     Values,
     benches,
     prompt_hash,
@@ -39,7 +37,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, repr=False)
-class TokensResult(Result):
+class TokensResult(Measured):
     """Values along a response.
 
     Attributes:
@@ -48,10 +46,6 @@ class TokensResult(Result):
             number of tokens, the variance of responses' means against sigma^2/N, and how many responses were too_short
             or constant to tell.
         classes: One row per critic, token class and side: n, mean, sd, and the mean in SD from the response's own.
-        notices: Warnings that belong to the figures.
-        signature: Everything that determined the figures.
-        reading: Plain sentences on how to read them.
-        input: The first pair exactly as the first critic is fed it: rendered text, where the answer stands, ids.
     """
 
     command = "tokens"
@@ -61,10 +55,6 @@ class TokensResult(Result):
     positions: pd.DataFrame
     dependence: pd.DataFrame
     classes: pd.DataFrame
-    notices: list[Notice]
-    signature: Signature
-    reading: list[str]
-    input: dict[str, Any] | None = None
 
     def read_aloud(self) -> list[str]:
         """Plain sentences on how to read it, from its own tables."""

@@ -57,7 +57,7 @@ def signed_critics(record: Mapping[str, Any], source: str) -> list[dict[str, Any
     """
     if record.get("schema") not in SCHEMAS:
         raise CriticProbeError(
-            f"{source}: schema '{record.get('schema')}' cannot be verified; give the --json or -o FILE.json of "
+            f"{source}: schema '{record.get('schema')}' cannot be verified; give the JSON of "
             f"{', '.join(SCHEMAS.values())}"
         )
     signature = record.get("signature") or {}

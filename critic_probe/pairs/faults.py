@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Literal
 
-from critic_probe.errors import CriticProbeError, Notice
+from critic_probe.errors import CriticProbeError, Notice, parameter
 
 OnBadRow = Literal["error", "skip"]
 
@@ -88,6 +88,6 @@ class Faults:
         rest = f"; and {count - len(self._first)} more" if count > len(self._first) else ""
         raise CriticProbeError(
             f"{name}: {count} of {total} rows have a fault ({kinds}): {told}{rest}; mend them, or leave them out with "
-            "--on-bad-row skip",
+            f"{parameter('on_bad_row', 'skip')}",
             check=self._first[0].check,
         )

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import platformdirs
 
-from critic_probe.errors import CriticProbeError
+from critic_probe.errors import CriticProbeError, parameter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -153,7 +153,7 @@ class Cache:
     def _refused(self, error: Exception) -> CriticProbeError:
         return CriticProbeError(
             f"{self._path}: the cache cannot be used ({error}); free the disk, set CRITIC_PROBE_CACHE to another file, "
-            "or use --no-cache"
+            f"or use {parameter('cache', False)}"
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from critic_probe.encoding import EncodedPair, EncodedResponse, Encoder, encode_pair
-from critic_probe.errors import CriticProbeError, Notice
+from critic_probe.errors import CriticProbeError, Notice, parameter
 from critic_probe.pairs import Pair
 from critic_probe.text import TERMINAL_MARKS
 
@@ -89,7 +89,7 @@ def _fitting(
     if long and not skip_too_long:
         raise CriticProbeError(
             f"{len(long)} pairs are longer than the context of {limit} tokens ({', '.join(long[:5])}); nothing is cut: "
-            "shorten them, or use --on-too-long skip"
+            f"shorten them, or use {parameter('on_too_long', 'skip')}"
         )
     if long:
         notices.append(Notice("too-long", f"{len(long)} pairs longer than {limit} tokens are left out", long))
@@ -112,7 +112,7 @@ def _warnings(train: Sequence[EncodedPair]) -> list[Notice]:
             Notice(
                 "eos-one-side",
                 f"in {one_sided} of {len(train)} training pairs only one side (mostly the {side}) ends in EOS: a "
-                "critic can earn d_acc by it alone; close both sides with --eos-policy include, or neither",
+                f"critic can earn d_acc by it alone; close both sides with {parameter('eos', 'include')}, or neither",
             )
         )
     for name, texts in (

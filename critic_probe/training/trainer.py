@@ -16,7 +16,7 @@ from transformers.trainer_callback import PrinterCallback
 from critic_probe import objective
 from critic_probe.aggregation import Aggregation, aggregate
 from critic_probe.encoding import EncodedPair, Encoder
-from critic_probe.errors import CriticProbeError
+from critic_probe.errors import CriticProbeError, parameter
 from critic_probe.scoring.tree import tree_attention
 from critic_probe.scoring.trie import distinct
 from critic_probe.training.data import identical
@@ -142,7 +142,7 @@ class PairTrainer(Trainer):
         if not bool(torch.isfinite(student).all() and torch.isfinite(teacher).all()):
             raise CriticProbeError(
                 f"step {self.state.global_step + 1}: a score is NaN or infinite, the training has diverged; lower "
-                "--learning-rate, or resume an earlier checkpoint with a lower one"
+                f"{parameter('learning_rate')}, or resume an earlier checkpoint with a lower one"
             )
         total = student.sum() * 0.0  # keeps the graph where a batch has no ordered pair
         if not bool(same.all()):

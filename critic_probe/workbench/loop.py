@@ -15,7 +15,7 @@ from torch import Tensor
 from critic_probe.aggregation import Aggregation
 from critic_probe.checkpoint import Anatomy, Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse, Group, encode_pair
-from critic_probe.errors import CriticProbeError, Notice
+from critic_probe.errors import CriticProbeError, Notice, parameter
 from critic_probe.pairs import TOO_LONG, BadRowError, Pair, PairFile, Pairs
 from critic_probe.scoring.cache import Cache
 from critic_probe.scoring.engine import Engine, Stats
@@ -142,7 +142,8 @@ class Bench:
             listed = ", ".join(shown) + (f" and {len(survey.too_long) - 5} more" if survey.too_long[5:] else "")
             raise CriticProbeError(
                 f"{len(survey.too_long)} of {len(self.pairs)} pairs are longer than the critic's context of {limit} "
-                f"tokens (longest {survey.longest}): {listed}; nothing is cut: shorten them, or use --on-too-long skip",
+                f"tokens (longest {survey.longest}): {listed}; nothing is cut: shorten them, or use "
+                f"{parameter('on_too_long', 'skip')}",
                 check="truncation",
             )
         if not survey.pairs:

@@ -10,7 +10,7 @@ from torch import Tensor
 from critic_probe import tolerance
 from critic_probe.aggregation import Aggregation, parse
 from critic_probe.encoding import EncodedPair
-from critic_probe.errors import CriticProbeError, Notice
+from critic_probe.errors import CriticProbeError, Notice, parameter
 from critic_probe.scoring.engine import disagreement
 from critic_probe.scoring.reference import padded_values
 
@@ -86,8 +86,8 @@ class Noise:
         alone = cut([critic.values(ids) for ids in sequences])
         if reason := disagreement(ran, alone, self.dtype, tolerance.of_batches):
             raise CriticProbeError(
-                f"{critic.name}: {reason}, more than rounding can make; use --engine reference and --no-cache, and let "
-                "doctor say what in the model does it"
+                f"{critic.name}: {reason}, more than rounding can make; use {parameter('engine', 'reference')} and "
+                f"{parameter('cache', False)}, and let doctor say what in the model does it"
             )
         yield from (ran, alone)
         longer = [(*ids, ids[-1]) if bench.fits(len(ids) + 1) else ids for ids in sequences]

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from critic_probe.errors import parameter
 from critic_probe.report.terminal.pieces import safe
 from critic_probe.text import neutralise
 
@@ -20,6 +21,7 @@ def print_inspect(found: dict[str, Any], console: Console) -> None:
     head, tokenizer = found["head"], found["tokenizer"]
     step = "" if found["step"] is None else f", step {found['step']}"
     special = ", ".join(f"{key.removesuffix('_token')} {value}" for key, value in tokenizer["special_tokens"].items())
+    trained = f"{found['convention']} ({found['convention_because']})"
     facts = {
         "checkpoint": found["path"],
         "format": f"{found['format']} ({found['framework']}{step}), {_count(found['files'], 'weight file')}",
@@ -34,7 +36,7 @@ def print_inspect(found: dict[str, Any], console: Console) -> None:
         "stop ids": ", ".join(map(str, found["stop_ids"])) or "none",
         "template": "chat template" if found["template"] else "none: prompts go in as plain text",
         "fingerprint": found["fingerprint"],
-        "convention": f"{found['convention']} ({found['convention_because']}); --as reads it otherwise",
+        "convention": f"{trained}; {parameter('convention')} reads it otherwise",
     }
     table = Table.grid(padding=(0, 2, 0, 0))
     for name, fact in facts.items():
