@@ -77,7 +77,7 @@ def command(
     scoring: options.DefaultReadOuts,
     fields: options.PairFields,
     training: Training,
-    output: options.Output,
+    output: options.Screen,
 ) -> None:
     """Measure what was claimed of last-token and mean scores: gradients, variance, punctuation, content, EOS."""
     session.check_outputs(output)
@@ -94,7 +94,7 @@ def command(
             chosen, seeds = training.options(scoring, loading.device), range(training.seeds)
             table = before_after(given, read, backbone, chosen, seeds, training.work, settings, progress)
             result = with_training(result, *table)
-    session.finish(result, critics, output, default_pairs=pairs is None)
+    session.finish(result, critics, output, default_pairs=pairs is None, show=output.show)
 
 
 def _training_pairs(file: str | None, count: int, fields: options.PairFields) -> Callable[[int], Sequence[Pair]]:

@@ -94,6 +94,7 @@ class Reports:
         Path | None, options.of_output("Also write Markdown; $GITHUB_STEP_SUMMARY gets it too.", metavar="FILE")
     ] = None
     json: options.Json = False
+    full: options.Full = False
 
 
 @with_options
@@ -158,7 +159,7 @@ def _tell(found: "CheckResult", output: Reports, *, accepted: bool) -> None:
     if output.json:
         typer.echo(dump_json(found))
     else:
-        found.show()
+        found.show(full=output.full)
 
 
 def _measured(

@@ -1,6 +1,5 @@
 """Student against teacher under every critic and read-out."""
 
-import itertools
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,9 +12,11 @@ from critic_probe.aggregation import Aggregation
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse
 from critic_probe.errors import Notice
+from critic_probe.measures import compared
 from critic_probe.measures.blind import Texts, baselines, rules_of
-from critic_probe.measures.result import Measured
-from critic_probe.objective import SATURATED, TEMPERATURE
+from critic_probe.measures.compared import reading, warnings
+from critic_probe.measures.result import Measured, Statement
+from critic_probe.objective import TEMPERATURE
 from critic_probe.pairs import Pairs
 from critic_probe.stats import pairs as pairwise
 from critic_probe.stats.rates import FEW, flips, separation, verdict
@@ -69,11 +70,15 @@ class CompareResult(Measured):
     baselines: pd.DataFrame
     pairs: pd.DataFrame
 
+    def answer(self) -> list[Statement]:
+        """Whom each critic puts first, whether its read-outs disagree, and what makes that doubtful."""
+        return compared.answer(self.summary, self.statistics, self.lengths, self.contrasts)
+
     def read_aloud(self) -> list[str]:
         """Plain sentences on how to read it, from its own tables and signature."""
         critics = self.signature["critics"]
         floor = GIVEN if critics[0]["fingerprint"] == GIVEN_SCORES else floor_sentence(critics)
-        return [*_reading(self.summary, self.baselines), *_warnings(self.statistics, self.lengths), floor]
+        return [*reading(self.summary, self.baselines), *warnings(self.statistics, self.lengths), floor]
 
 
 def compare(
@@ -191,7 +196,7 @@ def tabulated(
         pairs=_most_disputed_first(scored),
         notices=notices,
         signature=signed,
-        reading=[*_reading(summary, blind), *_warnings(found, lengths), floor],
+        reading=[*reading(summary, blind), *warnings(found, lengths), floor],
     )
 
 
@@ -332,50 +337,3 @@ def _pair_notices(scored: pd.DataFrame, texts: Mapping[str, Texts]) -> list[Noti
         if frame.sd.iloc[0] == 0 or (len(frame) == 1 and frame.gap.iloc[0] == 0):
             notices.append(Notice("constant", f"{critic}/{aggregation}: every score is the same; nothing can be told"))
     return notices
-
-
-def _reading(summary: pd.DataFrame, baselines: pd.DataFrame) -> list[str]:
-    sentences = [
-        "d_acc is the share of pairs whose teacher scores above the student (a tie counts as half), with Wilson's "
-        "95 % interval.",
-        "Compare gap/SD, not raw gaps, across read-outs: averaging N values shrinks every gap and the SD with it.",
-    ]
-    if len(baselines):
-        best = baselines.loc[baselines.accuracy.idxmax()]
-        matched = [f"{row.critic}/{row.aggregation}" for row in summary.itertuples() if row.d_acc_low <= best.accuracy]
-        rule = f"The rule '{best.baseline}', which reads no content, is right in {best.accuracy:.2f} of the pairs"
-        sentences.append(
-            f"{rule}; {', '.join(matched)} cannot be told from it or {_do(matched)} worse." if matched else f"{rule}."
-        )
-    for _, frame in summary.groupby("critic", sort=False):
-        for a, b in itertools.combinations(frame.itertuples(), 2):
-            if (abs(a.mean_gap) - abs(b.mean_gap)) * (abs(a.gap_over_sd) - abs(b.gap_over_sd)) < 0:
-                raw, scaled = (a, b) if abs(a.mean_gap) > abs(b.mean_gap) else (b, a)
-                sentences.append(
-                    f"{a.critic}: {raw.aggregation} has the larger raw gap, {scaled.aggregation} the larger gap/SD: "
-                    "the raw figure shows a scale, not a better separation."
-                )
-    return sentences
-
-
-def _warnings(found: pd.DataFrame, lengths: pd.DataFrame) -> list[str]:
-    sentences = []
-    saturated = [row for row in found.itertuples() if row.saturated > 0.5]
-    if saturated:
-        told = ", ".join(f"{r.critic}/{r.aggregation} {r.saturated:.0%}" for r in saturated)
-        sentences.append(
-            f"At T = {saturated[0].temperature:g} more than half of the pairs are saturated (|d|/T > "
-            f"{SATURATED:g}) and train no more: {told}."
-        )
-    for row in lengths.itertuples():
-        if row.teacher_longer_low > row.teacher_shorter_high or row.teacher_shorter_low > row.teacher_longer_high:
-            better = "longer" if row.teacher_longer_d_acc > row.teacher_shorter_d_acc else "shorter"
-            sentences.append(
-                f"{row.critic}/{row.aggregation}: right in {row.teacher_longer_d_acc:.2f} of the pairs whose teacher "
-                f"is longer and in {row.teacher_shorter_d_acc:.2f} where it is shorter: it favours the {better} answer."
-            )
-    return sentences
-
-
-def _do(names: Sequence[str]) -> str:
-    return "does" if len(names) == 1 else "do"

@@ -3,7 +3,7 @@
 A median over many families sinks with every family that moves nothing, so nothing here is pooled over harmless
 families: the strongest of them stands for them, and the weakest of the controls for those. The strongest of many is
 biased upwards (and the weakest downwards) where it is measured on the cases that it was chosen on. So prompts are split
-into two halves, each half is read in the family that the other half chose, and what both say is one sample: cross-fitting
+into two halves, each half is read in the family that the other half chose, and both are one sample: cross-fitting
 (Cox 1975, Biometrika 62, 441; Chernozhukov et al. 2018, Econometrics Journal 21, C1).
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from critic_probe.probes import WRONG_FACTS
-from critic_probe.stats.edits import INVARIANCE_FLOOR, right_order
+from critic_probe.stats.edits import right_order
 from critic_probe.stats.intervals import Interval, median_interval, quantile_interval, rate_interval
 from critic_probe.stats.rates import enough
 
@@ -76,9 +76,9 @@ def chosen_apart(frame: pd.DataFrame, figure: Callable[[pd.DataFrame], float]) -
 
 
 def per_wrong_fact(harmless: pd.DataFrame, wrong: pd.DataFrame) -> tuple[Interval, int]:
-    """How many wrong facts a harmless edit is worth: the ratio of their mean |delta|, prompt by prompt; the median prompt.
+    """How many wrong facts a harmless edit is worth: the ratio of their mean |delta| in a prompt, of the median prompt.
 
-    A scale of the score cancels. A prompt whose score neither moves beyond the noise floor says nothing and is left out.
+    A scale of the score cancels. A prompt whose score neither moves beyond the noise floor says nothing: left out.
 
     Returns:
         The median with its interval, and the number of prompts that have both.

@@ -1,5 +1,6 @@
 """Student against teacher on a terminal."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -55,8 +56,21 @@ def print_compare(result: CompareResult, console: Console, rows: int = 10) -> No
     )
 
 
-def _compare_summary(result: CompareResult, console: Console) -> RenderableType | None:
-    rows, baselines = rows_of(result.summary), rows_of(result.baselines)
+def first_compare(result: CompareResult, console: Console, rows: int | None) -> Iterator[RenderableType | None]:
+    """What stands below the answer: accuracy beside the best baseline, and the most disputed pairs.
+
+    Args:
+        result: What the comparison found.
+        console: Where to print.
+        rows: How many pairs to show; None for as many as fit.
+    """
+    several = result.summary.critic.nunique() > 1
+    yield _compare_summary(result, console, full=False)
+    yield _pairs(result, console, (1 if several else 3) if rows is None else rows)
+
+
+def _compare_summary(result: CompareResult, console: Console, *, full: bool = True) -> RenderableType | None:
+    rows, baselines = rows_of(result.summary), rows_of(result.baselines) if full else []
     if not rows:
         return None
     gap = decimals_of(result.summary["mean_gap"], result.summary["sd"])
