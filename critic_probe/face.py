@@ -193,10 +193,10 @@ class Bench(workbench.Bench):
         Raises:
             CriticProbeError: There is no such pair, or it cannot be scored honestly.
         """
-        found = next((each for each in self.pairs if each.id == pair), None)
-        if found is None:
+        chosen = next((each for each in self.pairs if each.id == pair), None)
+        if chosen is None:
             raise CriticProbeError(f"no pair has the id '{pair}'; ids are those of the file, or row-1, row-2, ...")
-        return traced([self.critic], found, self.settings)
+        return traced([self.critic], chosen, self.settings)
 
     def check(
         self,
@@ -249,8 +249,8 @@ class Bench(workbench.Bench):
         check_folder(Path(path))
         plan = load_gates(profile, None, all_families())
         names = [aggregation.name for aggregation in self.settings.aggregations]
-        shown, found = measure_report(plan, [self], names, most, seed)
-        write_page(Path(path), shown, found.source, found.gates)
+        shown, checked = measure_report(plan, [self], names, most, seed)
+        write_page(Path(path), shown, checked.source, checked.gates)
         return Path(path)
 
 

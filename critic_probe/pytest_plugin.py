@@ -102,8 +102,8 @@ def critic_gate(_held: "Critics") -> Callable[..., None]:
             read, chosen = _prepared(_held, pairs, plan.aggregations(("last", "mean")), settings)
             with benches(_held.load(), read, chosen) as bench:
                 results, signature = measure(plan, bench, max_per_response, seed)
-            found = judge(plan, results, signature, [a.name for a in chosen.aggregations]).gates
-        wrong = found[found.verdict.isin(failing(on_unclear))]
+            rows = judge(plan, results, signature, [a.name for a in chosen.aggregations]).gates
+        wrong = rows[rows.verdict.isin(failing(on_unclear))]
         if len(wrong):
             pytest.fail("\n".join(sentences(wrong)), pytrace=False)
 

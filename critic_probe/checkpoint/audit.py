@@ -313,8 +313,8 @@ def _token_checks(anatomy: Anatomy) -> list[Check]:
         )
     else:
         beyond = f"; an input with one of the {len(added)} special ones beyond them is refused" if added else ""
-        told = f"{size} tokens, {rows or 'an unknown number of'} embedding rows{beyond}"
-        checks.append(Check("vocabulary", "ok", told))
+        evidence = f"{size} tokens, {rows or 'an unknown number of'} embedding rows{beyond}"
+        checks.append(Check("vocabulary", "ok", evidence))
     return checks
 
 
@@ -345,13 +345,11 @@ def _template_tail(anatomy: Anatomy) -> Check:
             f"the template does not render a question and its answer ({' '.join(str(error).split())[:120]})",
             f"give prompts as the training rendered them, with {parameter('template', 'raw')}",
         )
-    head, found, tail = whole.rpartition(answer)
+    head, seen, tail = whole.rpartition(answer)
     inserted = head.removeprefix(prompt) if head.startswith(prompt) else None
-    if not found or inserted is None or inserted:
+    if not seen or inserted is None or inserted:
         what = (
-            "drops the answer"
-            if not found
-            else f"writes {head[len(prompt) - 12 :] if inserted is None else inserted!r}"
+            "drops the answer" if not seen else f"writes {head[len(prompt) - 12 :] if inserted is None else inserted!r}"
         )
         return Check(
             "template-tail",

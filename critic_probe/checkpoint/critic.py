@@ -93,13 +93,13 @@ class Critic:
     def why_not_finite(self, ids: Sequence[int]) -> str:
         """Where a value of one sequence that is NaN or infinite arises, and whether float32 has it finite."""
         row = torch.tensor([ids], dtype=torch.long, device=self.device)
-        told = f"in {_name(self.dtype)}, first in {first_not_finite(self.backbone, row) or 'the head'}"
+        where = f"in {_name(self.dtype)}, first in {first_not_finite(self.backbone, row) or 'the head'}"
         if self.dtype == torch.float32:
-            return f"{told}; the training diverged or the weights are damaged, use an earlier checkpoint"
+            return f"{where}; the training diverged or the weights are damaged, use an earlier checkpoint"
         if bool(self.in_float32().values(ids).isfinite().all()):
             overflow = " (float16 overflows above 65,504)" if self.dtype == torch.float16 else ""
-            return f"{told}, where float32 is finite{overflow}; use {parameter('dtype', 'float32')} or bfloat16"
-        return f"{told}, and in float32 too; the training diverged or the weights are damaged"
+            return f"{where}, where float32 is finite{overflow}; use {parameter('dtype', 'float32')} or bfloat16"
+        return f"{where}, and in float32 too; the training diverged or the weights are damaged"
 
     def in_float32(self) -> "Critic":
         """The same critic, loaded once more, computing in float32; on the CPU where its GPU has no room beside this."""
@@ -454,12 +454,12 @@ def _require_causal(critic: Critic) -> None:
 
 def eos_ids(layout: Layout, tokenizer: Any, config: Any) -> frozenset[int]:
     """The ids that end a response: the tokenizer's, the config's and the generation config's."""
-    found = [tokenizer.eos_token_id, getattr(config, "eos_token_id", None)]
+    given = [tokenizer.eos_token_id, getattr(config, "eos_token_id", None)]
     homes = dict.fromkeys((layout.home, layout.config_file.parent))
     for generation in [file for home in homes if (file := home / "generation_config.json").exists()]:
-        found.append(read_json(generation, "generation settings").get("eos_token_id"))
+        given.append(read_json(generation, "generation settings").get("eos_token_id"))
     ids: set[int] = set()
-    for item in found:
+    for item in given:
         ids.update(item if isinstance(item, list) else [] if item is None else [item])
     return frozenset(ids)
 

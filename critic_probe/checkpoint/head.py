@@ -198,8 +198,8 @@ def _rows(layout: Layout, shape: tuple[int, ...]) -> str:
     """The rows of a head with the names of its labels."""
     labels = layout.config.get("id2label")
     names = labels if isinstance(labels, dict) else {}
-    told = [f"{i} ({names[str(i)]})" if str(i) in names else str(i) for i in range(min(shape[0], 20))]
-    return ", ".join(told) + (f" to {shape[0] - 1}" if shape[0] > 20 else "")
+    listed = [f"{i} ({names[str(i)]})" if str(i) in names else str(i) for i in range(min(shape[0], 20))]
+    return ", ".join(listed) + (f" to {shape[0] - 1}" if shape[0] > 20 else "")
 
 
 def normalisation(config: dict[str, Any], layout: Layout) -> tuple[float, float] | None:
@@ -281,12 +281,12 @@ def _candidates(layout: Layout, *, rows_of_outputs: bool = False) -> dict[str, l
     prefix = layout.config.get("value_head_prefix")
     names = f"{_NAMES}|{re.escape(prefix)}" if isinstance(prefix, str) and prefix else _NAMES
     pattern = re.compile(rf"({_OUTSIDE_LAYERS}(?:({names})|{_OUTPUT_LAYERS})(?:\.summary)?)(\.\d+)?\.weight$")
-    found: dict[str, list[str]] = {}
+    indices_of: dict[str, list[str]] = {}
     for name, stored in layout.tensors.items():
         match = pattern.match(name)
         if match and (match[2] or rows_of_outputs or stored.shape[:1] == (1,)):
-            found.setdefault(match[1], []).append(match[3] or "")
-    return {base: sorted(indices) for base, indices in found.items()}
+            indices_of.setdefault(match[1], []).append(match[3] or "")
+    return {base: sorted(indices) for base, indices in indices_of.items()}
 
 
 def _check_shape(layout: Layout, name: str, shape: tuple[int, ...], wanted_in: int, *, last: bool) -> None:
@@ -338,5 +338,5 @@ def _declared_labels(layout: Layout) -> int | None:
 
 
 def _listed(layout: Layout) -> str:
-    found = [f"{name} {list(s.shape)}" for name, s in sorted(layout.tensors.items()) if _HEAD_LIKE.search(name)]
-    return ", ".join(found[:6]) + (f" and {len(found) - 6} more" if len(found) > 6 else "") if found else "none"
+    shapes = [f"{name} {list(s.shape)}" for name, s in sorted(layout.tensors.items()) if _HEAD_LIKE.search(name)]
+    return ", ".join(shapes[:6]) + (f" and {len(shapes) - 6} more" if len(shapes) > 6 else "") if shapes else "none"

@@ -321,8 +321,8 @@ def _weight_files(path: Path) -> tuple[list[Path], str]:
                 )
             return shards, odd
         return [index], odd
-    found = sorted(child.name for child in path.iterdir() if child.suffix in (".pt", ".pth", ".bin", ".gguf"))
-    seen = f"found {', '.join(found[:5])}" if found else "found no weights"
+    weights = sorted(child.name for child in path.iterdir() if child.suffix in (".pt", ".pth", ".bin", ".gguf"))
+    seen = f"found {', '.join(weights[:5])}" if weights else "found no weights"
     raise CriticProbeError(
         f"{path}: no model.safetensors or pytorch_model.bin, and no verl, PEFT, DeepSpeed or torch distributed "
         f"checkpoint ({seen}); give the directory that the training wrote its critic to"
@@ -351,22 +351,22 @@ def _named(file: Path) -> Tensors:
             raise CriticProbeError(f"{file}: holds no state dict; save the weights with save_pretrained")
         return {str(name): value for name, value in tree.items() if isinstance(value, Stored)}
     try:
-        with safe_open(file, framework="pt") as tensors:
-            found = {}
-            for name in tensors.keys():  # noqa: SIM118
-                header = tensors.get_slice(name)
+        with safe_open(file, framework="pt") as file_tensors:
+            tensors = {}
+            for name in file_tensors.keys():  # noqa: SIM118
+                header = file_tensors.get_slice(name)
                 if header.get_dtype() not in _DTYPES:
                     raise CriticProbeError(
                         f"{file}: {name} is stored as {header.get_dtype()}; quantised critics are not read, save it in "
                         "bfloat16 or float32"
                     )
-                found[name] = Stored(
+                tensors[name] = Stored(
                     tuple(header.get_shape()),
                     _DTYPES[header.get_dtype()],
                     (file,),
                     partial(_read_safetensor, file, name),
                 )
-            return found
+            return tensors
     except (SafetensorError, OSError) as error:
         raise CriticProbeError(f"{file}: not a readable safetensors file ({error}); copy it again") from error
 

@@ -40,11 +40,11 @@ class Families:
         from critic_probe.probes import all_families, choose
 
         groups = [name for name in _GROUPS if self.everything or getattr(self, name)]
-        found = choose(all_families(), groups, self.family or [])
-        if not found:
+        families = choose(all_families(), groups, self.family or [])
+        if not families:
             flags = ", ".join(f"--{name}" for name in _GROUPS)
             raise CriticProbeError(f"perturb: no family of edits chosen; add {flags}, --all or --family NAME")
-        return found
+        return families
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -97,8 +97,10 @@ class ChatTemplate:
             notices.append(Notice("template-date", f"the chat template names the day: {day}"))
         if opened := _THINK.search(self.anchor):
             state = "an empty" if f"</{opened[1]}>" in self.anchor else "an open"
-            told = f"the chat template begins an answer with {state} <{opened[1]}> block, which belongs to the prompt"
-            notices.append(Notice("template-think", told))
+            opening = (
+                f"the chat template begins an answer with {state} <{opened[1]}> block, which belongs to the prompt"
+            )
+            notices.append(Notice("template-think", opening))
         return notices
 
     def render(self, messages: Sequence[Message], arguments: Mapping[str, Any], *, whole: bool) -> str:

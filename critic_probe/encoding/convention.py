@@ -113,6 +113,6 @@ def _checked(source: str, called: str, content: dict[str, Any]) -> Convention:
             raise CriticProbeError(f"{source}: '{key}' is no part of a convention; known are {', '.join(known)}")
         allowed = [True, False] if types[key] is bool else [*get_args(types[key])]
         if value not in allowed:
-            told = ", ".join(str(choice).lower() if isinstance(choice, bool) else choice for choice in allowed)
-            raise CriticProbeError(f"{source}: {key} = {value!r} is unknown; choose from {told}")
+            words = ", ".join(str(choice).lower() if isinstance(choice, bool) else choice for choice in allowed)
+            raise CriticProbeError(f"{source}: {key} = {value!r} is unknown; choose from {words}")
     return Convention(called, **content)

@@ -500,8 +500,8 @@ def encode_pairs(pairs: Iterable[Pair], encoder: Encoder, faults: Faults) -> Ite
         try:
             encoded = encode_pair(pair, encoder)
             if limit is not None and encoded.length > limit:
-                told = f"{encoded.length} tokens do not fit the context of {limit}; nothing is cut: shorten it"
-                raise BadRowError(TOO_LONG, told, source=f"{pair.source or 'pair'} (id {pair.id})", where=pair.id)
+                message = f"{encoded.length} tokens do not fit the context of {limit}; nothing is cut: shorten it"
+                raise BadRowError(TOO_LONG, message, source=f"{pair.source or 'pair'} (id {pair.id})", where=pair.id)
         except BadRowError as fault:
             faults.add(fault)
             continue

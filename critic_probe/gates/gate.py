@@ -118,8 +118,8 @@ def _table(source: str, text: str) -> Mapping[str, Any] | None:
     except tomllib.TOMLDecodeError as error:
         raise CriticProbeError(f"{source}: not valid TOML ({error}); mend it") from error
     if "tool" in content:
-        found: Mapping[str, Any] | None = content["tool"].get("critic-probe")
-        return found
+        table: Mapping[str, Any] | None = content["tool"].get("critic-probe")
+        return table
     return None if source.endswith("pyproject.toml") else content
 
 

@@ -154,8 +154,8 @@ class Compare:
         """The tables over all critics."""
         signed = done.signature(temperature=self._temperature)
         floor = floor_sentence(done.records)
-        found = tabulated(self.scored, self._texts, done.notices, signed, floor, self._temperature)
-        return replace(found, input=done.input)
+        result = tabulated(self.scored, self._texts, done.notices, signed, floor, self._temperature)
+        return replace(result, input=done.input)
 
 
 def tabulated(
@@ -179,16 +179,16 @@ def tabulated(
     summary, categories = summarise(scored), _by_category(scored)
     rules = rules_of(texts)
     blind = baselines(rules)
-    found = pairwise.statistics(scored, temperature)
+    figures = pairwise.statistics(scored, temperature)
     if len(blind):
         best = str(blind.baseline[blind.accuracy.idxmax()])
         known = scored[scored.id.isin(rules.index)]
-        found = found.merge(pairwise.beyond(known, rules, best), on=["critic", "aggregation"], how="left")
+        figures = figures.merge(pairwise.beyond(known, rules, best), on=["critic", "aggregation"], how="left")
     lengths, contrasts = pairwise.lengths(scored), pairwise.contrasts(scored)
     notices += _pair_notices(scored, texts)
     return CompareResult(
         summary=summary,
-        statistics=found,
+        statistics=figures,
         lengths=lengths,
         contrasts=contrasts,
         categories=categories,
@@ -196,7 +196,7 @@ def tabulated(
         pairs=_most_disputed_first(scored),
         notices=notices,
         signature=signed,
-        reading=[*reading(summary, blind), *warnings(found, lengths), floor],
+        reading=[*reading(summary, blind), *warnings(figures, lengths), floor],
     )
 
 
@@ -266,12 +266,12 @@ def summarise(scored: pd.DataFrame) -> pd.DataFrame:
 
 
 def _accuracy_columns(frame: pd.DataFrame) -> dict[str, Any]:
-    found = pairwise.d_acc(frame)
+    interval = pairwise.d_acc(frame)
     return {
         "n": len(frame),
-        "d_acc": found.value,
-        "d_acc_low": found.low,
-        "d_acc_high": found.high,
+        "d_acc": interval.value,
+        "d_acc_low": interval.low,
+        "d_acc_high": interval.high,
         "ties": int((frame.verdict == "tie").sum()),
         "mean_gap": frame.gap.mean(),
     }

@@ -172,8 +172,8 @@ class Doctor:
         """Every pair of a critic was seen."""
         self.note(_truncation(bench), *self._texts.checks(), _finite(bench))
         if bench.convention.reads != "read-outs" and self._found["template-tail"].verdict == "warn":
-            told = f"the template's tail closes an answer, as {bench.convention.name} has it"
-            self.note(Check("template-tail", "ok", told))
+            evidence = f"the template's tail closes an answer, as {bench.convention.name} has it"
+            self.note(Check("template-tail", "ok", evidence))
         if self._kept:
             self.note(*value_checks(bench, [pair for pair, _ in self._kept], [values for _, values in self._kept]))
         self.results.append((bench.name, self.report(bench.settings, bench.pairs, bench)))
@@ -205,8 +205,10 @@ def _read(pairs: Pairs) -> Iterator[Check]:
 
 def _finite(bench: Bench) -> Check:
     if bad := list(dict.fromkeys(bench.engine.bad)):
-        told = f"{len(bad)} pairs have values that are NaN or infinite ({', '.join(bad[:3])})"
-        return Check("values-finite", "fail", told, f"see which tensor it is without {parameter('on_bad_row', 'skip')}")
+        evidence = f"{len(bad)} pairs have values that are NaN or infinite ({', '.join(bad[:3])})"
+        return Check(
+            "values-finite", "fail", evidence, f"see which tensor it is without {parameter('on_bad_row', 'skip')}"
+        )
     return Check("values-finite", "ok", "every value is a finite number")
 
 
@@ -227,8 +229,10 @@ def _first_input(bench: Bench, pair: EncodedPair) -> Iterator[Check]:
         yield Check("thinking", "ok", "the template has no switch for thinking")
         return
     on, off = (repr(text[-60:]) for text in both)
-    told = f"prompts end in {on} with enable_thinking=true and in {off} with false"
-    yield Check("thinking", "warn", told, f"give the one of training: {parameter('arguments')} enable_thinking=false")
+    evidence = f"prompts end in {on} with enable_thinking=true and in {off} with false"
+    yield Check(
+        "thinking", "warn", evidence, f"give the one of training: {parameter('arguments')} enable_thinking=false"
+    )
 
 
 def _truncation(bench: Bench) -> Check:
@@ -277,8 +281,8 @@ class _Texts:
                 "look at the tokenizer's normalizer; give ids where you have them",
             )
         else:
-            told = f"; {len(set(other_ids))} pairs carry ids that are not their text's own" if other_ids else ""
-            yield Check("round-trip", "ok", f"every response decodes to its text{told}")
+            carried = f"; {len(set(other_ids))} pairs carry ids that are not their text's own" if other_ids else ""
+            yield Check("round-trip", "ok", f"every response decodes to its text{carried}")
         if one_side:
             yield Check(
                 "eos-one-side",

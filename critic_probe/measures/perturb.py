@@ -158,12 +158,12 @@ class Perturb:
         self._scores[aggregation.name] += both
         for variant in variants:
             scoring, kind = variant.case.scoring, variant.case.kind
-            found = twice.get((scoring, variant.side)) if scoring in ("again", "batch") else values[variant.edited.ids]
-            if found is None:
+            read = twice.get((scoring, variant.side)) if scoring in ("again", "batch") else values[variant.edited.ids]
+            if read is None:
                 continue
             if scoring == "eos" and aggregation.kind.endswith("+eos"):
                 kind = "invariance"  # a read-out that keeps EOS may move, and should not
-            edited = bench.score(found, variant.edited, aggregation)
+            edited = bench.score(read, variant.edited, aggregation)
             row = _row(bench, pair, variant, both, edited, score(variant.base), score(variant.restored))
             self._rows.append(row | {"kind": kind, "aggregation": aggregation.name})
 
@@ -204,8 +204,8 @@ class Perturb:
             "max_per_response": self.plan.most,
             "seed": self.plan.seed,
         }
-        found = judged(self.cases, skips, done.notices, done.signature(**drawn), floor_sentence(done.records))
-        return replace(found, command=self._command, input=done.input)
+        result = judged(self.cases, skips, done.notices, done.signature(**drawn), floor_sentence(done.records))
+        return replace(result, command=self._command, input=done.input)
 
 
 def judged(
@@ -236,17 +236,17 @@ def _twice(bench: Bench, pair: EncodedPair, variants: Sequence[Variant]) -> dict
     prompt, sides = pair.prompt_ids, (pair.student, pair.teacher)
     windows = [bench.window(len(prompt), len(response.ids)) for response in sides]
     sequences = [prompt + response.ids for response in sides]
-    found = {}
+    again = {}
     if "again" in asked:
         for side, ids in enumerate(sequences):
-            found["again", side] = bench.critic.values(ids)[windows[side]]
+            again["again", side] = bench.critic.values(ids)[windows[side]]
     if "batch" in asked:
         mates = [*sequences, prompt, *(prompt + v.edited.ids for v in variants[:4])]
         with suppress(TypeError, ValueError):  # an architecture that takes no mask has no batches to differ by
             padded = list(padded_values(bench.critic, mates))
             for side in (0, 1):
-                found["batch", side] = padded[side][windows[side]]
-    return found
+                again["batch", side] = padded[side][windows[side]]
+    return again
 
 
 def _row(

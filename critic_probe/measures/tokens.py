@@ -151,15 +151,15 @@ def _read_early(pair: EncodedPair, bodies: list[Floats]) -> Iterator[dict[str, A
 
 def _accuracy(critic: str, read: pd.DataFrame) -> Iterator[dict[str, Any]]:
     for (aggregation, share), frame in read.groupby(["aggregation", "share"], sort=False):
-        found = pairwise.d_acc(frame)
+        interval = pairwise.d_acc(frame)
         yield {
             "critic": critic,
             "aggregation": aggregation,
             "share": share,
             "n": len(frame),
-            "d_acc": found.value,
-            "d_acc_low": found.low,
-            "d_acc_high": found.high,
+            "d_acc": interval.value,
+            "d_acc_low": interval.low,
+            "d_acc_high": interval.high,
         }
 
 
@@ -229,8 +229,8 @@ def autocorrelation(values: Floats) -> Floats:
     """Autocorrelation (N,) of a series (N,) at lags 0 to N-1, the biased estimator (Box and Jenkins 1970)."""
     centred = values - values.mean()
     full = np.correlate(centred, centred, mode="full")[len(values) - 1 :]
-    found: Floats = full / full[0]
-    return found
+    correlations: Floats = full / full[0]
+    return correlations
 
 
 def effective_tokens(values: Floats) -> float:
@@ -266,8 +266,8 @@ def variance_ratio(weights: Floats, tokens: Floats, sums: Floats, squares: Float
     sigma = (weights @ squares - (weights @ sums) ** 2 / values) / (values - 1)
     of_means = (weights @ means**2 - (weights @ means) ** 2 / responses) / (responses - 1)
     expected = sigma * (weights @ (1 / tokens)) / responses
-    found: Floats = np.divide(of_means, expected, out=np.full(len(expected), np.nan), where=expected > 0)
-    return found
+    ratios: Floats = np.divide(of_means, expected, out=np.full(len(expected), np.nan), where=expected > 0)
+    return ratios
 
 
 class _Class:
@@ -294,17 +294,17 @@ class _Class:
 
 def _by_class(bench: Bench, response: EncodedResponse) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """The kinds of token that a response has, each with its mask (R,)."""
-    found = []
+    classes = []
     marks = bench.encoder.punctuation(response)
     for piece, eos, mark in zip(bench.encoder.pieces(response.ids), response.eos, marks, strict=True):
         if eos:
-            found.append("EOS")
+            classes.append("EOS")
         elif mark:
-            found.append("punctuation")
+            classes.append("punctuation")
         else:
-            found.append("digit" if any(char.isdecimal() for char in piece.text) else "content")
-    names = np.array(found)
-    yield from ((name, names == name) for name in dict.fromkeys(found))
+            classes.append("digit" if any(char.isdecimal() for char in piece.text) else "content")
+    names = np.array(classes)
+    yield from ((name, names == name) for name in dict.fromkeys(classes))
 
 
 def _reading(table: pd.DataFrame) -> list[str]:
@@ -316,9 +316,9 @@ def _reading(table: pd.DataFrame) -> list[str]:
     ]
     for row in table.itertuples():
         if row.too_short + row.constant == row.responses:
-            told = f"{row.too_short} of {row.responses} responses have fewer than {SHORTEST} tokens"
-            told += f", {row.constant} have one value throughout" if row.constant else ""
-            sentences.append(f"{row.critic}: {told}: dependence cannot be told.")
+            short = f"{row.too_short} of {row.responses} responses have fewer than {SHORTEST} tokens"
+            short += f", {row.constant} have one value throughout" if row.constant else ""
+            sentences.append(f"{row.critic}: {short}: dependence cannot be told.")
             continue
         if row.effective_tokens < row.tokens / 2:
             sentences.append(

@@ -93,8 +93,8 @@ class PairFile:
                 pairs = list(to_pairs(content, number, source, self._fields))
                 for pair in pairs:
                     if pair.id in seen:
-                        told = f"id {shown(pair.id)} is already that of {seen[pair.id]}; make ids unique"
-                        raise BadRowError("duplicate id", told)
+                        message = f"id {shown(pair.id)} is already that of {seen[pair.id]}; make ids unique"
+                        raise BadRowError("duplicate id", message)
             except BadRowError as fault:
                 yield fault.at(source, where)
                 continue

@@ -410,17 +410,17 @@ def _refuse_placeless(
     row: Mapping[str, Any], used: set[str], prompt: Prompt, responses: tuple[Response, Response]
 ) -> None:
     """Refuses a field that could be input and is neither used nor said by prompt or responses."""
-    told = [prompt] if isinstance(prompt, str) else [content_text(message) for message in prompt]
+    texts = [prompt] if isinstance(prompt, str) else [content_text(message) for message in prompt]
     for response in responses:
         if isinstance(response, Turns):
-            told += [content_text(message) for message in response.messages]
+            texts += [content_text(message) for message in response.messages]
         else:
-            told.append(response if isinstance(response, str) else response.text or "")
+            texts.append(response if isinstance(response, str) else response.text or "")
     for name, value in row.items():
         could_be = name in (*_PLACELESS, *_PROMPTS, *_SYSTEMS, *_ARGUMENTS)
         if name in used or not _says(value) or not (could_be or holds_messages(value)):
             continue
-        if all(any(words.strip() in part for part in told) for words in _words(value)):
+        if all(any(words.strip() in part for part in texts) for words in _words(value)):
             continue
         raise BadRowError(
             "field without a place",
@@ -452,18 +452,18 @@ def _without_answer(prompt: Prompt, responses: tuple[Response, Response]) -> tup
 
 def _joined(prompt: Prompt, lead: tuple[Message, ...], names: _Names) -> Prompt:
     """The prompt and the lead of the sides as one conversation: the lead may repeat the prompt or go on from it."""
-    told: tuple[Message, ...] = ({"role": "user", "content": prompt},) if isinstance(prompt, str) else prompt
-    if not lead or same(told[-len(lead) :], lead):
+    turns: tuple[Message, ...] = ({"role": "user", "content": prompt},) if isinstance(prompt, str) else prompt
+    if not lead or same(turns[-len(lead) :], lead):
         return prompt
-    if same(told, lead[: len(told)]) or same(told, lead[-len(told) :]):
+    if same(turns, lead[: len(turns)]) or same(turns, lead[-len(turns) :]):
         return lead
-    if (told[-1]["role"], lead[0]["role"]) not in _FOLLOWS:
+    if (turns[-1]["role"], lead[0]["role"]) not in _FOLLOWS:
         raise BadRowError(
             "two prompts",
             f"'{names.prompt}' is not what '{names.student}' and '{names.teacher}' say before their last "
             "message; make them equal, or remove it from the row",
         )
-    return (*told, *lead)
+    return (*turns, *lead)
 
 
 def _split(student: _Side, teacher: _Side, names: _Names) -> tuple[tuple[Message, ...], Response, Response]:

@@ -155,11 +155,11 @@ class Engine:
     def _row(self, sequences: Sequence[Ids], firsts: Sequence[int]) -> list[Tensor]:
         """Values of one row's sequences, each from index `first` on; what the cache has is not computed."""
         self.stats.given += sum(map(len, sequences))
-        found: list[Tensor | None] = [None] * len(sequences)
+        known: list[Tensor | None] = [None] * len(sequences)
         if self.cache is not None:
-            found = self.cache.get(sequences, firsts, self.name)
-        missing = [i for i, values in enumerate(found) if values is None]
-        self.stats.cached += sum(len(s) for s, values in zip(sequences, found, strict=True) if values is not None)
+            known = self.cache.get(sequences, firsts, self.name)
+        missing = [i for i, values in enumerate(known) if values is None]
+        self.stats.cached += sum(len(s) for s, values in zip(sequences, known, strict=True) if values is not None)
         if missing:
             wanted = [sequences[i] for i in missing]
             kept: list[tuple[Ids, int, Tensor]] = []
@@ -167,13 +167,13 @@ class Engine:
                 new = values[firsts[i] :].clone()
                 if not bool(new.isfinite().all()) and self.name != "reference":  # a row mate's, or its own?
                     new = self.critic.values(sequences[i])[firsts[i] :].clone()
-                found[i] = new
+                known[i] = new
                 if bool(new.isfinite().all()):
                     kept.append((sequences[i], firsts[i], new))
             if self.cache is not None and kept:
                 whole, begin, data = zip(*kept, strict=True)
                 self.cache.put(whole, begin, self.name, data)
-        return [values for values in found if values is not None]
+        return [values for values in known if values is not None]
 
     def _compute(self, sequences: Sequence[Ids]) -> list[Tensor]:
         """All values of each sequence; a row that memory does not hold is halved until it does."""

@@ -67,7 +67,7 @@ def warmup(
     *,
     base: Path | None = None,
     probe: Probe | None = None,
-    told: Callable[[Sequence[Notice]], None] = lambda _: None,
+    warn: Callable[[Sequence[Notice]], None] = lambda _: None,
 ) -> Trained:
     """Trains a critic and writes it as a Hugging Face token-classification directory, or as an adapter with its head.
 
@@ -79,7 +79,7 @@ def warmup(
         options: How.
         base: For an adapter, the directory of the model under it.
         probe: Run every `options.probe_every` steps and at the end.
-        told: Called with what is wrong with the pairs, before a step is taken.
+        warn: Called with what is wrong with the pairs, before a step is taken.
 
     Raises:
         CriticProbeError: Options contradict each other, pairs cannot be trained on, or nothing can be resumed.
@@ -126,7 +126,7 @@ def warmup(
         raise CriticProbeError(f"{parameter('engine', 'tree')}: {reason}; use {parameter('engine', 'auto')}")
     if reason and options.engine == "auto":
         notices.append(Notice("engine", f"trained without the prefix tree: {reason}"))
-    told(notices)
+    warn(notices)
     if options.early_stopping:
         options = _with_best_kept(options, bool(split.held_out))
 
@@ -219,9 +219,9 @@ def _require_same_run(out: Path, options: Options, data: str) -> None:
     if options.resume and file.exists():
         before = json.loads(file.read_text(encoding="utf-8"))
         if changed := [name for name in begun if begun[name] != before.get(name)]:
-            told = ", ".join(f"{name} {before.get(name)} -> {begun[name]}" for name in changed)
+            changes = ", ".join(f"{name} {before.get(name)} -> {begun[name]}" for name in changed)
             raise CriticProbeError(
-                f"{out}: {parameter('resume')} goes on with what the run began with, but {told}; give the same"
+                f"{out}: {parameter('resume')} goes on with what the run began with, but {changes}; give the same"
             )
     if not options.resume:
         out.mkdir(parents=True, exist_ok=True)
