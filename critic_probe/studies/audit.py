@@ -12,9 +12,10 @@ from critic_probe.aggregation import parse
 from critic_probe.checkpoint import Critic
 from critic_probe.errors import Notice
 from critic_probe.measures.perturb import Perturb, PerturbResult
-from critic_probe.measures.result import Measured
+from critic_probe.measures.result import Measured, Statement
 from critic_probe.measures.tokens import variance_ratio
 from critic_probe.measures.variants import Plan
+from critic_probe.measures.wording import listed
 from critic_probe.objective import TEMPERATURE, loss
 from critic_probe.pairs import Pairs
 from critic_probe.probes import BUILT_IN, WRONG_FACTS, Family
@@ -36,6 +37,9 @@ COMPLETENESS = ("to-complete", "to-concise")
 GARBAGE = ("gibberish", "other-answer", "empty", "master-key")
 # Same content in another form; a typo and a letter that only looks the same are other texts.
 FORMS = tuple(f.name for f in BUILT_IN.values() if f.group == "layout" and f.name not in ("typo", "homoglyph"))
+
+
+_WORDS = ("holds", "does not hold", "cannot tell")
 
 
 @dataclass(frozen=True, repr=False)
@@ -60,6 +64,16 @@ class AuditResult(Measured):
     claims: pd.DataFrame
     figures: pd.DataFrame
     training: pd.DataFrame
+
+    def answer(self) -> list[Statement]:
+        """Of each critic, which claims hold, which do not, and which cannot be told."""
+        said = []
+        for critic, frame in self.claims.groupby("critic", sort=False):
+            by_word = {word: list(frame.claim[frame.verdict == word]) for word in _WORDS}
+            parts = [f"{len(names)} {word}" for word, names in by_word.items() if names]
+            text = f"{critic}: of {len(frame)} claims {listed(parts)}."
+            said.append(Statement(text, {"critic": critic, **by_word}))
+        return said
 
     def read_aloud(self) -> list[str]:
         """Plain sentences on how to read it."""
