@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from critic_probe.measures.result import Statement
-from critic_probe.measures.wording import listed, share, statement
+from critic_probe.measures.wording import listed, percent, statement
 from critic_probe.objective import SATURATED
 
 _CRITICS = 3  # of which an answer speaks one by one
@@ -43,7 +43,7 @@ def answer(
 
 def _ordered(rows: list[dict[str, Any]]) -> Statement:
     """How often a critic puts the teacher first under each read-out, and the best rule that reads no content."""
-    shares = [share(row["d_acc"], row["d_acc_low"], row["d_acc_high"]) for row in rows]
+    shares = [percent(row["d_acc"], row["d_acc_low"], row["d_acc_high"]) for row in rows]
     read = [f"{each} read as {row['aggregation']}" for each, row in zip(shares, rows, strict=True)]
     text = f"{rows[0]['critic']} puts the teacher first in {listed(read)} (n = {rows[0]['n']})"
     named = ("d_acc", "d_acc_low", "d_acc_high", "beyond", "beyond_low", "beyond_high")

@@ -39,8 +39,8 @@ class DiffResult(Measured):
 
     def answer(self) -> list[Statement]:
         """Whether verdicts changed, and to what the new critic reacts otherwise."""
-        old, new = (critic["name"] for critic in self.signature["critics"])
-        said = [Statement(text, figures) for text, figures in _found(old, new, self.pairs, self.families)]
+        new = self.signature["critics"][1]["name"]
+        said = [Statement(text, figures) for text, figures in _found(new, self.pairs, self.families)]
         return [*said, Statement("Next: trace shows a pair that flipped, token by token.", {})]
 
     def read_aloud(self) -> list[str]:
@@ -142,11 +142,12 @@ def _reading(old: str, new: str) -> str:
     )
 
 
-def _found(old: str, new: str, pairs: pd.DataFrame, families: pd.DataFrame) -> Iterator[tuple[str, dict[str, Any]]]:
+def _found(new: str, pairs: pd.DataFrame, families: pd.DataFrame) -> Iterator[tuple[str, dict[str, Any]]]:
     for row in pairs.to_dict("records"):
         word = "differ" if row["p_holm"] < ALPHA else "cannot be told apart"
         flipped = f"{row['flips']} of {row['n']} pairs flipped sides"
-        text = f"{row['aggregation']}: the verdicts {word} ({flipped}; d_acc {row['old_d_acc']:.2f} -> {row['new_d_acc']:.2f})."
+        d_acc = f"d_acc {row['old_d_acc']:.2f} -> {row['new_d_acc']:.2f}"
+        text = f"{row['aggregation']}: the verdicts {word} ({flipped}; {d_acc})."
         yield text, {name: row[name] for name in ("aggregation", "flips", "n", "old_d_acc", "new_d_acc", "p_holm")}
     for aggregation, frame in families.groupby("aggregation", sort=False):
         changed = frame[frame.p_holm < ALPHA]

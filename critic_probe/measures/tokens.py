@@ -13,7 +13,7 @@ from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse
 from critic_probe.measures.result import Measured, Statement
 from critic_probe.measures.variants import SIDES
-from critic_probe.measures.wording import share, statement
+from critic_probe.measures.wording import percent, statement
 from critic_probe.pairs import Pairs
 from critic_probe.stats import pairs as pairwise
 from critic_probe.stats.rates import verdict
@@ -321,7 +321,7 @@ def _by_class(bench: Bench, response: EncodedResponse) -> Iterator[tuple[str, ND
 
 def _late(critic: str, aggregation: str, before: dict[str, Any], whole: dict[str, Any]) -> Statement:
     """Whether the last tokens decide."""
-    early, late = (share(row["d_acc"], row["d_acc_low"], row["d_acc_high"]) for row in (before, whole))
+    early, late = (percent(row["d_acc"], row["d_acc_low"], row["d_acc_high"]) for row in (before, whole))
     text = f"{critic} read as {aggregation}: {early} right after {before['share']:.0%} of a response, {late} at its end"
     if before["d_acc_high"] < whole["d_acc_low"]:
         text += ": the end decides"
@@ -332,9 +332,8 @@ def _late(critic: str, aggregation: str, before: dict[str, Any], whole: dict[str
 
 def _dependent(row: dict[str, Any]) -> Statement:
     """How many independent tokens a response is worth."""
-    text = (
-        f"{row['critic']}: a response of {row['tokens']:.0f} tokens is worth {row['effective_tokens']:.0f} independent"
-    )
+    worth = f"are worth {row['effective_tokens']:.0f} independent ones"
+    text = f"{row['critic']}: the {row['tokens']:.0f} tokens of a response {worth}"
     if row["too_short"] + row["constant"] == row["responses"]:
         text = f"{row['critic']}: no response is long enough to tell how far its values depend on each other"
     return statement(text + ".", row, "tokens", "effective_tokens", "responses")

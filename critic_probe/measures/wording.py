@@ -7,7 +7,7 @@ from typing import Any
 from critic_probe.measures.result import Statement
 
 
-def share(value: float, low: float, high: float) -> str:
+def percent(value: float, low: float, high: float) -> str:
     """A share with its interval, in per cent: `95 % [88, 98]`; without the interval where there is none."""
     ends = "" if math.isnan(low) else f" [{100 * low:.0f}, {100 * high:.0f}]"
     return f"{100 * value:.0f} %{ends}"

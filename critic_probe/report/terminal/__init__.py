@@ -1,9 +1,11 @@
 """Results on a terminal: rich tables that hold at 80 columns, in a pipe and without colour; one file a result."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 from inspect import signature
 from io import StringIO
+from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console, Group
@@ -50,11 +52,16 @@ def show(result: Result, console: Console, rows: int | None = None, view: str = 
     module = import_module(f"{__name__}.{name}")
     first = None if full else getattr(module, f"first_{name}", None)
     if first is not None and isinstance(result, Measured):
-        print_blocks(console, *first(result, console, rows), *in_short(result.notices, result.signature))
-        return
-    printer = getattr(module, f"print_{name}")
-    asked = {"rows": FULL_ROWS if rows is None else rows, "view": view}
-    printer(result, console, **{key: value for key, value in asked.items() if key in signature(printer).parameters})
+        blocks = _asked(first, result, console=console, rows=rows)
+        print_blocks(console, *blocks, *in_short(result.notices, result.signature))
+    else:
+        rows = FULL_ROWS if rows is None else rows
+        _asked(getattr(module, f"print_{name}"), result, console=console, rows=rows, view=view)
+
+
+def _asked(printer: Callable[..., Any], result: Result, **given: Any) -> Any:
+    """Calls a printer with what it takes."""
+    return printer(result, **{key: value for key, value in given.items() if key in signature(printer).parameters})
 
 
 def _head(result: Result, console: Console) -> None:

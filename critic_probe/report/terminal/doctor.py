@@ -10,13 +10,11 @@ from critic_probe.report.terminal.pieces import VERDICT_STYLES, checks_table, si
 from critic_probe.text import neutralise
 
 
-def first_doctor(result: DoctorResult, console: Console, rows: int | None) -> Iterator[RenderableType | None]:
+def first_doctor(result: DoctorResult) -> Iterator[RenderableType | None]:
     """What stands below the answer: the checks that found something.
 
     Args:
         result: What the doctor found.
-        console: Where to print.
-        rows: Not needed: every finding is shown.
     """
     findings = result.checks[result.checks.verdict.isin(("fail", "warn"))]
     yield checks_table(findings) if len(findings) else None

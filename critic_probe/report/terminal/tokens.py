@@ -22,13 +22,12 @@ from critic_probe.report.terminal.pieces import (
 )
 
 
-def first_tokens(result: TokensResult, console: Console, rows: int | None) -> Iterator[RenderableType]:
+def first_tokens(result: TokensResult, console: Console) -> Iterator[RenderableType]:
     """What stands below the answer: accuracy by position, and how dependent values are.
 
     Args:
         result: What was found.
         console: Where to print.
-        rows: Not needed: both are short.
     """
     yield _positions(result, console)
     yield _dependence(result, console)
