@@ -23,6 +23,8 @@ from critic_probe.cli import (
 )
 from critic_probe.version import __version__
 
+READER_GONE = 141  # 128 + SIGPIPE: what a shell says of any program whose output `head` no longer reads
+
 app = typer.Typer(
     name="critic-probe",
     help="Shows what a critic's score really reacts to, under last-token, mean and other read-outs.\n\n"
@@ -68,6 +70,10 @@ def main() -> None:
     """Runs the command line; an error that no one foresaw keeps its traceback and exits with 3."""
     try:
         app()
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):  # typer and rich would exit with 1, as a failed gate does
+            sys.exit(READER_GONE)
+        raise
     except Exception:
         import traceback
 

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from critic_probe.aggregation import parse
 from critic_probe.bundled import Critics
 from critic_probe.cli import options, session
 from critic_probe.cli.declare import with_options
 from critic_probe.errors import CriticProbeError
 from critic_probe.option import Option
+from critic_probe.report.targets import check_folder
 
 if TYPE_CHECKING:
     from critic_probe.gates.gate import Plan
@@ -129,20 +131,19 @@ def command(
     output: Reports,
 ) -> None:
     """Check a critic's figures against gates; exit code 1 where one fails."""
-    from critic_probe.aggregation import parse
+    for path in (output.junit, output.markdown, against.save_baseline):
+        if path is not None:
+            check_folder(path)
+    unnamed = [parse(name).name for name in scoring.aggregation or ("last", "mean")]
+    loading.critics()  # told of before what is slow to load
     from critic_probe.gates.baseline import drift, record
     from critic_probe.gates.figures import figures
     from critic_probe.gates.gate import load_gates
     from critic_probe.gates.measure import judge
     from critic_probe.probes import all_families
-    from critic_probe.report.files import check_folder
 
     plan = load_gates(gating.profile, gating.gates, all_families())
-    unnamed = [parse(name).name for name in scoring.aggregation or ("last", "mean")]
     before = against.load()
-    for path in (output.junit, output.markdown, against.save_baseline):
-        if path is not None:
-            check_folder(path)
     critics, read, settings = session.prepared(pairs, fields, loading, scoring, plan.aggregations(unnamed))
     with ExitStack() as stack:
         if against.save_baseline is not None or against.accept:  # kept values of another run differ in last digits
@@ -157,6 +158,7 @@ def command(
         against.save(now)
     if found.drift is not None and len(found.drift) and not against.accept:
         found = replace(found, exit_code=1)
+    found = session.with_defaults_told(found, critics, pairs is None)
     _tell(found, output, accepted=against.accept)
     if not found.passed:
         raise typer.Exit(found.exit_code)

@@ -8,6 +8,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import typer
+from rich.markup import escape
 
 from critic_probe.cli.session import exit_codes
 from critic_probe.errors import CriticProbeError
@@ -78,7 +79,7 @@ def _parameter(name: str, field: str, kind: Any, default: Any) -> Parameter:
         words = _words(kind)
         shown = typer.Option(
             *_names(field, option),
-            help=option.help,
+            help=escape(option.help),  # typer reads it as rich's markup
             metavar=option.metavar or (f"[{'|'.join(words)}]" if words else None),
             min=option.min,
             rich_help_panel=option.panel,

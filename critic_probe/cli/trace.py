@@ -12,6 +12,7 @@ from critic_probe.cli.declare import with_options
 from critic_probe.errors import CriticProbeError
 from critic_probe.option import Option
 from critic_probe.pairs import Pair
+from critic_probe.report.targets import check_picture
 
 _traced = partial(Option, panel="What is traced")
 
@@ -71,19 +72,19 @@ def command(
 ) -> None:
     """Show the value of every token of one pair, student and teacher side by side."""
     session.check_outputs(output)
-    from critic_probe.report.svg import check_picture, write_picture
-
     exports = [Path(path) for path in output.export or ()]
     for path in exports:
         check_picture(path)
-    critics, settings = loading.critics(), scoring.settings()
+    critics, reading = loading.critics(), scoring.parsed()
     pair = wanted.pair(pairs, fields, critics)
+    settings = reading()
     if fields.show_input is not None:
         session.show_input(critics, [pair], settings, fields.show_input)
         return
     from rich.console import Console
 
     from critic_probe.measures.trace import trace
+    from critic_probe.report.svg import write_picture
     from critic_probe.report.terminal import show
     from critic_probe.report.terminal.trace import print_trace
 

@@ -45,10 +45,12 @@ def command(
 
     Exits with 1 if the record does not hold.
     """
+    record = _read(result)
+    if loading.checkpoint:
+        loading.critics()  # told of before what is slow to load
     from critic_probe.measures.verify import signed_critics, verify
     from critic_probe.report.files import dump_plain
 
-    record = _read(result)
     signed = signed_critics(record, str(result))
     names = [critic["name"] for critic in signed]
     given = loading.checkpoint or [name for name in names if name.startswith(BUNDLED)]

@@ -97,7 +97,7 @@ def figures(results: Mapping[str, Any]) -> pd.DataFrame:
     ]
     table = pd.DataFrame(rows, columns=[*columns, "ids"])
     text = ["critic", "aggregation", "family", "position", "category"]
-    table[text] = table[text].fillna("")
+    table[text] = table[text].astype(object).fillna("")
     return table
 
 

@@ -23,6 +23,7 @@ from critic_probe.measures.tokens import TokensResult
 from critic_probe.measures.trace import TraceResult
 from critic_probe.measures.verify import VerifyResult
 from critic_probe.report import verdicts
+from critic_probe.report.targets import check_path
 from critic_probe.studies.audit import AuditResult
 from critic_probe.studies.selftest import SelftestResult
 
@@ -38,7 +39,6 @@ _RESULTS: dict[str, Any] = {  # by command: the class of its result
     "verify": VerifyResult,
     "selftest": SelftestResult,
 }
-_SUFFIXES = (".json", ".csv", ".parquet")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -108,32 +108,6 @@ def read_result(path: str | Path) -> Result:
 def dump_plain(data: Mapping[str, Any]) -> str:
     """A mapping of plain values as JSON text, without a final newline."""
     return json.dumps(_plain(data), allow_nan=False, ensure_ascii=False, indent=2)
-
-
-def check_path(path: Path) -> None:
-    """Refuses a path that `write_result` could not write, so that hours of scoring are not spent first.
-
-    Raises:
-        CriticProbeError: The suffix is none of .json, .csv and .parquet, or no file can be written there.
-    """
-    if path.suffix.lower() not in _SUFFIXES:
-        raise CriticProbeError(f"{path}: cannot tell the format from '{path.suffix}'; use {', '.join(_SUFFIXES)}")
-    if os.path.isdir(path):
-        raise CriticProbeError(f"{path}: is a directory; name a file")
-    if not os.path.isdir(path.parent):
-        raise CriticProbeError(f"{path}: its directory does not exist; create it first")
-    if not os.access(path.parent, os.W_OK):
-        raise CriticProbeError(f"{path}: its directory is not writable; choose another")
-
-
-def check_folder(path: Path) -> None:
-    """Refuses a file whose folder is not there, before anything is scored.
-
-    Raises:
-        CriticProbeError: It is not.
-    """
-    if not path.absolute().parent.is_dir():
-        raise CriticProbeError(f"{path}: its folder does not exist; make it first")
 
 
 def write_result(path: Path, result: Result) -> None:

@@ -40,7 +40,7 @@ def print_inspect(found: dict[str, Any], console: Console) -> None:
     for name, fact in facts.items():
         if fact is not None:
             table.add_row(Text(name, style="bold"), Text(safe(fact), overflow="fold"))
-    table.add_row(Text("read as", style="bold"), Text(neutralise("\n".join(found["reading"])), overflow="fold"))
+    table.add_row(Text("read as", style="bold"), Text("\n".join(map(neutralise, found["reading"])), overflow="fold"))
     console.print(table)
 
 
