@@ -39,10 +39,10 @@ def print_perturb(result: PerturbResult, console: Console, rows: int = 10) -> No
     """
     print_blocks(
         console,
-        _headline(result, console),
+        _headline(result),
         *(_by_kind(result, kind, title, console) for kind, title in _KINDS),
-        _cases(result, console, rows),
-        _not_measured(result, console),
+        _cases(result, rows),
+        _not_measured(result),
         *below(result.reading, result.notices, result.signature),
     )
 
@@ -56,15 +56,15 @@ _KINDS = (
 )
 
 
-def _headline(result: PerturbResult, console: Console) -> RenderableType | None:
+def _headline(result: PerturbResult) -> RenderableType | None:
     rows = [row for row in rows_of(result.headline) if row["controls"] or row["invariances"]]
     if not rows:
         return None
     raw = decimals_of(result.headline["control_median_abs_delta"], result.headline["invariance_median_abs_delta"])
     bars = Column("", justify="left")
-    moves = table_of(console, "controls\nmedian |Δ|", "\n/SD", bars, "harmless\nmedian |Δ|", "\n/SD", bars)
+    moves = table_of("controls\nmedian |Δ|", "\n/SD", bars, "harmless\nmedian |Δ|", "\n/SD", bars)
     largest = largest_of(result.headline["control_median_over_sd"], result.headline["invariance_median_over_sd"])
-    ratios = table_of(console, "signal to noise", "punct. over\nwrong fact", "controls right")
+    ratios = table_of("signal to noise", "punct. over\nwrong fact", "controls right")
     with_controls = not all(missing(row["controls_right"]) for row in rows)
     for of_critic in grouped(rows, "critic"):
         for table in (moves, ratios):
@@ -122,7 +122,7 @@ def _by_kind(result: PerturbResult, kind: str, title: str, console: Console) -> 
             found["flip\nrate"] = number(row["flip_rate"])
         return found | {"MDE": number(row["detectable"]), "verdict": row["verdict"]}
 
-    table = table_of(console, *cells(rows[0]))
+    table = table_of(*cells(rows[0]))
     for of_edit in grouped(rows, "family", "position"):
         position = of_edit[0]["position"]
         table.add_row(heading(of_edit[0]["family"], "" if position == "whole" else position))
@@ -133,13 +133,13 @@ def _by_kind(result: PerturbResult, kind: str, title: str, console: Console) -> 
     return block(title + demand, table)
 
 
-def _cases(result: PerturbResult, console: Console, limit: int) -> RenderableType | None:
+def _cases(result: PerturbResult, limit: int) -> RenderableType | None:
     shown = rows_of(result.cases.head(max(limit, 0)))
     if not shown:
         return None
     score = decimals_of(*(result.cases[name] for name in ("original_score", "variant_score", "delta")))
     named = namer(result.cases)
-    table = table_of(console, "original", "edited", "Δ", "Δ/SD", Column("flip", justify="left"), label="edit")
+    table = table_of("original", "edited", "Δ", "Δ/SD", Column("flip", justify="left"), label="edit")
     for row in shown:
         what = ", ".join(str(row[name]) for name in ("family", "position", "kind") if not missing(row[name]))
         table.add_row(
@@ -167,11 +167,11 @@ def _edit(row: Record) -> Text:
     )
 
 
-def _not_measured(result: PerturbResult, console: Console) -> RenderableType | None:
+def _not_measured(result: PerturbResult) -> RenderableType | None:
     rows = rows_of(result.not_measured)
     if not rows:
         return None
-    table = table_of(console, "count", Column("reason", overflow="fold"), label="family")
+    table = table_of("count", Column("reason", overflow="fold"), label="family")
     critics = grouped(rows, "critic")
     for of_critic in critics:
         if len(critics) > 1:
