@@ -1,7 +1,7 @@
 """What gates need, measured in one loop: each critic is loaded once, whatever they name."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, ClassVar, Literal
 
@@ -14,7 +14,7 @@ from critic_probe.measures.compare import Compare
 from critic_probe.measures.doctor import Doctor, DoctorResult
 from critic_probe.measures.perturb import Perturb
 from critic_probe.measures.report import Keep, ReportResult, report
-from critic_probe.measures.result import Result
+from critic_probe.measures.result import Measured
 from critic_probe.measures.tokens import Tokens
 from critic_probe.measures.variants import Plan as Edits
 from critic_probe.probes import all_families, choose
@@ -28,7 +28,7 @@ _PICTURED = tuple(Gate(name) for name in ("compare.d_acc", "perturb.signal_to_no
 
 
 @dataclass(frozen=True, repr=False)
-class CheckResult(Result):
+class CheckResult(Measured):
     """Whether a critic's figures hold what gates demand of them.
 
     Attributes:
@@ -36,10 +36,7 @@ class CheckResult(Result):
         gates: One row per gate and figure that it bounds, with its verdict; see `evaluate`.
         on_unclear: As what a verdict `cannot tell` counts.
         exit_code: 0 where every gate holds, else 1.
-        signature: What determined the figures.
         drift: What differs from a baseline; None without one.
-        notices: Warnings that belong to the figures.
-        input: The first pair exactly as the first critic is fed it.
     """
 
     command: ClassVar[str] = "check"  # type: ignore[misc]
@@ -51,10 +48,7 @@ class CheckResult(Result):
     gates: pd.DataFrame
     on_unclear: str
     exit_code: int
-    signature: Signature
     drift: pd.DataFrame | None = None
-    notices: list[Notice] = field(default_factory=list)
-    input: dict[str, Any] | None = None
 
     @property
     def passed(self) -> bool:
@@ -106,7 +100,7 @@ def judge(
     notices = list({(n.code, n.message, *n.ids): n for n in told}.values())
     fed = next((each.input for each in measured if each.input is not None), None)
     code = exit_code(verdicts, on_unclear)
-    return CheckResult(plan.source, verdicts, on_unclear, code, signature, notices=notices, input=fed)
+    return CheckResult(plan.source, verdicts, on_unclear, code, signature=signature, notices=notices, input=fed)
 
 
 def _warned(critic: str, examined: DoctorResult) -> Iterator[Notice]:
