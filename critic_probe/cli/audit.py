@@ -6,13 +6,17 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from critic_probe.cli import options, session
+from critic_probe.cli import options, panels, session
 from critic_probe.cli.declare import with_options
 from critic_probe.cli.warmup import find_backbone
 from critic_probe.errors import CriticProbeError
 from critic_probe.option import Option
 from critic_probe.pairs import Pair, PairFile
 from critic_probe.training.options import Options
+
+PANEL = panels.LOOK
+EXAMPLES = ("critic-probe audit -c bundled:mean",)
+
 
 _train = partial(Option, panel="With --train")
 _AS_IN_WARMUP = "As in warmup."

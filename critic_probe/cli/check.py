@@ -12,7 +12,7 @@ import typer
 
 from critic_probe.aggregation import parse
 from critic_probe.bundled import Critics
-from critic_probe.cli import options, session
+from critic_probe.cli import options, panels, session
 from critic_probe.cli.declare import with_options
 from critic_probe.errors import CriticProbeError
 from critic_probe.option import Option
@@ -23,6 +23,14 @@ if TYPE_CHECKING:
     from critic_probe.gates.measure import CheckResult
     from critic_probe.pairs import Pairs
     from critic_probe.workbench import Progress, Settings, Signature
+
+PANEL = panels.GATES
+EXAMPLES = (
+    "critic-probe check -c bundled:mean -a mean",
+    "critic-probe check -c bundled:mean -a mean --save-baseline baseline.json",
+    "critic-probe check -c bundled:mean -a mean --baseline baseline.json",
+)
+
 
 _baseline = partial(Option, panel="A baseline")
 

@@ -6,8 +6,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from critic_probe.cli import options, session
+from critic_probe.cli import options, panels, session
 from critic_probe.cli.declare import with_options
+
+PANEL = panels.LOOK
+EXAMPLES = ("critic-probe doctor bundled:last pairs.jsonl",)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,11 @@ from typing import Annotated
 
 import typer
 
-from critic_probe.cli import options
+from critic_probe.cli import options, panels
 from critic_probe.cli.declare import with_options
+
+PANEL = panels.LOOK
+EXAMPLES = ("critic-probe inspect bundled:last",)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from critic_probe.workbench import Settings
 
 # An option under the heading of what it is of.
-of_critic = partial(Option, panel="Critic")
+of_critic = partial(Option, panel="What is scored")
 of_reading = partial(Option, panel="How it is read")
 of_pairs = partial(Option, panel="Which pairs")
 of_edits = partial(Option, panel="Which edits")

@@ -9,10 +9,13 @@ from typing import Annotated
 import typer
 
 from critic_probe.aggregation import parse
-from critic_probe.cli import options, session
+from critic_probe.cli import options, panels, session
 from critic_probe.cli.declare import with_options
 from critic_probe.errors import CriticProbeError
 from critic_probe.report.targets import check_folder, require
+
+PANEL = panels.LOOK
+EXAMPLES = ("critic-probe report -c bundled:mean --max-per-response 1 -o report.html",)
 
 
 @with_options

@@ -3,8 +3,11 @@
 import typer
 
 from critic_probe.bundled import fixtures
-from critic_probe.cli import options, session
+from critic_probe.cli import options, panels, session
 from critic_probe.cli.declare import with_options
+
+PANEL = panels.TOOL
+EXAMPLES = ("critic-probe selftest",)
 
 
 @with_options

@@ -7,12 +7,19 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from critic_probe.bundled import Critics
-from critic_probe.cli import options, session
+from critic_probe.cli import options, panels, session
 from critic_probe.cli.declare import with_options
 from critic_probe.errors import CriticProbeError
 from critic_probe.option import Option
 from critic_probe.pairs import Pair
 from critic_probe.report.targets import check_picture
+
+PANEL = panels.LOOK
+EXAMPLES = (
+    "critic-probe trace --id case-1-comma -c bundled:last --view line",
+    "critic-probe trace --prompt '2+2?' --student Five, --teacher Four. -c bundled:mean",
+)
+
 
 _traced = partial(Option, panel="What is traced")
 
