@@ -12,6 +12,7 @@ from torch import Tensor
 
 from critic_probe.checkpoint.layout import Layout
 from critic_probe.errors import CriticProbeError, parameter
+from critic_probe.text import listed
 
 # What frameworks call the head. `classifier` is the token head of older families (GPT-2, Bloom, Falcon, GPT-NeoX);
 # the output layer of a language model is a value head where it has a single row.
@@ -339,4 +340,4 @@ def _declared_labels(layout: Layout) -> int | None:
 
 def _listed(layout: Layout) -> str:
     shapes = [f"{name} {list(s.shape)}" for name, s in sorted(layout.tensors.items()) if _HEAD_LIKE.search(name)]
-    return ", ".join(shapes[:6]) + (f" and {len(shapes) - 6} more" if len(shapes) > 6 else "") if shapes else "none"
+    return listed(shapes) or "none"

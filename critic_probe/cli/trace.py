@@ -13,6 +13,7 @@ from critic_probe.errors import CriticProbeError
 from critic_probe.option import Option
 from critic_probe.pairs import Pair
 from critic_probe.report.targets import check_picture
+from critic_probe.text import listed
 
 PANEL = panels.LOOK
 EXAMPLES = (
@@ -105,10 +106,9 @@ def command(
 
 def _find(pairs: Iterable[Pair], wanted: str | None, where: str) -> Pair:
     ids = [pair.id for pair in pairs]
-    listed = ", ".join(ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
     if wanted is None:
-        raise CriticProbeError(f"trace: name a pair of {where} with --id: {listed}")
+        raise CriticProbeError(f"trace: name a pair of {where} with --id: {listed(ids)}")
     chosen = next((pair for pair in pairs if pair.id == wanted), None)
     if chosen is None:
-        raise CriticProbeError(f"{where}: no pair has the id '{wanted}'; it holds {listed}")
+        raise CriticProbeError(f"{where}: no pair has the id '{wanted}'; it holds {listed(ids)}")
     return chosen

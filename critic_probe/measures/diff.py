@@ -8,6 +8,7 @@ from critic_probe.measures.compare import CompareResult
 from critic_probe.measures.perturb import PerturbResult
 from critic_probe.measures.result import Measured
 from critic_probe.stats.rates import holm
+from critic_probe.text import listed
 
 ALPHA = 0.05
 
@@ -140,7 +141,7 @@ def _reading(old: str, new: str, pairs: pd.DataFrame, families: pd.DataFrame) ->
     for aggregation, frame in families.groupby("aggregation", sort=False):
         changed = frame[frame.p_holm < ALPHA]
         more, less = (list(changed.family[side]) for side in (changed.difference > 0, changed.difference < 0))
-        parts = [f"{word} to {', '.join(names)}" for word, names in (("more", more), ("less", less)) if names]
+        parts = [f"{word} to {listed(names)}" for word, names in (("more", more), ("less", less)) if names]
         reacts = f"{new} reacts {'; '.join(parts)}" if parts else "no family of edits can be told apart"
         sentences.append(f"{aggregation}: {reacts}.")
         right = frame[frame.right_p_holm < ALPHA]
@@ -149,5 +150,5 @@ def _reading(old: str, new: str, pairs: pd.DataFrame, families: pd.DataFrame) ->
         )
         for word, names in (("more", better), ("less", worse)):
             if names:
-                sentences.append(f"{aggregation}: {new} orders rightly {word} often: {', '.join(names)}.")
+                sentences.append(f"{aggregation}: {new} orders rightly {word} often: {listed(names)}.")
     return sentences

@@ -20,6 +20,7 @@ from critic_probe.pairs import Pairs
 from critic_probe.scoring.reference import padded_values
 from critic_probe.stats.edits import contrasts, headline, read_aloud, summarise
 from critic_probe.stats.rates import FEW, verdict
+from critic_probe.text import listed
 from critic_probe.workbench import (
     Ask,
     Bench,
@@ -216,7 +217,7 @@ def judged(
     few = summary[(summary.n < FEW) & (summary.kind != "identity")]
     if len(few):
         families = sorted({f"{row.family} {row.position}" for row in few.itertuples()})
-        notices.append(Notice("few-cases", f"fewer than {FEW} edits, too few to conclude from: {', '.join(families)}"))
+        notices.append(Notice("few-cases", f"fewer than {FEW} edits, too few to conclude from: {listed(families)}"))
     worst_first = cases.iloc[(-cases.delta_over_sd.abs()).argsort(kind="stable")].reset_index(drop=True)
     return PerturbResult(
         summary=summary,

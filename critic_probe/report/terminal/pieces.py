@@ -18,7 +18,7 @@ from rich.text import Text
 from critic_probe.errors import Notice
 from critic_probe.report.heat import share_of
 from critic_probe.report.terminal.tables import FigureTable
-from critic_probe.text import neutralise
+from critic_probe.text import listed, neutralise
 from critic_probe.workbench import Signature
 
 WIDE = 100  # columns from which two sides stand beside each other
@@ -32,7 +32,7 @@ VERDICT_STYLES = {
     "not run": "dim",
 }
 FIRST = ("other-read-out", "other-eos", "other-value-position")  # notices that change how a result is read
-_IDS = 5  # a warning names at most this many pairs
+_NAMED = 5  # a signature names at most this many families
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 Record = dict[str, Any]
@@ -81,12 +81,10 @@ def signed(signature: Signature) -> Text:
 
 def warning(notice: Notice) -> Text:
     """A notice with the first of the pairs that it names."""
-    ids = ", ".join(safe(identity) for identity in notice.ids[:_IDS])
-    more = f", ... and {len(notice.ids) - _IDS} more" if len(notice.ids) > _IDS else ""
     return Text.assemble(
         (notice.code, "bold yellow"),
         f": {neutralise(notice.message)}",
-        (f" ({ids}{more})" if ids else "", "dim"),
+        (f" ({safe(listed(notice.ids))})" if notice.ids else "", "dim"),
         overflow="fold",
     )
 
@@ -265,8 +263,8 @@ def signature_line(signature: Signature) -> str:
         return f"{word} {_short(value)}" if value not in (None, "") else ""
 
     families = rest.pop("families", ())
-    listed = ",".join(families)
-    rest["families"] = listed if len(families) <= _IDS else f"{len(families)}:{zlib.crc32(listed.encode()):08x}"
+    named_all = ",".join(families)
+    rest["families"] = named_all if len(families) <= _NAMED else f"{len(families)}:{zlib.crc32(named_all.encode()):08x}"
     names = [
         f"{critic.get('name', '')}@{_short(critic.get('fingerprint'))} {_tagged('head', critic.get('head'))}"
         for critic in critics

@@ -4,12 +4,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rich import box
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.measure import Measurement
 from rich.table import Column, Table
 
 ROOMY = 120  # columns from which there are two blanks between cells
-_NAME = 30  # columns from which a long name folds beside its figures; with less it has a line of its own
+_NAME = 30  # columns from which a name of several lines folds beside its figures; with less it stands above them
 _SHORT = 12  # of names, what figures leave them if they can
 _FOLDED = 16  # of a cell that folds, the same
 _INDENT = 4  # of figures where no name stands beside them
@@ -69,7 +69,7 @@ class FigureTable:
                 yield ""
             room = width - start - sum(least[i] + _between(width) for i in part)
             first = start + min(max(room, 0), names - start)
-            if first < _NAME and all(_widest(console, options, [name]) > first for name, cells in self.rows if cells):
+            if all(_alone(console, options, name, first) for name, cells in self.rows if cells):
                 first = _INDENT
             sizes, room = {}, width - first - sum(least[i] + _between(width) for i in part)
             for i in part:
@@ -101,7 +101,7 @@ class FigureTable:
         body = table(header=True)
         shown: list[RenderableType] = [body]
         for name, cells in self._rows(sizes):
-            alone = first < _NAME and _widest(console, options, [name]) > first
+            alone = _alone(console, options, name, first)
             if alone or not cells:
                 shown.append(name)
             if cells:
@@ -146,6 +146,11 @@ def _flow(names: int, widths: Sequence[int], width: int) -> tuple[int, list[list
         parts[-1].append(i)
         used += gap + widths[i]
     return start, parts
+
+
+def _alone(console: Console, options: ConsoleOptions, name: RenderableType, room: int) -> bool:
+    """Whether a name stands above its figures, because there is no room for it beside them."""
+    return _widest(console, options, [name]) > room and not (isinstance(name, Group) and room >= _NAME)
 
 
 def _between(width: int) -> int:
