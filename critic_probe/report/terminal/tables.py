@@ -7,6 +7,10 @@ from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.measure import Measurement
 from rich.table import Column, Table
+from rich.text import Text
+
+from critic_probe.report.terminal.glossary import PAGE, explained
+from critic_probe.text import listed
 
 ROOMY = 120  # columns from which there are two blanks between cells
 _NAME = 30  # columns from which a name of several lines folds beside its figures; with less it stands above them
@@ -76,6 +80,8 @@ class FigureTable:
                 sizes[i] = least[i] + min(max(room, 0), widths[i] - least[i])
                 room -= sizes[i] - least[i]
             yield from self._part(console, options, first, sizes)
+        if words := explained(str(column.header) for column in self.columns):
+            yield Text(f"{listed(words)}: see {PAGE}", style="dim", overflow="fold")
 
     def _part(
         self, console: Console, options: ConsoleOptions, first: int, sizes: Mapping[int, int]
