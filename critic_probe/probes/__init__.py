@@ -1,7 +1,7 @@
 """Controlled edits of a response's text."""
 
 from critic_probe.probes.case import Case, Change, Family, Group, Kind, Position, Skip, Subject, with_ending_of
-from critic_probe.probes.controls import WRONG_FACTS
+from critic_probe.probes.facts import WRONG_FACTS
 from critic_probe.probes.suite import BUILT_IN, GROUPS, all_families, choose, outcomes
 
 __all__ = [
