@@ -5,10 +5,8 @@ import re
 from collections.abc import Callable, Iterator
 
 from critic_probe.probes.case import Change, Family, Subject, with_ending_of
-from critic_probe.probes.guards import Guards
+from critic_probe.probes.guards import NOT_PROSE, Guards
 from critic_probe.text import is_chinese
-
-NOT_PROSE = ("code", "latex", "json", "tag", "table", "url", "email", "path")
 
 
 def _control(name: str, description: str, edits: Callable[[Subject], Iterator[Change]]) -> Family:
@@ -119,8 +117,10 @@ def _other_answer(subject: Subject) -> Iterator[Change]:
     alike = [
         other
         for other in subject.others
-        if len(text) <= 2 * len(other) <= 4 * len(text) and is_chinese(other) == language
-        and text.strip() not in other and other.strip() not in text
+        if len(text) <= 2 * len(other) <= 4 * len(text)
+        and is_chinese(other) == language
+        and text.strip() not in other
+        and other.strip() not in text
     ]
     if alike:
         yield Change("whole", subject.rng("other-answer").choice(alike))

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from critic_probe.probes.case import Change, Family, Subject
-from critic_probe.probes.controls import NOT_PROSE, sentences
-from critic_probe.probes.guards import Guards
+from critic_probe.probes.controls import sentences
+from critic_probe.probes.guards import NOT_PROSE, Guards
 from critic_probe.probes.punctuation import Candidate, one_per_position
 from critic_probe.text import is_chinese
 
@@ -72,7 +72,11 @@ def _listed_lines(text: str) -> Iterator[tuple[int, int]]:
                 break
             if later["indent"] != marker["indent"]:
                 continue
-            if marker["number"] and later["style"] == marker["style"] and int(later["number"]) == int(marker["number"]) + 1:
+            if (
+                marker["number"]
+                and later["style"] == marker["style"]
+                and int(later["number"]) == int(marker["number"]) + 1
+            ):
                 yield marker.start(), later.start()
                 break
             if marker["bullet"]:
@@ -107,7 +111,8 @@ def _bare_items(subject: Subject) -> Iterator[tuple[int, int]]:
     items = [body[start:end] for start, (end, _) in zip(starts, ends, strict=True)]
     listed = "、" if is_chinese(text) else ", "
     if len(items) > 1 and all(
-        item and not _NO_ITEM.search(item) and (item + listed in subject.prompt or listed + item in subject.prompt) for item in items
+        item and not _NO_ITEM.search(item) and (item + listed in subject.prompt or listed + item in subject.prompt)
+        for item in items
     ):
         yield from zip(starts[:-1], starts[1:], strict=True)
         yield ends[-2][0], len(body)
@@ -139,7 +144,9 @@ _NO_FACT = re.compile(
     r"|#|评分|得分|步骤?|第|章|节|图|表|页|选项|约|大约|大概|左右|近|超过|至少|最多|至|到|或|例如|比如|如)[\s:：*“\"（(]*\Z"
 )
 
-_NO_FACT_AFTER = re.compile(r"(?i)[ ]?(?:[-–—－~～至到]|to\b|or\b|或)[ ]?\d|[)）.、] |）|%?[ ]?(?:confiden|sure|certain|的?(?:把握|信心|确定|肯定|概率|可能))|[-－]?D\b")
+_NO_FACT_AFTER = re.compile(
+    r"(?i)[ ]?(?:[-–—－~～至到]|to\b|or\b|或)[ ]?\d|[)）.、] |）|%?[ ]?(?:confiden|sure|certain|的?(?:把握|信心|确定|肯定|概率|可能))|[-－]?D\b"
+)
 
 
 def _digits(subject: Subject) -> Iterator[_Place]:
@@ -150,7 +157,11 @@ def _digits(subject: Subject) -> Iterator[_Place]:
     for number in _NUMBER.finditer(text):
         start, end = number.span("digits")
         before = text[max(0, start - 24) : start]
-        if guards.covered(start, end, allow=("json", "number")) or _NO_FACT.search(before) or _CONFIDENCE.search(before):
+        if (
+            guards.covered(start, end, allow=("json", "number"))
+            or _NO_FACT.search(before)
+            or _CONFIDENCE.search(before)
+        ):
             continue
         after = text[number.end() : number.end() + 20]
         if _NO_FACT_AFTER.match(after) or (subject.side == "student" and number["digits"] not in taught):
@@ -179,14 +190,19 @@ _YES_NO = re.compile(
     r"(?:(?! or )[^.!?\n])*\?|(?i:\byes or no\b|\byes/no\b|\btrue or false\b|\bcorrect or incorrect\b)"
     r"|吗？|吗\?|吗\s*\Z|是否|是不是|对不对|能不能|会不会|有没有|可不可以"
 )
-_COURTESY = re.compile(r"(?i)\b(?:can|could|will|would) you\b|你(?:能|可以|会|愿意)|请(?:你|您)?(?:帮|给|写)|能否|可否|帮我|给我|知道|明白|理解|听说|\bknow\b|\bunderstand\b|\bheard\b")
+_COURTESY = re.compile(
+    r"(?i)\b(?:can|could|will|would) you\b|你(?:能|可以|会|愿意)|请(?:你|您)?(?:帮|给|写)|能否|可否|帮我|给我|知道|明白|理解|听说|\bknow\b|\bunderstand\b|\bheard\b"
+)
 _PAIRS = (
     ("yes", "no"), ("true", "false"), ("correct", "incorrect"), ("positive", "negative"), ("是的", "不是"), ("是", "否"),
     ("对", "不对"), ("可以", "不可以"), ("能", "不能"), ("会", "不会"), ("有", "没有"), ("正确", "错误"), ("正面", "负面"),
     ("积极", "消极"), ("真", "假"),
 )  # fmt: skip
 _OTHER = {**dict(_PAIRS), **{b: a for a, b in _PAIRS}}
-_ANSWERS = frozenset(word for pair in _PAIRS[:2] + _PAIRS[4:11] for word in pair) - {"true", "false"}  # to a yes-no question
+_ANSWERS = frozenset(word for pair in _PAIRS[:2] + _PAIRS[4:11] for word in pair) - {
+    "true",
+    "false",
+}  # to a yes-no question
 _OPENING = re.compile(
     rf"(?i)\A\W*(?P<option>{'|'.join(sorted(_OTHER, key=len, reverse=True))})(?=[,.!:;，。！；]|\s*\Z)"
 )
@@ -235,7 +251,9 @@ _EN_STATEMENT = re.compile(
     r"|often|usually|sometimes|generally|typically|many|some|most|necessarily|merely|simply|as|more|so|too|why|how|what|when|where"
     r"|because|if|to|that|then|now|hardly|rarely|about|around|at|over|several|another)\b)\w"
 )
-_EN_NO_DENIAL = re.compile(r"(?i)\b(?:not|n't|no|never|any|anyone|anything|ever|yet|but|nor|neither|until|unless|only|either|whether)\b|n't|;|(?:great|good|fascinating|interesting|excellent) question")
+_EN_NO_DENIAL = re.compile(
+    r"(?i)\b(?:not|n't|no|never|any|anyone|anything|ever|yet|but|nor|neither|until|unless|only|either|whether)\b|n't|;|(?:great|good|fascinating|interesting|excellent) question"
+)
 _ZH_HEAD = (
     r"[-*•\d.、)\s]*(?P<subject>(?![如若因为当虽即使无论不但只要什哪谁怎除由根据对在从随尽既与和而且并另]|最好|一种|一个|通过|以下|例如|比如|附)"
     r"(?:(?!什么|虽|怎|哪|谁|通过|认为|表示|如果|将|把|使用|询问|寻找|选择|确保|关注|讨论|转换|解释|说明|检查|指出|显示|意味|证明|知道|介绍|描述|让)[^\s，。！？；：、,.!?;:“”（）()是会能可应不没]){1,14}?)"
@@ -245,8 +263,12 @@ _ZH_STATEMENT = re.compile(
     + r"(?P<verb>(?<![但还可于凡若或就只都总老正便乃即要算其别论管至而否不没的更也既则仍已又才到很])是(?![否不非的因为由指说，：])"
     r"|(?<![但还也就都既才更又便则所的])(?:可以|能够|应该|应当)(?![不说已有是])|(?<=[将它他她们])会(?!议|员|计|见))"
 )
-_ZH_DENIED = re.compile(_ZH_HEAD + r"(?P<negated>(?<![并决从绝也都毫能可再要更是又就才还的])不)(?=是(?!不|否|因为)|会(?!不)|可以|应该)")
-_ZH_NO_DENIAL = re.compile("而|还是|就是|吗|呢|任何|丝毫|根本|从来|完全|一点|也|只|除|否则|才|都|不[仅但只]|不是|没有|；|一定|必须|虽|但|尽管")
+_ZH_DENIED = re.compile(
+    _ZH_HEAD + r"(?P<negated>(?<![并决从绝也都毫能可再要更是又就才还的])不)(?=是(?!不|否|因为)|会(?!不)|可以|应该)"
+)
+_ZH_NO_DENIAL = re.compile(
+    "而|还是|就是|吗|呢|任何|丝毫|根本|从来|完全|一点|也|只|除|否则|才|都|不[仅但只]|不是|没有|；|一定|必须|虽|但|尽管"
+)
 
 
 def _denials(subject: Subject) -> Iterator[_Place]:
@@ -270,7 +292,9 @@ def _denials(subject: Subject) -> Iterator[_Place]:
         elif match := _ZH_STATEMENT.match(said):
             if not _ZH_NO_DENIAL.search(said):
                 verb_start, verb_end = (start + i for i in match.span("verb"))
-                yield _Place(verb_start, verb_end, "不能" if match["verb"] in ("可以", "能够") else "不" + match["verb"])
+                yield _Place(
+                    verb_start, verb_end, "不能" if match["verb"] in ("可以", "能够") else "不" + match["verb"]
+                )
         elif (match := _ZH_DENIED.match(said)) and not _ZH_NO_DENIAL.search(said[match.end() + 1 :]):
             yield _Place(start + match.start("negated"), start + match.end("negated"), "")
 
@@ -302,7 +326,9 @@ def _meaning(name: str, description: str, pattern: str, replacement: str) -> Fam
 FAMILIES: tuple[Family, ...] = (
     _control("item-dropped", "one listed item is missing", _items),
     _control("wrong-digit", "a number that the prompt gives or asks for, or with a unit, is another", _digits),
-    _control("wrong-option", "the option or yes or no that the response opens with is another of the prompt's", _options),
+    _control(
+        "wrong-option", "the option or yes or no that the response opens with is another of the prompt's", _options
+    ),
     _control("negation", "a statement is denied, or loses its negation", _denials),
     # Behind a line's first number with letters stands a heading.
     _meaning(
