@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from critic_probe.probes.case import Change, Family, Subject, with_ending_of
 from critic_probe.probes.guards import NOT_PROSE, Guards
+from critic_probe.probes.spans import sentences
 from critic_probe.text import is_chinese
 
 
@@ -48,30 +49,12 @@ def _in_chinese(subject: Subject) -> bool:
     return is_chinese(subject.text if any(map(str.isalpha, subject.text)) else subject.prompt)
 
 
-_SENTENCE_END = re.compile(r"[。！？]+(?![”」』）\"])|[。！？]+[”」』）\"](?=\s|\Z)|[.!?]+[\")”]?(?=\s|\Z)")
-_SENTENCE = re.compile(r"\s*(?:[-*+•][ ]+|[（(]?\d{1,2}[.)）、．](?!\d)[ ]*)?(\S.*)")
-_WORDS_OF = re.compile(r"[\u3400-\u9fff]|[^\W\d_]+")
-
-
-def sentences(text: str) -> Iterator[re.Match[str]]:
-    """The sentences of running text: each on one line, closed by its own mark, and no code, data or address in it."""
-    guards = Guards(text)
-    for line in re.finditer(r"[^\n]+", text):
-        start = line.start()
-        for end in _SENTENCE_END.finditer(text, *line.span()):
-            if guards.covered(end.start(), end.end()) is None:
-                sentence = _SENTENCE.match(text, start, end.end())
-                if sentence and guards.covered(*sentence.span(), allow=_OF_WORDS) is None:
-                    yield sentence
-                start = end.end()
-
-
-_OF_WORDS = ("number", "abbreviation", "ellipsis", "mark run", "quoted mark", "emoticon", "negation", "list marker")
+_WORDS = re.compile(r"[\u3400-\u9fff]|[^\W\d_]+")
 
 
 def _sentence_repeated(subject: Subject) -> Iterator[Change]:
     text = subject.text
-    said = [s for s in sentences(text) if len(_WORDS_OF.findall(s[1])) > 2]
+    said = [s for s in sentences(text) if len(_WORDS.findall(s[1])) > 2]
     if said:
         once = subject.rng("sentence-repeated").choice(said)
         again = ("" if is_chinese(once[1]) else " ") + once[1]
