@@ -36,8 +36,9 @@ _BLOCKS = (
             r"|(?<!\\)\$(?=\S)[^$\n]*(?<=[^\s\\])\$(?!\d)"  # $5 and $10 are prices
         ),
     ),
-    ("tag", re.compile(r"(?s)<!--.*?-->|</?[A-Za-z][^<>\n]*>|&#?\w+;")),
 )
+
+_TAG = re.compile(r"(?s)<!--.*?-->|</?[A-Za-z][^<>\n]*>|&#?\w+;")
 
 # Within one line.
 _WORDS = (
@@ -64,6 +65,7 @@ _WORDS = (
             r"|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\."
         ),
     ),
+    ("latex", re.compile(r"\\[A-Za-z]+(?:\[[^\]\n]*\])?(?:\{[^{}\n]*\})*|\w?[\^_]\{[^{}\n]*\}|\b\w\^\w+")),
     # A full stop that is followed by a letter at once is no sentence's end: Node.js, example.com, .gitignore.
     ("path", re.compile(r"(?a)\.(?=\w)|(?<![\w/\\])(?:[A-Za-z]:|~|\.{1,2})?[\\/][\w.\\/-]*[\w\\/-]")),
     (
@@ -71,7 +73,6 @@ _WORDS = (
         re.compile(r"(?a)\b[A-Za-z_]\w*\([ -'*-~]*\)|\b\w+_\w*|\b[a-z]+[A-Z]\w*|\b\w+ ?(?:[-+*/]=|[=!<>]=|=>|->) ?\w*"),
     ),
     ("code", re.compile(r"(?a)\b(?:const|let|var) [\w$]+ ?=|\b[A-Za-z]\w* ?= ?[\w\"'\[(-]|\bconst \w+")),
-    ("latex", re.compile(r"\\[A-Za-z]+(?:\[[^\]\n]*\])?(?:\{[^{}\n]*\})*|\w?[\^_]\{[^{}\n]*\}|\b\w\^\w+")),
     ("emoticon", re.compile(r"[:;]-?[()](?!\w)|(?<!\S)[:;]-?[DPp](?!\w)")),
     (
         "negation",
@@ -101,7 +102,8 @@ _CODE_LINE = re.compile(
       (?:;|[ ][^.!?]*[;()\[\]=*/"'].*|[ ][\w.]+;)$ | return\b[ ]?\S*$ | (?:break|continue|pass)$
     | [\w.$\[\]'">@*-]+(?:[ ]?,[ ]?[\w.]+)*[ ]*(?:[-+*/%|&:.]?=|<-|=>|\+\+|::)(?![=>])[ ]*\S.*
     | [\w$.>:\]-]*[\w$]\(.*\)[ ]?[;:,{]?$ | [\w$]+(?:\.[\w$]+)+\(.* | \.\w+\(.*
-    | .*[=()"'\]\w][ ]*[{}][ ]*[;,)]*$ | [{}()\[\];,]+$ | .*\w\(.*\)[ ]?;$ | .*[=+*&|].*;$ | .*\)[ ]?=>.*
+    | .*[=()"'\]\w][ ]*[{}][ ]*[;,)]*$
+    | [{}()\[\];,]+$ | [})\]][^.!?]*;$ | .*\w\(.*\)[ ]?;$ | .*[=+*&|].*;$ | .*\)[ ]?=>.*
     | //.* | /\*.* | \*/ | <!--.*
     | @[\w.]+(?:\(.*\))?$
     | (?:\$[ ]|>>>|\#>|PS>|C:\\\S*>|\w+@\S+[$\#])[ ]?\S.*
@@ -142,6 +144,11 @@ class Guards:
             found = _by_index(_words(line)).get(start - first)
         return found
 
+    def not_prose(self, start: int, end: int) -> str | None:
+        """The first reason why any of `text[start:end]` is code, data, a formula, a table or an address; else None."""
+        reasons = (self._guarded.get(index) for index in range(start, end))
+        return next((reason for reason in reasons if reason in NOT_PROSE), None)
+
     def covered(self, start: int, end: int, *, allow: Collection[str] = ()) -> str | None:
         """The first reason to leave any of `text[start:end]` alone, those in `allow` apart; None without one."""
         reasons = (self._guarded.get(index) for index in range(start, end))
@@ -159,8 +166,13 @@ def _blocks(text: str) -> Iterator[_Span]:
     for reason, pattern in _BLOCKS:
         for match in pattern.finditer(text):
             yield _Span(*match.span(), reason)
-        text = pattern.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
-    yield from _unfenced(text)
+        text = pattern.sub(_blank, text)
+    for span in _unfenced(text):
+        yield span
+        text = text[: span.start] + " " * (span.end - span.start) + text[span.end :]
+    for match in _TAG.finditer(text):
+        yield _Span(*match.span(), "tag")
+    text = _TAG.sub(_blank, text)
     depth = begin = 0
     for brace in re.finditer(r"[{}]", text):
         if brace[0] == "{":
@@ -172,6 +184,10 @@ def _blocks(text: str) -> Iterator[_Span]:
                 yield _Span(begin, brace.end(), "json")
     if depth:  # an object that was cut off
         yield _Span(begin, len(text), "json")
+
+
+def _blank(match: re.Match[str]) -> str:
+    return re.sub(r"[^\n]", " ", match[0])
 
 
 def _unfenced(text: str) -> Iterator[_Span]:

@@ -40,7 +40,7 @@ def marked(case: Case) -> Text:
     for tag, i, j, k, m in _opcodes(before, after):
         removed, added = "".join(before[i:j]), "".join(after[k:m])
         if tag == "equal":
-            text.append(neutralise(_shortened(removed, head=i > 0, tail=j < len(before))))
+            text.append(neutralise(_shortened(removed, head=i + k > 0, tail=j < len(before) or m < len(after))))
         else:
             text.append_text(change(neutralise(_shortened(removed)), neutralise(_shortened(added))))
     return text

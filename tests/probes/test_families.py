@@ -33,11 +33,10 @@ def made(family, text, **context):
         ("terminal-repeat", "回家。", {"terminal": "回家。。"}),
         ("terminal-repeat", "Go home!", {"terminal": "Go home!!"}),
         ("terminal-repeat", "Wait...", {"terminal": "<ellipsis>"}),
-        ("semicolon-swap", "天冷，回家。", {"initial": "天冷；回家。"}),
-        ("semicolon-swap", "Cold; so we go.", {"initial": "Cold, so we go."}),
-        ("list-mark", "米饭、青菜", {"initial": "米饭，青菜"}),
+        ("semicolon-swap", "外面下着大雨，我们回家。", {"initial": "外面下着大雨；我们回家。"}),
+        ("semicolon-swap", "It is cold; so we go home.", {"initial": "It is cold, so we go home."}),
+        ("list-mark", "有米饭、青菜和鱼", {"initial": "有米饭，青菜和鱼"}),
         ("list-mark", "Rice, greens", {}),
-        ("list-mark", "天气冷极了，我们回家。", {}),
         ("quote-style", "他说“好”。", {"initial": '他说"好"。'}),
         ("quote-style", "他说「好」。", {"initial": "他说“好”。"}),
         ("quote-style", 'He said "go".', {"initial": "He said “go”."}),
@@ -52,9 +51,9 @@ def made(family, text, **context):
         ("ellipsis-dash", "等等……好", {"initial": "等等...好"}),
         ("ellipsis-dash", "Wait... no", {"initial": "Wait… no"}),
         ("ellipsis-dash", "他——来了", {"initial": "他--来了"}),
-        ("inner-stripped", "天冷，回家。", {"whole": "天冷回家。"}),
-        ("inner-stripped", "Cold, so go. Now.", {"whole": "Cold so go. Now."}),
-        ("inner-stripped", "不，可以。", {"whole": "<negation>"}),
+        ("inner-stripped", "外面很冷，我们要回家。饿了。", {"whole": "外面很冷我们要回家。饿了。"}),
+        ("inner-stripped", "It is cold, so we go. Now.", {"whole": "It is cold so we go. Now."}),
+        ("inner-stripped", "不，我们可以回家。", {"whole": "<negation>"}),
         ("edge-blank", "回家。", {"initial": " 回家。", "terminal": "回家。 "}),
         ("edge-newline", "Go.", {"initial": "\nGo.", "terminal": "Go.\n"}),
         ("double-space", "Go home now.", {"initial": "Go  home now.", "medial": "Go home  now."}),
@@ -75,12 +74,13 @@ def made(family, text, **context):
         ("unicode-compat", "共１２人，ＡＢ", {"whole": "共12人，AB"}),
         ("unicode-compat", "ﬁsh, x²", {"whole": "fish, x²"}),
         ("markdown-removed", "# 标题\n**重点**：\n- 米饭", {"whole": "标题\n重点：\n米饭"}),
-        ("markdown-removed", "## A\n*so* it is", {"whole": "A\nso it is"}),
-        ("markdown-removed", "- use `a*b*c`", {"whole": "<code>"}),
-        ("answer-format", r"所以 $\boxed{42}$。", {"whole": "所以 答案：42。"}),
-        ("answer-format", r"So it is \boxed{7}.", {"whole": "So it is Answer: 7."}),
-        ("answer-format", "Answer: 7.", {"whole": r"\boxed{7}."}),
-        ("answer-format", "答案是：42。", {"whole": r"\boxed{42}。"}),
+        ("markdown-removed", "## A\nIt is *so* cold", {"whole": "A\nIt is so cold"}),
+        ("markdown-removed", "- use `a*b*c`", {"whole": "use `a*b*c`"}),
+        ("answer-format", r"所以 $\boxed{42}$。", {"whole": "所以 42。"}),
+        ("answer-format", r"So it is \boxed{7}.", {"whole": "So it is 7."}),
+        ("answer-format", r"So $\boxed{x^2}$.", {"whole": "So $x^2$."}),
+        ("answer-format", "Add them.\nAnswer: 7.", {"whole": "Add them.\nAnswer: \\boxed{7}."}),
+        ("answer-format", "答案是：42。", {"whole": r"答案是：\boxed{42}。"}),
         ("typo", "Dinner it is", {"whole": "Dinenr it is"}),
         ("typo", "我在家", {"whole": "我再家"}),
         ("homoglyph", "人", {"whole": "⼈"}),
@@ -110,13 +110,29 @@ def made(family, text, **context):
         ("thousands-moved", "共1,000人", {"initial": "共1.000人"}),
         ("thousands-moved", "1,000 men", {"initial": "1.000 men"}),
         ("negation-joined", "不，可以。", {"initial": "不可以。"}),
-        ("to-complete", "苹果、梨。", {"whole": "好的，具体内容如下：苹果、梨，一共2项。"}),
-        ("to-complete", "rice, fish", {"whole": "Sure, here is what it comes to: rice, fish, 2 in all."}),
+        ("to-complete", "苹果、梨。", {"whole": "具体内容如下：苹果、梨，一共2项。"}),
+        ("to-complete", "年龄52岁，心率88次", {"whole": "具体内容如下：年龄52岁，心率88次，一共2项。"}),
+        ("to-complete", "rice, fish", {"whole": "This is what it comes to: rice, fish, 2 in all."}),
+        ("to-complete", "age 52, room 8.", {"whole": "This is what it comes to: age 52, room 8, 2 in all."}),
         ("to-complete", "天冷。我们回家吧。", {}),
-        ("to-complete", "医生们收到了学生们的建议，这些建议是法官提出的", {}),
         ("to-complete", "It is cold, so we go home.", {}),
-        ("to-concise", "好的，天冷。希望对你有帮助。", {"whole": "天冷。"}),
-        ("to-concise", "Sure, it is cold. I hope this helps!", {"whole": "it is cold."}),
+        ("lead-in", "外面很冷。", {"initial": "好的，以下是答案：外面很冷。"}),
+        ("lead-in", "The sky is grey.", {"initial": "Sure, here is the answer: The sky is grey."}),
+        ("lead-in", "好的！外面很冷。", {"initial": "外面很冷。"}),
+        ("lead-in", "Sure! it is cold.", {"initial": "It is cold."}),
+        (
+            "lead-in",
+            "外面很冷。希望对你有帮助。",
+            {"initial": "好的，以下是答案：外面很冷。希望对你有帮助。", "terminal": "外面很冷。"},
+        ),
+        (
+            "lead-in",
+            "Sure, I'd be happy to help. The sky is grey. I hope this helps!",
+            {
+                "initial": "The sky is grey. I hope this helps!",
+                "terminal": "Sure, I'd be happy to help. The sky is grey.",
+            },
+        ),
     ],
 )
 def test_a_family_by_example(family, text, expected):
@@ -141,8 +157,6 @@ def test_controls_that_draw_are_decided_by_the_seed_and_change_what_they_say():
         head = made("off-topic-head", text)["whole"]
         assert head.endswith(text)
         assert len(head) > len(text)
-        assert made("lead-in", text)["initial"].endswith(text)
-        assert made("lead-in", made("lead-in", text)["initial"]) == {"initial": "<opens with one already>"}
     digits = {made("wrong-digit", "共12人", seed=seed)["whole"] for seed in range(60)}
     assert digits <= {f"共{n}人" for n in range(10, 100)} - {"共12人"}
     assert len(digits) > 8
@@ -208,6 +222,9 @@ def letters_in_order(text):
     return sorted(text)
 
 
+COURTESY = "好的，以下是答案：|Sure, here is the answer: "
+
+
 KEEPS = {  # what an edit of the family leaves as it is
     **{name: without(MARKS) for name, family in BUILT_IN.items() if family.group == "punct"},
     **dict.fromkeys(("edge-blank", "edge-newline", "double-space", "json-layout"), without(SPACES)),
@@ -217,8 +234,8 @@ KEEPS = {  # what an edit of the family leaves as it is
     "unicode-form": lambda text: unicodedata.normalize("NFC", text),
     "unicode-compat": lambda text: unicodedata.normalize("NFKC", text),
     "markdown-removed": without(re.compile(r"[#*_>+\-\s]")),
-    "answer-format": without(re.compile(r"(?i)\\boxed|[{}$\s]|answer:|答案(是)?：")),
-    "lead-in": without(re.compile("^(好的，以下是答案：|Sure, here is the answer: )")),
+    "answer-format": without(re.compile(r"\\boxed|[{}$]")),
+    "lead-in": lambda text: re.sub(f"^(?:{COURTESY})", "", text).lower(),
     "homoglyph": lambda text: unicodedata.normalize("NFKC", text).translate(str.maketrans("аеорсху", "aeopcxy")),
 }
 SINGLE = ("typo",)  # told by how much it changes instead
@@ -302,3 +319,103 @@ def test_families_are_chosen_by_group_and_name_and_a_wrong_name_is_told():
 def test_the_documentation_lists_every_family():
     text = (Path(__file__).parents[2] / "docs" / "probes.md").read_text(encoding="utf-8")
     assert [name for name in BUILT_IN if f"`{name}`" not in text] == []
+
+
+# What was read in real pairs and was not what its family says, in other words: each stands for its kind.
+LEFT_ALONE = (
+    ("answer-format", "错误答案：一只鸭子"),  # a word that ends in the label
+    ("answer-format", "Answer: so\nI think"),  # no final line
+    ("answer-format", "Answer: it depends, I think"),  # a sentence
+    ("to-complete", "若不小心，就会滑倒"),
+    ("to-complete", "球场、泳池、花园及停车场"),
+    ("to-complete", "医生收到了建议，建议来自法官"),
+    ("to-complete", "Paris, France"),
+    ("list-mark", "总之，公司赢了。"),
+    ("list-mark", "苹果，梨，桃"),
+    ("list-mark", "一、苹果\n二、梨\n三、桃"),
+    ("list-mark", "三、四、五个人"),
+    ("clause-swap", "app.get('/', (req, res) => {\n  res.send('hi, all');\n});"),
+    ("clause-swap", "Because it rained, we went home."),
+    ("clause-swap", "After lunch, we went home."),
+    ("clause-swap", "It is known that while it rains, the road is wet."),
+    ("clause-swap", "You know when it is cold, and you need a coat?"),
+    ("clause-swap", "This is, I think, the best."),
+    ("clause-swap", "The more you can read, the more you will know."),
+    ("clause-swap", "They built walls, which were high."),
+    ("clause-swap", "如果外面下大雨，我们就回家。"),
+    ("clause-swap", "随着雨越下越大，我们回家了。"),
+    ("clause-swap", "要计算它的面积，我们可以使用公式。"),
+    ("clause-swap", "他说，我们要回家了。"),
+    ("semicolon-swap", "The box holds metal, such as tin, that is dispersed."),
+    ("semicolon-swap", "但随着城市的发展，我们看到了变化。"),
+    ("invisible-zwsp", "const x"),
+    ("inner-stripped", "大西洋联盟，常春藤联盟，独立大联盟。"),
+    ("inner-stripped", "rice, fish, and greens"),
+    ("lead-in", "x = 1\nprint(x)"),
+    ("lead-in", '{"a": 1}'),
+    ("lead-in", "# A title\n\nThe sky is grey."),
+    ("lead-in", "A Title\n\nThe sky is grey."),
+    ("lead-in", "That sounds like a fun idea! The sky is grey."),
+    ("lead-in", "What is the colour of the sky?"),
+    ("lead-in", "Anna: The sky is grey."),
+    ("lead-in", "Cerul care este senin devine gri"),
+    ("lead-in", "Here are some ways to improve https://a.example/b"),
+    ("terminal-add", "# A heading"),
+    ("terminal-add", "The sky is grey.\n\nKind regards,\nAnna"),
+    ("terminal-add", "| a | b |\n|---|---|\n| rice | fish |"),
+    ("terminal-add", "Unlock The Power Of Rice"),
+    ("terminal-add", "What is the meaning of life"),
+    ("terminal-add", "hx3eLXPaPu"),
+    ("terminal-add", "The sky is grey and the"),
+    ("terminal-add", "我们回家 *微笑*"),
+    ("quote-style", 'a board of 5" and a board of 6'),
+    ("quote-style", 'He said "go and left. "So" it is.'),
+    ("quote-style", 'print("so, it is")'),
+    ("wrap-quotes", "1. rice\n2. fish"),
+    ("ellipsis-dash", "run it with --force"),
+    ("ellipsis-dash", "from 10—20 of them"),
+    ("markdown-removed", "```python\ndef __init__(self, **kwargs, **more):\n```"),
+    ("markdown-removed", "def __init__(self, **kwargs, **more):\n    pass"),
+    ("markdown-removed", "Let me see. *nods* It is cold."),
+    ("typo", "const letter"),
+    ("homoglyph", "example.py"),
+)
+
+
+@pytest.mark.parametrize(("family", "text"), LEFT_ALONE)
+def test_what_lacks_the_evidence_is_left_alone(family, text):
+    assert [o for o in BUILT_IN[family].outcomes(Subject(text)) if isinstance(o, Case)] == []
+
+
+def test_markdown_goes_around_code_and_leaves_it():
+    text = "**Use** this:\n- ```python\n  def __init__(self, **kwargs):\n      a = [*kwargs, *b]\n  ```\n- so"
+    code = text[text.index("```") : text.rindex("```")]
+    assert made("markdown-removed", text)["whole"] == f"Use this:\n{code}```\nso"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "As the rain was falling on us, Thomas and his team had to go, and the game was over. It was late.",
+        "外面下着大雨，我们都回家了，比赛也结束了。天色已经很晚。",
+    ],
+)
+def test_inner_marks_go_and_every_word_and_full_stop_stays(text):
+    stripped = made("inner-stripped", text)["whole"]
+    assert stripped == re.sub("[,，]", "", text)
+    assert re.findall(r"\w+", stripped) == re.findall(r"\w+", re.sub("[,，]", "", text))
+
+
+def test_a_row_with_both_texts_is_one_measurement():
+    fields = {"complete": "It is four, of course.", "concise": "Four."}
+    made_of_row = [
+        case
+        for family in BUILT_IN.values()
+        if family.group == "completeness"
+        for side in ("student", "teacher")
+        for case in family.outcomes(Subject("Five it is!", side=side, fields=fields))
+        if isinstance(case, Case) and case.original != "Five it is!"
+    ]
+    assert [(case.family, case.original, case.text) for case in made_of_row] == [
+        ("to-complete", "Four.", "It is four, of course.")
+    ]

@@ -36,7 +36,7 @@ from critic_probe.probes.guards import Guards
         ("json", 'gives {"a": "b, c"} now', ","),
         ("json", 'gives {"a": "b, c', ","),
         ("json", '["a", "b"]', ","),
-        ("tag", '<a title="b, c">', ","),
+        ("tag", 'so <a title="b, c"> it', ","),
         ("tag", "a &amp; b", ";"),
         ("abbreviation", "fruit, e.g. pears", "."),
         ("abbreviation", "that is, i.e. this", "."),
@@ -92,7 +92,7 @@ def test_a_mark_that_punctuates_is_free(text, index):
     [
         ("full-half-width", "Good。Next", "path"),
         ("full-half-width", "共3。5米", "number"),
-        ("clause-swap", "不。可以", "negation"),
+        ("clause-swap", "不。我们可以回家", "negation"),
         ("terminal-swap", "pears, etc,", "abbreviation"),
         ("terminal-add", "pears, etc", "abbreviation"),
         ("terminal-add", "A", "list marker"),
