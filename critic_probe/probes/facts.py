@@ -22,14 +22,13 @@ _MARKER = re.compile(
 _HAN_ITEM = r"(?![一二三四五六七八九十百千\d]+[、和及与或])[^\s，。！？,.!?:：;；、（）()《》“”「」]{1,12}?"
 # Between two 、, or between the last of them and 和; not in 饱和, 和平.
 _HAN_ITEMS = re.compile(
-    rf"(?<=、){_HAN_ITEM}、|、{_HAN_ITEM}(?<![饱缓温总共平柔随涉普参给])"
-    r"(?=(?:和|以及|及|与|或)(?![平谐时许其解声])[^，。！？、；\n]+[，。！？；\n])"
+    rf"、{_HAN_ITEM}(?=、|(?<![饱缓温总共平柔随涉普参给])(?:和|以及|及|与|或)(?![平谐时许其解声])[^，。！？、；\n]+[，。！？；\n])"
 )
 _LATIN_ITEM = r"[a-z][a-z-]+(?: [a-z-]+)?"
 # "When it comes to pizza, shapes and sizes matter" is no list: a comma before the last item, or two items between.
 _LATIN_ITEMS = re.compile(
-    rf"(?<=[a-z] )[\w-]+"
-    rf"(?P<inner>(?:, {_LATIN_ITEM})+(?=, (?:and|or) [\w-]+)|(?:, {_LATIN_ITEM}){{2,}}(?= (?:and|or) [\w-]+))"
+    rf"(?<=[a-z] )[\w-]+(?P<inner>(?:, {_LATIN_ITEM})+(?=,)|(?:, {_LATIN_ITEM}){{2,}})(?=,? (?:and|or) [\w-]+)"
+    r"(?!,? (?:and|or) (?:[\w-]+ ){1,3}(?:is|are|was|were|has|have|had|will|can|do|does|did)\b)"  # and a clause
 )
 _NO_WORD_OF_ITEM = any_of(
     r"""a an and are as at be because been but by can could did do does either etc for from had has have he her his
@@ -188,6 +187,7 @@ _LABELS = (
 )
 _OTHER = {one: other for pair in _ANSWERS + _LABELS for one, other in (pair, pair[::-1])}
 _ANSWER = frozenset(word for pair in _ANSWERS for word in pair)
+_YES = frozenset(yes for yes, _ in _ANSWERS)  # "Yes, that is not right." says both
 _OPENING = re.compile(
     rf"(?i)\A\W*(?P<option>{'|'.join(sorted(_OTHER, key=len, reverse=True))})(?=[,.!:;，。！；]|\s*\Z)"
 )
@@ -203,8 +203,9 @@ def _options(subject: Subject) -> Iterator[Place]:
     elif opening := _OPENING.match(text):
         word = opening["option"].lower()
         offered = all(re.search(rf"(?i)(?<![A-Za-z不]){side}(?![A-Za-z])", prompt) for side in (word, _OTHER[word]))
+        denied = re.match(r"[^.。!！\n]*?(?:[不没]|\bnot\b|n't)", text[opening.end() :])
         asked = word in _ANSWER and _YES_NO.search(prompt) and not _COURTESY.search(prompt)
-        others = [_OTHER[word]] if offered or asked else []
+        others = [_OTHER[word]] if (offered or asked) and not (denied and word in _YES) else []
     if opening and (subject.side != "student" or subject.teacher.startswith(opening[0])):
         for other in others:
             yield Place(*opening.span("option"), _cased(other, opening["option"]))
