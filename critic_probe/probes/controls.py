@@ -44,9 +44,10 @@ def _truncated_closed(subject: Subject) -> Iterator[Change]:
         yield Change("whole", None, reason or "nothing left")
 
 
-def _in_chinese(subject: Subject) -> bool:
-    """The language of the response; a number or a formula has its prompt's."""
-    return is_chinese(subject.text if any(map(str.isalpha, subject.text)) else subject.prompt)
+def _in_chinese(subject: Subject, part: str | None = None) -> bool:
+    """The language of the response or a part of it; a number or a formula has its prompt's."""
+    text = subject.text if part is None else part
+    return is_chinese(text if any(map(str.isalpha, text)) else subject.prompt)
 
 
 _WORDS = re.compile(r"[\u3400-\u9fff]|[^\W\d_]+")
@@ -76,9 +77,13 @@ _ASIDES = {
 }
 
 
+_BESIDE = 40  # characters beside an aside, whose language it takes
+
+
 def _off_topic(at_end: bool) -> Callable[[Subject], Iterator[Change]]:
     def edits(subject: Subject) -> Iterator[Change]:
-        text, chinese = subject.text, _in_chinese(subject)
+        text = subject.text
+        chinese = _in_chinese(subject, text.strip()[-_BESIDE:] if at_end else text.strip()[:_BESIDE])
         asides = [aside for topic, aside in _ASIDES[chinese] if not re.search(topic, subject.prompt + text)]
         if not asides:
             yield Change("whole", None, "not off topic")

@@ -48,11 +48,11 @@ _ENGLISH_REST = re.compile(rf"(?i)\b{_DENIES_MORE}\b|n't|;|(?:great|good|fascina
 # 他是医生。: a clause opens with its subject, and no word of the subject is a verb, a conjunction or a question.
 _NO_HAN_SUBJECT = any_of(
     """[如若因为当虽即使无论不但只要除由根对据从在随尽既与和而且并另] 最好 一[种个] 以下 例如 比如 附 然后 同时
-    此外 首先 其次 最后"""
+    此外 首先 其次 最后 最[长多少] 提[及到]"""
 )
 _NOT_IN_HAN_SUBJECT = any_of(
     r"""什么 如果 虽 怎 哪 谁 通过 认为 视为 看作 表示 将 把 使用 询问 寻找 选择 确保 关注 讨论 转换 解释 说明 检查
-    指出 显示 意味 证明 知道 介绍 描述 让 [\s，。！？；：、,.!?;:“”（）()是会能可应不没]"""
+    指出 显示 意味 先后 宣布 证明 知道 介绍 描述 让 [\s，。！？；：、,.!?;:“”「（）()是会能可应不没]"""
 )
 # Not 但是, 还是, 就是, 机会: those are no verbs.
 _HAN = re.compile(

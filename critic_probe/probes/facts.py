@@ -19,10 +19,10 @@ _MARKER = re.compile(
     r"(?m)^(?P<indent>[ \t]*)"
     r"(?:(?P<bullet>[-*+•])[ \t]+|[（(]?(?P<number>\d{1,2})(?P<style>[.、．](?!\d)|[)）]))[ \t]*(?=\S)"
 )
-_HAN_ITEM = r"(?![一二三四五六七八九十百千\d]+[、和及与或])[^\s，。！？,.!?:：;；、（）()《》“”「」]{1,12}?"
-# Between two 、, or between the last of them and 和; not in 饱和, 和平.
+_HAN_ITEM = r"(?![一二三四五六七八九十百千\d]+[、和及与或])[^\s，。！？,.!?:：;；、（）()《》“”「」的等]{1,12}?"
+# Between two 、, or between the last of them and 和; not in 饱和, 和平, 永和.
 _HAN_ITEMS = re.compile(
-    rf"、{_HAN_ITEM}(?=、|(?<![饱缓温总共平柔随涉普参给])(?:和|以及|及|与|或)(?![平谐时许其解声])[^，。！？、；\n]+[，。！？；\n])"
+    rf"、{_HAN_ITEM}(?=、|(?<!、.)(?<![饱缓温总共平柔随涉普参给])(?:和|以及|及|或)(?![平谐时许其解声])[^，。！？、；\n]+[，。！？；\n])"
 )
 _LATIN_ITEM = r"[a-z][a-z-]+(?: [a-z-]+)?"
 # "When it comes to pizza, shapes and sizes matter" is no list: a comma before the last item, or two items between.
@@ -119,7 +119,7 @@ _BEFORE = any_of(
     第 章 节 图 表 页 选项 约 大约 大概 左右 近 超过 至少 最多 至 到 或 例如 比如 如"""
 )
 _TO_NUMBER = r"[\s:：*“\"（(]*\Z"
-_SURE = re.compile(rf"(?i)(?:{_CONFIDENCE}){_TO_NUMBER}")
+_NUMBERED = re.compile(rf"(?i)(?:{_CONFIDENCE}|step|section|chapter|figure|table|[第章节图表]){_TO_NUMBER}")
 _NO_FACT = re.compile(rf"(?i)(?:{_CONFIDENCE}|between [\d,.]+ and|(?<![A-Za-z]){_BEFORE}){_TO_NUMBER}")
 _INSTANCE = re.compile(r"(?i)\bfor (?:instance|example)\b|\be\.g\.|\b(?:suppose|let's|if)\b|例如|比如|假设|如果")
 _NO_FACT_AFTER = re.compile(
@@ -231,7 +231,7 @@ def _at_marks(pattern: str, replacement: str) -> Callable[[Subject], Iterator[Ch
         text, guards = subject.text, Guards(subject.text)
         candidates = []
         for m in places.finditer(text):
-            if not _SURE.search(text[max(0, m.start() - 24) : m.start()]):
+            if not _NUMBERED.search(text[max(0, m.start() - 24) : m.start()]):
                 reason = guards.covered(*m.span(), allow=("number", "negation", "json"))
                 candidates.append(Candidate(*m.span(), m.expand(replacement), reason))
         yield from one_per_position(text, candidates, ("initial",))
@@ -259,7 +259,7 @@ FAMILIES: tuple[Family, ...] = (
     _meaning(
         "decimal-dropped",
         "3.14 becomes 314",
-        r"(?m)(?<![\d.,*])(?<!# )(?!^\d+\.\d+[ \t]+[^\W\d])(\d+)\.(\d+)(?![\d.])",  # not a heading's
+        r"(?m)(?<![\d.,*])(?<!# )(?!^\d+\.\d+[ \t]+[^\W\d])(?!0\.0+(?!\d))(\d+)\.(\d+)(?![\d.])",  # not a heading's
         r"\1\2",
     ),
     _meaning("thousands-moved", "1,000 becomes 1.000", r"(?<![\d.,])(\d{1,3}),(\d{3})(?![\d,.])", r"\1.\2"),

@@ -109,6 +109,7 @@ def made(family, text, **context):
         ("negation-joined", "不，我在家。", {}),
         ("decimal-dropped", "3.1 Rules of the house", {}),
         ("decimal-dropped", "Confidence: 0.95", {}),
+        ("decimal-dropped", "Go on as in step 2.1: it is 0.0", {}),
         ("to-complete", "苹果、梨。", {"whole": "具体内容如下：苹果、梨，一共2项。"}),
         ("to-complete", "年龄52岁，心率88次", {"whole": "具体内容如下：年龄52岁，心率88次，一共2项。"}),
         ("to-complete", "rice, fish", {"whole": "This is what it comes to: rice, fish, 2 in all."}),
@@ -428,7 +429,7 @@ OPTIONS = "Which is a fruit?\nA. pear\nB. fish\nC. tea"
             "wrong-digit",
             "He is 52 years old. Sum up.",
             "Aged 52.",
-            {f"Aged {n}." for n in range(10, 100)} - {"Aged 52."},
+            AGED,
         ),
         (
             "wrong-digit",
@@ -485,6 +486,9 @@ def test_a_right_answer_becomes_wrong_where_there_is_evidence(family, prompt, te
         ("item-dropped", "", "若不小心，就会被抓。"),
         ("item-dropped", "他若不小心，就会被抓。", "若不小心，就会被抓。"),
         ("item-dropped", "", "三、四个人来了，五、六个人走了。"),
+        ("item-dropped", "", "他在中和区、永和区一带。"),
+        ("item-dropped", "", "游乐园、民间艺术与传统博物馆。"),
+        ("item-dropped", "", "石头是坚硬的、坚固的矿物、岩石。"),
         ("item-dropped", "", "- rice\n\nMore:\n- fish"),  # two lists
         ("negation", "", "This not only shows it but also proves it."),
         ("negation", "", "Is it cold? What is cold is snow."),
@@ -497,6 +501,8 @@ def test_a_right_answer_becomes_wrong_where_there_is_evidence(family, prompt, te
         ("negation", "", "需要注意的是，天很冷。并不是这样。"),
         ("negation", "", "为什么镜子是圆的与它的用处有关。"),
         ("negation", "", "最好是去问医生。然后可以吃药。"),
+        ("negation", "", "提及您能够打折的能力，以及愿意合作。"),
+        ("negation", "", "这次选举被视为是一次考验。"),
         ("negation", "写一个故事。", "他是医生。"),
         ("negation", "Write a story.", "He was a doctor."),
         ("sentence-repeated", "", "fish, rice"),  # no sentence
@@ -543,6 +549,7 @@ def test_gibberish_is_as_long_as_the_response(text):
 
 def test_a_number_takes_the_language_of_its_prompt():
     assert made("master-key", "42", prompt="六乘七是多少？")["whole"][0] == "。"
+    assert made("off-topic-tail", "Run this: print(x)\n\n天很冷，回家。")["whole"].endswith("。")
     assert made("off-topic-head", "42", prompt="六乘七是多少？")["whole"].endswith("。42")
 
 
