@@ -549,7 +549,11 @@ def test_gibberish_is_as_long_as_the_response(text):
 
 def test_a_number_takes_the_language_of_its_prompt():
     assert made("master-key", "42", prompt="六乘七是多少？")["whole"][0] == "。"
-    assert made("off-topic-tail", "Run this: print(x)\n\n天很冷，回家。")["whole"].endswith("。")
+    assert made(
+        "off-topic-tail",
+        "for x in y: print(x, end=None)\n" * 9
+        + "天很冷，我们就回家，晚饭有米饭、青菜和鱼，饭后还有茶，大家都很高兴地睡了。",
+    )["whole"].endswith("。")
     assert made("off-topic-head", "42", prompt="六乘七是多少？")["whole"].endswith("。42")
 
 
