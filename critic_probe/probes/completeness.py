@@ -11,14 +11,14 @@ from critic_probe.probes.case import Change, Family, Subject
 from critic_probe.probes.guards import Guards
 from critic_probe.text import closing_mark_index, is_chinese
 
-# Lists whose number of items cannot be mistaken: words between 、, three lower-case words or more, or measured values.
-_HAN_WORD = r"(?:(?![和与及或等是有会能要若就被把让使])[\u3400-\u9fff]){1,6}"
+# Lists whose number of items cannot be mistaken: three words or more, or measured values.
+_HAN_WORD = r"(?:(?![和与及或等甚乃暨跟是有会能要若就被把让使])[\u3400-\u9fff]){2,6}"
 _HAN_VALUE = r"[\u3400-\u9fff]{2,4}\d+[\u3400-\u9fff]{0,2}"
 _LATIN_VALUE = r"[a-z]{2,}(?: [a-z]{2,})? \d+(?: [a-z]{1,3})?"
 _LISTS = (
-    re.compile(rf"{_HAN_WORD}(?:、{_HAN_WORD}){{1,9}}"),
+    re.compile(rf"{_HAN_WORD}(?:、{_HAN_WORD}){{2,9}}"),
     re.compile(rf"{_HAN_VALUE}(?:[，、]{_HAN_VALUE}){{1,9}}"),
-    re.compile(r"(?!(?:and|or|but|so|if|no|yes|not)\b)[a-z]+(?:, (?!(?:and|or|but|so|if|no|yes|not)\b)[a-z]+){1,9}"),
+    re.compile(r"(?!(?:and|or|but|so|if|no|yes|not)\b)[a-z]+(?:, (?!(?:and|or|but|so|if|no|yes|not)\b)[a-z]+){2,9}"),
     re.compile(rf"{_LATIN_VALUE}(?:, {_LATIN_VALUE}){{1,9}}"),
 )
 
@@ -69,10 +69,10 @@ _CLOSING = re.compile(rf"\s*(?:(?<=[。！？!?\n])(?:{_HELPED})[。！]|(?<=[.!
 _STANDS_ALONE = re.compile(  # openings that a courtesy would not introduce
     r"(?i)\s*(?:[^\w\s\"'“‘「（(\[]|\d+[.)]|(?:sure|certainly|of course|absolutely|here (?:is|are)|hello|hi|hey"
     r"|greetings|welcome|dear|thanks?|sorry|unfortunately|great|good|yes|no|okay|ok|well|for example|as an?|congrat\w+"
-    r"|(?:it|that|here)['’]s|that (?:is|sounds)|this is an?|you['’]re welcome"
+    r"|(?:it|that|here)['’]s|that (?:is|sounds)|this is an?|please|you['’]re welcome"
     r"|i ?(?:['’](?:m|d|ve)|am|apologi[sz]e|would|can|ca|do|have|hope|understand))\b"
     r"|好的|好，|当然|没问题|以下|下面|您好|你好|抱歉|对不起|很抱歉|不好意思|作为|谢谢|感谢|是|不|没|对|我|非常|很高兴"
-    r"|嗨|亲爱|尊敬|答案|这里|例如|比如)"
+    r"|请告|请问|请提供|请继续|无法|嗨|亲爱|尊敬|答案|这里|例如|比如)"
 )
 
 

@@ -67,7 +67,12 @@ _WORDS = (
     ),
     ("latex", re.compile(r"\\[A-Za-z]+(?:\[[^\]\n]*\])?(?:\{[^{}\n]*\})*|\w?[\^_]\{[^{}\n]*\}|\b\w\^\w+")),
     # A full stop that is followed by a letter at once is no sentence's end: Node.js, example.com, .gitignore.
-    ("path", re.compile(r"(?a)\.(?=\w)|(?<![\w/\\])(?:[A-Za-z]:|~|\.{1,2})?[\\/][\w.\\/-]*[\w\\/-]")),
+    (
+        "path",
+        re.compile(
+            r"(?a)\b[A-Za-z_][\w-]*\.(?=\w)[\w.-]*\w|\.(?=\w)|(?<![\w/\\])(?:[A-Za-z]:|~|\.{1,2})?[\\/][\w.\\/-]*[\w\\/-]"
+        ),
+    ),
     (
         "code",
         re.compile(r"(?a)\b[A-Za-z_]\w*\([ -'*-~]*\)|\b\w+_\w*|\b[a-z]+[A-Z]\w*|\b\w+ ?(?:[-+*/]=|[=!<>]=|=>|->) ?\w*"),

@@ -97,7 +97,7 @@ def _no_clauses(text: str, index: int) -> str | None:
 
 _ITEM = r"[^\s，。！？：；、,.!?:;（）()]{1,12}"
 _ENUMERATED = re.compile(
-    rf"{_ITEM}(?:、{_ITEM}){{2,}}|{_ITEM}(?:、{_ITEM})+(?=等(?!待|于|级|候))|{_ITEM}、{_ITEM}[和及与或]"
+    rf"{_ITEM}(?:、{_ITEM}){{2,}}|{_ITEM}(?:、{_ITEM})+(?=等(?!待|于|级|候))|{_ITEM}、[^\s，。！？：；、,.!?:;（）()]{{1,8}}[和及与或](?!否)"
 )
 
 
@@ -274,7 +274,8 @@ def _between_phrases(text: str, index: int) -> bool:
     before = _SEGMENT.match(text[:index][::-1])
     sides = (before[0][::-1] if before else "", after[0] if after else "")
     long = all(len(re.findall(_HAN, side)) >= 4 or len(side.split()) >= 3 for side in sides)
-    return long and any(has_verb(side, chinese=text[index] in "，；") for side in sides)
+    verbs = [has_verb(side, chinese=text[index] in "，；") for side in sides]
+    return all(verbs) or (long and any(verbs))
 
 
 def _joins_words(text: str, index: int) -> bool:

@@ -139,6 +139,7 @@ def made(family: str, text: str) -> dict[str, str]:
         ("terminal-add", "回家。", {}),
         ("terminal-add", "Go home?", {}),
         ("clause-swap", "外面下着大雨，我们都回家。", {"initial": "外面下着大雨。我们都回家。"}),
+        ("clause-swap", "年龄52岁，心率88次。", {"initial": "年龄52岁。心率88次。"}),
         ("clause-swap", "外面下着大雨。我们都回家", {"initial": "外面下着大雨，我们都回家"}),
         (
             "clause-swap",
