@@ -150,6 +150,9 @@ def _script(subject: Subject) -> Iterator[Change]:
     if to_traditional is None or to_simplified is None:
         yield Change("whole", None, "OpenCC is not installed: pip install opencc-python-reimplemented")
         return
+    if "了如" in text:
+        yield Change("whole", None, "了如 is not always 瞭如")
+        return
     han = re.compile(r"[\u3400-\u9fff]+")
     simplified = _outside_code(text, han, lambda match: to_simplified(match[0]))
     if simplified == text:
