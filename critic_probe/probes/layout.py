@@ -92,7 +92,7 @@ _MARKDOWN = (
     (re.compile(r"(?m)^#{1,6}[ ]+(?=\S)"), ""),
     (re.compile(r"(\*\*|__)(?=\S)([^*_\n]+?)(?<=\S)\1"), r"\2"),
     (re.compile(r"(?:(?<=[a-z,] )|(?<=[\u3400-\u9fff，]))\*(?=[^\s*])([^*\n]+?)(?<=\S)\*(?![\w*])"), r"\1"),
-    (re.compile(r"(?m)^([ \t]*)[-*+][ ]+(?=[^\s*+-])"), r"\1"),
+    (re.compile(r"(?m)^([ \t]*)[-*+][ ]{1,3}(?=[^\s*+-].*[^\W\d_])"), r"\1"),
     (re.compile(r"(?m)^>[ ]?(?=\S)"), ""),
 )
 
@@ -149,6 +149,9 @@ def _script(subject: Subject) -> Iterator[Change]:
     to_traditional, to_simplified = _converter("s2t"), _converter("t2s")
     if to_traditional is None or to_simplified is None:
         yield Change("whole", None, "OpenCC is not installed: pip install opencc-python-reimplemented")
+        return
+    if "了如" in text:
+        yield Change("whole", None, "了如 is not always 瞭如")
         return
     han = re.compile(r"[\u3400-\u9fff]+")
     simplified = _outside_code(text, han, lambda match: to_simplified(match[0]))
