@@ -130,7 +130,8 @@ def command(
 ) -> None:
     """Check a critic's figures against gates; exit code 1 where one fails."""
     from critic_probe.aggregation import parse
-    from critic_probe.gates.baseline import drift, record
+    from critic_probe.gates.baseline import record
+    from critic_probe.gates.drift import differs, drift
     from critic_probe.gates.figures import figures
     from critic_probe.gates.gate import load_gates
     from critic_probe.gates.measure import judge
@@ -155,7 +156,7 @@ def command(
         now = record(results, figures(results), signature, (drawing.max_per_response, drawing.seed))
         found = replace(found, drift=None if before is None else drift(before, now, against.tolerance))
         against.save(now)
-    if found.drift is not None and len(found.drift) and not against.accept:
+    if differs(found.drift) and not against.accept:
         found = replace(found, exit_code=1)
     _tell(found, output, accepted=against.accept)
     if not found.passed:

@@ -37,7 +37,7 @@ def command(
         session.finish(result, None, output, default_pairs=False, show=output.show)
         return
     if tie_within:
-        raise CriticProbeError("--tie-within is for scores from a file; where critics score, the noise floor is measured")
+        raise CriticProbeError("--tie-within is for scores from a file; a critic's noise floor is measured")
     critics, read, settings = session.prepared(pairs, fields, loading, scoring)
     from critic_probe.measures.compare import Compare, compare
     from critic_probe.measures.price import price
