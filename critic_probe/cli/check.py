@@ -124,7 +124,8 @@ def command(
             check_folder(path)
     unnamed = [parse(name).name for name in scoring.aggregation or ("last", "mean")]
     loading.critics()  # told of before what is slow to load
-    from critic_probe.gates.baseline import drift, record
+    from critic_probe.gates.baseline import record
+    from critic_probe.gates.drift import differs, drift
     from critic_probe.gates.figures import figures
     from critic_probe.gates.gate import load_gates
     from critic_probe.gates.measure import judge
@@ -144,7 +145,7 @@ def command(
         now = record(results, figures(results), signature, (drawing.max_per_response, drawing.seed))
         result = replace(result, drift=None if before is None else drift(before, now, against.tolerance))
         against.save(now)
-    if result.drift is not None and len(result.drift) and not against.accept:
+    if differs(result.drift) and not against.accept:
         result = replace(result, exit_code=1)
     result = session.with_defaults_told(result, critics, pairs is None)
     _tell(result, output, accepted=against.accept)

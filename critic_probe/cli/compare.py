@@ -24,6 +24,10 @@ def command(
     temperature: Annotated[
         float, options.of_output("T of the loss softplus(-d/T), for saturation and the gradient left.", min=1e-6)
     ] = 5.0,
+    tie_within: Annotated[
+        float,
+        options.of_pairs("Of scores from a file: gaps up to this are ties too, in the unit of the scores.", min=0),
+    ] = 0.0,
     dry_run: options.DryRun = False,
     output: options.Tables,
 ) -> None:
@@ -35,9 +39,11 @@ def command(
         from critic_probe.measures.scores import compare_scores
         from critic_probe.pairs import read_scores
 
-        result = compare_scores(list(read_scores(scores)), scores.name, temperature)
+        result = compare_scores(list(read_scores(scores)), scores.name, temperature, tie_within)
         session.finish(result, None, output, default_pairs=False, show=output.show)
         return
+    if tie_within:
+        raise CriticProbeError("--tie-within is for scores from a file; a critic's noise floor is measured")
     critics, read, settings = session.prepared(pairs, fields, loading, scoring)
     from critic_probe.measures.compare import Compare, compare
     from critic_probe.measures.price import price

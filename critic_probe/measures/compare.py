@@ -222,17 +222,21 @@ def score_pair(bench: Bench, pair: EncodedPair, values: Sequence[Tensor]) -> Ite
         yield row
 
 
-def with_verdicts(scored: pd.DataFrame, floors: dict[str, float]) -> pd.DataFrame:
-    """Rows of `score_pair` with gap, gap over the SD of all scores of the read-out, noise floor and verdict."""
+def with_verdicts(scored: pd.DataFrame, floors: Mapping[str, float] | pd.Series) -> pd.DataFrame:
+    """Rows of `score_pair` with gap, gap over the SD of all scores of the read-out, noise floor and verdict.
+
+    Args:
+        scored: One row per read-out and pair.
+        floors: The largest gap that is a tie, of each read-out or of each row.
+    """
     frames = []
-    for name, frame in scored.groupby("aggregation", sort=False):
-        frame = frame.copy()
-        frame["gap"] = frame.teacher_score - frame.student_score
-        frame["sd"] = pd.concat([frame.student_score, frame.teacher_score]).std()
-        frame["gap_over_sd"] = frame.gap / frame.sd
-        frame["floor"] = floors[str(name)]
-        frame["verdict"] = [verdict(gap, floors[str(name)]) for gap in frame.gap]
-        frames.append(frame)
+    scored = scored.assign(floor=scored.aggregation.map(floors) if isinstance(floors, Mapping) else floors)
+    for _, frame in scored.groupby("aggregation", sort=False):
+        gap = frame.teacher_score - frame.student_score
+        sd = pd.concat([frame.student_score, frame.teacher_score]).std()
+        floor = frame.pop("floor")
+        frame = frame.assign(gap=gap, sd=sd, gap_over_sd=gap / sd, floor=floor)
+        frames.append(frame.assign(verdict=[verdict(*both) for both in zip(gap, floor, strict=True)]))
     return pd.concat(frames, ignore_index=True)
 
 

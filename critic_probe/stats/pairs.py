@@ -165,12 +165,16 @@ def lengths(scored: pd.DataFrame) -> pd.DataFrame:
 def _within_prompt_spearman(frame: pd.DataFrame) -> float:
     """Mean over prompts of the rank correlation of length and score among a prompt's distinct responses.
 
-    Scores no further apart than the noise floor share a rank: arithmetic alone must not order them.
+    Scores no further apart than the noise floor share a rank: arithmetic alone must not order them. A score in several
+    pairs has the smallest of their floors, and two scores the smaller of theirs.
     """
     found = []
     for _, part in frame.groupby("prompt_hash", sort=False):
         scores = pd.concat([part.student_score, part.teacher_score], ignore_index=True)
-        levels = (scores.sort_values().diff() > part.floor.iloc[0]).cumsum()
+        floors = pd.concat([part.floor, part.floor], ignore_index=True).groupby(scores).transform("min")
+        rising = scores.sort_values()
+        floors = floors[rising.index]
+        levels = (rising.diff() > np.fmin(floors, floors.shift())).cumsum()
         tokens = pd.concat([part.student_tokens, part.teacher_tokens], ignore_index=True)
         responses = pd.DataFrame({"tokens": tokens, "level": levels}).drop_duplicates()
         if responses.tokens.nunique() > 1 and responses.level.nunique() > 1:

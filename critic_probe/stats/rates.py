@@ -9,6 +9,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 FEW = 20  # cases below which nothing is concluded
+FEW_PROMPTS = 10  # prompts below which nothing is tested or concluded
 
 
 class Rate(NamedTuple):
