@@ -16,6 +16,7 @@ from critic_probe import tolerance
 from critic_probe.probes import BUILT_IN, WRONG_FACTS
 from critic_probe.stats.intervals import (
     Interval,
+    Totals,
     detectable,
     difference_over_sd,
     estimate,
@@ -32,7 +33,7 @@ INVARIANCE_FLOOR = 0.2  # SD: Cohen's (1988) small effect
 ORDER_FLOOR = 0.75  # halfway between chance and always
 LENGTH_FLOOR = 0.7  # half of the variance of ranks
 
-Spreads = Mapping[tuple[str, str], pd.DataFrame]
+Spreads = Mapping[tuple[str, str], Totals]
 """(critic, aggregation) -> `totals` of the unedited scores, whose SD the deltas are set against."""
 
 
@@ -101,7 +102,7 @@ def summarise(cases: pd.DataFrame, spreads: Spreads) -> pd.DataFrame:
     return frame.drop(columns="_kind").reset_index(drop=True)
 
 
-def judge(frame: pd.DataFrame, kind: str, sign: int, scores: pd.DataFrame | None = None) -> Verdict:
+def judge(frame: pd.DataFrame, kind: str, sign: int, scores: Totals | None = None) -> Verdict:
     """The verdict on the cases of one family under one read-out.
 
     Identity: every delta must lie within the noise floor. Invariance: the median |delta| over SD must lie below
