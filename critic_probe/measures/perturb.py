@@ -3,10 +3,11 @@
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import nan
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from torch import Tensor
 
@@ -19,8 +20,9 @@ from critic_probe.measures.variants import SIDES, Plan, Variant, responses_of, v
 from critic_probe.pairs import Pairs
 from critic_probe.probes import in_context
 from critic_probe.scoring.reference import padded_values
-from critic_probe.stats.edits import contrasts, headline, read_aloud, summarise
-from critic_probe.stats.rates import FEW, verdict
+from critic_probe.stats.edits import Spreads, contrasts, headline, read_aloud, summarise
+from critic_probe.stats.intervals import Totals, sd_of, totals
+from critic_probe.stats.rates import FEW, FEW_PROMPTS, too_few, verdict
 from critic_probe.text import listed
 from critic_probe.workbench import (
     Ask,
@@ -52,10 +54,11 @@ class PerturbResult(Measured):
         headline: One row per critic and aggregation: median |delta| of controls and invariances, raw and in SD, their
             ratio (signal to noise), punctuation over wrong facts, and the controls' rate of the right order.
         contrasts: Read-out against read-out and critic against critic, family by family: the difference of |delta| over
-            SD with its interval, p and p_holm over all families; for controls and directions the exact McNemar p.
+            SD with its interval, p and p_holm over all families; for controls and directions the p of the right orders.
         cases: One row per critic, aggregation and edit, the largest |delta| over SD first.
         not_measured: Edits that were not scored: critic, family, reason, count.
         command: perturb, or completeness where only that was asked for.
+        spreads: (critic, aggregation) -> totals over prompts of the unedited scores, whose SD deltas are set against.
     """
 
     tables = ("summary", "headline", "contrasts", "cases", "not_measured")
@@ -68,6 +71,7 @@ class PerturbResult(Measured):
     cases: pd.DataFrame
     not_measured: pd.DataFrame
     command: str = "perturb"
+    spreads: Spreads = field(default_factory=dict)
 
     def read_aloud(self) -> list[str]:
         """Plain sentences on how to read it, from its own tables and signature."""
@@ -122,12 +126,14 @@ class Perturb:
         self._command = command
         self._frames: list[pd.DataFrame] = []
         self._skips: list[tuple[str, str, str, int]] = []
+        self.spreads: dict[tuple[str, str], Totals] = {}
 
     def begin(self, bench: Bench) -> None:
         """A critic's turn begins."""
         self._seen = 0
         self._skipped: Counter[tuple[str, str]] = Counter()
         self._scores: dict[str, list[float]] = {aggregation.name: [] for aggregation in bench.settings.aggregations}
+        self._prompts: list[str] = []
         self._rows: list[dict[str, Any]] = []
 
     def ask(self, bench: Bench, pair: EncodedPair) -> Ask:
@@ -137,6 +143,7 @@ class Perturb:
         def take(values: Values) -> None:
             twice = _twice(bench, pair, variants) if self._seen < TWICE else {}
             self._seen += 1
+            self._prompts += [prompt_hash(pair.pair)] * 2
             for aggregation in bench.settings.aggregations:
                 self._take(bench, aggregation, pair, variants, values, twice)
 
@@ -183,7 +190,10 @@ class Perturb:
         for row in self._rows:
             row |= {"floor": floors[row["aggregation"]], **_turned(row.pop("gaps"), floors[row["aggregation"]])}
         cases = pd.DataFrame(self._rows)
-        sds = {name: pd.Series(of_all).std() for name, of_all in self._scores.items()}
+        centred = {name: np.array(of_all) - np.mean(of_all) for name, of_all in self._scores.items()}
+        spreads = {name: totals(of_all, self._prompts) for name, of_all in centred.items()}
+        self.spreads |= {(bench.name, name): spread for name, spread in spreads.items()}
+        sds = {name: float(sd_of(spread.rows.sum(0))) for name, spread in spreads.items()}
         # A score that does not vary has no spread to set a delta against.
         sds = {name: sd if sd > floors[name] else float("nan") for name, sd in sds.items()}
         sd = cases.aggregation.map(sds)
@@ -206,29 +216,39 @@ class Perturb:
             "max_per_response": self.plan.most,
             "seed": self.plan.seed,
         }
-        result = judged(self.cases, skips, done.notices, done.signature(**drawn), floor_sentence(done.records))
+        signed, floor = done.signature(**drawn), floor_sentence(done.records)
+        result = judged(self.cases, self.spreads, skips, done.notices, signed, floor)
         return replace(result, command=self._command, input=done.input)
 
 
 def judged(
-    cases: pd.DataFrame, not_measured: pd.DataFrame, notices: list[Notice], signed: Signature, floor: str
+    cases: pd.DataFrame,
+    spreads: Spreads,
+    not_measured: pd.DataFrame,
+    notices: list[Notice],
+    signed: Signature,
+    floor: str,
 ) -> PerturbResult:
     """The figures and verdicts of scored cases."""
-    summary, ratios = summarise(cases), headline(cases)
-    few = summary[(summary.n < FEW) & (summary.kind != "identity")]
+    summary, ratios = summarise(cases, spreads), headline(cases)
+    estimated = summary[summary.kind != "identity"]
+    few = estimated[[bool(too_few(*size)) for size in zip(estimated.n, estimated.prompts, strict=True)]]
     if len(few):
-        families = sorted({f"{row.family} {row.position}" for row in few.itertuples()})
-        notices.append(Notice("few-cases", f"fewer than {FEW} edits, too few to conclude from: {listed(families)}"))
+        sizes = {f"{row.family} {row.position}": f"{row.n} of {row.prompts} prompts" for row in few.itertuples()}
+        families = listed([f"{name} ({size})" for name, size in sorted(sizes.items())])
+        demand = f"fewer than {FEW} edits or {FEW_PROMPTS} prompts, too few to conclude from"
+        notices.append(Notice("few-cases", f"{demand}: {families}"))
     worst_first = cases.iloc[(-cases.delta_over_sd.abs()).argsort(kind="stable")].reset_index(drop=True)
     return PerturbResult(
         summary=summary,
         headline=ratios,
-        contrasts=contrasts(cases),
+        contrasts=contrasts(cases, spreads),
         cases=worst_first.drop(columns="decided"),
         not_measured=not_measured,
         notices=notices,
         signature=signed,
         reading=[*read_aloud(summary, ratios, cases), floor],
+        spreads=spreads,
     )
 
 
