@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm, spearmanr
+from scipy.stats import norm
 
 from critic_probe import tolerance
-from critic_probe.probes import BUILT_IN, WRONG_FACTS
+from critic_probe.probes import WRONG_FACTS
+from critic_probe.stats.chance import Heads, controls_word
 from critic_probe.stats.intervals import (
     Interval,
     difference_interval,
@@ -25,7 +26,7 @@ from critic_probe.stats.rates import FEW, flips, holm, rate
 
 INVARIANCE_FLOOR = 0.2  # SD: Cohen's (1988) small effect
 ORDER_FLOOR = 0.75  # halfway between chance and always
-LENGTH_FLOOR = 0.7  # half of the variance of ranks
+_NO_RULE = {"says": "", "named": False, "explained": np.nan, "low": np.nan, "high": np.nan, "gaps": np.nan}
 _POWER = 2.8  # 1.96 + 0.84: two-sided 5 % level, 80 % power, in standard errors
 
 
@@ -130,12 +131,22 @@ def rate_interval(shares: pd.Series, clusters: Sequence[Hashable]) -> Interval:
     return Interval(found.value, float(low), float(high))
 
 
-def headline(cases: pd.DataFrame) -> pd.DataFrame:
+def headline(cases: pd.DataFrame, heads: pd.DataFrame, rules: pd.DataFrame) -> pd.DataFrame:
     """One row per critic and read-out: controls against invariances, punctuation against wrong facts.
+
+    `controls_right` is the rate at which an answer made worse scores lower; `controls_word` is what that shows, once
+    random heads on the same states (`heads`) and rules that read no content (`rules`) had their turn.
 
     `signal_to_noise` is the median |delta| of controls over that of invariances; a scale cancels in it. A small one
     with a high rate of right orders, and the reverse, both occur: read the two together.
+
+    Args:
+        cases: One row per critic, read-out and edit.
+        heads: One row per critic and read-out: the fields of `Heads`. Empty where none were drawn.
+        rules: As `simple_rules` gives them.
     """
+    of_heads = {(row.pop("critic"), row.pop("aggregation")): Heads(**row) for row in heads.to_dict("records")}
+    best = {(row["critic"], row["aggregation"]): row for row in reversed(rules.to_dict("records"))}
     rows = []
     for (critic, aggregation), frame in cases.groupby(["critic", "aggregation"], sort=False):
         control, invariance = frame[frame.kind == "control"], frame[frame.kind == "invariance"]
@@ -143,6 +154,9 @@ def headline(cases: pd.DataFrame) -> pd.DataFrame:
         wrong = frame[frame.family.isin(WRONG_FACTS)]
         ratio, marks = _ratio(control, invariance), _ratio(punct, wrong)
         right = judge(control, "control", -1) if len(control) else Verdict(np.nan, np.nan, np.nan, np.nan, np.nan, "")
+        interval = Interval(right.figure, right.low, right.high)
+        against = of_heads.get((critic, aggregation), Heads())
+        rule = best.get((critic, aggregation), _NO_RULE)
         rows.append(
             {
                 "critic": critic,
@@ -162,7 +176,13 @@ def headline(cases: pd.DataFrame) -> pd.DataFrame:
                 "controls_right": right.figure,
                 "controls_right_low": right.low,
                 "controls_right_high": right.high,
-                "controls_word": _against_chance(right, len(control)),
+                **{f"heads_{name}": value for name, value in against._asdict().items()},
+                "rule": rule["says"] if rule["named"] else "",
+                "rule_explains": rule["explained"],
+                "rule_explains_low": rule["low"],
+                "rule_explains_high": rule["high"],
+                "rule_gaps": rule["gaps"],
+                "controls_word": controls_word(interval, len(control), against, rule["says"] if rule["named"] else ""),
             }
         )
     return pd.DataFrame(rows)
@@ -207,49 +227,6 @@ def contrasts(cases: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def biases(cases: pd.DataFrame) -> pd.DataFrame:
-    """What the score reacts to without reading content: one row per critic, read-out and bias that can be named.
-
-    - `ending`: the median |delta| over SD when only the closing mark changes.
-    - `eos`: the same when only EOS comes or goes.
-    - `length`: Spearman's rank correlation (1904) of the change of length with the change of the score, its closing
-      mark restored, over edits that change length by three tokens or more; the interval is over prompts.
-    - every family of a user's own: its median |delta| over SD.
-    """
-    rows = []
-    for (critic, aggregation), frame in cases.groupby(["critic", "aggregation"], sort=False):
-        own = [name for name in frame.family.unique() if name not in BUILT_IN]
-        parts = {
-            "ending": frame[(frame.group == "punct") & (frame.position == "terminal")],
-            "eos": frame[frame.family == "eos-toggled"],
-            **{name: frame[frame.family == name] for name in own},
-        }
-        for name, part in parts.items():
-            if len(part):
-                found = median_interval(part.delta_over_sd.abs().fillna(0.0), list(part.prompt_hash))
-                rows.append((critic, aggregation, name, len(part), *found, INVARIANCE_FLOOR))
-        longer = frame[(frame.token_change.abs() >= 3) & frame.kind.isin(("control", "directional"))]
-        if len(longer):
-            rows.append((critic, aggregation, "length", len(longer), *_length_correlation(longer), LENGTH_FLOOR))
-    columns = ["critic", "aggregation", "bias", "n", "figure", "low", "high", "preset"]
-    table = pd.DataFrame(rows, columns=columns)
-    table["found"] = (table.low > table.preset) | (table.high < -table.preset)
-    return table
-
-
-def _length_correlation(frame: pd.DataFrame) -> Interval:
-    """Mean over prompts of the rank correlation within each; a score that does not move has none, which is 0."""
-    delta = _without_ending(frame)
-    found, prompts = [], []
-    for prompt, part in frame.assign(_delta=delta).groupby("prompt_hash", sort=False):
-        moved = part._delta.where(part._delta.abs() > part.floor, 0.0)
-        if len(part) < 3 or part.token_change.nunique() < 2:
-            continue
-        found.append(0.0 if moved.nunique() < 2 else float(spearmanr(part.token_change, moved).statistic))
-        prompts.append(prompt)
-    return mean_interval(found, prompts)
-
-
 def right_order(frame: pd.DataFrame, delta: pd.Series) -> pd.Series:
     """1 where the score moved as the sign says, 0 where it moved the other way, half within the noise floor."""
     moved = np.sign(delta).where(delta.abs() > frame.floor, 0.0)
@@ -266,14 +243,6 @@ def _ratio(top: pd.DataFrame, bottom: pd.DataFrame) -> Interval:
     )
 
 
-def _against_chance(right: Verdict, n: int) -> str:
-    if n < FEW:
-        return "too few" if n else ""
-    if right.low > 0.5:
-        return "above chance"
-    return "below chance" if right.high < 0.5 else "at chance"
-
-
 def read_aloud(summary: pd.DataFrame, ratios: pd.DataFrame, cases: pd.DataFrame) -> list[str]:
     """Plain sentences on how to read the tables."""
     sentences = [
@@ -285,15 +254,11 @@ def read_aloud(summary: pd.DataFrame, ratios: pd.DataFrame, cases: pd.DataFrame)
         f"that holds its floor, or fewer than {FEW} cases, is 'cannot tell'. MDE is the smallest distance from the "
         "floor that so many prompts could show. An identity has nothing to estimate.",
     ]
-    for row in ratios.itertuples():
-        name = f"{row.critic}/{row.aggregation}"
-        if row.controls_word == "at chance":
-            sentences.append(
-                f"{name}: controls are at chance ({row.controls_right:.2f} of the worse answers score lower): nothing "
-                "here shows that this score reads content, whatever its signal to noise."
-            )
-        elif row.controls_word == "below chance":
-            sentences.append(f"{name}: the worse answer scores higher more often than not ({row.controls_right:.2f}).")
+    sentences += [
+        f"{row['critic']}/{row['aggregation']}: {told}."
+        for row in ratios.to_dict("records")
+        for told in of_controls(row)
+    ]
     rare = summary[(summary.kind == "invariance") & (summary.verdict == "pass") & (summary.p95_abs_delta_over_sd > 1)]
     for (critic, aggregation), frame in rare.groupby(["critic", "aggregation"], sort=False):
         sentences.append(
@@ -309,6 +274,27 @@ def read_aloud(summary: pd.DataFrame, ratios: pd.DataFrame, cases: pd.DataFrame)
             f"{INVARIANCE_FLOOR:g} SD: without the closing mark restored it would pass for an effect of the edit."
         )
     return sentences
+
+
+def of_controls(row: dict[str, Any]) -> list[str]:
+    """What the order of controls shows, from a row of `headline`: one clause, none where there are none."""
+    share = f"{row['controls_right']:.2f} of the worse answers score lower"
+    heads = f"{row['heads_as_good']:.3f} of random heads on this backbone do as well on {row['heads_edits']} of them"
+    nothing = "nothing here shows that this score reads content"
+    told = {
+        "a simple rule": f"the rule '{row['rule']}' alone explains {row['rule_explains']:.2f} of the moves "
+        f"[{row['rule_explains_low']:.2f}, {row['rule_explains_high']:.2f}]"
+        + ("" if pd.isna(row["rule_gaps"]) else f" and {row['rule_gaps']:.2f} of the pairs' gaps")
+        + f": {nothing}"
+        + (f", though {share}" if row["controls"] else ""),
+        "at chance": f"controls are at chance ({share}): {nothing}, whatever its signal to noise",
+        "as random heads": f"controls are ordered as random heads order them ({share}; {heads}): {nothing}",
+        "above chance": f"controls are above chance ({share}; {heads})",
+        "below chance": f"the worse answer scores higher more often than not ({share}), more often than under random "
+        "heads",
+        "not compared": f"{share}; too few of them to hold against random heads: {nothing}",
+    }
+    return [told[row["controls_word"]]] if row["controls_word"] in told else []
 
 
 def _raw_against_scaled(ratios: pd.DataFrame) -> list[str]:
