@@ -393,7 +393,7 @@ def diff(
     if old.name == new.name:
         raise CriticProbeError(f"both critics are called '{old.name}'; load one of them with another name")
     families = choose(all_families(), ["punct", "completeness", "controls"], [])
-    pairwise, edits = Compare(), Perturb(Plan(families, most=most, seed=seed), heads_on=0)
+    pairwise, edits = Compare(), Perturb(Plan(families, most=most, seed=seed))
     done = run([bench(each, pairs, **options) for each in (old, new)], [pairwise, edits])
     return compared(pairwise.result(done), edits.result(done))
 

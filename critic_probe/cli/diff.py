@@ -41,7 +41,7 @@ def command(
     from critic_probe.workbench import benches, run
 
     families = choose(all_families(), ["punct", "completeness", "controls"], [])
-    compared, edited = Compare(), Perturb(Plan(families, most=drawing.max_per_response, seed=drawing.seed), heads_on=0)
+    compared, edited = Compare(), Perturb(Plan(families, most=drawing.max_per_response, seed=drawing.seed))
     with (
         session.progress(resumable=not scoring.no_cache) as progress,
         benches(critics.load(), read, settings, progress) as made,

@@ -1,6 +1,5 @@
 """What edits of a response do to its score, and to the verdict of its pair."""
 
-import random
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
 from contextlib import suppress
@@ -15,13 +14,11 @@ from critic_probe.aggregation import Aggregation
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse
 from critic_probe.errors import CriticProbeError, Notice
-from critic_probe.measures.random_heads import Edited, deltas_of_heads
 from critic_probe.measures.result import Result
 from critic_probe.measures.variants import SIDES, Plan, Variant, in_context, responses_of, variants_of
 from critic_probe.pairs import Pairs
 from critic_probe.scoring.reference import padded_values
-from critic_probe.stats.chance import against_heads
-from critic_probe.stats.edits import contrasts, headline, read_aloud, right_order, summarise
+from critic_probe.stats.edits import contrasts, faults, headline, read_aloud, summarise
 from critic_probe.stats.rates import FEW, verdict
 from critic_probe.stats.rules import Traits, change, simple_rules, traits
 from critic_probe.workbench import (
@@ -39,7 +36,6 @@ from critic_probe.workbench import (
     silent,
 )
 
-HEADS_ON = 32  # pairs drawn whose controls random heads order too
 TWICE = 8  # pairs whose responses are computed a second time, outside the tree and its cache
 
 
@@ -53,8 +49,9 @@ class PerturbResult(Result):
             below the noise floor; the rate of the right order, also with the closing mark restored; the ending's
             effect; and the verdict with its figure, interval, preset floor and smallest detectable effect.
         headline: One row per critic and aggregation: median |delta| of controls and invariances, raw and in SD, their
-            ratio (signal to noise), punctuation over wrong facts, and the controls' rate of the right order, with that
-            of random heads on the same backbone, the simple rule that explains most, and the word on all three.
+            ratio (signal to noise), punctuation over wrong facts, the controls' rate of the right order, the kind of
+            fault that is ordered worst, the simple rule that explains most, and the word on these three.
+        faults: How often each kind of fault scores lower than the answer without it; see `stats.chance`.
         rules: Rules that read no content, and how much of the moves and of the pairs' gaps each explains; see
             `stats.rules.simple_rules`.
         contrasts: Read-out against read-out and critic against critic, family by family: the difference of |delta| over
@@ -68,11 +65,12 @@ class PerturbResult(Result):
         input: The first pair exactly as the first critic is fed it: rendered text, where the answer stands, ids.
     """
 
-    tables = ("summary", "headline", "rules", "contrasts", "cases", "not_measured")
+    tables = ("summary", "headline", "faults", "rules", "contrasts", "cases", "not_measured")
     main = "cases"
 
     summary: pd.DataFrame
     headline: pd.DataFrame
+    faults: pd.DataFrame
     rules: pd.DataFrame
     contrasts: pd.DataFrame
     cases: pd.DataFrame
@@ -113,7 +111,7 @@ def perturb(
 
 def cases_of(bench: Bench, plan: Plan, ids: Container[str]) -> pd.DataFrame:
     """The cases of some pairs of a bench, with the other answers that the whole file offers; SDs are theirs alone."""
-    measure = Perturb(plan, heads_on=0)
+    measure = Perturb(plan)
     bench.measure([measure], (pair for pair in bench.pairs if pair.id in ids))
     return measure.cases
 
@@ -126,20 +124,16 @@ class Perturb:
     Args:
         plan: Which edits are made.
         command: `perturb`, or `completeness` where only that was asked for.
-        heads_on: Pairs drawn by the plan's seed whose controls random heads order too; 0 where nobody asks what the
-            order of controls shows.
     """
 
     label = "edits"
     needs_floors = True
 
-    def __init__(self, plan: Plan, command: str = "perturb", heads_on: int = HEADS_ON) -> None:
+    def __init__(self, plan: Plan, command: str = "perturb") -> None:
         self.plan = plan
         self._command = command
-        self._heads_on = heads_on
         self._frames: list[pd.DataFrame] = []
         self._gaps: list[dict[str, Any]] = []
-        self._heads: list[dict[str, Any]] = []
         self._skips: list[tuple[str, str, str, int]] = []
 
     def begin(self, bench: Bench) -> None:
@@ -148,9 +142,6 @@ class Perturb:
         self._skipped: Counter[tuple[str, str]] = Counter()
         self._scores: dict[str, list[float]] = {aggregation.name: [] for aggregation in bench.settings.aggregations}
         self._rows: list[dict[str, Any]] = []
-        ids = bench.survey.ids
-        self._drawn = set(random.Random(self.plan.seed).sample(ids, min(self._heads_on, len(ids))))
-        self._edited: list[Edited] = []
 
     def ask(self, bench: Bench, pair: EncodedPair) -> Ask:
         """Every edit of the pair that can be scored."""
@@ -159,8 +150,6 @@ class Perturb:
         def take(values: Values) -> None:
             twice = _twice(bench, pair, variants) if self._seen < TWICE else {}
             self._seen += 1
-            if pair.pair.id in self._drawn:
-                self._edited.append(Edited(pair, [v for v in variants if v.case.kind == "control"]))
             for aggregation in bench.settings.aggregations:
                 self._take(bench, aggregation, pair, variants, values, twice)
 
@@ -223,19 +212,7 @@ class Perturb:
         cases.insert(cases.columns.get_loc("delta") + 1, "delta_over_sd", cases.delta / sd)
         cases.insert(cases.columns.get_loc("ending_effect") + 1, "ending_effect_over_sd", cases.ending_effect / sd)
         self._frames.append(cases)
-        self._against_heads(bench, cases)
         self._skips += ((bench.name, *why, count) for why, count in sorted(self._skipped.items()))
-
-    def _against_heads(self, bench: Bench, cases: pd.DataFrame) -> None:
-        edited = [each for each in self._edited if each.variants]
-        if not edited:
-            return
-        deltas, floor = deltas_of_heads(bench, edited, self.plan.seed)
-        of_drawn = cases[(cases.kind == "control") & cases.id.isin({each.pair.pair.id for each in edited})]
-        for aggregation, frame in of_drawn.groupby("aggregation", sort=False):
-            own = right_order(frame, frame.delta).to_numpy()
-            found = against_heads(own, deltas[str(aggregation)], floor)
-            self._heads.append({"critic": bench.name, "aggregation": aggregation, **found._asdict()})
 
     @property
     def cases(self) -> pd.DataFrame:
@@ -251,16 +228,14 @@ class Perturb:
             "max_per_response": self.plan.most,
             "seed": self.plan.seed,
         }
-        gaps, heads = pd.DataFrame(self._gaps), pd.DataFrame(self._heads)
-        signed = done.signature(**drawn)
-        found = judged(self.cases, gaps, heads, skips, done.notices, signed, floor_sentence(done.records))
+        gaps, signed = pd.DataFrame(self._gaps), done.signature(**drawn)
+        found = judged(self.cases, gaps, skips, done.notices, signed, floor_sentence(done.records))
         return replace(found, command=self._command, input=done.input)
 
 
 def judged(
     cases: pd.DataFrame,
     gaps: pd.DataFrame,
-    heads: pd.DataFrame,
     not_measured: pd.DataFrame,
     notices: list[Notice],
     signed: Signature,
@@ -269,7 +244,7 @@ def judged(
     """The figures and verdicts of scored cases."""
     # An empty response has nothing that a rule could count, and is read at its EOS by every read-out.
     rules = simple_rules(cases[(cases.kind != "identity") & (cases.family != "empty")], gaps)
-    summary, ratios = summarise(cases), headline(cases, heads, rules)
+    summary, ratios = summarise(cases), headline(cases, rules)
     few = summary[(summary.n < FEW) & (summary.kind != "identity")]
     if len(few):
         families = sorted({f"{row.family} {row.position}" for row in few.itertuples()})
@@ -278,6 +253,7 @@ def judged(
     return PerturbResult(
         summary=summary,
         headline=ratios,
+        faults=faults(cases),
         rules=rules,
         contrasts=contrasts(cases),
         cases=worst_first.drop(columns=["decided", "change"]),

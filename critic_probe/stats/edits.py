@@ -14,7 +14,7 @@ from scipy.stats import norm
 
 from critic_probe import tolerance
 from critic_probe.probes import WRONG_FACTS
-from critic_probe.stats.chance import Heads, controls_word
+from critic_probe.stats.chance import Fault, by_fault, controls_word, weakest
 from critic_probe.stats.intervals import (
     Interval,
     difference_interval,
@@ -131,21 +131,19 @@ def rate_interval(shares: pd.Series, clusters: Sequence[Hashable]) -> Interval:
     return Interval(found.value, float(low), float(high))
 
 
-def headline(cases: pd.DataFrame, heads: pd.DataFrame, rules: pd.DataFrame) -> pd.DataFrame:
+def headline(cases: pd.DataFrame, rules: pd.DataFrame) -> pd.DataFrame:
     """One row per critic and read-out: controls against invariances, punctuation against wrong facts.
 
-    `controls_right` is the rate at which an answer made worse scores lower; `controls_word` is what that shows, once
-    random heads on the same states (`heads`) and rules that read no content (`rules`) had their turn.
+    `controls_right` is the rate at which an answer made worse scores lower, `fault_right` that of the kind of fault
+    that is ordered worst, and `controls_word` what the two show, once rules that read no content had their turn.
 
     `signal_to_noise` is the median |delta| of controls over that of invariances; a scale cancels in it. A small one
     with a high rate of right orders, and the reverse, both occur: read the two together.
 
     Args:
         cases: One row per critic, read-out and edit.
-        heads: One row per critic and read-out: the fields of `Heads`. Empty where none were drawn.
         rules: As `simple_rules` gives them.
     """
-    of_heads = {(row.pop("critic"), row.pop("aggregation")): Heads(**row) for row in heads.to_dict("records")}
     best = {(row["critic"], row["aggregation"]): row for row in reversed(rules.to_dict("records"))}
     rows = []
     for (critic, aggregation), frame in cases.groupby(["critic", "aggregation"], sort=False):
@@ -153,9 +151,8 @@ def headline(cases: pd.DataFrame, heads: pd.DataFrame, rules: pd.DataFrame) -> p
         punct = frame[(frame.kind == "invariance") & (frame.group == "punct")]
         wrong = frame[frame.family.isin(WRONG_FACTS)]
         ratio, marks = _ratio(control, invariance), _ratio(punct, wrong)
-        right = judge(control, "control", -1) if len(control) else Verdict(np.nan, np.nan, np.nan, np.nan, np.nan, "")
-        interval = Interval(right.figure, right.low, right.high)
-        against = of_heads.get((critic, aggregation), Heads())
+        right, of_faults = order_of(control)
+        worst = weakest(of_faults)
         rule = best.get((critic, aggregation), _NO_RULE)
         rows.append(
             {
@@ -173,19 +170,42 @@ def headline(cases: pd.DataFrame, heads: pd.DataFrame, rules: pd.DataFrame) -> p
                 "punct_over_wrong_fact": marks.value,
                 "punct_over_wrong_fact_low": marks.low,
                 "punct_over_wrong_fact_high": marks.high,
-                "controls_right": right.figure,
+                "controls_right": right.value,
                 "controls_right_low": right.low,
                 "controls_right_high": right.high,
-                **{f"heads_{name}": value for name, value in against._asdict().items()},
+                "fault": worst.fault if len(control) else "",
+                "fault_n": worst.n,
+                "fault_right": worst.right,
+                "fault_right_low": worst.low,
+                "fault_right_high": worst.high,
                 "rule": rule["says"] if rule["named"] else "",
                 "rule_explains": rule["explained"],
                 "rule_explains_low": rule["low"],
                 "rule_explains_high": rule["high"],
                 "rule_gaps": rule["gaps"],
-                "controls_word": controls_word(interval, len(control), against, rule["says"] if rule["named"] else ""),
+                "controls_word": controls_word(right, len(control), of_faults, rule["says"] if rule["named"] else ""),
             }
         )
     return pd.DataFrame(rows)
+
+
+def faults(cases: pd.DataFrame) -> pd.DataFrame:
+    """One row per critic, read-out and kind of fault: how often it scores lower than the answer without it."""
+    rows = []
+    for key, frame in cases[cases.kind == "control"].groupby(["critic", "aggregation"], sort=False):
+        rows += [(*key, *fault) for fault in order_of(frame)[1]]
+    return pd.DataFrame(rows, columns=["critic", "aggregation", *Fault._fields])
+
+
+def order_of(controls: pd.DataFrame) -> tuple[Interval, list[Fault]]:
+    """The rate of the right order of one critic's controls under one read-out: of all, and by kind of fault."""
+
+    def rate(frame: pd.DataFrame) -> Interval:
+        if frame.empty:
+            return Interval(np.nan, np.nan, np.nan)
+        return rate_interval(right_order(frame, frame.delta), list(frame.prompt_hash))
+
+    return rate(controls), [Fault(fault, len(frame), *rate(frame)) for fault, frame in by_fault(controls)]
 
 
 def contrasts(cases: pd.DataFrame) -> pd.DataFrame:
@@ -279,7 +299,8 @@ def read_aloud(summary: pd.DataFrame, ratios: pd.DataFrame, cases: pd.DataFrame)
 def of_controls(row: dict[str, Any]) -> list[str]:
     """What the order of controls shows, from a row of `headline`: one clause, none where there are none."""
     share = f"{row['controls_right']:.2f} of the worse answers score lower"
-    heads = f"{row['heads_as_good']:.3f} of random heads on this backbone do as well on {row['heads_edits']} of them"
+    low, high = row["fault_right_low"], row["fault_right_high"]
+    fault = f"of '{row['fault']}' {row['fault_right']:.2f} [{low:.2f}, {high:.2f}]"
     nothing = "nothing here shows that this score reads content"
     told = {
         "a simple rule": f"the rule '{row['rule']}' alone explains {row['rule_explains']:.2f} of the moves "
@@ -288,11 +309,12 @@ def of_controls(row: dict[str, Any]) -> list[str]:
         + f": {nothing}"
         + (f", though {share}" if row["controls"] else ""),
         "at chance": f"controls are at chance ({share}): {nothing}, whatever its signal to noise",
-        "as random heads": f"controls are ordered as random heads order them ({share}; {heads}): {nothing}",
-        "above chance": f"controls are above chance ({share}; {heads})",
-        "below chance": f"the worse answer scores higher more often than not ({share}), more often than under random "
-        "heads",
-        "not compared": f"{share}; too few of them to hold against random heads: {nothing}",
+        "not every fault": f"{share}, but {fault}: heads that learnt nothing order some kinds of fault rightly too, "
+        f"and {nothing}",
+        "cannot tell": f"{share}, but only {row['fault_n']} of them are '{row['fault']}': whether this score reads "
+        "content cannot be told",
+        "above chance": f"controls are above chance in every kind of fault ({share}; {fault}, the least)",
+        "below chance": f"the worse answer scores higher more often than not ({share})",
     }
     return [told[row["controls_word"]]] if row["controls_word"] in told else []
 

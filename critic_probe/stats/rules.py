@@ -214,7 +214,8 @@ def _drawn(fd: Floats, ff: Floats, dd: Floats, weights: Floats) -> Floats:
 
 def _share(fd: Floats, ff: Floats, dd: Floats) -> Floats:
     below = ff * dd
-    return np.divide(fd**2, below, out=np.full(below.shape, np.nan), where=below > 0)
+    share: Floats = np.divide(fd**2, below, out=np.full(below.shape, np.nan), where=below > 0)
+    return share
 
 
 def _words(changes: Sequence[Change], families: Sequence[str]) -> list[str]:

@@ -100,7 +100,7 @@ def audit(
     with benches(critics, pairs, settings, progress) as made:
         for bench in made:
             found = _Findings(bench.name)
-            edits, responses = Perturb(plan, heads_on=0), Responses()
+            edits, responses = Perturb(plan), Responses()
             of_gradients, of_heads = (Drawn(most, seed) for most in (GRADIENT_PAIRS, HEAD_PAIRS))
             done = run([bench], [edits, responses, of_gradients, of_heads])
             edited = edits.result(done)

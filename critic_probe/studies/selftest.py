@@ -10,7 +10,7 @@ import pandas as pd
 
 from critic_probe.aggregation import parse
 from critic_probe.checkpoint import load_critic
-from critic_probe.measures.perturb import HEADS_ON, Perturb, PerturbResult
+from critic_probe.measures.perturb import Perturb, PerturbResult
 from critic_probe.measures.result import Result
 from critic_probe.measures.variants import Plan
 from critic_probe.pairs import Pair, Response, TokenIds
@@ -36,7 +36,7 @@ EXPECTED: tuple[tuple[str, str, str], ...] = (
     ("longer", "last", "length"),
     ("longer", "mean", "length"),
     ("shorter", "last", "length"),
-    ("content", "mean", ""),
+    ("content", "sum", ""),
     ("nothing", "last", ""),
     ("nothing", "mean", ""),
 )
@@ -71,7 +71,7 @@ def selftest(tokenizer: Path, progress: Progress) -> SelftestResult:
                 path = Path(scratch, architecture, plant)
                 write_planted(plant, architecture, tokenizer, path)
                 read_outs = [read_out for planted, read_out, _ in EXPECTED if planted == plant]
-                result = _run(path, f"{architecture}, reads {plant}", read_outs, progress, heads=plant == "content")
+                result = _run(path, f"{architecture}, reads {plant}", read_outs, progress)
                 for planted, read_out, wanted in EXPECTED:
                     if planted == plant:
                         rows.append(_row(result, plant, read_out, wanted))
@@ -102,7 +102,7 @@ def _untrained(scratch: Path, architecture: str, tokenizer: Path, progress: Prog
         path = scratch / f"untrained-{architecture}-{seed}"
         write_untrained(seed, architecture, tokenizer, path)
         controls = [family for family in BUILT_IN.values() if family.kind == "control"]
-        result = _run(path, f"{architecture}, untrained {seed}", ["last", "mean"], progress, controls, 6, heads=True)
+        result = _run(path, f"{architecture}, untrained {seed}", ["last", "mean"], progress, controls, 6)
         words += [str(word) for word in result.headline.controls_word]
     above = words.count("above chance")
     yield {
@@ -121,15 +121,13 @@ def _run(
     progress: Progress,
     families: list[Family] | None = None,
     prompts: int = PROMPTS,
-    *,
-    heads: bool = False,
 ) -> PerturbResult:
     critic = load_critic(path, name=name, device="cpu")
     settings = Settings(tuple(parse(read_out) for read_out in read_outs))
     eos = critic.tokenizer.eos_token_id
     pairs = list(_pairs(lambda text: (*critic.tokenizer(text, add_special_tokens=False)["input_ids"], eos), prompts))
     plan = Plan(families or [*BUILT_IN.values(), _KEYWORD_FAMILY])
-    measure = Perturb(plan, heads_on=HEADS_ON if heads else 0)
+    measure = Perturb(plan)
     with benches([critic], pairs, settings, progress) as made:
         return measure.result(run(made, [measure]))
 
