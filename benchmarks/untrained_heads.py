@@ -2,8 +2,8 @@
 
 Random heads, each with both signs, are read on the states of untrained backbones of two architectures, of a language
 model that never saw a critic's loss (SmolLM2, where its package is installed), and of the bundled critics' trained
-backbones. Their controls on the bundled pairs go through the very functions that `perturb` takes its words from. Printed
-is how many are called above chance, and how many would be by the interval over all controls; and the same figures of the
+backbones. Their controls on the bundled pairs go through the functions that `perturb` takes its words from. Printed is
+how many are called above chance, and how many would be by the interval over all controls; and the same figures of the
 bundled critics themselves, with what a simple rule explains of them at most.
 """
 
@@ -100,7 +100,7 @@ def of_heads(seeds: int) -> Iterator[dict[str, Any]]:
             alone = 0
             for column in np.concatenate([found, -found], axis=1).T:
                 right, faults = order_of(frame.assign(delta=column))
-                words[controls_word(right, len(frame), faults, "")] += 1
+                words[controls_word(right, len(frame), frame.prompt_hash.nunique(), faults, "")] += 1
                 alone += right.low > 0.5
             told = {"heads": words.total(), "by_interval": int(alone), "above": words["above chance"]}
             yield {"kind": kind, "seed": seed, "read_out": read_out, **told}

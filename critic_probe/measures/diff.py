@@ -20,11 +20,11 @@ class DiffResult(Result):
     """One critic against another on the same pairs and the same edits; every difference is the new minus the old.
 
     Attributes:
-        pairs: One row per aggregation: n, old and new d_acc, flips with the exact McNemar p and p_holm, and the
-            difference of the margins (gap over SD) with its interval.
+        pairs: One row per aggregation: n, old and new d_acc, flips with the p of the sign-flip test over prompts and
+            p_holm, and the difference of the margins (gap over SD) with its interval.
         families: One row per aggregation and family of edits, the largest difference first: n, old and new mean of
             |delta| over SD, their difference with interval, p and p_holm over all of them; for controls and directions
-            the old and new share of the right order with the exact McNemar p.
+            the old and new rate of the right order, ties as half, with the p of the same test.
         flipped: One row per aggregation and pair whose verdict went from one side to the other, with both margins, the
             largest change first.
         notices: Warnings that belong to the figures.
@@ -83,6 +83,7 @@ def _pairs(compared: CompareResult, old: str, new: str) -> pd.DataFrame:
         {
             "aggregation": found.aggregation,
             "n": found.n,
+            "prompts": found.prompts,
             "old_d_acc": [d_acc[old, name] for name in found.aggregation],
             "new_d_acc": [d_acc[new, name] for name in found.aggregation],
             "flips": found.flips,
@@ -102,6 +103,7 @@ def _families(edited: PerturbResult) -> pd.DataFrame:
             "aggregation": found.aggregation,
             "family": found.family,
             "n": found.n,
+            "prompts": found.prompts,
             "old": found.mean_abs,
             "new": found.other_mean_abs,
             "difference": -found.difference,

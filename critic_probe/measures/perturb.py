@@ -3,10 +3,11 @@
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import nan
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from torch import Tensor
 
@@ -18,8 +19,9 @@ from critic_probe.measures.result import Result
 from critic_probe.measures.variants import SIDES, Plan, Variant, in_context, responses_of, variants_of
 from critic_probe.pairs import Pairs
 from critic_probe.scoring.reference import padded_values
-from critic_probe.stats.edits import contrasts, faults, headline, read_aloud, summarise
-from critic_probe.stats.rates import FEW, verdict
+from critic_probe.stats.edits import Spreads, contrasts, faults, headline, read_aloud, summarise
+from critic_probe.stats.intervals import sd_of, totals
+from critic_probe.stats.rates import FEW, FEW_PROMPTS, too_few, verdict
 from critic_probe.stats.rules import Traits, change, simple_rules, traits
 from critic_probe.workbench import (
     Ask,
@@ -55,13 +57,14 @@ class PerturbResult(Result):
         rules: Rules that read no content, and how much of the moves and of the pairs' gaps each explains; see
             `stats.rules.simple_rules`.
         contrasts: Read-out against read-out and critic against critic, family by family: the difference of |delta| over
-            SD with its interval, p and p_holm over all families; for controls and directions the exact McNemar p.
+            SD with its interval, p and p_holm over all families; for controls and directions the p of the right orders.
         cases: One row per critic, aggregation and edit, the largest |delta| over SD first.
         not_measured: Edits that were not scored: critic, family, reason, count.
         notices: Warnings that belong to the figures.
         signature: Everything that determined the figures.
         reading: Plain sentences on how to read them.
         command: perturb, or completeness where only that was asked for.
+        spreads: (critic, aggregation) -> totals over prompts of the unedited scores, whose SD deltas are set against.
         input: The first pair exactly as the first critic is fed it: rendered text, where the answer stands, ids.
     """
 
@@ -79,6 +82,7 @@ class PerturbResult(Result):
     signature: Signature
     reading: list[str]
     command: str = "perturb"
+    spreads: Spreads = field(default_factory=dict)
     input: dict[str, Any] | None = None
 
     def read_aloud(self) -> list[str]:
@@ -135,12 +139,14 @@ class Perturb:
         self._frames: list[pd.DataFrame] = []
         self._gaps: list[dict[str, Any]] = []
         self._skips: list[tuple[str, str, str, int]] = []
+        self.spreads: dict[tuple[str, str], pd.DataFrame] = {}
 
     def begin(self, bench: Bench) -> None:
         """A critic's turn begins."""
         self._seen = 0
         self._skipped: Counter[tuple[str, str]] = Counter()
         self._scores: dict[str, list[float]] = {aggregation.name: [] for aggregation in bench.settings.aggregations}
+        self._prompts: list[str] = []
         self._rows: list[dict[str, Any]] = []
 
     def ask(self, bench: Bench, pair: EncodedPair) -> Ask:
@@ -150,6 +156,7 @@ class Perturb:
         def take(values: Values) -> None:
             twice = _twice(bench, pair, variants) if self._seen < TWICE else {}
             self._seen += 1
+            self._prompts += [prompt_hash(pair.pair)] * 2
             for aggregation in bench.settings.aggregations:
                 self._take(bench, aggregation, pair, variants, values, twice)
 
@@ -205,7 +212,10 @@ class Perturb:
         for row in self._rows:
             row |= {"floor": floors[row["aggregation"]], **_turned(row.pop("gaps"), floors[row["aggregation"]])}
         cases = pd.DataFrame(self._rows)
-        sds = {name: pd.Series(of_all).std() for name, of_all in self._scores.items()}
+        centred = {name: np.array(of_all) - np.mean(of_all) for name, of_all in self._scores.items()}
+        spreads = {name: totals(of_all, self._prompts) for name, of_all in centred.items()}
+        self.spreads |= {(bench.name, name): spread for name, spread in spreads.items()}
+        sds = {name: float(sd_of(spread.to_numpy().sum(0))) for name, spread in spreads.items()}
         # A score that does not vary has no spread to set a delta against.
         sds = {name: sd if sd > floors[name] else float("nan") for name, sd in sds.items()}
         sd = cases.aggregation.map(sds)
@@ -228,14 +238,15 @@ class Perturb:
             "max_per_response": self.plan.most,
             "seed": self.plan.seed,
         }
-        gaps, signed = pd.DataFrame(self._gaps), done.signature(**drawn)
-        found = judged(self.cases, gaps, skips, done.notices, signed, floor_sentence(done.records))
+        signed, floor = done.signature(**drawn), floor_sentence(done.records)
+        found = judged(self.cases, pd.DataFrame(self._gaps), self.spreads, skips, done.notices, signed, floor)
         return replace(found, command=self._command, input=done.input)
 
 
 def judged(
     cases: pd.DataFrame,
     gaps: pd.DataFrame,
+    spreads: Spreads,
     not_measured: pd.DataFrame,
     notices: list[Notice],
     signed: Signature,
@@ -244,23 +255,27 @@ def judged(
     """The figures and verdicts of scored cases."""
     # An empty response has nothing that a rule could count, and is read at its EOS by every read-out.
     rules = simple_rules(cases[(cases.kind != "identity") & (cases.family != "empty")], gaps)
-    summary, ratios = summarise(cases), headline(cases, rules)
-    few = summary[(summary.n < FEW) & (summary.kind != "identity")]
+    summary, ratios = summarise(cases, spreads), headline(cases, rules)
+    estimated = summary[summary.kind != "identity"]
+    few = estimated[[bool(too_few(*size)) for size in zip(estimated.n, estimated.prompts, strict=True)]]
     if len(few):
-        families = sorted({f"{row.family} {row.position}" for row in few.itertuples()})
-        notices.append(Notice("few-cases", f"fewer than {FEW} edits, too few to conclude from: {', '.join(families)}"))
+        told = {f"{row.family} {row.position}": f"{row.n} of {row.prompts} prompts" for row in few.itertuples()}
+        families = ", ".join(f"{name} ({size})" for name, size in sorted(told.items()))
+        demand = f"fewer than {FEW} edits or {FEW_PROMPTS} prompts, too few to conclude from"
+        notices.append(Notice("few-cases", f"{demand}: {families}"))
     worst_first = cases.iloc[(-cases.delta_over_sd.abs()).argsort(kind="stable")].reset_index(drop=True)
     return PerturbResult(
         summary=summary,
         headline=ratios,
         faults=faults(cases),
         rules=rules,
-        contrasts=contrasts(cases),
+        contrasts=contrasts(cases, spreads),
         cases=worst_first.drop(columns=["decided", "change"]),
         not_measured=not_measured,
         notices=notices,
         signature=signed,
         reading=[*read_aloud(summary, ratios, cases), floor],
+        spreads=spreads,
     )
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from critic_probe.stats.intervals import Interval
-from critic_probe.stats.rates import FEW
+from critic_probe.stats.rates import too_few
 
 FAULTS: dict[str, tuple[str, ...]] = {
     "cut short": ("truncated-25", "truncated-50", "truncated-75", "truncated-closed", "item-dropped"),
@@ -29,36 +29,43 @@ class Fault(NamedTuple):
 
     fault: str
     n: int
+    prompts: int
     right: float
     low: float
     high: float
 
 
-def controls_word(right: Interval, n: int, faults: list[Fault], rule: str) -> str:
+def controls_word(right: Interval, n: int, prompts: int, faults: list[Fault], rule: str) -> str:
     """The one word on the order of controls; every sentence and table takes it from here.
 
     Args:
         right: The rate of the right order over all controls.
         n: How many controls there are.
+        prompts: Of how many prompts.
         faults: The same by kind of fault.
         rule: The simple rule that explains the moves; empty where none does.
     """
     if rule:
         return "a simple rule"
-    if n < FEW:
+    if too_few(n, prompts):
         return "too few" if n else ""
     if right.high < 0.5:
         return "below chance"
     if not right.low > 0.5:
         return "at chance"
-    if all(fault.low > 0.5 for fault in faults if fault.n >= FEW):
-        return "above chance" if all(fault.n >= FEW for fault in faults) else "cannot tell"
-    return "not every fault"
+    enough = [fault for fault in faults if not too_few(fault.n, fault.prompts)]
+    if any(not fault.low > 0.5 for fault in enough):
+        return "not every fault"
+    return "above chance" if len(enough) == len(faults) else "cannot tell"
 
 
 def weakest(faults: list[Fault]) -> Fault:
-    """The kind of fault that decides: one of which there are too few, else the one whose interval reaches lowest."""
-    return min(faults, key=lambda fault: (fault.n >= FEW, fault.low if fault.low == fault.low else -1.0))
+    """The kind of fault that decides: the one whose interval reaches lowest, else one of which there are too few."""
+    enough = [fault for fault in faults if not too_few(fault.n, fault.prompts)]
+    worst = min(enough, key=lambda fault: fault.low, default=faults[0])
+    if worst in enough and not worst.low > 0.5:
+        return worst
+    return next((fault for fault in faults if fault not in enough), worst)
 
 
 def by_fault(controls: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -5,29 +5,34 @@ scores, on rates, or on ratios.
 """
 
 import itertools
-from collections.abc import Hashable, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
 
 from critic_probe import tolerance
 from critic_probe.probes import WRONG_FACTS
 from critic_probe.stats.chance import Fault, by_fault, controls_word, weakest
 from critic_probe.stats.intervals import (
     Interval,
-    difference_interval,
-    mean_interval,
+    detectable,
+    difference_over_sd,
+    estimate,
     median_interval,
+    rate_interval,
     ratio_of_medians_interval,
+    totals,
 )
-from critic_probe.stats.rates import FEW, flips, holm, rate
+from critic_probe.stats.paired import paired_p
+from critic_probe.stats.rates import FEW, FEW_PROMPTS, holm, too_few
 
 INVARIANCE_FLOOR = 0.2  # SD: Cohen's (1988) small effect
 ORDER_FLOOR = 0.75  # halfway between chance and always
 _NO_RULE = {"says": "", "named": False, "explained": np.nan, "low": np.nan, "high": np.nan, "gaps": np.nan}
-_POWER = 2.8  # 1.96 + 0.84: two-sided 5 % level, 80 % power, in standard errors
+
+Spreads = Mapping[tuple[str, str], pd.DataFrame]
+"""(critic, aggregation) -> `totals` of the unedited scores, whose SD the deltas are set against."""
 
 
 class Verdict(NamedTuple):
@@ -41,18 +46,19 @@ class Verdict(NamedTuple):
     verdict: str
 
 
-def summarise(cases: pd.DataFrame) -> pd.DataFrame:
+def summarise(cases: pd.DataFrame, spreads: Spreads) -> pd.DataFrame:
     """One row per critic, read-out, family, position and kind; see `PerturbResult.summary`."""
     rows = []
     keys = ["family", "position", "kind", "critic", "aggregation"]
     for (family, position, kind, critic, aggregation), frame in cases.groupby(keys, sort=False):
         raw, scaled = frame.delta.abs(), frame.delta_over_sd.abs()
-        flipped = rate(int(frame.flip.sum()), int(frame.decided.sum()))
+        decided = frame[frame.decided.astype(bool)]
+        flipped = rate_interval(decided.flip, list(decided.prompt_hash))
         sign = int(frame.sign.iloc[0])
         ends = frame.dropna(subset=["ending_effect"])
         right = right_order(frame, frame.delta)
-        judged = judge(frame, str(kind), sign)
-        ordered = rate(float(right.sum()), len(frame)) if sign else None
+        judged = judge(frame, str(kind), sign, spreads[critic, aggregation])
+        ordered = rate_interval(right, list(frame.prompt_hash)) if sign else None
         rows.append(
             {
                 "critic": critic,
@@ -63,6 +69,7 @@ def summarise(cases: pd.DataFrame) -> pd.DataFrame:
                 "kind": kind,
                 "sign": sign,
                 "n": len(frame),
+                "prompts": frame.prompt_hash.nunique(),
                 "median_abs_delta": raw.median(),
                 "p95_abs_delta": raw.quantile(0.95),
                 "max_abs_delta": raw.max(),
@@ -93,42 +100,33 @@ def summarise(cases: pd.DataFrame) -> pd.DataFrame:
     return frame.drop(columns="_kind").reset_index(drop=True)
 
 
-def judge(frame: pd.DataFrame, kind: str, sign: int) -> Verdict:
+def judge(frame: pd.DataFrame, kind: str, sign: int, scores: pd.DataFrame | None = None) -> Verdict:
     """The verdict on the cases of one family under one read-out.
 
     Identity: every delta must lie within the noise floor. Invariance: the median |delta| over SD must lie below
     `INVARIANCE_FLOOR`. Directional, control and meaning-changing: the rate of the right order must lie above
-    `ORDER_FLOOR`. An interval that holds the floor, or fewer than `FEW` cases, is `cannot tell`. The smallest
-    detectable effect is 2.8 standard errors (two-sided 5 %, power 80 %; Miller 2024, arXiv 2411.00640).
+    `ORDER_FLOOR`. An interval that holds the floor, or `too_few` cases or prompts, is `cannot tell`.
+
+    Args:
+        frame: The cases.
+        kind: The family's.
+        sign: What the score should do; 0 for nothing.
+        scores: `totals` of the unedited scores; None takes the SD for known.
     """
     if kind == "identity":
         moved = float((frame.delta.abs() > frame.floor).mean())
         return Verdict(moved, moved, moved, 0.0, 0.0, "fail" if moved else "pass")
+    prompts = list(frame.prompt_hash)
     if sign:
-        found, preset = rate_interval(right_order(frame, frame.delta), list(frame.prompt_hash)), ORDER_FLOOR
+        found, preset = rate_interval(right_order(frame, frame.delta), prompts), ORDER_FLOOR
         word = "pass" if found.low > preset else "fail" if found.high < preset else "cannot tell"
     else:
-        found, preset = median_interval(frame.delta_over_sd.abs(), list(frame.prompt_hash)), INVARIANCE_FLOOR
+        found, preset = median_interval(frame.delta_over_sd.abs(), prompts, scores), INVARIANCE_FLOOR
         word = "pass" if found.high < preset else "fail" if found.low > preset else "cannot tell"
-    if len(frame) < FEW or frame.prompt_hash.nunique() < 2:
+    distinct = frame.prompt_hash.nunique()
+    if too_few(len(frame), distinct):
         word = "cannot tell"
-    return Verdict(*found, preset, _POWER * found.error, word)
-
-
-def rate_interval(shares: pd.Series, clusters: Sequence[Hashable]) -> Interval:
-    """Mean of shares from 0 to 1: the wider of Wilson's interval and the cluster bootstrap's.
-
-    A rate of 0 or 1 has no spread to resample, and Wilson's does not know of clusters.
-
-    Args:
-        shares: (n,) 1, 0 or half a case.
-        clusters: (n,) what each case belongs to.
-    """
-    found = mean_interval(shares, clusters)
-    wilson = rate(found.value * len(shares), len(shares))
-    low = np.fmin(wilson.low, np.nan_to_num(found.low, nan=0.0))
-    high = np.fmax(wilson.high, np.nan_to_num(found.high, nan=1.0))
-    return Interval(found.value, float(low), float(high))
+    return Verdict(*found, preset, detectable(found, distinct), word)
 
 
 def headline(cases: pd.DataFrame, rules: pd.DataFrame) -> pd.DataFrame:
@@ -154,12 +152,21 @@ def headline(cases: pd.DataFrame, rules: pd.DataFrame) -> pd.DataFrame:
         right, of_faults = order_of(control)
         worst = weakest(of_faults)
         rule = best.get((critic, aggregation), _NO_RULE)
+        named = rule["says"] if rule["named"] else ""
         rows.append(
             {
                 "critic": critic,
                 "aggregation": aggregation,
-                "controls": len(control),
-                "invariances": len(invariance),
+                **{
+                    key: size
+                    for name, part in (
+                        ("control", control),
+                        ("invariance", invariance),
+                        ("punct", punct),
+                        ("wrong_fact", wrong),
+                    )
+                    for key, size in ((f"{name}s", len(part)), (f"{name}_prompts", part.prompt_hash.nunique()))
+                },
                 "control_median_abs_delta": control.delta.abs().median(),
                 "invariance_median_abs_delta": invariance.delta.abs().median(),
                 "control_median_over_sd": control.delta_over_sd.abs().median(),
@@ -175,15 +182,16 @@ def headline(cases: pd.DataFrame, rules: pd.DataFrame) -> pd.DataFrame:
                 "controls_right_high": right.high,
                 "fault": worst.fault if len(control) else "",
                 "fault_n": worst.n,
+                "fault_prompts": worst.prompts,
                 "fault_right": worst.right,
                 "fault_right_low": worst.low,
                 "fault_right_high": worst.high,
-                "rule": rule["says"] if rule["named"] else "",
+                "rule": named,
                 "rule_explains": rule["explained"],
                 "rule_explains_low": rule["low"],
                 "rule_explains_high": rule["high"],
                 "rule_gaps": rule["gaps"],
-                "controls_word": controls_word(right, len(control), of_faults, rule["says"] if rule["named"] else ""),
+                "controls_word": controls_word(right, len(control), control.prompt_hash.nunique(), of_faults, named),
             }
         )
     return pd.DataFrame(rows)
@@ -201,20 +209,19 @@ def order_of(controls: pd.DataFrame) -> tuple[Interval, list[Fault]]:
     """The rate of the right order of one critic's controls under one read-out: of all, and by kind of fault."""
 
     def rate(frame: pd.DataFrame) -> Interval:
-        if frame.empty:
-            return Interval(np.nan, np.nan, np.nan)
         return rate_interval(right_order(frame, frame.delta), list(frame.prompt_hash))
 
-    return rate(controls), [Fault(fault, len(frame), *rate(frame)) for fault, frame in by_fault(controls)]
+    found = by_fault(controls)
+    return rate(controls), [Fault(f, len(part), part.prompt_hash.nunique(), *rate(part)) for f, part in found]
 
 
-def contrasts(cases: pd.DataFrame) -> pd.DataFrame:
+def contrasts(cases: pd.DataFrame, spreads: Spreads) -> pd.DataFrame:
     """Read-out against read-out within a critic, and critic against critic under one read-out, family by family.
 
     `mean_abs` and `other_mean_abs` are the means of |delta| over SD, over the same edits; `difference` is the first
-    minus the other, with the paired cluster bootstrap's interval; `p` is two-sided from the interval's standard error,
-    `p_holm` is Holm's (1979) over all families. For controls and directions `right` and `other_right` are the shares
-    that are ordered rightly, `right_flips` and `right_p` the exact McNemar test of one against the other.
+    minus the other, with an interval that takes both SDs for estimates; `p` is that of the sign-flip test over prompts,
+    `p_holm` Holm's (1979) over all families. For controls and directions `right` and `other_right` are the shares that
+    are ordered rightly, ties as half, `right_flips` the edits ordered the other way and `right_p` the same test's.
     """
     keys = ["id", "side", "family", "position", "left", "removed", "added"]
     rows = []
@@ -224,22 +231,22 @@ def contrasts(cases: pd.DataFrame) -> pd.DataFrame:
             continue
         both = frames[one].merge(frames[other], on=keys, suffixes=("", "_other"))
         for family, frame in both.groupby("family", sort=False):
-            a, b = frame.delta_over_sd.abs(), frame.delta_over_sd_other.abs()
-            found = difference_interval(a, b, list(frame.prompt_hash))
-            p = 2 * float(norm.sf(abs(found.value) / found.error)) if found.error > 0 else np.nan
+            prompts = list(frame.prompt_hash)
+            sizes = [frame[f"delta{end}"].abs().where(frame[f"delta_over_sd{end}"].notna()) for end in ("", "_other")]
+            a, b = (totals(size, prompts) for size in sizes)
+            apart = estimate(difference_over_sd, a, spreads[one], b, spreads[other])
             rights: tuple[Any, ...] = (np.nan, np.nan, None, None)
             sign = frame.sign.iloc[0]
             if sign:
-                verdicts = [
-                    np.sign(frame[f"delta{end}"])
-                    .where(frame[f"delta{end}"].abs() > frame[f"floor{end}"], 0.0)
-                    .map({1.0: "teacher", -1.0: "student", 0.0: "tie"})
-                    for end in ("", "_other")
-                ]
-                wanted = "teacher" if sign > 0 else "student"
-                rights = (*((v == wanted).mean() for v in verdicts), *flips(*verdicts))
-            rows.append((*one, *other, family, len(frame), a.mean(), b.mean(), *found, p, *rights))
-    columns = ["critic", "aggregation", "other_critic", "other_aggregation", "family", "n"]
+                theirs = pd.DataFrame({name: frame[f"{name}_other"] for name in ("delta", "floor", "sign")})
+                ordered = [right_order(part, part.delta) for part in (frame, theirs)]
+                turned = int(((ordered[0] - ordered[1]).abs() == 1).sum())
+                rights = (*(right.mean() for right in ordered), turned, paired_p(ordered[0] - ordered[1], prompts))
+            means = (frame[f"delta_over_sd{end}"].abs().mean() for end in ("", "_other"))
+            rows.append(
+                (*one, *other, family, len(frame), len(set(prompts)), *means, *apart.interval, apart.p, *rights)
+            )
+    columns = ["critic", "aggregation", "other_critic", "other_aggregation", "family", "n", "prompts"]
     columns += ["mean_abs", "other_mean_abs", "difference", "low", "high", "p"]
     columns += ["right", "other_right", "right_flips", "right_p"]
     table = pd.DataFrame(rows, columns=columns).astype({"right_flips": "Int64", "right_p": "float64"})
@@ -271,8 +278,8 @@ def read_aloud(summary: pd.DataFrame, ratios: pd.DataFrame, cases: pd.DataFrame)
         "A flip is a pair whose verdict changes sides; pairs tied before the edit are left out of the rate.",
         f"Verdicts: an invariance passes where the interval of its median |delta|/SD lies below {INVARIANCE_FLOOR:g}, "
         f"a control or direction where the interval of its right-order rate lies above {ORDER_FLOOR:g}; an interval "
-        f"that holds its floor, or fewer than {FEW} cases, is 'cannot tell'. MDE is the smallest distance from the "
-        "floor that so many prompts could show. An identity has nothing to estimate.",
+        f"that holds its floor, fewer than {FEW} cases or {FEW_PROMPTS} prompts is 'cannot tell'. MDE is the smallest "
+        "distance from the floor that so many prompts could show. An identity has nothing to estimate.",
     ]
     sentences += [
         f"{row['critic']}/{row['aggregation']}: {told}."
@@ -287,7 +294,8 @@ def read_aloud(summary: pd.DataFrame, ratios: pd.DataFrame, cases: pd.DataFrame)
         )
     sentences += _raw_against_scaled(ratios)
     sentences += _dilution(cases)
-    ends = summary[(summary.ending_n >= FEW) & (summary.ending_effect_over_sd > INVARIANCE_FLOOR)]
+    enough = (summary.ending_n >= FEW) & (summary.prompts >= FEW_PROMPTS)
+    ends = summary[enough & (summary.ending_effect_over_sd > INVARIANCE_FLOOR)]
     for (critic, aggregation), frame in ends.groupby(["critic", "aggregation"], sort=False):
         sentences.append(
             f"{critic}/{aggregation}: the ending alone moves {', '.join(sorted(set(frame.family)))} by more than "
@@ -311,8 +319,8 @@ def of_controls(row: dict[str, Any]) -> list[str]:
         "at chance": f"controls are at chance ({share}): {nothing}, whatever its signal to noise",
         "not every fault": f"{share}, but {fault}: heads that learnt nothing order some kinds of fault rightly too, "
         f"and {nothing}",
-        "cannot tell": f"{share}, but only {row['fault_n']} of them are '{row['fault']}': whether this score reads "
-        "content cannot be told",
+        "cannot tell": f"{share}, but too few of them are '{row['fault']}' ({row['fault_n']} of {row['fault_prompts']} "
+        "prompts): whether this score reads content cannot be told",
         "above chance": f"controls are above chance in every kind of fault ({share}; {fault}, the least)",
         "below chance": f"the worse answer scores higher more often than not ({share})",
     }

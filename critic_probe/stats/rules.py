@@ -8,15 +8,15 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from critic_probe.stats.intervals import Interval, interval_of
-from critic_probe.stats.rates import FEW
+from critic_probe.stats.intervals import NOTHING, estimate
+from critic_probe.stats.rates import FEW, too_few
 from critic_probe.text import TERMINAL_MARKS, ends_in_terminal, is_cjk
 
 EXPLAINED = 0.5  # half of the moves' squares
@@ -132,6 +132,7 @@ class Fit(NamedTuple):
     says: str
     feature: str
     n: int
+    prompts: int
     explained: float
     low: float
     high: float
@@ -155,7 +156,7 @@ def simple_rules(moves: pd.DataFrame, gaps: pd.DataFrame) -> pd.DataFrame:
         gaps: The same of teacher against student, `delta` their gap.
 
     Returns:
-        critic, aggregation, rule, says (which way the score follows it), feature, n (edits that change the feature),
+        critic, aggregation, rule, says (which way the score follows it), feature, n (edits that change it), prompts,
         explained with low and high, gaps (of the pairs' gaps, 1 - sum (d - b f)^2 / sum d^2 with the b of the edits, at
         least 0), preset and named.
     """
@@ -164,7 +165,8 @@ def simple_rules(moves: pd.DataFrame, gaps: pd.DataFrame) -> pd.DataFrame:
     for key, frame in moves.groupby(["critic", "aggregation"], sort=False):
         fits = sorted(_fits(frame, of_pairs[key]), key=lambda fit: -np.nan_to_num(fit.explained))
         for place, fit in enumerate(fits):
-            named = place == 0 and len(frame) >= FEW and fit.low > EXPLAINED
+            enough = not too_few(fit.n, fit.prompts)
+            named = place == 0 and enough and fit.low > EXPLAINED
             rows.append((*key, *fit, EXPLAINED, named))
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -183,16 +185,18 @@ def _fits(frame: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[Fit]:
         if not members:
             continue
         best = max(members, key=lambda i: np.nan_to_num(share[i], nan=-1.0))
-        own = fd[:, best], ff[:, best]
-        interval = Interval(float(share[best]), np.nan, np.nan)
-        if interval.value > 0:
-            interval = interval_of(partial(_drawn, *own, dd), len(prompts))
-        b = own[0].sum() / own[1].sum() if own[1].any() else 0.0
+        touched = f[:, best] != 0
+        sums = pd.DataFrame({"fd": fd[:, best], "ff": ff[:, best], "dd": dd})
+        interval = estimate(_explained, sums).interval if share[best] > 0 else NOTHING
+        low, high = max(interval.low, 0.0), min(interval.high, 1.0)
+        b = sums.fd.sum() / sums.ff.sum() if touched.any() else 0.0
         left = ((gap - b * of_gaps[:, best]) ** 2).sum()
         name, form = names[best]
         says = f"{'with' if b > 0 else 'without'} {name}" if rule == "word" else SAYS[rule][int(b < 0)]
         explains = max(0.0, 1 - float(left / (gap**2).sum())) if gap.any() else np.nan
-        yield Fit(rule, says, form, int((f[:, best] != 0).sum()), *interval, explains)
+        yield Fit(
+            rule, says, form, int(touched.sum()), len(set(codes[touched])), float(share[best]), low, high, explains
+        )
 
 
 def _features(changes: Sequence[Change], words: Sequence[str]) -> Floats:
@@ -208,8 +212,9 @@ def _by_prompt(values: Floats, codes: NDArray[np.intp], prompts: int) -> Floats:
     return sums
 
 
-def _drawn(fd: Floats, ff: Floats, dd: Floats, weights: Floats) -> Floats:
-    return _share(weights @ fd, weights @ ff, weights @ dd)
+def _explained(sums: Floats) -> Floats:
+    """The share, of sums over prompts (..., 3) of f d, f^2 and d^2."""
+    return _share(sums[..., 0], sums[..., 1], sums[..., 2])
 
 
 def _share(fd: Floats, ff: Floats, dd: Floats) -> Floats:

@@ -102,7 +102,7 @@ def _untrained(scratch: Path, architecture: str, tokenizer: Path, progress: Prog
         path = scratch / f"untrained-{architecture}-{seed}"
         write_untrained(seed, architecture, tokenizer, path)
         controls = [family for family in BUILT_IN.values() if family.kind == "control"]
-        result = _run(path, f"{architecture}, untrained {seed}", ["last", "mean"], progress, controls, 6)
+        result = _run(path, f"{architecture}, untrained {seed}", ["last", "mean"], progress, controls, 12)
         words += [str(word) for word in result.headline.controls_word]
     above = words.count("above chance")
     yield {

@@ -132,7 +132,7 @@ def _contrasts(result: CompareResult, console: Console) -> RenderableType | None
         a, b = (f"{row[f'{other}critic']}/{row[f'{other}aggregation']}" for other in ("", "other_"))
         margin = interval(row["margin"], row["margin_low"], row["margin_high"])
         table.add_row(plain(f"{a} - {b}"), number(row["flips"], 0), p_value(row["p"]), p_value(row["p_holm"]), margin)
-    return block("One against another (exact McNemar; margin by bootstrap over prompts)", table)
+    return block("One against another (p: sign-flip test over prompts)", table)
 
 
 def _categories(result: CompareResult, console: Console) -> RenderableType | None:

@@ -51,7 +51,7 @@ def print_diff(result: DiffResult, console: Console, rows: int = 10) -> None:
             flipped.add_row(label(row["id"]), verdict, _old_new(row, "gap_over_sd", signed=True))
     print_blocks(
         console,
-        block("Verdicts (exact McNemar; margins by bootstrap over prompts)", pairs),
+        block("Verdicts (p: sign-flip test over prompts)", pairs),
         block("What the score reacts to, the largest change first", families),
         block("Pairs that flipped", flipped) if len(result.flipped) else None,
         *below(result.reading, result.notices, result.signature),
