@@ -29,7 +29,16 @@ from critic_probe.stats.rates import FEW, FEW_PROMPTS, holm, too_few
 
 INVARIANCE_FLOOR = 0.2  # SD: Cohen's (1988) small effect
 ORDER_FLOOR = 0.75  # halfway between chance and always
-_NO_RULE = {"says": "", "named": False, "explained": np.nan, "low": np.nan, "high": np.nan, "gaps": np.nan}
+_NO_RULE = {
+    "says": "",
+    "named": False,
+    "n": 0,
+    "prompts": 0,
+    "explained": np.nan,
+    "low": np.nan,
+    "high": np.nan,
+    "gaps": np.nan,
+}
 
 Spreads = Mapping[tuple[str, str], pd.DataFrame]
 """(critic, aggregation) -> `totals` of the unedited scores, whose SD the deltas are set against."""
@@ -181,12 +190,14 @@ def headline(cases: pd.DataFrame, rules: pd.DataFrame) -> pd.DataFrame:
                 "controls_right_low": right.low,
                 "controls_right_high": right.high,
                 "fault": worst.fault if len(control) else "",
-                "fault_n": worst.n,
+                "faults": worst.n,
                 "fault_prompts": worst.prompts,
                 "fault_right": worst.right,
                 "fault_right_low": worst.low,
                 "fault_right_high": worst.high,
-                "rule": named,
+                "rule": rule["says"],
+                "rules": rule["n"],
+                "rule_prompts": rule["prompts"],
                 "rule_explains": rule["explained"],
                 "rule_explains_low": rule["low"],
                 "rule_explains_high": rule["high"],
@@ -319,7 +330,7 @@ def of_controls(row: dict[str, Any]) -> list[str]:
         "at chance": f"controls are at chance ({share}): {nothing}, whatever its signal to noise",
         "not every fault": f"{share}, but {fault}: heads that learnt nothing order some kinds of fault rightly too, "
         f"and {nothing}",
-        "cannot tell": f"{share}, but too few of them are '{row['fault']}' ({row['fault_n']} of {row['fault_prompts']} "
+        "cannot tell": f"{share}, but too few of them are '{row['fault']}' ({row['faults']} of {row['fault_prompts']} "
         "prompts): whether this score reads content cannot be told",
         "above chance": f"controls are above chance in every kind of fault ({share}; {fault}, the least)",
         "below chance": f"the worse answer scores higher more often than not ({share})",

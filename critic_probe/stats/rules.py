@@ -60,6 +60,7 @@ FEATURES: tuple[tuple[str, str], ...] = (
     ("ending", "at the end"),
     ("EOS", "presence"),
     ("courtesy", "count"),
+    ("courtesy", "presence"),
 )
 
 
@@ -111,7 +112,8 @@ def traits(text: str, ids: tuple[int, ...], eos: bool) -> Traits:
         features += (found, float(found > 0), found / n, float(last))
     features += (repeated, repeated / n, len(ids), float(np.log1p(len(ids))))
     features += (float(ends_in_terminal(text)), float(end in TERMINAL_MARKS and end != ""), float(eos))
-    features.append(len(_COURTESY.findall(text)))
+    courtesies = len(_COURTESY.findall(text))
+    features += (courtesies, float(courtesies > 0))
     return Traits(tuple(features), Counter(word.casefold() for word in _WORD.findall(text)))
 
 
@@ -195,7 +197,15 @@ def _fits(frame: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[Fit]:
         says = f"{'with' if b > 0 else 'without'} {name}" if rule == "word" else SAYS[rule][int(b < 0)]
         explains = max(0.0, 1 - float(left / (gap**2).sum())) if gap.any() else np.nan
         yield Fit(
-            rule, says, form, int(touched.sum()), len(set(codes[touched])), float(share[best]), low, high, explains
+            rule,
+            says,
+            form,
+            int(touched.sum()),
+            len(set(codes[touched])),
+            min(float(share[best]), 1.0),
+            low,
+            high,
+            explains,
         )
 
 

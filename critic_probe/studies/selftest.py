@@ -1,4 +1,4 @@
-"""Whether the probes find a bias that is known to be there, and none that is not."""
+"""Whether the probes find a rule that is known to be there, and none that is not."""
 
 import random
 import tempfile
