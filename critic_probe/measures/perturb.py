@@ -20,7 +20,7 @@ from critic_probe.measures.variants import SIDES, Plan, Variant, in_context, res
 from critic_probe.pairs import Pairs
 from critic_probe.scoring.reference import padded_values
 from critic_probe.stats.edits import Spreads, contrasts, faults, headline, read_aloud, summarise
-from critic_probe.stats.intervals import sd_of, totals
+from critic_probe.stats.intervals import Totals, sd_of, totals
 from critic_probe.stats.rates import FEW, FEW_PROMPTS, too_few, verdict
 from critic_probe.stats.rules import Traits, change, simple_rules, traits
 from critic_probe.workbench import (
@@ -139,7 +139,7 @@ class Perturb:
         self._frames: list[pd.DataFrame] = []
         self._gaps: list[dict[str, Any]] = []
         self._skips: list[tuple[str, str, str, int]] = []
-        self.spreads: dict[tuple[str, str], pd.DataFrame] = {}
+        self.spreads: dict[tuple[str, str], Totals] = {}
 
     def begin(self, bench: Bench) -> None:
         """A critic's turn begins."""
@@ -215,7 +215,7 @@ class Perturb:
         centred = {name: np.array(of_all) - np.mean(of_all) for name, of_all in self._scores.items()}
         spreads = {name: totals(of_all, self._prompts) for name, of_all in centred.items()}
         self.spreads |= {(bench.name, name): spread for name, spread in spreads.items()}
-        sds = {name: float(sd_of(spread.to_numpy().sum(0))) for name, spread in spreads.items()}
+        sds = {name: float(sd_of(spread.rows.sum(0))) for name, spread in spreads.items()}
         # A score that does not vary has no spread to set a delta against.
         sds = {name: sd if sd > floors[name] else float("nan") for name, sd in sds.items()}
         sd = cases.aggregation.map(sds)

@@ -1,7 +1,7 @@
 """Values along a response: when the verdict is known, how independent tokens are, what kinds of token carry it."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from critic_probe.measures.result import Result
 from critic_probe.measures.variants import SIDES
 from critic_probe.pairs import Pairs
 from critic_probe.stats import pairs as pairwise
+from critic_probe.stats.intervals import Totals, by_prompt
 from critic_probe.stats.rates import verdict
 from critic_probe.workbench import (
     Ask,
@@ -260,8 +261,8 @@ def effective_tokens(values: Floats) -> float:
     return float(np.clip(len(values) / time, 1, len(values))) if time > 0 else float(len(values))
 
 
-def variance_terms(prompts: Sequence[str], tokens: Floats, sums: Floats, squares: Floats) -> pd.DataFrame:
-    """What `variance_ratio` needs of the responses, one row per prompt.
+def variance_terms(prompts: Sequence[Hashable], tokens: Floats, sums: Floats, squares: Floats) -> Totals:
+    """What `variance_ratio` needs of the responses, by prompt.
 
     Args:
         prompts: (R,) of each response.
@@ -271,7 +272,7 @@ def variance_terms(prompts: Sequence[str], tokens: Floats, sums: Floats, squares
     """
     means = sums / tokens
     columns = (np.ones(len(tokens)), tokens, sums, squares, means, means**2, 1 / tokens)
-    return pd.DataFrame(np.stack(columns, axis=1), index=list(prompts)).groupby(level=0, sort=False).sum()
+    return by_prompt(prompts, np.stack(columns, axis=1))
 
 
 def variance_ratio(terms: Floats) -> Floats:

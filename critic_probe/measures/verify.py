@@ -146,7 +146,7 @@ def _figures(command: str, record: Mapping[str, Any], rows: pd.DataFrame) -> tup
     else:
         keys = ["critic", "aggregation", "family", "position", "kind"]
         figures = pd.DataFrame(_of_cases(rows, keys))
-    columns = [name for name in figures if name not in keys and figures[name].dtype.kind in "iufIF"]
+    columns = [name for name in figures if name in stored and name not in keys and figures[name].dtype.kind in "iufIF"]
     both = stored.merge(figures, on=keys, how="outer", suffixes=("", "_again"), indicator=True)
     if (both._merge != "both").any():
         missing = both[both._merge != "both"].iloc[0]

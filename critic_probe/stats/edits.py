@@ -16,6 +16,7 @@ from critic_probe.probes import WRONG_FACTS
 from critic_probe.stats.chance import Fault, by_fault, controls_word, weakest
 from critic_probe.stats.intervals import (
     Interval,
+    Totals,
     detectable,
     difference_over_sd,
     estimate,
@@ -40,7 +41,7 @@ _NO_RULE = {
     "gaps": np.nan,
 }
 
-Spreads = Mapping[tuple[str, str], pd.DataFrame]
+Spreads = Mapping[tuple[str, str], Totals]
 """(critic, aggregation) -> `totals` of the unedited scores, whose SD the deltas are set against."""
 
 
@@ -109,7 +110,7 @@ def summarise(cases: pd.DataFrame, spreads: Spreads) -> pd.DataFrame:
     return frame.drop(columns="_kind").reset_index(drop=True)
 
 
-def judge(frame: pd.DataFrame, kind: str, sign: int, scores: pd.DataFrame | None = None) -> Verdict:
+def judge(frame: pd.DataFrame, kind: str, sign: int, scores: Totals | None = None) -> Verdict:
     """The verdict on the cases of one family under one read-out.
 
     Identity: every delta must lie within the noise floor. Invariance: the median |delta| over SD must lie below
@@ -241,22 +242,24 @@ def contrasts(cases: pd.DataFrame, spreads: Spreads) -> pd.DataFrame:
         if (one[0] == other[0]) == (one[1] == other[1]):
             continue
         both = frames[one].merge(frames[other], on=keys, suffixes=("", "_other"))
+        theirs = pd.DataFrame({name: both[f"{name}_other"] for name in ("delta", "floor", "sign")})
+        both["right"], both["right_other"] = right_order(both, both.delta), right_order(theirs, theirs.delta)
+        for end in ("", "_other"):
+            both[f"size{end}"] = both[f"delta{end}"].abs().where(both[f"delta_over_sd{end}"].notna())
+            both[f"scaled{end}"] = both[f"delta_over_sd{end}"].abs()
+        figures = ["size", "size_other", "scaled", "scaled_other", "right", "right_other"]
         for family, frame in both.groupby("family", sort=False):
-            prompts = list(frame.prompt_hash)
-            sizes = [frame[f"delta{end}"].abs().where(frame[f"delta_over_sd{end}"].notna()) for end in ("", "_other")]
-            a, b = (totals(size, prompts) for size in sizes)
-            apart = estimate(difference_over_sd, a, spreads[one], b, spreads[other])
+            prompts = frame.prompt_hash.to_numpy(object)
+            size, other_size, scaled, other_scaled, right, other_right = frame[figures].to_numpy(float).T
+            parts = (totals(size, prompts), spreads[one], totals(other_size, prompts), spreads[other])
+            apart = estimate(difference_over_sd, *parts)
             rights: tuple[Any, ...] = (np.nan, np.nan, None, None)
-            sign = frame.sign.iloc[0]
-            if sign:
-                theirs = pd.DataFrame({name: frame[f"{name}_other"] for name in ("delta", "floor", "sign")})
-                ordered = [right_order(part, part.delta) for part in (frame, theirs)]
-                turned = int(((ordered[0] - ordered[1]).abs() == 1).sum())
-                rights = (*(right.mean() for right in ordered), turned, paired_p(ordered[0] - ordered[1], prompts))
-            means = (frame[f"delta_over_sd{end}"].abs().mean() for end in ("", "_other"))
-            rows.append(
-                (*one, *other, family, len(frame), len(set(prompts)), *means, *apart.interval, apart.p, *rights)
-            )
+            if frame.sign.iloc[0]:
+                change = right - other_right
+                rights = (right.mean(), other_right.mean(), int((np.abs(change) == 1).sum()), paired_p(change, prompts))
+            means = (pd.Series(each).mean() for each in (scaled, other_scaled))
+            sizes = (len(frame), len(set(prompts)))
+            rows.append((*one, *other, family, *sizes, *means, *apart.interval, apart.p, *rights))
     columns = ["critic", "aggregation", "other_critic", "other_aggregation", "family", "n", "prompts"]
     columns += ["mean_abs", "other_mean_abs", "difference", "low", "high", "p"]
     columns += ["right", "other_right", "right_flips", "right_p"]

@@ -27,6 +27,8 @@ from critic_probe.stats.paired import paired_p
 
 Floats = NDArray[np.float64]
 
+_LEAST_EFFECT = 0.5  # a design effect below that is luck: cases of a prompt that all but cancel
+
 
 class Interval(NamedTuple):
     """An estimate with its 95 % interval."""
@@ -50,11 +52,31 @@ def detectable(interval: Interval, prompts: int) -> float:
     return float((interval.high - interval.low) / 2 * (1 + power / reach))
 
 
-def totals(values: ArrayLike, clusters: Sequence[Hashable]) -> pd.DataFrame:
-    """One row per prompt: how many values it has, their sum and that of their squares; NaN is left out."""
-    data, codes, labels = _clean(values, clusters)
-    sums = [np.bincount(codes, weights, len(labels)) for weights in (None, data, data**2)]
-    return pd.DataFrame(dict(zip(("n", "sum", "squares"), sums, strict=True)), index=labels, dtype=float)
+class Totals(NamedTuple):
+    """What adds up over prompts.
+
+    Attributes:
+        prompts: (P,) names.
+        rows: (P, k) figures of each.
+    """
+
+    prompts: NDArray[Any]
+    rows: Floats
+
+
+def totals(values: ArrayLike, clusters: Sequence[Hashable]) -> Totals:
+    """How many values each prompt has, their sum and that of their squares; NaN is left out."""
+    data, codes, prompts = _clean(values, clusters)
+    sums = [np.bincount(codes, weights, len(prompts)) for weights in (None, data, data**2)]
+    return Totals(prompts, np.stack(sums, axis=1, dtype=float))
+
+
+def by_prompt(clusters: Sequence[Hashable], rows: Floats) -> Totals:
+    """Sums of rows (n, k) over prompts."""
+    _, codes, prompts = _clean(np.zeros(len(rows)), clusters)
+    sums = np.zeros((len(prompts), rows.shape[1]))
+    np.add.at(sums, codes, rows)
+    return Totals(prompts, sums)
 
 
 class Estimate(NamedTuple):
@@ -95,23 +117,20 @@ class Estimate(NamedTuple):
         return paired_p(self.value / prompts + self.influence, range(prompts)) if prompts else np.nan
 
 
-def estimate(figure: Callable[..., Floats], *tables: pd.DataFrame) -> Estimate:
+def estimate(figure: Callable[..., Floats], *tables: Totals) -> Estimate:
     """A smooth figure of totals.
 
     Args:
-        figure: Of the summed rows of each table, arrays (..., columns), one or many at a time.
-        tables: One row per prompt each; a prompt that is missing from one counts as zeros there.
+        figure: Of the summed rows of each table, arrays (..., k), one or many at a time.
+        tables: A prompt that is missing from one counts as zeros there.
     """
-    prompts = tables[0].index
-    for table in tables[1:]:
-        if not prompts.equals(table.index):
-            prompts = prompts.union(table.index, sort=False)
-    rows = [(t if t.index.equals(prompts) else t.reindex(prompts, fill_value=0.0)).to_numpy(float) for t in tables]
+    rows = _aligned(*tables)
     whole = [row.sum(0) for row in rows]
     with np.errstate(invalid="ignore", divide="ignore"):
         value = float(figure(*whole))
-        without = figure(*(all_of_it - row for all_of_it, row in zip(whole, rows, strict=True)))
-    if not (count := len(prompts)):
+        without = figure(*(total - row for total, row in zip(whole, rows, strict=True)))
+    without = np.where(np.isfinite(without), without, np.nan)  # a prompt may hold all that there is
+    if not (count := len(without)):
         return Estimate(value, np.nan, np.empty(0))
     centre = float(without.mean())
     return Estimate(value, (count - 1) * (centre - value), (centre - without) * (count - 1) / count)
@@ -180,13 +199,13 @@ def rate_interval(shares: ArrayLike, clusters: Sequence[Hashable]) -> Interval:
 def rate_difference_interval(a: ArrayLike, b: ArrayLike, clusters: Sequence[Hashable]) -> Interval:
     """Difference a - b of two rates of the same cases; see `rate_interval`."""
     one, other = np.asarray(a, float), np.asarray(b, float)
-    codes, _ = pd.factorize(pd.Index(clusters, dtype=object))
+    _, codes, _ = _clean(one, clusters)
     pulls = (np.bincount(codes, rate - rate.mean()) for rate in (one, other))
     r = _correlation(*pulls) if len(one) else 0.0
     return _mover(rate_interval(one, clusters), rate_interval(other, clusters), r)
 
 
-def median_interval(values: ArrayLike, clusters: Sequence[Hashable], scores: pd.DataFrame | None = None) -> Interval:
+def median_interval(values: ArrayLike, clusters: Sequence[Hashable], scores: Totals | None = None) -> Interval:
     """Median over all cases.
 
     Args:
@@ -200,7 +219,7 @@ def median_interval(values: ArrayLike, clusters: Sequence[Hashable], scores: pd.
         return found
     sd = estimate(lambda row: np.log(sd_of(row)), scores)
     spread = Interval(0.0, *(end - sd.value for end in sd.interval[1:]))
-    r = _correlation(*_aligned(pull, pd.Series(sd.influence, scores.index)))
+    r = _correlation(*_aligned(pull, Totals(scores.prompts, sd.influence)))
     return _exp(_mover(_log(found), spread, r))
 
 
@@ -224,42 +243,52 @@ def _t(prompts: int) -> float:
     return float(stdtrit(prompts - 1, 0.975)) if prompts > 1 else np.nan
 
 
-def _clean(values: ArrayLike, clusters: Sequence[Hashable]) -> tuple[Floats, NDArray[np.intp], pd.Index]:
-    data, labels = np.asarray(values, float), pd.Index(clusters, dtype=object)
-    kept = ~np.isnan(data)
-    codes, prompts = pd.factorize(labels[kept] if not kept.all() else labels)
-    return data[kept], codes, prompts
+def _clean(values: ArrayLike, clusters: Sequence[Hashable]) -> tuple[Floats, NDArray[np.intp], NDArray[Any]]:
+    data = np.asarray(values, float)
+    names = clusters if isinstance(clusters, np.ndarray) else np.fromiter(clusters, object, len(data))
+    if (unknown := np.isnan(data)).any():
+        data, names = data[~unknown], names[~unknown]
+    codes, prompts = pd.factorize(names)
+    return data, codes, prompts
 
 
 def _effective(residuals: Floats, codes: NDArray[np.intp], prompts: int) -> float:
-    """How many independent cases the mean of these is worth, at most those there are."""
+    """How many independent cases the mean of these is worth: n over the design effect (Kish 1965)."""
     n, spread = len(residuals), float((residuals**2).sum())
     if not spread or prompts < 2:
         return float(prompts)
     sums = np.bincount(codes, residuals)
-    return n / max(1.0, prompts / (prompts - 1) * float((sums**2).sum()) / spread)
+    return n / max(_LEAST_EFFECT, prompts / (prompts - 1) * float((sums**2).sum()) / spread)
 
 
-def _median(values: ArrayLike, clusters: Sequence[Hashable]) -> tuple[Interval, pd.Series]:
+def _median(values: ArrayLike, clusters: Sequence[Hashable]) -> tuple[Interval, Totals]:
     """The median with its interval, and by prompt how its cases lie about it."""
-    data, codes, labels = _clean(values, clusters)
+    data, codes, prompts = _clean(values, clusters)
     if not len(data):
-        return NOTHING, pd.Series(dtype=float)
+        return NOTHING, Totals(prompts, np.empty(0))
     middle = float(np.median(data))
     sides = np.sign(data - middle)
-    n = _effective(sides, codes, len(labels))
-    pull = pd.Series(np.bincount(codes, sides), labels)
-    if len(labels) < 2:
+    pull = Totals(prompts, np.bincount(codes, sides).astype(float))
+    if len(prompts) < 2:
         return Interval(middle, np.nan, np.nan), pull
-    half = min(_t(len(labels)) / (2 * np.sqrt(n)), 0.5)
+    half = min(_t(len(prompts)) / (2 * np.sqrt(_effective(sides, codes, len(prompts)))), 0.5)
     low, high = np.quantile(data, [0.5 - half, 0.5 + half], method="hazen")
     return Interval(middle, float(low), float(high)), pull
 
 
-def _aligned(a: pd.Series, b: pd.Series) -> tuple[Floats, Floats]:
-    both = a.index.union(b.index, sort=False)
-    one, other = (each.reindex(both, fill_value=0.0).to_numpy(float) for each in (a, b))
-    return one, other
+def _aligned(*tables: Totals) -> list[Floats]:
+    """The rows of all tables, each of all prompts in one order."""
+    first = tables[0].prompts
+    if all(table.prompts is first or np.array_equal(table.prompts, first) for table in tables):
+        return [table.rows for table in tables]
+    codes, prompts = pd.factorize(np.concatenate([table.prompts for table in tables]))
+    rows, start = [], 0
+    for table in tables:
+        row = np.zeros((len(prompts), *table.rows.shape[1:]))
+        row[codes[start : start + len(table.prompts)]] = table.rows
+        rows.append(row)
+        start += len(table.prompts)
+    return rows
 
 
 def _correlation(a: NDArray[Any], b: NDArray[Any]) -> float:

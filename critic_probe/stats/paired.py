@@ -32,7 +32,7 @@ def paired_p(differences: ArrayLike, clusters: Sequence[Hashable]) -> float:
     """
     data = np.asarray(differences, float)
     kept = ~np.isnan(data)
-    codes, prompts = pd.factorize(pd.Series(list(clusters), dtype=object)[kept])
+    codes, prompts = pd.factorize(np.fromiter(clusters, object, len(data))[kept])
     if len(prompts) < FEW_PROMPTS:
         return np.nan
     sums = np.bincount(codes, data[kept])

@@ -16,6 +16,7 @@ from statsmodels.tools.sm_exceptions import ConvergenceWarning, PerfectSeparatio
 from critic_probe.objective import HARD, SATURATED
 from critic_probe.stats.intervals import (
     Interval,
+    Totals,
     difference_over_sd,
     estimate,
     mean_interval,
@@ -40,7 +41,7 @@ def d_acc(frame: pd.DataFrame) -> Interval:
     return rate_interval(credit(frame.verdict), list(frame.prompt_hash))
 
 
-def spread(frame: pd.DataFrame) -> pd.DataFrame:
+def spread(frame: pd.DataFrame) -> Totals:
     """`totals` of all scores of both sides, from their mean: what the SD of a read-out is estimated from."""
     scores = pd.concat([frame.student_score, frame.teacher_score])
     return totals(scores - scores.mean(), [*frame.prompt_hash] * 2)

@@ -1,7 +1,7 @@
 """Verdicts, what is too few to conclude from, and corrections for many tests."""
 
+import numpy as np
 import pandas as pd
-from statsmodels.stats.multitest import multipletests
 
 FEW = 20  # cases below which nothing is concluded
 FEW_PROMPTS = 10  # prompts below which nothing is tested or concluded
@@ -22,10 +22,9 @@ def verdict(gap: float, floor: float) -> str:
 
 def holm(p: pd.Series) -> pd.Series:
     """p adjusted for all tests of a table by Holm's step-down (1979); NaN stays NaN and counts as no test."""
-    adjusted, tested = p.astype(float), p.notna()
-    if tested.any():
-        adjusted[tested] = multipletests(p[tested], method="holm")[1]
-    return adjusted
+    found = p.dropna().astype(float).sort_values(kind="stable")
+    adjusted = np.minimum(np.maximum.accumulate(found * np.arange(len(found), 0, -1)), 1.0)
+    return adjusted.reindex(p.index)
 
 
 def separation(student: pd.Series, teacher: pd.Series) -> float:

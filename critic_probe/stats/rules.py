@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from critic_probe.stats.intervals import NOTHING, estimate
+from critic_probe.stats.intervals import NOTHING, Totals, estimate
 from critic_probe.stats.rates import FEW, too_few
 from critic_probe.text import TERMINAL_MARKS, ends_in_terminal, is_cjk
 
@@ -188,10 +188,10 @@ def _fits(frame: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[Fit]:
             continue
         best = max(members, key=lambda i: np.nan_to_num(share[i], nan=-1.0))
         touched = f[:, best] != 0
-        sums = pd.DataFrame({"fd": fd[:, best], "ff": ff[:, best], "dd": dd})
+        sums = Totals(np.arange(len(prompts)), np.stack([fd[:, best], ff[:, best], dd], axis=1))
         interval = estimate(_explained, sums).interval if share[best] > 0 else NOTHING
         low, high = max(interval.low, 0.0), min(interval.high, 1.0)
-        b = sums.fd.sum() / sums.ff.sum() if touched.any() else 0.0
+        b = fd[:, best].sum() / ff[:, best].sum() if touched.any() else 0.0
         left = ((gap - b * of_gaps[:, best]) ** 2).sum()
         name, form = names[best]
         says = f"{'with' if b > 0 else 'without'} {name}" if rule == "word" else SAYS[rule][int(b < 0)]

@@ -23,6 +23,8 @@ from critic_probe.stats.intervals import (
     NOTHING,
     Floats,
     Interval,
+    Totals,
+    by_prompt,
     difference_over_sd,
     estimate,
     mean_interval,
@@ -178,9 +180,7 @@ class _Findings:
         self.figures.append({**named, "value": found.value, "low": found.low, "high": found.high, "n": n})
 
 
-def _of_gradients(
-    found: _Findings, measured: Gradients, spreads: dict[str, pd.DataFrame], floors: dict[str, float]
-) -> None:
+def _of_gradients(found: _Findings, measured: Gradients, spreads: dict[str, Totals], floors: dict[str, float]) -> None:
     claim = "last-starves-tokens"
     for read_out, sides in measured.sides.groupby("aggregation", sort=False):
         prompts = list(sides.prompt_hash)
@@ -226,8 +226,8 @@ def _of_dependence(found: _Findings, responses: pd.DataFrame, heads: Untrained) 
     told = responses.dropna(subset=["lag1"])
     columns = (told[name].to_numpy(float) for name in ("tokens", "sum", "squares"))
     terms = variance_terms(list(told.prompt_hash), *columns)
-    ratio = estimate(variance_ratio, terms).interval if len(terms) > 1 else NOTHING
-    found.decide(claim, ratio, len(told), len(terms))
+    ratio = estimate(variance_ratio, terms).interval if len(terms.prompts) > 1 else NOTHING
+    found.decide(claim, ratio, len(told), len(terms.prompts))
     for name, column in (
         ("tokens of a response", told.tokens),
         ("effective tokens of a response", told.effective),
@@ -236,18 +236,18 @@ def _of_dependence(found: _Findings, responses: pd.DataFrame, heads: Untrained) 
         found.note(claim, name, mean_interval(column, list(told.prompt_hash)), len(told))
     if len(heads.tokens) > 1:
         together, of_heads = [""] * len(heads.tokens), zip(heads.sums.T, heads.squares.T, strict=True)
-        terms = pd.concat([variance_terms(together, heads.tokens, *of_head) for of_head in of_heads])
-        ratios = variance_ratio(terms.to_numpy())
+        of_all = [variance_terms(together, heads.tokens, *of_head).rows for of_head in of_heads]
+        ratios = variance_ratio(np.concatenate(of_all))
         found.note(claim, f"variance ratio over {HEADS} random heads", _over_heads(ratios), len(heads.tokens))
 
 
 def _of_untrained(found: _Findings, heads: Untrained) -> None:
-    won: dict[str, pd.DataFrame] = {}  # by prompt: pairs, and wins of each head
+    won: dict[str, Totals] = {}  # by prompt: pairs, and wins of each head
     effects: dict[str, Floats] = {}
     for read_out, scores in heads.scores.items():
         gaps = scores[:, 1] - scores[:, 0]  # (P, H)
         right = (np.sign(gaps) + 1) / 2
-        won[read_out] = _by_prompt(heads.prompts, right)
+        won[read_out] = by_prompt(heads.prompts, np.insert(right, 0, 1.0, axis=1))
         found.note("untrained-d_acc", f"{read_out}: d_acc over random heads", _over_heads(right.mean(0)), len(gaps))
         sd = scores.reshape(-1, HEADS).std(axis=0, ddof=1)
         effects[read_out] = np.abs(heads.deltas[read_out]) / np.where(sd > 0, sd, np.nan)
@@ -261,15 +261,10 @@ def _of_untrained(found: _Findings, heads: Untrained) -> None:
         return ratio
 
     steady = estimate(steadiness, won["mean"], won["last"]).interval
-    found.decide("untrained-d_acc", steady, len(heads.prompts), len(won["mean"]))
+    found.decide("untrained-d_acc", steady, len(heads.prompts), len(won["mean"].prompts))
     apart = (effects["mean"] - effects["last"]).mean(axis=1)
     difference = mean_interval(apart, heads.edited_prompts)
     found.decide("untrained-punctuation", difference, len(apart), len(set(heads.edited_prompts)))
-
-
-def _by_prompt(prompts: list[str], figures: Floats) -> pd.DataFrame:
-    """One row per prompt: how many rows of the figures it has, and their sums."""
-    return pd.DataFrame(np.insert(figures, 0, 1.0, axis=1), index=prompts).groupby(level=0, sort=False).sum()
 
 
 def _of_edits(found: _Findings, edited: PerturbResult, responses: pd.DataFrame, sd: float) -> None:
@@ -311,7 +306,7 @@ def _of_edits(found: _Findings, edited: PerturbResult, responses: pd.DataFrame, 
         found.note("eos-excluded", f"{read_out}: median |delta| / SD", size, len(frame))
 
 
-def _of_endings(found: _Findings, edited: PerturbResult, spreads: dict[str, pd.DataFrame]) -> None:
+def _of_endings(found: _Findings, edited: PerturbResult, spreads: dict[str, Totals]) -> None:
     endings = edited.cases[edited.cases.family.isin(ENDINGS)]
     keys = ["id", "side", "family", "left", "removed", "added", "prompt_hash"]
     wide = endings.assign(size=endings.delta_over_sd.abs(), raw=endings.delta.abs())
