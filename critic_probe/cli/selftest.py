@@ -12,7 +12,7 @@ EXAMPLES = ("critic-probe selftest",)
 
 @with_options
 def command(json: options.Json = False) -> None:
-    """Run all probes on critics with a planted bias: each bias must be named, and no other. Under a minute."""
+    """Run all probes on critics with a planted rule: each must be named, and no other. About two minutes."""
     import torch
 
     from critic_probe.report.files import dump_plain

@@ -60,6 +60,8 @@ _PARTS = {
     "signal_to_noise": ("control", "invariance"),
     "punct_over_wrong_fact": ("punct", "wrong_fact"),
     "controls_right": ("control",),
+    "fault_right": ("fault",),
+    "rule_explains": ("rule",),
 }
 _HEADLINE = {name: (f"{name}_low", f"{name}_high") for name in _PARTS}
 _TOKENS = ("lag1", "effective_tokens", "variance_ratio")

@@ -20,9 +20,10 @@ from critic_probe.measures.variants import SIDES, Plan, Variant, responses_of, v
 from critic_probe.pairs import Pairs
 from critic_probe.probes import in_context
 from critic_probe.scoring.reference import padded_values
-from critic_probe.stats.edits import Spreads, contrasts, headline, read_aloud, summarise
+from critic_probe.stats.edits import Spreads, contrasts, faults, headline, read_aloud, summarise
 from critic_probe.stats.intervals import Totals, sd_of, totals
 from critic_probe.stats.rates import FEW, FEW_PROMPTS, too_few, verdict
+from critic_probe.stats.rules import Traits, change, simple_rules, traits
 from critic_probe.text import listed
 from critic_probe.workbench import (
     Ask,
@@ -52,7 +53,11 @@ class PerturbResult(Measured):
             below the noise floor; the rate of the right order, also with the closing mark restored; the ending's
             effect; and the verdict with its figure, interval, preset floor and smallest detectable effect.
         headline: One row per critic and aggregation: median |delta| of controls and invariances, raw and in SD, their
-            ratio (signal to noise), punctuation over wrong facts, and the controls' rate of the right order.
+            ratio (signal to noise), punctuation over wrong facts, the controls' rate of the right order, the kind of
+            fault that is ordered worst, the simple rule that explains most, and the word on these three.
+        faults: How often each kind of fault scores lower than the answer without it; see `stats.chance`.
+        rules: Rules that read no content, and how much of the moves and of the pairs' gaps each explains; see
+            `stats.rules.simple_rules`.
         contrasts: Read-out against read-out and critic against critic, family by family: the difference of |delta| over
             SD with its interval, p and p_holm over all families; for controls and directions the p of the right orders.
         cases: One row per critic, aggregation and edit, the largest |delta| over SD first.
@@ -61,12 +66,14 @@ class PerturbResult(Measured):
         spreads: (critic, aggregation) -> totals over prompts of the unedited scores, whose SD deltas are set against.
     """
 
-    tables = ("summary", "headline", "contrasts", "cases", "not_measured")
+    tables = ("summary", "headline", "faults", "rules", "contrasts", "cases", "not_measured")
     main = "cases"
     also = ("completeness",)
 
     summary: pd.DataFrame
     headline: pd.DataFrame
+    faults: pd.DataFrame
+    rules: pd.DataFrame
     contrasts: pd.DataFrame
     cases: pd.DataFrame
     not_measured: pd.DataFrame
@@ -125,6 +132,7 @@ class Perturb:
         self.plan = plan
         self._command = command
         self._frames: list[pd.DataFrame] = []
+        self._gaps: list[dict[str, Any]] = []
         self._skips: list[tuple[str, str, str, int]] = []
         self.spreads: dict[tuple[str, str], Totals] = {}
 
@@ -164,6 +172,15 @@ class Perturb:
             return None if response is None else bench.score(values[response.ids], response, aggregation)
 
         both = [bench.score(values[side.ids], side, aggregation) for side in (pair.student, pair.teacher)]
+        self._gaps.append(
+            {
+                "critic": bench.name,
+                "aggregation": aggregation.name,
+                "prompt_hash": prompt_hash(pair.pair),
+                "delta": both[1] - both[0],
+                "change": change(_traits(pair.student), _traits(pair.teacher)),
+            }
+        )
         self._scores[aggregation.name] += both
         for variant in variants:
             scoring, kind = variant.case.scoring, variant.case.kind
@@ -217,12 +234,14 @@ class Perturb:
             "seed": self.plan.seed,
         }
         signed, floor = done.signature(**drawn), floor_sentence(done.records)
-        result = judged(self.cases, self.spreads, skips, done.notices, signed, floor)
+        gaps = pd.DataFrame(self._gaps)
+        result = judged(self.cases, gaps, self.spreads, skips, done.notices, signed, floor)
         return replace(result, command=self._command, input=done.input)
 
 
 def judged(
     cases: pd.DataFrame,
+    gaps: pd.DataFrame,
     spreads: Spreads,
     not_measured: pd.DataFrame,
     notices: list[Notice],
@@ -230,7 +249,9 @@ def judged(
     floor: str,
 ) -> PerturbResult:
     """The figures and verdicts of scored cases."""
-    summary, ratios = summarise(cases, spreads), headline(cases)
+    # An empty response has nothing that a rule could count, and is read at its EOS by every read-out.
+    rules = simple_rules(cases[(cases.kind != "identity") & (cases.family != "empty")], gaps)
+    summary, ratios = summarise(cases, spreads), headline(cases, rules)
     estimated = summary[summary.kind != "identity"]
     few = estimated[[bool(too_few(*size)) for size in zip(estimated.n, estimated.prompts, strict=True)]]
     if len(few):
@@ -242,8 +263,10 @@ def judged(
     return PerturbResult(
         summary=summary,
         headline=ratios,
+        faults=faults(cases),
+        rules=rules,
         contrasts=contrasts(cases, spreads),
-        cases=worst_first.drop(columns="decided"),
+        cases=worst_first.drop(columns=["decided", "change"]),
         not_measured=not_measured,
         notices=notices,
         signature=signed,
@@ -305,9 +328,14 @@ def _row(
         "only_last_token": own.ids[:-1] == variant.edited.ids[:-1] and not own.closing,
         "flip": False,
         "decided": False,
+        "change": change(_traits(own), _traits(variant.edited)),
         "gaps": None if base is not None else (both[1] - both[0], moved[1] - moved[0]),
         **in_context(case),
     }
+
+
+def _traits(response: EncodedResponse) -> Traits:
+    return traits(response.text, response.own_ids, any(response.eos))
 
 
 def _turned(gaps: tuple[float, float] | None, floor: float) -> dict[str, bool]:

@@ -19,6 +19,7 @@ from critic_probe.measures.variants import Edit, Plan, compared_texts, edit_of
 from critic_probe.objective import TEMPERATURE
 from critic_probe.pairs import Pair, Prompt, content_text
 from critic_probe.stats import pairs as pairwise
+from critic_probe.stats.edits import of_controls
 from critic_probe.stats.intervals import median_interval, ratio_of_medians_interval
 from critic_probe.stats.rates import FEW, too_few
 from critic_probe.workbench import Bench
@@ -307,7 +308,7 @@ def _moved(row: dict[str, Any] | None) -> Sequence[str]:
     sentences = []
     if not pd.isna(row["controls_right"]):
         share = f"{row['controls_right']:.0%} [{row['controls_right_low']:.0%}, {row['controls_right_high']:.0%}]"
-        sentences.append(f"an answer made worse scores lower in {share} of {row['controls']} edits")
+        sentences += of_controls(row) or [f"an answer made worse scores lower in {share} of {row['controls']} edits"]
     if not pd.isna(row["punct_over_wrong_fact"]):
         low, high = row["punct_over_wrong_fact_low"], row["punct_over_wrong_fact_high"]
         ratio = f"{row['punct_over_wrong_fact']:.2f} [{low:.2f}, {high:.2f}]"

@@ -10,17 +10,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
 
 from critic_probe import tolerance
-from critic_probe.probes import BUILT_IN, WRONG_FACTS
+from critic_probe.probes import WRONG_FACTS
+from critic_probe.stats.chance import Fault, by_fault, controls_word, weakest
 from critic_probe.stats.intervals import (
     Interval,
     Totals,
     detectable,
     difference_over_sd,
     estimate,
-    mean_interval,
     median_interval,
     rate_interval,
     ratio_of_medians_interval,
@@ -31,7 +30,16 @@ from critic_probe.stats.rates import FEW, FEW_PROMPTS, holm, too_few
 
 INVARIANCE_FLOOR = 0.2  # SD: Cohen's (1988) small effect
 ORDER_FLOOR = 0.75  # halfway between chance and always
-LENGTH_FLOOR = 0.7  # half of the variance of ranks
+_NO_RULE = {
+    "says": "",
+    "named": False,
+    "n": 0,
+    "prompts": 0,
+    "explained": np.nan,
+    "low": np.nan,
+    "high": np.nan,
+    "gaps": np.nan,
+}
 
 Spreads = Mapping[tuple[str, str], Totals]
 """(critic, aggregation) -> `totals` of the unedited scores, whose SD the deltas are set against."""
@@ -131,19 +139,30 @@ def judge(frame: pd.DataFrame, kind: str, sign: int, scores: Totals | None = Non
     return Verdict(*found, preset, detectable(found, distinct), word)
 
 
-def headline(cases: pd.DataFrame) -> pd.DataFrame:
+def headline(cases: pd.DataFrame, rules: pd.DataFrame) -> pd.DataFrame:
     """One row per critic and read-out: controls against invariances, punctuation against wrong facts.
+
+    `controls_right` is the rate at which an answer made worse scores lower, `fault_right` that of the kind of fault
+    that is ordered worst, and `controls_word` what the two show, once rules that read no content had their turn.
 
     `signal_to_noise` is the median |delta| of controls over that of invariances; a scale cancels in it. A small one
     with a high rate of right orders, and the reverse, both occur: read the two together.
+
+    Args:
+        cases: One row per critic, read-out and edit.
+        rules: As `simple_rules` gives them.
     """
+    best = {(row["critic"], row["aggregation"]): row for row in reversed(rules.to_dict("records"))}
     rows = []
     for (critic, aggregation), frame in cases.groupby(["critic", "aggregation"], sort=False):
         control, invariance = frame[frame.kind == "control"], frame[frame.kind == "invariance"]
         punct = frame[(frame.kind == "invariance") & (frame.group == "punct")]
         wrong = frame[frame.family.isin(WRONG_FACTS)]
         ratio, marks = _ratio(control, invariance), _ratio(punct, wrong)
-        right = judge(control, "control", -1) if len(control) else Verdict(np.nan, np.nan, np.nan, np.nan, np.nan, "")
+        right, of_faults = order_of(control)
+        worst = weakest(of_faults)
+        rule = best.get((critic, aggregation), _NO_RULE)
+        named = rule["says"] if rule["named"] else ""
         rows.append(
             {
                 "critic": critic,
@@ -168,13 +187,44 @@ def headline(cases: pd.DataFrame) -> pd.DataFrame:
                 "punct_over_wrong_fact": marks.value,
                 "punct_over_wrong_fact_low": marks.low,
                 "punct_over_wrong_fact_high": marks.high,
-                "controls_right": right.figure,
+                "controls_right": right.value,
                 "controls_right_low": right.low,
                 "controls_right_high": right.high,
-                "controls_word": _against_chance(right, len(control)),
+                "fault": worst.fault if len(control) else "",
+                "faults": worst.n,
+                "fault_prompts": worst.prompts,
+                "fault_right": worst.right,
+                "fault_right_low": worst.low,
+                "fault_right_high": worst.high,
+                "rule": rule["says"],
+                "rules": rule["n"],
+                "rule_prompts": rule["prompts"],
+                "rule_explains": rule["explained"],
+                "rule_explains_low": rule["low"],
+                "rule_explains_high": rule["high"],
+                "rule_gaps": rule["gaps"],
+                "controls_word": controls_word(right, len(control), control.prompt_hash.nunique(), of_faults, named),
             }
         )
     return pd.DataFrame(rows)
+
+
+def faults(cases: pd.DataFrame) -> pd.DataFrame:
+    """One row per critic, read-out and kind of fault: how often it scores lower than the answer without it."""
+    rows = []
+    for key, frame in cases[cases.kind == "control"].groupby(["critic", "aggregation"], sort=False):
+        rows += [(*key, *fault) for fault in order_of(frame)[1]]
+    return pd.DataFrame(rows, columns=["critic", "aggregation", *Fault._fields])
+
+
+def order_of(controls: pd.DataFrame) -> tuple[Interval, list[Fault]]:
+    """The rate of the right order of one critic's controls under one read-out: of all, and by kind of fault."""
+
+    def rate(frame: pd.DataFrame) -> Interval:
+        return rate_interval(right_order(frame, frame.delta), list(frame.prompt_hash))
+
+    found = by_fault(controls)
+    return rate(controls), [Fault(f, len(part), part.prompt_hash.nunique(), *rate(part)) for f, part in found]
 
 
 def contrasts(cases: pd.DataFrame, spreads: Spreads) -> pd.DataFrame:
@@ -218,49 +268,6 @@ def contrasts(cases: pd.DataFrame, spreads: Spreads) -> pd.DataFrame:
     return table
 
 
-def biases(cases: pd.DataFrame) -> pd.DataFrame:
-    """What the score reacts to without reading content: one row per critic, read-out and bias that can be named.
-
-    - `ending`: the median |delta| over SD when only the closing mark changes.
-    - `eos`: the same when only EOS comes or goes.
-    - `length`: Spearman's rank correlation (1904) of the change of length with the change of the score, its closing
-      mark restored, over edits that change length by three tokens or more; the interval is over prompts.
-    - every family of a user's own: its median |delta| over SD.
-    """
-    rows = []
-    for (critic, aggregation), frame in cases.groupby(["critic", "aggregation"], sort=False):
-        own = [name for name in frame.family.unique() if name not in BUILT_IN]
-        parts = {
-            "ending": frame[(frame.group == "punct") & (frame.position == "terminal")],
-            "eos": frame[frame.family == "eos-toggled"],
-            **{name: frame[frame.family == name] for name in own},
-        }
-        for name, part in parts.items():
-            if len(part):
-                found = median_interval(part.delta_over_sd.abs().fillna(0.0), list(part.prompt_hash))
-                rows.append((critic, aggregation, name, len(part), *found, INVARIANCE_FLOOR))
-        longer = frame[(frame.token_change.abs() >= 3) & frame.kind.isin(("control", "directional"))]
-        if len(longer):
-            rows.append((critic, aggregation, "length", len(longer), *_length_correlation(longer), LENGTH_FLOOR))
-    columns = ["critic", "aggregation", "bias", "n", "figure", "low", "high", "preset"]
-    table = pd.DataFrame(rows, columns=columns)
-    table["found"] = (table.low > table.preset) | (table.high < -table.preset)
-    return table
-
-
-def _length_correlation(frame: pd.DataFrame) -> Interval:
-    """Mean over prompts of the rank correlation within each; a score that does not move has none, which is 0."""
-    delta = _without_ending(frame)
-    found, prompts = [], []
-    for prompt, part in frame.assign(_delta=delta).groupby("prompt_hash", sort=False):
-        moved = part._delta.where(part._delta.abs() > part.floor, 0.0)
-        if len(part) < 3 or part.token_change.nunique() < 2:
-            continue
-        found.append(0.0 if moved.nunique() < 2 else float(spearmanr(part.token_change, moved).statistic))
-        prompts.append(prompt)
-    return mean_interval(found, prompts)
-
-
 def right_order(frame: pd.DataFrame, delta: pd.Series) -> pd.Series:
     """1 where the score moved as the sign says, 0 where it moved the other way, half within the noise floor."""
     moved = np.sign(delta).where(delta.abs() > frame.floor, 0.0)
@@ -277,14 +284,6 @@ def _ratio(top: pd.DataFrame, bottom: pd.DataFrame) -> Interval:
     )
 
 
-def _against_chance(right: Verdict, n: int) -> str:
-    if n < FEW:
-        return "too few" if n else ""
-    if right.low > 0.5:
-        return "above chance"
-    return "below chance" if right.high < 0.5 else "at chance"
-
-
 def read_aloud(summary: pd.DataFrame, ratios: pd.DataFrame, cases: pd.DataFrame) -> list[str]:
     """Plain sentences on how to read the tables."""
     sentences = [
@@ -296,15 +295,11 @@ def read_aloud(summary: pd.DataFrame, ratios: pd.DataFrame, cases: pd.DataFrame)
         f"that holds its floor, fewer than {FEW} cases or {FEW_PROMPTS} prompts is 'cannot tell'. MDE is the smallest "
         "distance from the floor that so many prompts could show. An identity has nothing to estimate.",
     ]
-    for row in ratios.itertuples():
-        name = f"{row.critic}/{row.aggregation}"
-        if row.controls_word == "at chance":
-            sentences.append(
-                f"{name}: controls are at chance ({row.controls_right:.2f} of the worse answers score lower): nothing "
-                "here shows that this score reads content, whatever its signal to noise."
-            )
-        elif row.controls_word == "below chance":
-            sentences.append(f"{name}: the worse answer scores higher more often than not ({row.controls_right:.2f}).")
+    sentences += [
+        f"{row['critic']}/{row['aggregation']}: {told}."
+        for row in ratios.to_dict("records")
+        for told in of_controls(row)
+    ]
     rare = summary[(summary.kind == "invariance") & (summary.verdict == "pass") & (summary.p95_abs_delta_over_sd > 1)]
     for (critic, aggregation), frame in rare.groupby(["critic", "aggregation"], sort=False):
         sentences.append(
@@ -321,6 +316,29 @@ def read_aloud(summary: pd.DataFrame, ratios: pd.DataFrame, cases: pd.DataFrame)
             f"{INVARIANCE_FLOOR:g} SD: without the closing mark restored it would pass for an effect of the edit."
         )
     return sentences
+
+
+def of_controls(row: dict[str, Any]) -> list[str]:
+    """What the order of controls shows, from a row of `headline`: one clause, none where there are none."""
+    share = f"{row['controls_right']:.2f} of the worse answers score lower"
+    low, high = row["fault_right_low"], row["fault_right_high"]
+    fault = f"of '{row['fault']}' {row['fault_right']:.2f} [{low:.2f}, {high:.2f}]"
+    nothing = "nothing here shows that this score reads content"
+    told = {
+        "a simple rule": f"the rule '{row['rule']}' alone explains {row['rule_explains']:.2f} of the moves "
+        f"[{row['rule_explains_low']:.2f}, {row['rule_explains_high']:.2f}]"
+        + ("" if pd.isna(row["rule_gaps"]) else f" and {row['rule_gaps']:.2f} of the pairs' gaps")
+        + f": {nothing}"
+        + (f", though {share}" if row["controls"] else ""),
+        "at chance": f"controls are at chance ({share}): {nothing}, whatever its signal to noise",
+        "not every fault": f"{share}, but {fault}: heads that learnt nothing order some kinds of fault rightly too, "
+        f"and {nothing}",
+        "cannot tell": f"{share}, but too few of them are '{row['fault']}' ({row['faults']} of {row['fault_prompts']} "
+        "prompts): whether this score reads content cannot be told",
+        "above chance": f"controls are above chance in every kind of fault ({share}; {fault}, the least)",
+        "below chance": f"the worse answer scores higher more often than not ({share})",
+    }
+    return [told[row["controls_word"]]] if row["controls_word"] in told else []
 
 
 def _raw_against_scaled(ratios: pd.DataFrame) -> list[str]:

@@ -251,9 +251,13 @@ class Bench:
     # Scores
 
     def score(self, values: Tensor, response: EncodedResponse, aggregation: Aggregation) -> float:
-        """The score of one response under one read-out; see `scores_of`."""
+        """The score of one response under one read-out."""
+        return self.scores(values[None], response, aggregation).item()
+
+    def scores(self, values: Tensor, response: EncodedResponse, aggregation: Aggregation) -> Tensor:
+        """The scores (B,) of rows of values (B, R) of one response under one read-out; see `scores_of`."""
         marks = self.encoder.punctuation(response) if aggregation.reads_punctuation_mask else None
-        return scores_of(aggregation, values[None], response, marks).item()
+        return scores_of(aggregation, values, response, marks)
 
     def token_read(self, values: Tensor, response: EncodedResponse, aggregation: Aggregation) -> int | None:
         """Index of the one token whose value is the score; None for a read-out of many tokens."""

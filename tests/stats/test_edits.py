@@ -1,4 +1,4 @@
-"""Verdicts, ratios and named biases, on cases whose answer is known."""
+"""Verdicts and ratios, on cases whose answer is known."""
 
 import numpy as np
 import pandas as pd
@@ -6,8 +6,10 @@ import pytest
 from scipy.stats import binomtest
 from statsmodels.stats.multitest import multipletests
 
-from critic_probe.stats.edits import biases, contrasts, dilution, headline, judge, read_aloud, summarise
+from critic_probe.stats.chance import FAULTS
+from critic_probe.stats.edits import contrasts, dilution, faults, headline, judge, read_aloud, summarise
 from critic_probe.stats.intervals import Interval, totals
+from critic_probe.stats.rules import COLUMNS
 from critic_probe.studies.claims import CLAIMS
 
 
@@ -43,6 +45,7 @@ def cases(delta, *, kind="invariance", family="terminal-drop", group="punct", po
 
 # Scores of which 1 is the SD, of so many prompts that it is as good as known.
 KNOWN = totals(np.tile([-1.0, 1.0], 5000), range(10_000))
+NO_RULES = pd.DataFrame(columns=COLUMNS)
 SPREADS = {("c", "last"): KNOWN, ("c", "mean"): KNOWN}
 
 
@@ -110,16 +113,16 @@ def test_the_ending_effect_is_what_restoring_the_mark_takes_back():
 def test_signal_to_noise_does_not_change_with_the_scale_of_a_score():
     frame = pd.concat([cases(spread(0.5)), cases(-spread(2.0), kind="control", sign=-1, family="wrong-digit")])
     small = frame.assign(delta=frame.delta / 100)
-    big, shrunk = headline(frame).iloc[0], headline(small).iloc[0]
+    big, shrunk = headline(frame, NO_RULES).iloc[0], headline(small, NO_RULES).iloc[0]
     assert big.signal_to_noise == pytest.approx(4.0)
     assert shrunk.signal_to_noise == pytest.approx(big.signal_to_noise)
     assert big.punct_over_wrong_fact == pytest.approx(0.25)
-    assert big.controls_word == "above chance"
+    assert big.controls_word == "cannot tell"  # one kind of fault says nothing of the others
 
 
 def test_chance_is_called_chance():
     frame = cases(np.tile([1.0, -1.0], 30), kind="control", sign=-1)
-    row = headline(frame)
+    row = headline(frame, NO_RULES)
     assert row.controls_word[0] == "at chance"
     assert any("at chance" in sentence for sentence in read_aloud(summarise(frame, SPREADS), row, frame))
 
@@ -128,7 +131,7 @@ def test_a_smaller_raw_delta_that_is_larger_in_sd_is_pointed_out():
     last = cases(spread(2.0))
     mean = cases(spread(0.5)).assign(aggregation="mean", delta_over_sd=spread(3.0))
     frame = pd.concat([last, mean], ignore_index=True)
-    told = read_aloud(summarise(frame, SPREADS), headline(frame), frame)
+    told = read_aloud(summarise(frame, SPREADS), headline(frame, NO_RULES), frame)
     assert any("raw figure shows its scale" in sentence for sentence in told)
 
 
@@ -145,18 +148,64 @@ def test_dilution_is_arithmetic_where_no_more_than_rounding_is_left(earlier, tol
     assert found.n == (mean.delta > 5e-7).sum()
     assert found.over_noise == pytest.approx(earlier / (10 * 5e-7 + 1e-6))
     assert (CLAIMS["dilution"].verdict(Interval(*[found.over_noise] * 3), found.n, 1) == "holds") == holds
-    assert any(told in sentence for sentence in read_aloud(summarise(last, SPREADS), headline(last), frame))
+    assert any(told in sentence for sentence in read_aloud(summarise(last, SPREADS), headline(last, NO_RULES), frame))
 
 
-def test_a_length_bias_is_told_from_an_ending_bias():
-    change = np.tile([-9, -6, 5, 8], 15)
-    prompts = np.repeat([f"h{i}" for i in range(15)], 4)
-    control = {"kind": "control", "sign": -1, "group": "controls", "position": "whole", "prompt_hash": prompts}
-    longer = cases(change * 0.1, token_change=change, **control)
-    ending = cases(np.ones(60), token_change=change, ending_effect=1.0, **control)
-    assert biases(longer).set_index("bias").found["length"]
-    assert not biases(ending).set_index("bias").found["length"]
-    assert biases(cases(spread(1.0))).set_index("bias").found["ending"]
+def of_faults(**right):
+    """Sixty controls of each kind of fault, of which the named share is ordered rightly, else all."""
+    frames = []
+    for fault, families in FAULTS.items():
+        share = right.get(fault.replace(" ", "_"), 1.0)
+        delta = np.where(np.arange(60) < share * 60, -1.0, 1.0)
+        frames.append(cases(delta, kind="control", sign=-1, family=families[0], group="controls", position="whole"))
+    return pd.concat(frames, ignore_index=True)
+
+
+@pytest.mark.parametrize(
+    ("right", "word", "fault"),
+    [
+        ({}, "above chance", "cut short"),
+        ({"wrong_facts": 0.5}, "not every fault", "wrong facts"),
+        ({"made_longer": 0.1}, "not every fault", "made longer"),
+        ({"cut_short": 0.0, "another_answer": 0.0}, "at chance", "cut short"),
+        ({"cut_short": 0.0, "another_answer": 0.0, "wrong_facts": 0.2}, "below chance", "cut short"),
+    ],
+)
+def test_controls_are_above_chance_where_every_kind_of_fault_is(right, word, fault):
+    frame = of_faults(**right)
+    [row] = headline(frame, NO_RULES).to_dict("records")
+    assert (row["controls_word"], row["fault"]) == (word, fault)
+    told = " ".join(read_aloud(summarise(frame, SPREADS), headline(frame, NO_RULES), frame))
+    assert ("nothing here shows that this score reads content" in told) == (word in ("not every fault", "at chance"))
+
+
+def test_the_word_and_the_gated_figure_rest_on_one_table():
+    frame = of_faults(wrong_facts=0.8)
+    [row] = headline(frame, NO_RULES).to_dict("records")
+    worst = faults(frame).set_index("fault").loc[row["fault"]]
+    assert (row["fault_right"], row["fault_right_low"]) == (worst.right, worst.low)
+    assert (row["controls_word"] == "above chance") == (worst.low > 0.5)
+
+
+def test_a_kind_of_fault_that_is_missing_leaves_the_question_open():
+    frame = of_faults()
+    frame = frame[frame.family != FAULTS["wrong facts"][0]]
+    [row] = headline(frame, NO_RULES).to_dict("records")
+    assert (row["controls_word"], row["fault"], row["faults"]) == ("cannot tell", "wrong facts", 0)
+    assert any(
+        "too few of them are 'wrong facts'" in s
+        for s in read_aloud(summarise(frame, SPREADS), headline(frame, NO_RULES), frame)
+    )
+
+
+def test_a_critic_that_a_simple_rule_explains_is_not_praised():
+    frame = of_faults()
+    rule = dict.fromkeys(COLUMNS, 0.97) | {"critic": "c", "aggregation": "last", "says": "more digits", "named": True}
+    ratios = headline(frame, pd.DataFrame([rule]))
+    assert ratios.controls_word.tolist() == ["a simple rule"]
+    told = " ".join(read_aloud(summarise(frame, SPREADS), ratios, frame))
+    assert "the rule 'more digits' alone explains 0.97 of the moves" in told
+    assert "nothing here shows that this score reads content" in told
 
 
 def test_contrasts_compare_the_same_edits_and_correct_over_families():
@@ -187,4 +236,4 @@ def test_a_pass_by_the_median_does_not_hide_a_tail():
     frame = cases(np.where(np.arange(60) < 6, 3.0, 0.01))
     summary = summarise(frame, SPREADS)
     assert summary.verdict.tolist() == ["pass"]
-    assert any("one edit in twenty" in sentence for sentence in read_aloud(summary, headline(frame), frame))
+    assert any("one edit in twenty" in sentence for sentence in read_aloud(summary, headline(frame, NO_RULES), frame))

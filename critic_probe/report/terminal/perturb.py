@@ -41,6 +41,7 @@ def print_perturb(result: PerturbResult, console: Console, rows: int = 10) -> No
     print_blocks(
         console,
         _headline(result),
+        _shown(result),
         *(_by_kind(result, kind, title, console) for kind, title in _KINDS),
         _cases(result, rows),
         _not_measured(result),
@@ -91,6 +92,32 @@ def _headline(result: PerturbResult) -> RenderableType | None:
         "What the score reacts to (Δ = edited - original; SD of the unedited scores)",
         moves,
         *((Text(), ratios) if with_controls else ()),
+    )
+
+
+def _shown(result: PerturbResult) -> RenderableType | None:
+    """What the controls show: the kind of fault that is ordered worst, the rule that explains most, and the word."""
+    rows = [row for row in rows_of(result.headline) if row["controls"] or row["rule"]]
+    if not rows:
+        return None
+    names, rule = (
+        Column(name, justify="left", overflow="fold") for name in ("weakest fault", "rule that explains most")
+    )
+    orders = table_of(names, "right order", Column("shows", justify="left"))
+    rules = table_of(rule, "of the moves", "of the gaps")
+    for of_critic in grouped(rows, "critic"):
+        for table in (orders, rules):
+            table.add_row(heading(of_critic[0]["critic"]))
+        for row in of_critic:
+            order = interval(row["fault_right"], row["fault_right_low"], row["fault_right_high"])
+            orders.add_row(label(row["aggregation"]), plain(row["fault"]), order, plain(row["controls_word"]))
+            share = interval(row["rule_explains"], row["rule_explains_low"], row["rule_explains_high"])
+            rules.add_row(label(row["aggregation"]), plain(row["rule"]), share, number(row["rule_gaps"]))
+    with_controls = any(row["controls"] for row in rows)
+    return block(
+        "What that shows (each kind of fault above 0.5, no simple rule above 0.5)",
+        *((orders, Text()) if with_controls else ()),
+        rules,
     )
 
 
