@@ -53,8 +53,8 @@ def command(
     backbone: Annotated[
         str,
         Option(
-            "A language model's or critic's directory, a .gguf file, smollm2 or gemma3 (of packages), or tiny: a random "
-            "model of 1 M parameters.",
+            "A language model's or critic's directory, a .gguf file, smollm2 or gemma3 (of packages), or tiny: a "
+            "random model of 1 M parameters.",
             metavar="DIR",
         ),
     ],

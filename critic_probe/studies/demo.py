@@ -448,6 +448,26 @@ def format_table(found: dict[str, list[dict[str, float]]]) -> str:
     return "\n".join(lines)
 
 
+def format_ratios(found: dict[str, list[dict[str, float]]]) -> str:
+    """A Markdown table of ratios within each seed, `mean (least to most)`: over last / last, late over early errors."""
+    columns = list(found)
+    lines = ["| ratio in each seed | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
+    for name, top, bottom, under in (
+        *((f"{figure}, over last / last", figure, figure, "last / last") for figure in _AGAINST_LAST),
+        ("wrong last number over wrong first", "wrong last number", "wrong first number", ""),
+    ):
+        cells = []
+        for column in columns:
+            below = found[under or column]
+            ratios = [a[top] / b[bottom] for a, b in zip(found[column], below, strict=True)]
+            cells.append(f"{statistics.fmean(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+_AGAINST_LAST = ("final mark to comma", "final mark dropped", "concise - complete", "final mark to comma, raw")
+
+
 def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(
@@ -483,7 +503,8 @@ def main() -> None:
     elif arguments.command == "table":
         table(arguments.seeds, arguments.work, arguments.json)
     elif arguments.command == "show":
-        print(format_table(json.loads(arguments.file.read_text(encoding="utf-8"))["measured"]))
+        found = json.loads(arguments.file.read_text(encoding="utf-8"))["measured"]
+        print(f"{format_table(found)}\n\n{format_ratios(found)}")
     elif arguments.command == "base":
         write_base(arguments.out, arguments.seed)
     else:

@@ -211,7 +211,7 @@ def _figures(mixed: pd.DataFrame, asked: pd.DataFrame, edits: pd.DataFrame, sd: 
     yield of("d_acc", credit(mixed.verdict).mean(), mixed, None)
     yield of("gap", mixed.gap.mean(), mixed)
     yield of("separation", separation(mixed.student_score, mixed.teacher_score), mixed, None)
-    for category, frame in asked.groupby("category", sort=False):
+    for category, frame in asked.sort_values("category").groupby("category"):
         yield of(f"{category}: gap", frame.gap.mean(), frame)
         if len(frame) > 1:
             yield of(f"{category}: teacher above", credit(frame.verdict).mean(), frame, None)
