@@ -47,7 +47,7 @@ def baselines(rules: pd.DataFrame) -> pd.DataFrame:
     """One row per rule: baseline, n, accuracy (a tie counts as half) with its interval, ties."""
     rows = []
     for name in rules.columns if len(rules) else ():
-        found = rate(float(rules[name].sum()), len(rules))
+        right = rate(float(rules[name].sum()), len(rules))
         ties = int((rules[name] == 0.5).sum())
-        rows.append((name, len(rules), found.value, found.low, found.high, ties))
+        rows.append((name, len(rules), right.value, right.low, right.high, ties))
     return pd.DataFrame(rows, columns=["baseline", "n", "accuracy", "low", "high", "ties"])
