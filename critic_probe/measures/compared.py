@@ -7,11 +7,14 @@ from typing import Any
 import pandas as pd
 
 from critic_probe.measures.result import Statement
-from critic_probe.measures.wording import listed, percent, statement
+from critic_probe.measures.wording import percent, statement
 from critic_probe.objective import SATURATED
+from critic_probe.stats.rates import too_few
+from critic_probe.text import listed
 
 _CRITICS = 3  # of which an answer speaks one by one
 _LEVEL = 0.05
+_SIDES = ("longer", "shorter")
 
 
 def answer(
@@ -72,16 +75,23 @@ def _read_outs(row: dict[str, Any]) -> Statement:
     return statement(text, row, "other_aggregation", "flips", "n", "p_holm")
 
 
-def reading(summary: pd.DataFrame, baselines: pd.DataFrame) -> list[str]:
+def reading(summary: pd.DataFrame, statistics: pd.DataFrame, baselines: pd.DataFrame) -> list[str]:
     """How to read the tables."""
     sentences = [
-        "d_acc is the share of pairs whose teacher scores above the student (a tie counts as half), with Wilson's "
-        "95 % interval.",
+        "d_acc is the share of pairs whose teacher scores above the student (a tie counts as half), with a 95 % "
+        "interval that counts prompts, not pairs.",
         "Compare gap/SD, not raw gaps, across read-outs: averaging N values shrinks every gap and the SD with it.",
     ]
     if len(baselines):
         best = baselines.loc[baselines.accuracy.idxmax()]
-        matched = [f"{row.critic}/{row.aggregation}" for row in summary.itertuples() if row.d_acc_low <= best.accuracy]
+        sure = summary.merge(
+            statistics[["critic", "aggregation", "beyond_low"]], on=["critic", "aggregation"], how="left"
+        )
+        matched = [
+            f"{row.critic}/{row.aggregation}"
+            for row in sure.itertuples()
+            if too_few(row.n, row.prompts) or not row.beyond_low > 0
+        ]
         rule = f"The rule '{best.baseline}', which reads no content, is right in {best.accuracy:.2f} of the pairs"
         sentences.append(
             f"{rule}; {', '.join(matched)} cannot be told from it or {_do(matched)} worse." if matched else f"{rule}."
@@ -108,6 +118,9 @@ def warnings(statistics: pd.DataFrame, lengths: pd.DataFrame) -> list[str]:
             f"{SATURATED:g}) and train no more: {shares}."
         )
     for row in lengths.itertuples():
+        sides = ((getattr(row, f"teacher_{name}_n"), getattr(row, f"teacher_{name}_prompts")) for name in _SIDES)
+        if any(too_few(*side) for side in sides):
+            continue
         if row.teacher_longer_low > row.teacher_shorter_high or row.teacher_shorter_low > row.teacher_longer_high:
             better = "longer" if row.teacher_longer_d_acc > row.teacher_shorter_d_acc else "shorter"
             sentences.append(

@@ -9,8 +9,8 @@ import pandas as pd
 from critic_probe.measures.compare import CompareResult
 from critic_probe.measures.perturb import PerturbResult
 from critic_probe.measures.result import Measured, Statement
-from critic_probe.measures.wording import listed
 from critic_probe.stats.rates import holm
+from critic_probe.text import listed
 
 ALPHA = 0.05
 
@@ -20,11 +20,11 @@ class DiffResult(Measured):
     """One critic against another on the same pairs and the same edits; every difference is the new minus the old.
 
     Attributes:
-        pairs: One row per aggregation: n, old and new d_acc, flips with the exact McNemar p and p_holm, and the
-            difference of the margins (gap over SD) with its interval.
+        pairs: One row per aggregation: n, old and new d_acc, flips with the p of the sign-flip test over prompts and
+            p_holm, and the difference of the margins (gap over SD) with its interval.
         families: One row per aggregation and family of edits, the largest difference first: n, old and new mean of
             |delta| over SD, their difference with interval, p and p_holm over all of them; for controls and directions
-            the old and new share of the right order with the exact McNemar p.
+            the old and new rate of the right order, ties as half, with the p of the same test.
         flipped: One row per aggregation and pair whose verdict went from one side to the other, with both margins, the
             largest change first.
     """
@@ -81,6 +81,7 @@ def _pairs(compared: CompareResult, old: str, new: str) -> pd.DataFrame:
         {
             "aggregation": rows.aggregation,
             "n": rows.n,
+            "prompts": rows.prompts,
             "old_d_acc": [d_acc[old, name] for name in rows.aggregation],
             "new_d_acc": [d_acc[new, name] for name in rows.aggregation],
             "flips": rows.flips,
@@ -100,6 +101,7 @@ def _families(edited: PerturbResult) -> pd.DataFrame:
             "aggregation": rows.aggregation,
             "family": rows.family,
             "n": rows.n,
+            "prompts": rows.prompts,
             "old": rows.mean_abs,
             "new": rows.other_mean_abs,
             "difference": -rows.difference,

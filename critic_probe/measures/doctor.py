@@ -14,8 +14,8 @@ from critic_probe.encoding import EncodedPair, missing_input, shown_input
 from critic_probe.errors import CriticProbeError, parameter
 from critic_probe.measures.checks import value_checks
 from critic_probe.measures.result import Measured, Statement
-from critic_probe.measures.wording import listed
 from critic_probe.pairs import Pairs
+from critic_probe.text import listed
 from critic_probe.workbench import Ask, Bench, Progress, Settings, Values, hash_of, signature, silent
 
 CHECKS = (

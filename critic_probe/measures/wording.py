@@ -1,7 +1,6 @@
 """Figures in words, written alike in every answer."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from critic_probe.measures.result import Statement
@@ -17,13 +16,6 @@ def in_sd(value: float, low: float, high: float) -> str:
     """An effect in SD with its interval: `1.63 SD [1.50, 1.71]`."""
     ends = "" if math.isnan(low) else f" [{low:.2f}, {high:.2f}]"
     return f"{value:.2f} SD{ends}"
-
-
-def listed(names: Sequence[str], most: int = 5) -> str:
-    """Names with commas and `and`; from the sixth on they are counted."""
-    if len(names) > most:
-        return f"{', '.join(names[:most])} and {len(names) - most} more"
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else ""
 
 
 def statement(text: str, row: dict[str, Any], *names: str) -> Statement:

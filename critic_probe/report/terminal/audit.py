@@ -30,7 +30,7 @@ from critic_probe.studies.audit import AuditResult
 _CLAIM_STYLES = {"holds": "green", "does not hold": "bold red", "cannot tell": "bold yellow"}
 
 
-def first_audit(result: AuditResult, console: Console) -> Iterator[RenderableType]:
+def first_audit(result: AuditResult) -> Iterator[RenderableType]:
     """What stands below the answer: a line a claim, with what decided it.
 
     Args:
@@ -39,7 +39,7 @@ def first_audit(result: AuditResult, console: Console) -> Iterator[RenderableTyp
     """
     claims = rows_of(result.claims)
     critics = list(dict.fromkeys(row["critic"] for row in claims))
-    table = table_of(console, *(Column(safe(critic), overflow="fold") for critic in critics), label="claim")
+    table = table_of(*(Column(safe(critic), overflow="fold") for critic in critics), label="claim")
     for of_claim in grouped(claims, "claim"):
         by_critic = {
             row["critic"]: Text.assemble((row["verdict"], _CLAIM_STYLES[row["verdict"]]), f" {row['figure']:.3g}")
@@ -60,7 +60,7 @@ def print_audit(result: AuditResult, console: Console) -> None:
         console,
         block("What was claimed, and what was measured", *chain.from_iterable(_claims(result))),
         _before_after(result),
-        _audit_figures(result, console),
+        _audit_figures(result),
         *below(result.reading, result.notices, result.signature),
     )
 
@@ -112,12 +112,12 @@ def _before_after(result: AuditResult) -> RenderableType | None:
     return block(f"What training was expected to give, and gave ({seeds})", *blocks)
 
 
-def _audit_figures(result: AuditResult, console: Console) -> RenderableType | None:
+def _audit_figures(result: AuditResult) -> RenderableType | None:
     rows = rows_of(result.figures)
     if not rows:
         return None
     critics = list(dict.fromkeys(row["critic"] for row in rows))
-    table = table_of(console, *(Column(safe(critic), justify="right", overflow="fold") for critic in critics))
+    table = table_of(*(Column(safe(critic), justify="right", overflow="fold") for critic in critics))
     for of_claim in grouped(rows, "claim"):
         table.add_row(heading(of_claim[0]["claim"]))
         for of_name in grouped(of_claim, "name"):

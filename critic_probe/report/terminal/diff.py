@@ -25,7 +25,7 @@ from critic_probe.report.terminal.pieces import (
 )
 
 
-def first_diff(result: DiffResult, console: Console, rows: int | None) -> Iterator[RenderableType | None]:
+def first_diff(result: DiffResult, rows: int | None) -> Iterator[RenderableType | None]:
     """What stands below the answer: verdicts, and the largest changes.
 
     Args:
@@ -33,8 +33,8 @@ def first_diff(result: DiffResult, console: Console, rows: int | None) -> Iterat
         console: Where to print.
         rows: How many families of each read-out to show; None for as many as fit.
     """
-    yield _verdicts(result, console)
-    yield _families(result, console, 3 if rows is None else rows)
+    yield _verdicts(result)
+    yield _families(result, 3 if rows is None else rows)
 
 
 def print_diff(result: DiffResult, console: Console, rows: int = 10) -> None:
@@ -47,24 +47,24 @@ def print_diff(result: DiffResult, console: Console, rows: int = 10) -> None:
     """
     print_blocks(
         console,
-        _verdicts(result, console),
-        _families(result, console, rows),
-        _flipped(result, console, rows),
+        _verdicts(result),
+        _families(result, rows),
+        _flipped(result, rows),
         *below(result.reading, result.notices, result.signature),
     )
 
 
-def _verdicts(result: DiffResult, console: Console) -> RenderableType:
-    table = table_of(console, "d_acc", "flips/n", "p (Holm)", "change of gap/SD")
+def _verdicts(result: DiffResult) -> RenderableType:
+    table = table_of("d_acc", "flips/n", "p (Holm)", "change of gap/SD")
     for row in rows_of(result.pairs):
         margin = interval(row["margin"], row["margin_low"], row["margin_high"])
         cells = (_old_new(row, "d_acc"), part_of(row["flips"], row["n"]), p_value(row["p_holm"]), margin)
         table.add_row(plain(row["aggregation"]), *cells)
-    return block("Verdicts (exact McNemar; margins by bootstrap over prompts)", table)
+    return block("Verdicts (p: sign-flip test over prompts)", table)
 
 
-def _families(result: DiffResult, console: Console, rows: int) -> RenderableType:
-    table = table_of(console, "|delta|\n/SD", "change", "p\n(Holm)", "right order", "p\n(Holm)")
+def _families(result: DiffResult, rows: int) -> RenderableType:
+    table = table_of("|delta|\n/SD", "change", "p\n(Holm)", "right order", "p\n(Holm)")
     for of_aggregation in grouped(rows_of(result.families), "aggregation"):
         table.add_row(heading(of_aggregation[0]["aggregation"]))
         for row in of_aggregation[: max(rows, 0)]:
@@ -74,10 +74,10 @@ def _families(result: DiffResult, console: Console, rows: int) -> RenderableType
     return block("What the score reacts to, the largest change first", table)
 
 
-def _flipped(result: DiffResult, console: Console, rows: int) -> RenderableType | None:
+def _flipped(result: DiffResult, rows: int) -> RenderableType | None:
     if not len(result.flipped):
         return None
-    table = table_of(console, "verdict", "gap/SD")
+    table = table_of("verdict", "gap/SD")
     for of_aggregation in grouped(rows_of(result.flipped), "aggregation"):
         table.add_row(heading(of_aggregation[0]["aggregation"], f"{len(of_aggregation)} pairs"))
         for row in of_aggregation[: max(rows, 0)]:

@@ -22,15 +22,15 @@ from critic_probe.report.terminal.pieces import (
 )
 
 
-def first_tokens(result: TokensResult, console: Console) -> Iterator[RenderableType]:
+def first_tokens(result: TokensResult) -> Iterator[RenderableType]:
     """What stands below the answer: accuracy by position, and how dependent values are.
 
     Args:
         result: What was found.
         console: Where to print.
     """
-    yield _positions(result, console)
-    yield _dependence(result, console)
+    yield _positions(result)
+    yield _dependence(result)
 
 
 def print_tokens(result: TokensResult, console: Console) -> None:
@@ -42,15 +42,15 @@ def print_tokens(result: TokensResult, console: Console) -> None:
     """
     print_blocks(
         console,
-        _positions(result, console),
-        _dependence(result, console),
-        _classes(result, console),
+        _positions(result),
+        _dependence(result),
+        _classes(result),
         *below(result.reading, result.notices, result.signature),
     )
 
 
-def _positions(result: TokensResult, console: Console) -> RenderableType:
-    table = table_of(console, *result.positions.aggregation.unique())
+def _positions(result: TokensResult) -> RenderableType:
+    table = table_of(*result.positions.aggregation.unique())
     for of_critic in grouped(rows_of(result.positions), "critic"):
         table.add_row(heading(of_critic[0]["critic"]))
         for rows in grouped(of_critic, "share"):
@@ -59,18 +59,16 @@ def _positions(result: TokensResult, console: Console) -> RenderableType:
     return block("d_acc when read after a share of each response's tokens", table)
 
 
-def _dependence(result: TokensResult, console: Console) -> RenderableType:
-    table = table_of(
-        console, "tokens", "lag 1", "effective\ntokens", "Var(mean) over\nsigma^2/N", "too short\nor constant"
-    )
+def _dependence(result: TokensResult) -> RenderableType:
+    table = table_of("tokens", "lag 1", "effective\ntokens", "Var(mean) over\nsigma^2/N", "too short\nor constant")
     for row in rows_of(result.dependence):
         cells = [number(row[name], 1) for name in ("tokens", "lag1", "effective_tokens", "variance_ratio")]
         table.add_row(plain(row["critic"]), *cells, part_of(row["too_short"] + row["constant"], row["responses"]))
     return block("How dependent the values of one response are", table)
 
 
-def _classes(result: TokensResult, console: Console) -> RenderableType:
-    table = table_of(console, "side", "n", "mean", "SD", "mean, in SD of\nits response")
+def _classes(result: TokensResult) -> RenderableType:
+    table = table_of("side", "n", "mean", "SD", "mean, in SD of\nits response")
     decimals = decimals_of(result.classes["mean"], result.classes["sd"])
     for rows in grouped(rows_of(result.classes), "critic"):
         table.add_row(heading(rows[0]["critic"]))
