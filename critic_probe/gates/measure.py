@@ -25,7 +25,7 @@ Results = dict[str, Any]
 """Command -> its result, as `figures` takes it."""
 
 # What the pictures of a report need, told as gates without a bound.
-_PICTURED = tuple(Gate(name) for name in ("compare.d_acc", "perturb.signal_to_noise", "tokens.d_acc"))
+_PICTURED = tuple(Gate(name) for name in ("compare.d_acc", "perturb.strongest_harmless", "tokens.d_acc"))
 
 
 @dataclass(frozen=True, repr=False)

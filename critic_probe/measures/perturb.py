@@ -20,7 +20,8 @@ from critic_probe.measures.variants import SIDES, Plan, Variant, responses_of, v
 from critic_probe.pairs import Pairs
 from critic_probe.probes import in_context
 from critic_probe.scoring.reference import padded_values
-from critic_probe.stats.edits import Spreads, contrasts, faults, headline, read_aloud, summarise
+from critic_probe.stats.edits import Spreads, contrasts, faults, read_aloud, summarise
+from critic_probe.stats.headline import headline
 from critic_probe.stats.intervals import Totals, sd_of, totals
 from critic_probe.stats.rates import FEW, FEW_PROMPTS, too_few, verdict
 from critic_probe.stats.rules import Traits, change, simple_rules, traits
@@ -251,7 +252,8 @@ def judged(
     """The figures and verdicts of scored cases."""
     # An empty response has nothing that a rule could count, and is read at its EOS by every read-out.
     rules = simple_rules(cases[(cases.kind != "identity") & (cases.family != "empty")], gaps)
-    summary, ratios = summarise(cases, spreads), headline(cases, rules)
+    summary = summarise(cases, spreads)
+    ratios = headline(cases, summary, rules, spreads)
     estimated = summary[summary.kind != "identity"]
     few = estimated[[bool(too_few(*size)) for size in zip(estimated.n, estimated.prompts, strict=True)]]
     if len(few):

@@ -223,6 +223,27 @@ def median_interval(values: ArrayLike, clusters: Sequence[Hashable], scores: Tot
     return _exp(_mover(_log(found), spread, r))
 
 
+def quantile_interval(values: ArrayLike, clusters: Sequence[Hashable], share: float) -> Interval:
+    """The value that this share of all cases does not exceed; see `median_interval`.
+
+    Args:
+        values: (n,) one figure a case; NaN is left out.
+        clusters: (n,) the prompt of each case.
+        share: From 0 to 1.
+    """
+    data, codes, prompts = _clean(values, clusters)
+    if not len(data):
+        return NOTHING
+    value = float(np.quantile(data, share, method="hazen"))
+    if len(prompts) < 2:
+        return Interval(value, np.nan, np.nan)
+    below = (data <= value).astype(float)
+    cases = _effective(below - below.mean(), codes, len(prompts))
+    half = _t(len(prompts)) * np.sqrt(share * (1 - share) / cases)
+    low, high = np.quantile(data, np.clip([share - half, share + half], 0, 1), method="hazen")
+    return Interval(value, float(low), float(high))
+
+
 def ratio_of_medians_interval(
     numerator: ArrayLike,
     numerator_clusters: Sequence[Hashable],

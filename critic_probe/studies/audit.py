@@ -19,6 +19,7 @@ from critic_probe.objective import TEMPERATURE, loss
 from critic_probe.pairs import Pairs
 from critic_probe.probes import BUILT_IN, WRONG_FACTS, Family
 from critic_probe.stats.edits import dilution, right_order
+from critic_probe.stats.headline import per_wrong_fact
 from critic_probe.stats.intervals import (
     NOTHING,
     Floats,
@@ -339,9 +340,11 @@ def _of_endings(found: _Findings, edited: PerturbResult, spreads: dict[str, Tota
         found.note("punctuation-gap", f"{name}: mean |delta| / SD", means, n)
         medians = median_interval(size[name], prompts, spreads[name])
         found.note("punctuation-gap", f"{name}: median |delta| / SD", medians, n)
-    for row in edited.headline[edited.headline.aggregation.isin(("last", "mean"))].itertuples():
-        ratio = Interval(row.punct_over_wrong_fact, row.punct_over_wrong_fact_low, row.punct_over_wrong_fact_high)
-        found.note("punctuation-gap", f"{row.aggregation}: |delta| of closing marks over wrong facts", ratio, n)
+    cases = edited.cases
+    for name in ("last", "mean"):
+        own = cases[cases.aggregation == name]
+        ratio, _ = per_wrong_fact(own[own.family.isin(ENDINGS)], own[own.family.isin(WRONG_FACTS)])
+        found.note("punctuation-gap", f"{name}: |delta| of closing marks over wrong facts", ratio, n)
     for share, name in ((0, "mean"), (0.5, "mix:0.5"), (1, "last")):
         means = estimate(mean_over_sd, *parts[name]).interval
         found.note("progressive-keeps", f"A = {share:g}: mean |delta| / SD", means, n)
