@@ -1,6 +1,6 @@
 """Results on a terminal: rich tables that hold at 80 columns, in a pipe and without colour; one file a result."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib import import_module
 from inspect import signature
@@ -8,7 +8,7 @@ from io import StringIO
 from typing import Any
 
 from rich.cells import cell_len
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from critic_probe.measures.result import Measured, Result
@@ -26,6 +26,7 @@ from critic_probe.workbench import Signature
 
 __all__ = ["as_html", "as_text", "show", "signature_line"]
 
+SCREEN = 40  # lines of a first screen
 FULL_ROWS = 10  # pairs or cases that a full print shows where no number is asked for
 _PAGE = '<pre style="white-space: pre; overflow-x: auto; line-height: normal; font-family: monospace">{code}</pre>'
 _WIDE = '<span style="display: inline-block; width: 2ch">{}</span>'
@@ -45,15 +46,20 @@ def show(result: Result, console: Console, rows: int | None = None, view: str = 
         view: Of a trace, `table` or `line`.
         full: Whether everything is printed, where there is a first screen.
     """
-    _head(result, console)
+    head = [part for part in _head(result) if part]
+    print_blocks(console, *head)
+    if head:
+        console.print()
     if isinstance(result, Measured):
         result = replace(result, notices=[n for n in result.notices if n.code not in FIRST])
     name = type(result).command
     module = import_module(f"{__name__}.{name}")
     first = None if full else getattr(module, f"first_{name}", None)
     if first is not None and isinstance(result, Measured):
-        blocks = _asked(first, result, console=console, rows=rows)
-        print_blocks(console, *blocks, *in_short(result.notices, result.signature))
+        foot = in_short(result.notices, result.signature)
+        room = SCREEN - sum(len(console.render_lines(part)) + 1 for part in (*head, *foot) if part)
+        blocks = _asked(first, result, console=console, rows=rows, room=room)
+        print_blocks(console, *blocks, *foot)
     else:
         rows = FULL_ROWS if rows is None else rows
         _asked(getattr(module, f"print_{name}"), result, console=console, rows=rows, view=view)
@@ -64,16 +70,14 @@ def _asked(printer: Callable[..., Any], result: Result, **given: Any) -> Any:
     return printer(result, **{key: value for key, value in given.items() if key in signature(printer).parameters})
 
 
-def _head(result: Result, console: Console) -> None:
-    """As what critics are read, the warnings that change the reading, and the answer."""
+def _head(result: Result) -> Iterator[RenderableType | None]:
+    """As what critics are read and the warnings that change the reading, then the answer."""
     first = [*read_as(getattr(result, "signature", Signature()))]
     if isinstance(result, Measured):
         first += [warning(notice) for notice in result.notices if notice.code in FIRST]
-    answer = [item(Text(safe(statement.text))) for statement in result.answer()]
-    for part in (first, answer):
-        if part:
-            console.print(Group(*part))
-            console.print()
+    answer = [item(Text(safe(statement.text), overflow="fold")) for statement in result.answer()]
+    yield Group(*first) if first else None
+    yield Group(*answer) if answer else None
 
 
 def as_text(result: Result) -> str:

@@ -33,6 +33,7 @@ from critic_probe.report.terminal.pieces import (
     table_of,
 )
 
+_PAIRS = 7  # lines of the disputed pairs beside the pairs
 _VERDICT_STYLES = {"student": "dark_orange", "tie": "dim"}
 
 
@@ -56,16 +57,21 @@ def print_compare(result: CompareResult, console: Console, rows: int = 10) -> No
     )
 
 
-def first_compare(result: CompareResult, rows: int | None) -> Iterator[RenderableType | None]:
+def first_compare(
+    result: CompareResult, console: Console, rows: int | None, room: int
+) -> Iterator[RenderableType | None]:
     """What stands below the answer: accuracy, and the most disputed pairs.
 
     Args:
         result: What the comparison found.
-        rows: How many pairs to show; None for as many as fit.
+        console: Where to print.
+        rows: How many pairs to show; None for as many as fit, three at most.
+        room: The lines that there are.
     """
-    several = result.summary.critic.nunique() > 1
-    yield _compare_summary(result, full=False)
-    yield _pairs(result, (1 if several else 3) if rows is None else rows)
+    accuracy = _compare_summary(result, full=False)
+    room -= len(console.render_lines(accuracy)) + _PAIRS if accuracy else 0
+    yield accuracy
+    yield _pairs(result, min(max(room // (1 + len(result.summary)), 1), 3) if rows is None else rows)
 
 
 def _compare_summary(result: CompareResult, *, full: bool = True) -> RenderableType | None:

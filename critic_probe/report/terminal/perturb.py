@@ -1,5 +1,7 @@
 """What edits do to scores, on a terminal."""
 
+from collections.abc import Iterator
+
 from rich.console import Console, Group, RenderableType
 from rich.table import Column
 from rich.text import Text
@@ -7,18 +9,17 @@ from rich.text import Text
 from critic_probe.measures.perturb import PerturbResult
 from critic_probe.report.edits import change
 from critic_probe.report.terminal.pieces import (
+    MISSING,
     WIDE,
     Record,
     above_floor,
     below,
     block,
     decimals_of,
-    effect,
     grouped,
     heading,
     interval,
     label,
-    largest_of,
     missing,
     namer,
     number,
@@ -30,8 +31,25 @@ from critic_probe.report.terminal.pieces import (
 )
 
 
+def first_perturb(
+    result: PerturbResult, console: Console, rows: int | None, room: int
+) -> Iterator[RenderableType | None]:
+    """What stands below the answer: how far the strongest edits move the score, and the worst cases.
+
+    Args:
+        result: What the edits did.
+        console: Where to print.
+        rows: How many of the worst cases to show; None for one.
+        room: The lines that there are.
+    """
+    worst = _cases(result, 1 if rows is None else rows)
+    around = _PROFILE + (len(console.render_lines(worst)) if worst else 0)
+    yield _profile(result, console, max(room - around, _FEWEST))
+    yield worst
+
+
 def print_perturb(result: PerturbResult, console: Console, rows: int = 10) -> None:
-    """Prints what edits do to scores: the summary, the worst cases and what was not measured.
+    """Prints what edits do to scores: all of them on one axis, verdicts, the worst cases and what was not measured.
 
     Args:
         result: What the edits did.
@@ -40,7 +58,7 @@ def print_perturb(result: PerturbResult, console: Console, rows: int = 10) -> No
     """
     print_blocks(
         console,
-        _headline(result),
+        _profile(result, console),
         _shown(result),
         *(_by_kind(result, kind, title, console) for kind, title in _KINDS),
         _cases(result, rows),
@@ -49,6 +67,8 @@ def print_perturb(result: PerturbResult, console: Console, rows: int = 10) -> No
     )
 
 
+_PROFILE = 7  # lines of the reaction profile beside its edits
+_FEWEST = 5  # edits of the reaction profile that a first screen shows, room or not
 _KINDS = (
     ("identity", "Identities: the same response once more (must move by nothing)"),
     ("invariance", "Invariances: the meaning stays, so should the score (|Δ|/SD)"),
@@ -58,41 +78,55 @@ _KINDS = (
 )
 
 
-def _headline(result: PerturbResult) -> RenderableType | None:
-    rows = [row for row in rows_of(result.headline) if row["controls"] or row["invariances"]]
-    if not rows:
+def _profile(result: PerturbResult, console: Console, most: int | None = None) -> RenderableType | None:
+    """All edits on one axis, the one that moves a score most first: a bar in SD, shaded over its interval."""
+    frame = result.summary[result.summary.kind.isin(_COLOURS)]
+    if frame.empty:
         return None
-    raw = decimals_of(result.headline["control_median_abs_delta"], result.headline["invariance_median_abs_delta"])
-    bars = Column("", justify="left")
-    moves = table_of("controls\nmedian |Δ|", "\n/SD", bars, "harmless\nmedian |Δ|", "\n/SD", bars)
-    largest = largest_of(result.headline["control_median_over_sd"], result.headline["invariance_median_over_sd"])
-    ratios = table_of("signal to noise", "punct. over\nwrong fact", "controls right")
-    with_controls = not all(missing(row["controls_right"]) for row in rows)
-    for of_critic in grouped(rows, "critic"):
-        for table in (moves, ratios):
-            table.add_row(heading(of_critic[0]["critic"]))
-        for row in of_critic:
-            moves.add_row(
-                label(row["aggregation"]),
-                number(row["control_median_abs_delta"], raw),
-                number(row["control_median_over_sd"]),
-                effect(row["control_median_over_sd"], largest).lstrip("+"),
-                number(row["invariance_median_abs_delta"], raw),
-                number(row["invariance_median_over_sd"]),
-                effect(row["invariance_median_over_sd"], largest).lstrip("+"),
-            )
-            ratios.add_row(
-                label(row["aggregation"]),
-                *(
-                    interval(row[name], row[f"{name}_low"], row[f"{name}_high"])
-                    for name in ("signal_to_noise", "punct_over_wrong_fact", "controls_right")
-                ),
-            )
-    return block(
-        "What the score reacts to (Δ = edited - original; SD of the unedited scores)",
-        moves,
-        *((Text(), ratios) if with_controls else ()),
-    )
+    readers = list(dict.fromkeys(zip(frame.critic, frame.aggregation, strict=True)))
+    edits = grouped(rows_of(frame), "family", "position")
+    strength = [max((row[_EFFECT] for row in of_edit if not missing(row[_EFFECT])), default=0.0) for of_edit in edits]
+    order = sorted(range(len(edits)), key=lambda index: -strength[index])
+    shown = order[:most]
+    cells = min(max((console.width - _LABEL) // len(readers) - 6, 4), 24)
+    table = table_of(*(Column(_reader(result, reader), justify="left") for reader in readers), label="edit")
+    largest = max(strength[shown[0]], 1e-9)
+    for index in shown:
+        first = edits[index][0]
+        mark, colour = _COLOURS[first["kind"]]
+        place = "" if first["position"] == "whole" else f" {first['position']}"
+        by_reader = {(row["critic"], row["aggregation"]): row for row in edits[index]}
+        table.add_row(
+            Text(f"{mark} {first['family']}{place}", style=colour),
+            *(_bar(by_reader.get(reader), largest, cells, colour) for reader in readers),
+        )
+    left = len(order) - len(shown)
+    rest = [Text(f"... and {left} edits that move it less: --full", style="dim")] if left else []
+    return block("Median |Δ| in SD, by edit (~ harmless, ! worse, = the same facts)", table, *rest)
+
+
+_EFFECT = "median_abs_delta_over_sd"
+_COLOURS = {
+    "invariance": ("~", "dark_orange"),
+    "control": ("!", "blue"),
+    "meaning-changing": ("!", "blue"),
+    "directional": ("=", "cyan"),
+}
+_LABEL = 28  # columns of an edit's name
+
+
+def _reader(result: PerturbResult, reader: tuple[str, str]) -> str:
+    return reader[1] if result.summary.critic.nunique() == 1 else "\n".join(map(safe, reader))
+
+
+def _bar(row: Record | None, largest: float, cells: int, colour: str) -> Text:
+    """The figure and its bar: full up to the interval's low end, shaded from there to its high end."""
+    if row is None or missing(row[_EFFECT]):
+        return Text(MISSING)
+    low, high = row[f"{_EFFECT}_low"], row[f"{_EFFECT}_high"]
+    low, high = (row[_EFFECT],) * 2 if missing(low) else (low, high)
+    full, shaded = (min(round(cells * end / largest), cells) for end in (low, high))
+    return Text.assemble(f"{row[_EFFECT]:4.2f} ", ("█" * full + "▒" * (shaded - full), colour))
 
 
 def _shown(result: PerturbResult) -> RenderableType | None:

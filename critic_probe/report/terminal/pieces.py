@@ -47,7 +47,8 @@ def print_blocks(console: Console, *blocks: RenderableType | None) -> None:
     for part in shown[:-1]:
         console.print(part)
         console.print()
-    console.print(shown[-1])
+    for part in shown[-1:]:
+        console.print(part)
 
 
 def block(title: str, *content: RenderableType) -> RenderableType:
