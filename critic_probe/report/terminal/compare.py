@@ -65,13 +65,13 @@ def first_compare(
     Args:
         result: What the comparison found.
         console: Where to print.
-        rows: How many pairs to show; None for as many as fit, three at most.
+        rows: How many pairs to show; None for as many as have room, three at most.
         room: The lines that there are.
     """
     accuracy = _compare_summary(result, full=False)
     room -= len(console.render_lines(accuracy)) + _PAIRS if accuracy else 0
     yield accuracy
-    yield _pairs(result, min(max(room // (1 + len(result.summary)), 1), 3) if rows is None else rows)
+    yield _pairs(result, min(max(room // (1 + len(result.summary)), 0), 3) if rows is None else rows)
 
 
 def _compare_summary(result: CompareResult, *, full: bool = True) -> RenderableType | None:

@@ -39,12 +39,14 @@ def first_perturb(
     Args:
         result: What the edits did.
         console: Where to print.
-        rows: How many of the worst cases to show; None for one.
+        rows: How many of the worst cases to show; None for one, where it has room.
         room: The lines that there are.
     """
     worst = _cases(result, 1 if rows is None else rows)
-    around = _PROFILE + (len(console.render_lines(worst)) if worst else 0)
-    yield _profile(result, console, max(room - around, _FEWEST))
+    room -= _PROFILE + (len(console.render_lines(worst)) if worst else 0)
+    if rows is None and room < _FEWEST:
+        worst = None
+    yield _profile(result, console, max(room, _FEWEST))
     yield worst
 
 
