@@ -22,8 +22,8 @@ What does a critic's score really react to? Four commands to start with:
   critic-probe trace PAIRS --id ID -c DIR
       Which token does it?
 
-DIR is what training wrote, PAIRS a .jsonl, .json, .csv or .parquet file. Without them
-compare shows two toy critics that ship with the tool:  critic-probe compare
+DIR is what training wrote, PAIRS a .jsonl, .json, .csv or .parquet file.
+Without them, two toy critics that ship with the tool:  critic-probe compare
 All commands: critic-probe --help; one's options and examples: COMMAND --help.\
 """
 READER_GONE = 141  # 128 + SIGPIPE: what a shell says of any program whose output `head` no longer reads
