@@ -274,6 +274,11 @@ class SideDrawing(Drawing):
         Literal["student", "teacher", "both"], of_edits("Which responses are edited: student, teacher or both.")
     ] = "both"
 
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """The sides that are edited."""
+        return ("student", "teacher") if self.side == "both" else (self.side,)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Gating:

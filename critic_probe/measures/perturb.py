@@ -15,8 +15,9 @@ from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse
 from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.measures.result import Measured
-from critic_probe.measures.variants import SIDES, Plan, Variant, in_context, responses_of, variants_of
+from critic_probe.measures.variants import SIDES, Plan, Variant, responses_of, variants_of
 from critic_probe.pairs import Pairs
+from critic_probe.probes import in_context
 from critic_probe.scoring.reference import padded_values
 from critic_probe.stats.edits import contrasts, headline, read_aloud, summarise
 from critic_probe.stats.rates import FEW, verdict

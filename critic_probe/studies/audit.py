@@ -32,7 +32,7 @@ _OWN = ("few-cases", "other-read-out")  # said better by the verdicts, or by wha
 GRADIENT_PAIRS = 32  # drawn for backward passes; some are ties
 HEAD_PAIRS = 64  # drawn for random heads
 ENDINGS = ("terminal-swap", "terminal-drop")
-COMPLETENESS = ("to-complete", "to-concise")
+COMPLETENESS = "to-complete"
 GARBAGE = ("gibberish", "other-answer", "empty", "master-key")
 # Same content in another form; a typo and a letter that only looks the same are other texts.
 FORMS = tuple(f.name for f in BUILT_IN.values() if f.group == "layout" and f.name not in ("typo", "homoglyph"))
@@ -82,7 +82,7 @@ def audit(
         CriticProbeError: A pair cannot be scored honestly, or the backbone hides its layers' states.
     """
     settings = replace(settings, aggregations=tuple(map(parse, READ_OUTS)))
-    plan = Plan(_families(*ENDINGS, *FORMS, "eos-toggled", *COMPLETENESS, *GARBAGE, *WRONG_FACTS), seed=seed)
+    plan = Plan(_families(*ENDINGS, *FORMS, "eos-toggled", COMPLETENESS, *GARBAGE, *WRONG_FACTS), seed=seed)
     claims: list[pd.DataFrame] = []
     figures: list[pd.DataFrame] = []
     notices: list[Notice] = []
@@ -259,7 +259,7 @@ def _of_edits(found: _Findings, edited: PerturbResult, responses: pd.DataFrame, 
             found.decide(name, interval, len(clusters), len(set(clusters)))
 
     for read_out in ("last", "mean"):
-        frame, prompts = of(read_out, *COMPLETENESS)
+        frame, prompts = of(read_out, COMPLETENESS)
         signed = mean_interval(frame.delta_over_sd * frame.sign, prompts)
         tell("complete-not-penalised", read_out, signed, prompts)
         for name, families in (("garbage-below", GARBAGE), ("mean-reads-content", WRONG_FACTS)):
@@ -316,10 +316,9 @@ def _above_zero(found: _Findings, cases: pd.DataFrame, responses: pd.DataFrame, 
     before, after = (float(loss(student + by, teacher + by)[0]) for by in (0.0, shift))
     change = abs(after - before) / before if before else 0.0
     found.decide("above-zero", Interval(change, change, change), len(student), responses.prompt_hash.nunique())
-    texts = cases[(cases.aggregation == "mean") & cases.family.isin(COMPLETENESS)]
-    complete = texts.variant_score.where(texts.family == "to-complete", texts.original_score)
+    texts = cases[(cases.aggregation == "mean") & (cases.family == COMPLETENESS)]
     for by, told in ((0.0, "as scored"), (shift, "1 SD added to every score")):
-        above = rate_interval((complete + by > 0).astype(float), list(texts.prompt_hash))
+        above = rate_interval((texts.variant_score + by > 0).astype(float), list(texts.prompt_hash))
         found.note("above-zero", f"share of complete answers above 0, {told}", above, len(texts))
 
 

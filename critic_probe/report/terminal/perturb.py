@@ -5,6 +5,7 @@ from rich.table import Column
 from rich.text import Text
 
 from critic_probe.measures.perturb import PerturbResult
+from critic_probe.report.edits import change
 from critic_probe.report.terminal.pieces import (
     WIDE,
     Record,
@@ -156,17 +157,11 @@ def _cases(result: PerturbResult, limit: int) -> RenderableType | None:
 
 
 def _edit(row: Record) -> Text:
-    """The edit in its context, `[-removed-]{+added+}`: legible without colour."""
+    """The edit in its context."""
     left, removed, added, right = (
         "" if missing(row[name]) else safe(row[name]) for name in ("left", "removed", "added", "right")
     )
-    return Text.assemble(
-        left,
-        (f"[-{removed}-]" if removed else "", "red strike"),
-        (f"{{+{added}+}}" if added else "", "green"),
-        right,
-        overflow="fold",
-    )
+    return Text.assemble(left, change(removed, added), right, overflow="fold")
 
 
 def _not_measured(result: PerturbResult) -> RenderableType | None:
