@@ -16,7 +16,7 @@ What does a critic's score really react to? Four commands to start with:
   critic-probe doctor DIR PAIRS
       Can its values be trusted at all?
   critic-probe compare PAIRS -c DIR
-      Does the teacher score above the student, and beyond length and punctuation?
+      Does the teacher score above the student, beyond length and punctuation?
   critic-probe perturb --all PAIRS -c DIR
       Which harmless edits move the score, and which wrong answers go unnoticed?
   critic-probe trace PAIRS --id ID -c DIR
