@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from critic_probe.encoding import EncodedPair, EncodedResponse
-from critic_probe.pairs import BadRowError
+from critic_probe.pairs import BadRowError, asked
 from critic_probe.probes import Case, Family, Skip, Subject, in_context, outcomes
 from critic_probe.workbench import Bench, Ids
 
@@ -46,11 +46,12 @@ def variants_of(bench: Bench, pair: EncodedPair, plan: Plan, skipped: Counter[tu
     """The cases of a pair that can be scored; the others are counted with their reason."""
     kept = bench.survey.answers.items()
     others = tuple(answer for prompt, answer in kept if prompt != str(pair.pair.prompt))
+    prompt, teacher = asked(pair.pair.prompt), pair.teacher.text
     variants: list[Variant] = []
     for side, response in enumerate((pair.student, pair.teacher)):
         if SIDES[side] not in plan.sides:
             continue
-        subject = Subject(response.text, SIDES[side], others, pair.pair.meta, plan.seed)
+        subject = Subject(response.text, SIDES[side], others, pair.pair.meta, plan.seed, prompt, teacher)
         again = _answer(bench, pair, response.text, response)
         foreign = isinstance(again, str) or again.ids != response.ids
         for outcome in outcomes(plan.families, subject, plan.most):
@@ -118,13 +119,13 @@ def responses_of(variants: Iterable[Variant]) -> list[Ids]:
 
 def compared_texts(bench: Bench, pair: EncodedPair, plan: Plan) -> dict[Edit, tuple[EncodedResponse, EncodedResponse]]:
     """What each case of a pair compares: the response and the edited one; cases that change no text are left out."""
-    found: dict[Edit, tuple[EncodedResponse, EncodedResponse]] = {}
+    texts: dict[Edit, tuple[EncodedResponse, EncodedResponse]] = {}
     for variant in variants_of(bench, pair, plan, Counter()):
         case, own = variant.case, (pair.student, pair.teacher)[variant.side]
         if case.scoring == "text":
             row = {"side": SIDES[variant.side], "family": case.family, "position": case.position}
-            found[edit_of(row | in_context(case))] = (variant.base or own, variant.edited)
-    return found
+            texts[edit_of(row | in_context(case))] = (variant.base or own, variant.edited)
+    return texts
 
 
 def edit_of(row: Mapping[str, Any]) -> Edit:

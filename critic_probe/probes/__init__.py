@@ -12,8 +12,8 @@ from critic_probe.probes.case import (
     in_context,
     with_ending_of,
 )
-from critic_probe.probes.controls import WRONG_FACTS
 from critic_probe.probes.drawn import Drawn, drawn
+from critic_probe.probes.facts import WRONG_FACTS
 from critic_probe.probes.suite import BUILT_IN, GROUPS, all_families, choose, outcomes
 
 __all__ = [

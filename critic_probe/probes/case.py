@@ -26,6 +26,8 @@ class Subject:
         others: Answers to other prompts of the same file.
         fields: The other fields of the response's row.
         seed: Decides every choice that a family leaves to chance.
+        prompt: What the response answers: the last turn of the user.
+        teacher: The teacher's response to it, where `text` is the student's.
     """
 
     text: str
@@ -33,10 +35,16 @@ class Subject:
     others: tuple[str, ...] = ()
     fields: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
+    prompt: str = ""
+    teacher: str = ""
 
     def rng(self, family: str) -> random.Random:
         """The same numbers for the same seed, family and response."""
         return random.Random(f"{self.seed}|{family}|{self.text}")
+
+    def vouched(self, part: str) -> bool:
+        """Whether a part of the response is known to be right: all of a teacher's is, of a student's what both say."""
+        return self.side != "student" or part in self.teacher
 
 
 class Change(NamedTuple):

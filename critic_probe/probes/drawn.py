@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from critic_probe.pairs import Pair, Response, TokenIds
+from critic_probe.pairs import Pair, Response, TokenIds, asked
 from critic_probe.probes.case import Case, Family, Subject
 from critic_probe.probes.suite import outcomes
 
@@ -34,11 +34,12 @@ def drawn(family: Family, pairs: Iterable[Pair], sides: Sequence[str], seed: int
     rng = random.Random(f"{seed}|{family.name}")
     for pair in rng.sample(kept, len(kept)):
         others = tuple(answer for prompt, answer in answers.items() if prompt != str(pair.prompt))
+        prompt, teacher = asked(pair.prompt), _text(pair.teacher) or ""
         texts = {side: text for side in sides if (text := _text(getattr(pair, side))) is not None}
         cases = [
             Drawn(pair.id, side, outcome)
             for side, text in texts.items()
-            for outcome in outcomes([family], Subject(text, side, others, pair.meta, seed))
+            for outcome in outcomes([family], Subject(text, side, others, pair.meta, seed, prompt, teacher))
             if isinstance(outcome, Case) and outcome.scoring == "text"
         ]
         if cases:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from critic_probe.errors import CriticProbeError
 from critic_probe.probes import BUILT_IN, Case, Skip, Subject, all_families, choose, outcomes, with_ending_of
 
-LONG_ZH = "天气很冷，我们回家。晚饭有米饭、青菜和鱼。"
-LONG_EN = "It is cold, so we go home. Dinner is rice, greens and fish."
+LONG_ZH = "天气很冷，我们回家。晚饭有米饭、青菜、豆腐和鱼。"
+LONG_EN = "It is cold, so we go home. Dinner is rice, greens, tofu and fish."
 
 
 def made(family, text, **context):
@@ -89,17 +89,13 @@ def made(family, text, **context):
         ("truncated-50", "天冷我们回家", {"whole": "天冷我"}),
         ("truncated-75", "abcdefgh", {"whole": "abcdef"}),
         ("truncated-closed", "天冷，我们回家。", {"whole": "天冷，我。"}),
-        ("truncated-closed", "abc, defg.", {"whole": "abc."}),
+        ("truncated-closed", "abcd, efghij.", {"whole": "abc."}),
         ("gibberish", "天气很冷我们", {"whole": "啊啊啊啊啊啊"}),
-        ("gibberish", "It is so cold today", {"whole": "asdf asdf asdf"}),
+        ("gibberish", "It is so cold today", {"whole": "asdf asdf asdf asdf"}),
+        ("gibberish", "Yes", {"whole": "asdf"}),
         ("empty", "回家。", {"whole": ""}),
-        ("master-key", "回家。", {"whole": ["。", ":", "Thought process:"]}),
+        ("master-key", "回家。", {"whole": ["。", "：", "解"]}),
         ("master-key", "Go home.", {"whole": [".", ":", "Thought process:"]}),
-        ("wrong-option", "选A", {"whole": ["选B", "选C", "选D"]}),
-        ("wrong-option", "是。", {"whole": "否。"}),
-        ("wrong-option", "Yes", {"whole": "No"}),
-        ("wrong-option", "There is no such word", {}),
-        ("wrong-option", "病毒呈阳性。", {"whole": "病毒呈阴性。"}),
         ("negation", "他是医生。", {"whole": "他不是医生。"}),
         ("negation", "It is not cold.", {"whole": "It is cold."}),
         ("negation", "It is cold.", {"whole": "It is not cold."}),
@@ -109,7 +105,11 @@ def made(family, text, **context):
         ("decimal-dropped", "v1.2.3", {}),
         ("thousands-moved", "共1,000人", {"initial": "共1.000人"}),
         ("thousands-moved", "1,000 men", {"initial": "1.000 men"}),
-        ("negation-joined", "不，可以。", {"initial": "不可以。"}),
+        ("negation-joined", "不，可以走。", {"initial": "不可以走。"}),
+        ("negation-joined", "不，我在家。", {}),
+        ("decimal-dropped", "3.1 Rules of the house", {}),
+        ("decimal-dropped", "Confidence: 0.95", {}),
+        ("decimal-dropped", "Go on as in step 2.1: it is 0.0", {}),
         ("to-complete", "苹果、白菜、茶叶。", {"whole": "具体内容如下：苹果、白菜、茶叶，一共3项。"}),
         ("to-complete", "年龄52岁，心率88次", {"whole": "具体内容如下：年龄52岁，心率88次，一共2项。"}),
         ("to-complete", "rice, fish, tea", {"whole": "This is what it comes to: rice, fish, tea, 3 in all."}),
@@ -136,11 +136,7 @@ def made(family, text, **context):
     ],
 )
 def test_a_family_by_example(family, text, expected):
-    found = made(family, text)
-    if isinstance(expected.get("whole"), list) and family == "wrong-option":
-        assert found["whole"] in expected["whole"]
-    else:
-        assert found == expected
+    assert made(family, text) == expected
 
 
 def test_controls_that_draw_are_decided_by_the_seed_and_change_what_they_say():
@@ -160,18 +156,6 @@ def test_controls_that_draw_are_decided_by_the_seed_and_change_what_they_say():
     digits = {made("wrong-digit", "共12人", seed=seed)["whole"] for seed in range(60)}
     assert digits <= {f"共{n}人" for n in range(10, 100)} - {"共12人"}
     assert len(digits) > 8
-
-
-def test_an_item_of_a_list_of_lines_goes_with_its_line():
-    text = "1. rice\n2. fish\n3. tea"
-    assert made("item-dropped", text)["whole"] in {"2. fish\n3. tea", "1. rice\n3. tea", "1. rice\n2. fish"}
-
-
-def test_another_prompts_answer_is_in_the_same_language_where_there_is_one():
-    context = {"others": ("Go home.", "我们走。", LONG_ZH)}
-    assert made("other-answer", LONG_ZH, **context) == {"whole": "我们走。"}
-    assert made("other-answer", LONG_EN, **context) == {"whole": "Go home."}
-    assert made("other-answer", LONG_EN) == {"whole": "<no answer to another prompt>"}
 
 
 def test_paraphrases_and_completeness_come_from_the_row():
@@ -441,3 +425,172 @@ def test_a_row_with_both_texts_is_one_measurement():
     assert [(case.family, case.original, case.text) for case in made_of_row] == [
         ("to-complete", "Four.", "It is four, of course.")
     ]
+
+
+AGED = {f"Aged {n}2." for n in range(1, 10)} | {f"Aged 5{n}." for n in range(10)} - {"Aged 52."}
+ASKED = "Is it above the sea?"
+OPTIONS = "Which is a fruit?\nA. pear\nB. fish\nC. tea"
+
+
+@pytest.mark.parametrize(
+    ("family", "prompt", "text", "expected"),
+    [
+        ("wrong-option", ASKED, "Yes, by a mile.", {"No, by a mile."}),
+        ("wrong-option", "它在海里吗？", "是的。", {"不是。"}),
+        ("wrong-option", "天冷。是或否？", "否。", {"是。"}),
+        ("wrong-option", OPTIONS, "A. pear", {"B. pear", "C. pear"}),
+        (
+            "wrong-option",
+            OPTIONS,
+            "The correct answer is (A).",
+            {"The correct answer is (B).", "The correct answer is (C)."},
+        ),
+        ("wrong-option", "哪个是水果？A、梨 B、鱼", "答案是A。", {"答案是B。"}),
+        ("wrong-option", "Is the tone positive or negative?", "Positive.", {"Negative."}),
+        (
+            "wrong-digit",
+            "He is 52 years old. Sum up.",
+            "Aged 52.",
+            AGED,
+        ),
+        (
+            "wrong-digit",
+            "How many are there?",
+            "There are 7.",
+            {f"There are {n}." for n in range(1, 10)} - {"There are 7."},
+        ),
+        ("item-dropped", "要买苹果、梨子。", "苹果，梨子。", {"梨子。", "苹果。"}),
+        ("item-dropped", "Buy rice, fish.", "fish, rice.", {"fish.", "rice."}),
+        (
+            "item-dropped",
+            "",
+            "The hotel has a pool, a gym.\n- rice\n  or oats\n- fish",
+            {"The hotel has a pool, a gym.\n- fish"},
+        ),
+        ("negation", "", "The largest city is Lyon.", {"The largest city is not Lyon."}),
+        ("negation", "", "Hot water can help.", {"Hot water cannot help."}),
+        ("negation", "", "They are not in the house.", {"They are in the house."}),
+        ("negation", "", "这种水果可以吃。", {"这种水果不能吃。"}),
+        ("negation", "", "他不是医生。", {"他是医生。"}),
+    ],
+)
+def test_a_right_answer_becomes_wrong_where_there_is_evidence(family, prompt, text, expected):
+    drawn = {made(family, text, prompt=prompt, seed=seed)["whole"] for seed in range(300)}
+    assert drawn <= expected - {text}
+    assert len(drawn) > len(expected) / 2
+
+
+@pytest.mark.parametrize(
+    ("family", "prompt", "text"),
+    [
+        ("wrong-option", "", "Yes, it is."),  # nobody asked
+        ("wrong-option", "Can you help me?", "Yes, here it is."),  # a courtesy
+        ("wrong-option", "你知道这本书吗？", "是的，我知道。"),
+        ("wrong-option", ASKED, "The map says yes, it is."),  # not the answer's opening
+        ("wrong-option", OPTIONS, "A pear is a fruit."),  # an article
+        ("wrong-option", "Is it right?", "Yes, that is not right."),  # says both
+        ("wrong-option", "", "不是癌症。"),
+        ("wrong-option", "Is it an opinion or not an opinion?", "Opinion"),
+        ("wrong-option", "要买梨子、香蕉。", "梨子。香蕉。"),
+        ("wrong-digit", "How many are there?", "Step 2: count them.\nConfidence: 95%"),
+        ("wrong-digit", "有多少？", "不知道。\n信心：90%"),
+        ("wrong-digit", "有多少？", "我有80%的把握。"),
+        ("wrong-digit", "", "In 2019 we met."),  # a date in passing
+        ("wrong-digit", "How long is it?", "About 30 minutes."),
+        ("wrong-digit", "How long is it?", "From 5 watts to 100 watts.\n3 to 4 hours."),
+        ("wrong-digit", "How deep is it?", "For instance, a port with 60 feet of water."),
+        ("wrong-digit", "Tell a story.", "She was 25 years old and 3 km from home."),
+        ("wrong-digit", "How do I print it?", "3D printing is cheap.\n1) Buy a printer.\n（2）买墨。"),
+        ("wrong-digit", "有多少？", "用 `x = 5` 吧。"),
+        ("item-dropped", "", "However, when handling them, we wait."),
+        ("item-dropped", "", "When it comes to pizza, shapes and sizes matter."),
+        ("item-dropped", "", "It is made of rough, grey stone, and the floor is cold."),
+        ("item-dropped", "", "若不小心，就会被抓。"),
+        ("item-dropped", "他若不小心，就会被抓。", "若不小心，就会被抓。"),
+        ("item-dropped", "", "三、四个人来了，五、六个人走了。"),
+        ("item-dropped", "", "他在中和区、永和区一带。"),
+        ("item-dropped", "", "游乐园、民间艺术与传统博物馆。"),
+        ("item-dropped", "", "石头是坚硬的、坚固的矿物、岩石。"),
+        ("item-dropped", "", "- rice\n\nMore:\n- fish"),  # two lists
+        ("negation", "", "This not only shows it but also proves it."),
+        ("negation", "", "Is it cold? What is cold is snow."),
+        ("negation", "", "Here are some tips. There is no fish."),
+        ("negation", "", "If it is cold, we go. Although it is cold, we go."),
+        ("negation", "", "The light the painting is under is dim."),
+        ("negation", "", "Maybe it is cold."),
+        ("negation", "", "这不仅是鱼，还是肉。但是社会很大。"),
+        ("negation", "", "他虽然不会游泳，但很喜欢水。"),
+        ("negation", "", "需要注意的是，天很冷。并不是这样。"),
+        ("negation", "", "为什么镜子是圆的与它的用处有关。"),
+        ("negation", "", "最好是去问医生。然后可以吃药。"),
+        ("negation", "", "提及您能够打折的能力，以及愿意合作。"),
+        ("negation", "", "这次选举被视为是一次考验。"),
+        ("negation", "写一个故事。", "他是医生。"),
+        ("negation", "Write a story.", "He was a doctor."),
+        ("sentence-repeated", "", "fish, rice"),  # no sentence
+        ("sentence-repeated", "", "```\nx = 1.\n```"),
+        ("truncated-closed", "", "```\nfor x in y: print(x)\n```"),
+        ("off-topic-tail", "What train goes to the park, and is there food?", "None."),
+    ],
+)
+def test_a_control_needs_evidence(family, prompt, text):
+    assert [o for o in BUILT_IN[family].outcomes(Subject(text, prompt=prompt)) if isinstance(o, Case)] == []
+
+
+@pytest.mark.parametrize(
+    ("family", "prompt", "text", "teacher"),
+    [
+        ("wrong-digit", "He is 52. How old is he?", "He is 25.", "He is 52."),
+        ("wrong-option", ASKED, "No.", "Yes."),
+        ("item-dropped", "Name three.", "We have rice, sand, and tea.", "We have rice, fish, and tea."),
+        ("negation", "", "Lyon is the capital.", "Lyon is not the capital."),
+        ("other-answer", "", "Go home.", "Stay here."),
+    ],
+)
+def test_what_only_the_student_says_may_be_wrong_already(family, prompt, text, teacher):
+    context = {"prompt": prompt, "others": ("We went.",)}
+    student = Subject(text, "student", teacher=teacher, **context)
+    assert [o for o in BUILT_IN[family].outcomes(student) if isinstance(o, Case)] == []
+    assert any(isinstance(o, Case) for o in BUILT_IN[family].outcomes(Subject(text, "teacher", **context)))
+
+
+def test_another_prompts_answer_is_alike_in_language_and_length():
+    long = "我们走。" * 20
+    context = {"others": ("Go home.", "我们走吧。", long, "It is a long way home, and it is cold.")}
+    assert made("other-answer", "天冷，回家。", **context) == {"whole": "我们走吧。"}
+    assert made("other-answer", "Go away.", **context) == {"whole": "Go home."}
+    why = {"whole": "<no answer to another prompt is like it in language and length>"}
+    assert made("other-answer", "走", **context) == why
+    assert made("other-answer", "走吧", others=("我们走吧",)) == why  # holds the answer itself
+
+
+@pytest.mark.parametrize("text", ["天冷。" * 100, "It is cold. " * 100, "12", "x"])
+def test_gibberish_is_as_long_as_the_response(text):
+    assert abs(len(made("gibberish", text)["whole"]) - max(4, len(text))) <= 1
+
+
+def test_a_number_takes_the_language_of_its_prompt():
+    assert made("master-key", "42", prompt="六乘七是多少？")["whole"][0] == "。"
+    assert made(
+        "off-topic-tail",
+        "for x in y: print(x, end=None)\n" * 9
+        + "天很冷，我们就回家，晚饭有米饭、青菜和鱼，饭后还有茶，大家都很高兴地睡了。",
+    )["whole"].endswith("。")
+    assert made("off-topic-head", "42", prompt="六乘七是多少？")["whole"].endswith("。42")
+
+
+@pytest.mark.parametrize("text", ["Lyon is big. It rains.", "天冷。我们走。", "fish, rice, tea and oats", "Paris."])
+@pytest.mark.parametrize("family", ["truncated-25", "truncated-50", "truncated-75", "truncated-closed"])
+def test_what_is_cut_ends_within_a_clause(family, text):
+    for case in BUILT_IN[family].outcomes(Subject(text)):
+        if isinstance(case, Case):
+            kept = case.text.rstrip("。.") if family == "truncated-closed" else case.text
+            assert text.startswith(kept)
+            assert kept[-1].isalnum()
+            assert text[len(kept)] not in "。，.,"
+
+
+def test_an_aside_stands_on_its_own_line_beside_lists_and_code():
+    text = "# Fish\n- cod\n```\nx = 1\n```"
+    assert made("off-topic-tail", text)["whole"].startswith(f"{text}\n\n")
+    assert made("off-topic-head", text)["whole"].endswith(f"\n\n{text}")
