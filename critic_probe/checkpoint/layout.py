@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from critic_probe.checkpoint.adapters import merge_adapter, merge_unmerged
-from critic_probe.checkpoint.gguf import SMOLLM2, smollm2
+from critic_probe.checkpoint.gguf import PACKAGED, packaged
 from critic_probe.checkpoint.pickles import read_torch_file
 from critic_probe.checkpoint.quantised import plain
 from critic_probe.checkpoint.sharded import FSDP_SHARD, read_dcp, read_fsdp, read_zero2
@@ -247,8 +247,8 @@ def _adapter(path: Path, base: Path | None) -> Layout:
     if not files:
         raise CriticProbeError(f"{path}: adapter_config.json without {' or '.join(_ADAPTER)}; copy the weights")
     named = settings.get("base_model_name_or_path")
-    if base is None and named == SMOLLM2:
-        base = smollm2()
+    if base is None and named in PACKAGED:
+        base = packaged(named)
     if base is None and named and (Path(named) / "config.json").exists():
         base = Path(named)
     if base is None:

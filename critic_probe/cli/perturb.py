@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from critic_probe.cli import options, session
+from critic_probe.cli import options, panels, session
 from critic_probe.cli.declare import with_options
 from critic_probe.encoding import EosPolicy
 from critic_probe.errors import CriticProbeError
@@ -15,6 +15,13 @@ from critic_probe.errors import CriticProbeError
 if TYPE_CHECKING:
     from critic_probe.pairs import Pairs
     from critic_probe.probes import Family
+
+PANEL = panels.LOOK
+EXAMPLES = (
+    "critic-probe perturb --punct --controls -c bundled:mean --max-per-response 2",
+    "critic-probe perturb --list",
+)
+
 
 _GROUPS = ("punct", "layout", "eos", "completeness", "controls")
 

@@ -60,19 +60,19 @@ _HAN_VERB = re.compile(  # a character that is no verb in some words stands with
 _HAN_OPENS_NO_SENTENCE = re.compile(
     r"(?:但是?|不过|然而|所以|因此|因而|而且)?"
     + _any_of(
-        """要 想 将 把 站在 遵循 利用 使用 采用 结合 如果 若 假如 假设 倘若 因为 由于 虽然 尽管 即使 既然 无论
-        不管 不论 只要 只有 除 当 为 随着 通过 经过 对 关于 根据 不仅 不但 不是 不只 与 一旦 在 从 自 作为
-        例如 比如 诸如 据 按照 每当 每次 哪怕 就算 首先 其次 最后 一方面 尤其 特别 包括 以 而 并 和 或 甚至
-        之后 然后 接着 基于 鉴于 考虑到 有时 同样 同时 另外 此外 总之 总的来说 正如 像 如 越 本着 凭 经 继
-        至于 有关"""
+        """要 想 提到 培养 将 把 站在 遵循 利用 使用 采用 结合 如果 若 假如 假设 倘若 因为 由于 虽然 尽管 即使
+        既然 无论 不管 不论 只要 只有 除 当 为 随着 通过 经过 对 关于 根据 不仅 不但 不是 不只 与 一旦 在 从
+        自 作为 例如 比如 诸如 据 按照 每当 每次 哪怕 就算 首先 其次 最后 一方面 尤其 特别 包括 以 而 并 和
+        或 甚至 之后 然后 接着 基于 鉴于 考虑到 有时 同样 同时 另外 此外 总之 总的来说 正如 像 如 越 本着 凭
+        经 继 至于 有关"""
     )
 )
 _HAN_PAIRED = re.compile("虽|尽管|如果|因为|由于|不仅|不但|即使|既然|无论|不管|只要|除非|一旦")
 _HAN_UNFINISHED = re.compile(
-    r"(?:[时后前中下上里外间说道的为是即如和与及或有叫让使]|告诉.{0,3}|"
+    r"(?:[时后前中下上里外间说道的为是即如和与及或有叫让使吗呢]|告诉.{0,3}|"
     + _any_of(
-        """的话 来说 而言 来看 方面 认为 觉得 希望 表示 指出 明白 理解 意识到 看到 听说 证明 记得 知道 相信
-        建议 发现 意味着 例如 比如 包括 询问 以来 之际 之余 其中 同时 首先 其次 最后"""
+        """的话 来说 而言 来看 方面 认为 觉得 希望 表示 指出 明白 理解 意识到 看到 听说 忘记 证明 记得 知道
+        相信 建议 发现 意味着 例如 比如 包括 询问 以来 之际 之余 其中 同时 首先 其次 最后"""
     )
     + ")$"
 )
@@ -131,6 +131,7 @@ def _stands_alone(left: str, chinese: bool) -> bool:
     return (
         not any(_HAN_OPENS_NO_SENTENCE.match(clause.lstrip(_DRESSING)) for clause in clauses)
         and not _HAN_PAIRED.search(body)
+        and not _HAN_VERB.match(body)
         and not _HAN_UNFINISHED.search(clauses[-1].rstrip())
         and has_verb(clauses[-1], chinese=True)
     )

@@ -60,20 +60,18 @@ def open_trainee(backbone: Path, *, seed: int, base: Path | None = None) -> Trai
     Raises:
         CriticProbeError: It cannot be loaded, or transformers has no token-classification class with a linear `score`.
     """
-    from transformers import AutoModelForTokenClassification
-
     start = load_start(backbone, base=base)
     config = start.config.get_text_config()
     config.num_labels = 1
     config.classifier_dropout = 0.0  # as verl does: a score with dropout is random
-    try:
-        with torch.device("meta"):
-            model: Any = AutoModelForTokenClassification.from_config(config)  # type: ignore[no-untyped-call]
-    except ValueError as error:
+    classifier = _classifier(type(config))
+    if classifier is None:
         raise CriticProbeError(
             f"{backbone}: transformers has no token-classification class for {config.model_type}; start from a Llama, "
             "Qwen2, Qwen3, Mistral, Gemma, Phi or SmolLM model"
-        ) from error
+        )
+    with torch.device("meta"):
+        model = classifier(config)
     if not isinstance(getattr(model, "score", None), nn.Linear):
         raise CriticProbeError(
             f"{backbone}: {type(model).__name__} has no linear `score`; start from a Llama, Qwen2, Qwen3, Mistral, "
@@ -82,6 +80,24 @@ def open_trainee(backbone: Path, *, seed: int, base: Path | None = None) -> Trai
     setattr(model, model.base_model_prefix, start.backbone)
     model.score = _head(start, config.hidden_size, seed)
     return Trainee(model, start.tokenizer, start.eos_ids, getattr(config, "max_position_embeddings", None), start)
+
+
+def _classifier(config: type) -> Any:
+    """transformers' token-classification class of a family; None where there is none, nor a way to make it.
+
+    Of some families, Gemma 3 among them, transformers has the class for sequences alone, by its generic recipe; the one
+    for tokens is made by that recipe then.
+    """
+    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING
+    from transformers.modeling_layers import GenericForSequenceClassification, GenericForTokenClassification
+
+    if config in MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING:
+        return MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING[config]
+    of_sequences: Any = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING.get(config, object)
+    if not issubclass(of_sequences, GenericForSequenceClassification):
+        return None
+    name = of_sequences.__name__.replace("Sequence", "Token")
+    return type(name, (GenericForTokenClassification, *of_sequences.__bases__[1:]), {})
 
 
 def _head(start: Start, hidden_size: int, seed: int) -> nn.Linear:

@@ -83,6 +83,26 @@ def test_completeness_takes_the_rows_own_texts(tmp_path):
     assert of_row["delta"] == of_row["variant_score"] - of_row["original_score"]
 
 
+def test_what_the_controls_show_is_told_in_one_word_everywhere():
+    arguments = ("perturb", "--controls", "--punct", "-c", "bundled:mean", "-a", "mean")
+    found = json.loads(run(*arguments, "--json").stdout)
+    [row] = found["headline"]
+    worst = min(found["faults"], key=lambda fault: fault["low"])
+    assert (row["controls_word"], row["fault"], row["fault_right"]) == ("above chance", worst["fault"], worst["right"])
+    assert {fault["fault"] for fault in found["faults"]} == {
+        "cut short",
+        "made longer",
+        "wrong facts",
+        "another answer",
+    }
+    best = max(found["rules"], key=lambda rule: rule["explained"])
+    assert (row["rule"], row["rule_explains"]) == (best["says"], best["explained"])
+    assert not any(rule["named"] for rule in found["rules"])
+    shown = run(*arguments).stdout
+    assert "above chance" in shown
+    assert best["says"] in shown
+
+
 def test_families_are_listed():
     shown = run("perturb", "--list").stdout
     assert "terminal-swap" in shown
@@ -150,20 +170,24 @@ def test_what_compare_wrote_can_be_compared_again(tmp_path):
     assert second["signature"]["critics"][0]["fingerprint"] == "given scores"
 
 
-def test_the_probes_find_every_planted_bias_and_no_other(tmp_path):
+def test_the_probes_find_every_planted_rule_and_no_other(tmp_path):
     result = run("selftest", "--json")
     checks = json.loads(result.stdout)["checks"]
     assert result.returncode == 0, checks
     assert {row["verdict"] for row in checks} == {"pass"}
-    assert {row["found"] for row in checks} >= {"ending", "length", "eos", "keyword", "no bias"}
+    rules = {"digits", "capitals", "Markdown", "newlines", "blanks", "punctuation", "script", "repetition", "ending"}
+    rules |= {"EOS", "courtesy", "word", "length"}
+    for architecture in ("Llama", "Qwen3"):
+        found = {row["found"] for row in checks if row["critic"].startswith(architecture)}
+        assert found >= rules | {"above chance", "no rule"}
     (tmp_path / "x.json").write_text(result.stdout, encoding="utf-8")
     found = read_result(tmp_path / "x.json")
     shown = str(found).splitlines()
-    assert shown[0].split() == ["pass", "reads", "ending", "last", "ending"]
-    assert shown[-1] == "the probes found every planted bias, and no other"
+    assert shown[0].split() == ["pass", "Llama,", "reads", "digits", "mean", "digits"]
+    assert shown[-1] == "the probes found every planted rule, and no other"
     missed = str(replace(found, checks=found.checks.assign(verdict=["fail", *found.checks.verdict[1:]]))).splitlines()
     assert missed[0].split()[0] == "fail"
-    assert missed[1].strip() == "-> expected: ending"
+    assert missed[1].strip() == "-> expected: digits"
     assert missed[-1] == "1 of these do not hold"
 
 

@@ -290,6 +290,9 @@ def test_simplified_becomes_traditional_and_back():
     assert made("script", "国家汉语") == {"whole": "國家漢語"}
     assert made("script", "國家漢語") == {"whole": "国家汉语"}
     assert made("script", "Go home.") == {}
+    for parted_wrongly in ("概述了如何选择", "平台风险", "它被发送到远方"):
+        assert made("script", parted_wrongly) == {"whole": "<a character has several forms>"}
+    assert made("script", "国家 `国家`") == {"whole": "國家 `国家`"}
 
 
 def test_families_are_chosen_by_group_and_name_and_a_wrong_name_is_told():
@@ -314,6 +317,7 @@ LEFT_ALONE = (
     ("to-complete", "球场、泳池、花园及停车场"),
     ("to-complete", "医生收到了建议，建议来自法官"),
     ("to-complete", "Paris, France"),
+    ("to-complete", "鲨鱼、海龟、甚至小船"),
     ("to-complete", "老剑客、张三"),
     ("to-complete", "三、四、五月份"),
     ("list-mark", "总之，公司赢了。"),
@@ -336,6 +340,11 @@ LEFT_ALONE = (
     ("semicolon-swap", "The box holds metal, such as tin, that is dispersed."),
     ("semicolon-swap", "老师希望大家明白，我们要对此负责。"),
     ("semicolon-swap", "站在曾经繁荣的城市，但却看不见人。"),
+    ("semicolon-swap", "房子虽然不算太大，但它非常舒服。"),
+    ("semicolon-swap", "将它翻译成中文，我们要分三步。"),
+    ("semicolon-swap", "创建这样的一个服务，您需要三种工具。"),
+    ("semicolon-swap", "但我们不要忘记，这是一个游戏。"),
+    ("semicolon-swap", "但是你知道吗，她不太喜欢它。"),
     ("semicolon-swap", "但随着城市的发展，我们看到了变化。"),
     ("invisible-zwsp", "const x"),
     ("inner-stripped", "大西洋联盟，常春藤联盟，独立大联盟。"),
@@ -346,6 +355,9 @@ LEFT_ALONE = (
     ("lead-in", "A Title\n\nThe sky is grey."),
     ("lead-in", "That sounds like a fun idea! The sky is grey."),
     ("lead-in", "What is the colour of the sky?"),
+    ("lead-in", "请告诉我你的名字。"),
+    ("lead-in", "无法回答。"),
+    ("lead-in", "['Ralph', 'Tom']"),
     ("lead-in", "Anna: The sky is grey."),
     ("lead-in", "Cerul care este senin devine gri"),
     ("lead-in", "Here are some ways to improve https://a.example/b"),
@@ -359,15 +371,20 @@ LEFT_ALONE = (
     ("terminal-add", "我们回家 *微笑*"),
     ("quote-style", 'a board of 5" and a board of 6'),
     ("quote-style", 'He said "go and left. "So" it is.'),
+    ("invisible-u3000", "6x + 7 + 6x^2 + 5x"),
+    ("full-half-width", "6(6) + 7 + 5(6)^2"),
+    ("full-half-width", "['a', 'b', 12]"),
     ("quote-style", 'print("so, it is")'),
     ("wrap-quotes", "1. rice\n2. fish"),
     ("ellipsis-dash", "run it with --force"),
     ("ellipsis-dash", "from 10—20 of them"),
     ("markdown-removed", "```python\ndef __init__(self, **kwargs, **more):\n```"),
     ("markdown-removed", "def __init__(self, **kwargs, **more):\n    pass"),
+    ("markdown-removed", "  355\n-  46\n-----"),
     ("markdown-removed", "Let me see. *nods* It is cold."),
     ("typo", "const letter"),
     ("homoglyph", "example.py"),
+    ("homoglyph", "TLD:.af"),
 )
 
 
