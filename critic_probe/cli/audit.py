@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Annotated
 
 from critic_probe.bundled import BUNDLED, Critics
-from critic_probe.cli import options, session
-from critic_probe.cli.declare import spelled, with_options
+from critic_probe.cli import options, panels, session
+from critic_probe.cli.declare import as_words, with_options
 from critic_probe.cli.warmup import find_backbone
 from critic_probe.errors import CriticProbeError
 from critic_probe.option import Option
 from critic_probe.pairs import Pair, PairFile
 from critic_probe.training.options import Options
+
+PANEL = panels.LOOK
+EXAMPLES = ("critic-probe audit -c bundled:mean",)
+
 
 _train = partial(Option, panel="With --train")
 _AS_IN_WARMUP = "As in warmup."
@@ -96,7 +100,7 @@ def command(
             chosen, seeds = training.options(scoring, loading.device), range(training.seeds)
             table = before_after(to_train_on, read, backbone, chosen, seeds, training.work, settings, progress)
             result = with_training(result, *table)
-    asked = [*([pairs] if pairs else []), *_as_loaded(critics, loading), *spelled(scoring), *spelled(fields)]
+    asked = [*([pairs] if pairs else []), *_as_loaded(critics, loading), *as_words(scoring), *as_words(fields)]
     commands = [_with(each, asked, seed) for each in result.claims.reproduce]
     result = replace(result, claims=result.claims.assign(reproduce=commands))
     session.finish(result, critics, output, default_pairs=pairs is None)
@@ -104,7 +108,7 @@ def command(
 
 def _as_loaded(critics: Critics, loading: options.Loading) -> list[str]:
     given = [name if name.startswith(BUNDLED) else str(path) for name, path in critics.paths.items()]
-    return spelled(replace(loading, checkpoint=given))
+    return as_words(replace(loading, checkpoint=given))
 
 
 def _with(command: str, asked: list[str], seed: int) -> str:

@@ -1,4 +1,4 @@
-"""`critic-probe check`: gates on a critic's figures, for CI; `critic-probe profiles` shows the gates that ship."""
+"""`critic-probe check`: gates on a critic's figures, for CI."""
 
 import os
 from contextlib import ExitStack
@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from critic_probe.aggregation import parse
 from critic_probe.bundled import Critics
-from critic_probe.cli import options, session
+from critic_probe.cli import options, panels, session
 from critic_probe.cli.declare import with_options
 from critic_probe.errors import CriticProbeError
 from critic_probe.option import Option
+from critic_probe.report.targets import check_folder
 
 if TYPE_CHECKING:
     from critic_probe.gates.gate import Plan
@@ -22,27 +24,15 @@ if TYPE_CHECKING:
     from critic_probe.pairs import Pairs
     from critic_probe.workbench import Progress, Settings, Signature
 
+PANEL = panels.GATES
+EXAMPLES = (
+    "critic-probe check -c bundled:mean -a mean",
+    "critic-probe check -c bundled:mean -a mean --save-baseline baseline.json",
+    "critic-probe check -c bundled:mean -a mean --baseline baseline.json",
+)
+
+
 _baseline = partial(Option, panel="A baseline")
-profiles = typer.Typer(help="The gates that ship with the tool.", no_args_is_help=True)
-
-
-@profiles.command("list")
-@with_options
-def list_profiles() -> None:
-    """Name the profiles."""
-    from critic_probe.gates.shipped import profile_names
-
-    for name in profile_names():
-        typer.echo(name)
-
-
-@profiles.command("show")
-@with_options
-def show_profile(name: Annotated[str, typer.Argument(help="A profile's name.")]) -> None:
-    """Print a profile as TOML, ready to be changed and given to --gates."""
-    from critic_probe.gates.shipped import profile_text
-
-    typer.echo(profile_text(name), nl=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,21 +119,20 @@ def command(
     output: Reports,
 ) -> None:
     """Check a critic's figures against gates; exit code 1 where one fails."""
-    from critic_probe.aggregation import parse
+    for path in (output.junit, output.markdown, against.save_baseline):
+        if path is not None:
+            check_folder(path)
+    unnamed = [parse(name).name for name in scoring.aggregation or ("last", "mean")]
+    loading.critics()  # told of before what is slow to load
     from critic_probe.gates.baseline import record
     from critic_probe.gates.drift import differs, drift
     from critic_probe.gates.figures import figures
     from critic_probe.gates.gate import load_gates
     from critic_probe.gates.measure import judge
     from critic_probe.probes import all_families
-    from critic_probe.report.files import check_folder
 
     plan = load_gates(gating.profile, gating.gates, all_families())
-    unnamed = [parse(name).name for name in scoring.aggregation or ("last", "mean")]
     before = against.load()
-    for path in (output.junit, output.markdown, against.save_baseline):
-        if path is not None:
-            check_folder(path)
     critics, read, settings = session.prepared(pairs, fields, loading, scoring, plan.aggregations(unnamed))
     with ExitStack() as stack:
         if against.save_baseline is not None or against.accept:  # kept values of another run differ in last digits
@@ -151,35 +140,36 @@ def command(
             settings = replace(settings, cache=fresh / "values.sqlite")
         progress = stack.enter_context(session.progress(resumable=not scoring.no_cache))
         results, signature = _measured(plan, critics, read, settings, drawing, progress)
-    found = judge(plan, results, signature, unnamed, gating.on_unclear)
+    result = judge(plan, results, signature, unnamed, gating.on_unclear)
     if before is not None or against.save_baseline is not None:
         now = record(results, figures(results), signature, (drawing.max_per_response, drawing.seed))
-        found = replace(found, drift=None if before is None else drift(before, now, against.tolerance))
+        result = replace(result, drift=None if before is None else drift(before, now, against.tolerance))
         against.save(now)
-    if differs(found.drift) and not against.accept:
-        found = replace(found, exit_code=1)
-    _tell(found, output, accepted=against.accept)
-    if not found.passed:
-        raise typer.Exit(found.exit_code)
+    if differs(result.drift) and not against.accept:
+        result = replace(result, exit_code=1)
+    result = session.with_defaults_told(result, critics, pairs is None)
+    _tell(result, output, accepted=against.accept)
+    if not result.passed:
+        raise typer.Exit(result.exit_code)
 
 
-def _tell(found: "CheckResult", output: Reports, *, accepted: bool) -> None:
+def _tell(result: "CheckResult", output: Reports, *, accepted: bool) -> None:
     from critic_probe.report import verdicts
     from critic_probe.report.files import dump_json
 
     if output.junit is not None:
-        shown = replace(found, drift=None) if accepted else found
+        shown = replace(result, drift=None) if accepted else result
         output.junit.write_text(verdicts.to_junit(shown), encoding="utf-8")
-    text = verdicts.to_markdown(found)
+    text = verdicts.to_markdown(result)
     if output.markdown is not None:
         output.markdown.write_text(text, encoding="utf-8")
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with open(summary, "a", encoding="utf-8") as file:
             file.write(text)
     if output.json:
-        typer.echo(dump_json(found))
+        typer.echo(dump_json(result))
     else:
-        found.show()
+        result.show()
 
 
 def _measured(
@@ -196,10 +186,10 @@ def _measured(
     from critic_probe.workbench import benches
 
     if plan.commands == ["doctor"]:
-        found = [
+        results = [
             (name, doctor(path, lambda: pairs, replace(settings, cache=None), progress, name=name, **critics.loading))
             for name, path in critics.paths.items()
         ]
-        return {"doctor": found}, found[0][1].signature
+        return {"doctor": results}, results[0][1].signature
     with benches(critics.load(), pairs, settings, progress) as made:
         return measure(plan, made, drawing.max_per_response, drawing.seed)

@@ -3,10 +3,15 @@
 from dataclasses import replace
 from typing import Annotated
 
-from critic_probe.cli import options, session
+from critic_probe.cli import options, panels, session
 from critic_probe.cli.declare import with_options
 from critic_probe.errors import CriticProbeError
-from critic_probe.option import Option
+
+PANEL = panels.LOOK
+EXAMPLES = (
+    "critic-probe compare -c bundled:last -c bundled:mean",
+    "critic-probe compare pairs.jsonl -c bundled:mean -a mean -a min -o result.json",
+)
 
 
 @with_options
@@ -15,13 +20,14 @@ def command(
     *,
     loading: options.Loading,
     scoring: options.Scoring,
+    fields: options.PairFields,
     temperature: Annotated[
-        float, Option("T of the loss softplus(-d/T), for saturation and the gradient left.", min=1e-6)
+        float, options.of_output("T of the loss softplus(-d/T), for saturation and the gradient left.", min=1e-6)
     ] = 5.0,
     tie_within: Annotated[
-        float, Option("Of scores from a file: gaps up to this are ties too, in the unit of the scores.", min=0)
+        float,
+        options.of_pairs("Of scores from a file: gaps up to this are ties too, in the unit of the scores.", min=0),
     ] = 0.0,
-    fields: options.PairFields,
     dry_run: options.DryRun = False,
     output: options.Tables,
 ) -> None:

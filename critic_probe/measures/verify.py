@@ -57,7 +57,7 @@ def signed_critics(record: Mapping[str, Any], source: str) -> list[dict[str, Any
     """
     if record.get("schema") not in SCHEMAS:
         raise CriticProbeError(
-            f"{source}: schema '{record.get('schema')}' cannot be verified; give the --json or -o FILE.json of "
+            f"{source}: schema '{record.get('schema')}' cannot be verified; give the JSON of "
             f"{', '.join(SCHEMAS.values())}"
         )
     signature = record.get("signature") or {}
@@ -102,9 +102,9 @@ def verify(
     rows = pd.DataFrame(record["pairs" if command == "compare" else "cases"])
     data = hash_of(pairs)
     same_data = data == signed["data"]
-    told = "the pairs are those of the record" if same_data else f"{signed['data']} in the record, {data} here"
+    evidence = "the pairs are those of the record" if same_data else f"{signed['data']} in the record, {data} here"
     seed = random.SystemRandom().randrange(2**32) if seed is None else seed
-    checks = [_check("figures", *_figures(command, record, rows)), _check("data", same_data, told)]
+    checks = [_check("figures", *_figures(command, record, rows)), _check("data", same_data, evidence)]
     named = {critic["name"]: critic for critic in signed["critics"]}
     again = 0
     for critic in critics:
@@ -149,7 +149,7 @@ def _figures(command: str, record: Mapping[str, Any], rows: pd.DataFrame) -> tup
     else:
         keys = ["critic", "aggregation", "family", "position", "kind"]
         figures = pd.DataFrame(_of_cases(rows, keys))
-    columns = [name for name in figures if name not in keys and figures[name].dtype.kind in "iufIF"]
+    columns = [name for name in figures if name in stored and name not in keys and figures[name].dtype.kind in "iufIF"]
     both = stored.merge(figures, on=keys, how="outer", suffixes=("", "_again"), indicator=True)
     if (both._merge != "both").any():
         missing = both[both._merge != "both"].iloc[0]

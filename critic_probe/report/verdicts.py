@@ -9,7 +9,7 @@ from critic_probe.gates.drift import differs
 from critic_probe.gates.gate import failing
 from critic_probe.gates.measure import CheckResult
 from critic_probe.report.terminal.check import DRIFT, ORDER, against, change, figure, figure_name, look_at, sentence
-from critic_probe.report.terminal.pieces import signature_line
+from critic_probe.report.terminal.pieces import signature_line, warning
 from critic_probe.text import neutralise
 
 
@@ -28,11 +28,11 @@ def to_json(result: CheckResult) -> dict[str, Any]:
     }
 
 
-def sentences(found: pd.DataFrame) -> list[str]:
+def sentences(rows: pd.DataFrame) -> list[str]:
     """A line a gate and figure: verdict, figure with its interval, bound, and the pairs to look at."""
     return [
         "; ".join(filter(None, (f"{row['verdict']}: {sentence(row)}", look_at(row) if row["ids"] else "")))
-        for row in found.to_dict("records")
+        for row in rows.to_dict("records")
     ]
 
 
@@ -51,6 +51,8 @@ def to_markdown(result: CheckResult) -> str:
     if result.drift is not None:
         lines += ["", _cell(against(result.drift)), ""]
         lines += [f"- {row['verdict']}: {_cell(change(row))}" for row in result.drift.head(DRIFT).to_dict("records")]
+    if result.notices:
+        lines += ["", *(f"- {_cell(warning(notice).plain)}" for notice in result.notices)]
     return "\n".join([*lines, "", f"`{_cell(signature_line(result.signature)).replace('`', '')}`", ""])
 
 

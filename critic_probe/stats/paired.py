@@ -1,16 +1,17 @@
 """Paired tests when prompts repeat."""
 
 from collections.abc import Hashable, Sequence
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from critic_probe.stats.rates import FEW_PROMPTS
+from critic_probe.stats.rates import CREDIT, FEW_PROMPTS
 
-DRAWS = 20_000
-SEED = 0
-_ENUMERATED = 14  # prompts of which all sign patterns are looked at
+DRAWS = 10_000
+_ENUMERATED = 13  # prompts of which all sign patterns are looked at
+_BLOCK = 256  # prompts whose signs are drawn at once
 
 
 def paired_p(differences: ArrayLike, clusters: Sequence[Hashable]) -> float:
@@ -31,7 +32,7 @@ def paired_p(differences: ArrayLike, clusters: Sequence[Hashable]) -> float:
     """
     data = np.asarray(differences, float)
     kept = ~np.isnan(data)
-    codes, prompts = pd.factorize(pd.Series(list(clusters), dtype=object)[kept])
+    codes, prompts = pd.factorize(np.fromiter(clusters, object, len(data))[kept])
     if len(prompts) < FEW_PROMPTS:
         return np.nan
     sums = np.bincount(codes, data[kept])
@@ -41,12 +42,34 @@ def paired_p(differences: ArrayLike, clusters: Sequence[Hashable]) -> float:
     if np.allclose(halves, 2 * sums, rtol=0, atol=1e-9):
         return _exact(halves.astype(int), round(2 * total))
     if len(sums) <= _ENUMERATED:
-        patterns = np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums)) & 1
-        return float((np.abs(_totals(patterns, sums)) >= total * (1 - 1e-9)).mean())
-    width = -(-len(sums) // 8)
-    drawn = np.random.default_rng(SEED).integers(256, size=(DRAWS, width), dtype=np.uint8)
-    far = np.abs(_totals(np.unpackbits(drawn, axis=1)[:, : len(sums)], sums)) >= total * (1 - 1e-9)
-    return float((far.sum() + 1) / (DRAWS + 1))
+        patterns = 2.0 * (np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums)) & 1) - 1
+        return float((np.abs(patterns @ sums) >= total * (1 - 1e-9)).mean())
+    drawn = np.zeros(DRAWS)
+    for start in range(0, len(sums), _BLOCK):
+        some = sums[start : start + _BLOCK]
+        drawn += _signs(start // _BLOCK)[:, : len(some)] @ some.astype(np.float32)
+    return float(((np.abs(drawn) >= total * (1 - 1e-6)).sum() + 1) / (DRAWS + 1))
+
+
+@lru_cache(maxsize=4)
+def _signs(block: int) -> NDArray[np.float32]:
+    """(DRAWS, _BLOCK) 1 or -1, the same in every process."""
+    bits = np.random.default_rng(block).integers(256, size=(DRAWS, _BLOCK // 8), dtype=np.uint8)
+    return np.unpackbits(bits, axis=1).astype(np.float32) * 2 - 1
+
+
+def flips(before: pd.Series, after: pd.Series, clusters: Sequence[Hashable]) -> tuple[int, float]:
+    """Pairs whose verdict changes sides, and the p that neither of both is right more often, ties as half.
+
+    Args:
+        before: (n,) teacher, student or tie.
+        after: (n,) the same pairs.
+        clusters: (n,) the prompt of each pair.
+    """
+    turned = {"teacher", "student"}
+    both = list(zip(before, after, strict=True))
+    change = [CREDIT[b] - CREDIT[a] for a, b in both]
+    return sum({a, b} == turned for a, b in both), paired_p(change, clusters)
 
 
 def _exact(sums: NDArray[np.int_], total: int) -> float:
@@ -57,7 +80,3 @@ def _exact(sums: NDArray[np.int_], total: int) -> float:
         share[2 * step :] += share[: len(share) - 2 * step].copy()
     far = np.abs(np.arange(len(share)) - sums.sum()) >= total
     return min(float(share[far].sum()), 1.0)
-
-
-def _totals(patterns: NDArray[np.integer], sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    return (2.0 * patterns - 1) @ sums

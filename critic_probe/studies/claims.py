@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from critic_probe.stats.edits import INVARIANCE_FLOOR, ORDER_FLOOR
 from critic_probe.stats.intervals import Interval
-from critic_probe.stats.rates import FEW
+from critic_probe.stats.rates import too_few
 
 HOLDS, FAILS, UNCLEAR = "holds", "does not hold", "cannot tell"
 
@@ -52,9 +52,9 @@ class Claim(NamedTuple):
         """`holds` where the whole interval lies within the bounds, `does not hold` where none of it does.
 
         Everything else is `cannot tell`: an interval that holds a bound, no interval, and for figures that are
-        estimated fewer than `FEW` cases or two prompts.
+        estimated `too_few` cases or prompts.
         """
-        if not self.exact and (n < FEW or prompts < 2):
+        if not self.exact and too_few(n, prompts):
             return UNCLEAR
         word = judged(found.low, found.high, self.low, self.high)
         return UNCLEAR if word == HOLDS and not self.shown_at_all else word
@@ -113,15 +113,18 @@ CLAIMS: dict[str, Claim] = {
         Claim(
             "variance-over-n",
             "Var(mean) = sigma^2 / N.",
-            "variance of the responses' means over sigma^2 / N",
+            "variance of a response's mean over sigma^2 / N: at least tokens over effective tokens, at most with the "
+            "differences between responses",
             "The values of one response depend on each other: averaging N of them does not leave sigma^2 / N.",
             "critic-probe tokens",
             low=0.5,
             high=2,
+            caveat="Dependence within short responses is seen too small, and that responses differ in level is what a "
+            "score is for: the truth lies between the two.",
         ),
         Claim(
             "untrained-d_acc",
-            "An untrained critic's d_acc is steadier under mean.",
+            "With an untrained head, d_acc is steadier under mean.",
             "SD of d_acc over random heads on this backbone, mean over last",
             "Random heads scatter more widely under mean: which head was drawn decides the accuracy.",
             _AUDIT,
@@ -129,9 +132,9 @@ CLAIMS: dict[str, Claim] = {
         ),
         Claim(
             "untrained-punctuation",
-            "An untrained critic reacts less to punctuation under mean.",
+            "With an untrained head, mean reacts less to punctuation.",
             "|delta| / SD of closing-mark edits over random heads on this backbone, mean minus last",
-            "In SD an untrained critic reacts more under mean, whatever the raw figure does.",
+            "In SD random heads react more under mean, whatever the raw figure does.",
             _AUDIT,
             high=0,
         ),
@@ -159,7 +162,7 @@ CLAIMS: dict[str, Claim] = {
             "complete-not-penalised",
             "Under mean a complete answer is not penalised.",
             "score of the complete answer minus that of the terse one with the same facts, in SD",
-            "Mean still scores the complete answer lower: a critic learns that from its pairs, whatever the read-out.",
+            "Mean still scores the complete answer lower: look at the form of the teachers in its training pairs.",
             "critic-probe completeness -a mean",
             low=-INVARIANCE_FLOOR,
         ),

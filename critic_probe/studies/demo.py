@@ -24,6 +24,7 @@ import random
 import shutil
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -225,14 +226,18 @@ def scores(model: Any, sequences: Sequence[Ids], aggregation: str) -> Tensor:
     return aggregate(aggregation, values, mask)
 
 
-def training_pairs(seed: int, count: int, languages: Sequence[str] = ("zh", "en")) -> list[Pair]:
-    """Pairs of prompts that are not held out, in order: the first 30 % of them have wrong facts alone."""
+def training_pairs(seed: int, count: int, languages: Sequence[str] = ("zh", "en"), in_full: bool = False) -> list[Pair]:
+    """Pairs of prompts that are not held out, in order: the first 30 % of them have wrong facts alone.
+
+    The teachers are terse, or with `in_full` complete.
+    """
     rng = random.Random(5000 + seed)
     pairs: list[Pair] = []
     while len(pairs) < count:
-        task, answer = synthetic.training_pair(rng, held_out=False, only_wrong_facts=len(pairs) < 0.3 * count)
+        only_wrong_facts = len(pairs) < 0.3 * count
+        task, student = synthetic.training_pair(rng, held_out=False, only_wrong_facts=only_wrong_facts, in_full=in_full)
         if task.language in languages:
-            pairs.append(Pair(f"{seed}-{len(pairs)}", task.prompt, answer, concise(task)))
+            pairs.append(Pair(f"{seed}-{len(pairs)}", task.prompt, student, synthetic.answer(task)))
     return pairs
 
 
@@ -297,7 +302,7 @@ def measure(model: Any, tokenizer: PreTrainedTokenizerFast, aggregation: str, co
         "final mark to comma": final / sd,
         "final mark dropped": gaps(synthetic.final_dropped, *text).abs().mean().item() / sd,
         "interior swap": gaps(synthetic.interior_swap, *text).abs().mean().item() / sd,
-        "concise - complete": gaps(synthetic.verbose, *text).mean().item() / sd,
+        "concise - complete": gaps(synthetic.other_form, *text).mean().item() / sd,
         "wrong digit below": (digit > 0).float().mean().item(),
         "wrong item below": (item > 0).float().mean().item(),
         "wrong first number": gaps(wrong_at(0), "record").mean().item() / sd,
@@ -313,44 +318,53 @@ KINDS: tuple[tuple[str, Callable[[random.Random, Task], str], tuple[str, ...], i
     ("final-comma", synthetic.final_comma, ("record", "list"), 8),
     ("final-dropped", synthetic.final_dropped, ("record", "list"), 4),
     ("interior-swap", synthetic.interior_swap, ("record", "list"), 6),
-    ("verbose", synthetic.verbose, ("record", "list"), 8),
+    ("verbose", synthetic.other_form, ("record", "list"), 8),
     ("missing", synthetic.missing, ("record", "list", "json"), 6),
     ("truncated", synthetic.truncated, ("record", "list"), 6),
     ("repeated", synthetic.repeated, ("record", "list"), 4),
     ("off-topic", synthetic.off_topic, ("record", "list"), 4),
-    ("json-layout", synthetic.verbose, ("json",), 3),
-    ("identical", lambda _, task: concise(task), ("record", "list"), 3),
-    ("identical-eos", lambda _, task: concise(task), ("record", "list"), 3),
+    ("json-layout", synthetic.other_form, ("json",), 3),
+    ("identical", lambda _, task: synthetic.answer(task), ("record", "list"), 3),
+    ("identical-eos", lambda _, task: synthetic.answer(task), ("record", "list"), 3),
 )
 
 
-def held_out_pairs(seed: int, count: int, languages: Sequence[str] = ("zh", "en")) -> list[dict[str, Any]]:
-    """Rows of held-out prompts, one named defect each, in the proportions of the bundled pairs."""
+def held_out_pairs(
+    seed: int, count: int, languages: Sequence[str] = ("zh", "en"), in_full: bool = False
+) -> list[dict[str, Any]]:
+    """Rows of held-out prompts, one named defect each, in the proportions of the bundled pairs.
+
+    The teachers are terse, or with `in_full` complete.
+    """
     rng = random.Random(7000 + seed)
     cycle = [(category, edit, kinds) for category, edit, kinds, number in KINDS for _ in range(number)]
     cycle = [kind for kind in cycle if kind[0] != "identical-eos"]  # their ids are the bundled tokenizer's
     rows: list[dict[str, Any]] = []
     while len(rows) < count:
         category, edit, kinds = cycle[len(rows) % len(cycle)]
-        task = make_task(rng, held_out=True, kinds=kinds)
+        task = replace(make_task(rng, held_out=True, kinds=kinds), in_full=in_full)
         if task.language in languages:
             rows.append(_row(f"{category}-{len(rows)}", category, task, edit(rng, task)))
     return rows
 
 
+_RECORD = Task(
+    "record", "zh", "病历：年龄52岁、心率88次、体重66公斤。请写摘要。", ("年龄52岁", "心率88次", "体重66公斤")
+)
+_SHOPPING = Task("list", "zh", "清单：苹果、牛奶、鸡蛋。要买什么？", ("苹果", "牛奶", "鸡蛋"))
+_DATA = Task("json", "zh", "数据：年龄: 52、心率: 62。请输出JSON。", ('"年龄": 52', '"心率": 62'))
+# The three cases that the proposal showed: name, category, task, the student's answer.
+THE_CASES = (
+    ("case-1-comma", "final-comma", _RECORD, synthetic.final_comma(random.Random(0), _RECORD)),
+    ("case-2-complete", "verbose", _SHOPPING, complete(_SHOPPING)),
+    ("case-3-json", "json-layout", _DATA, complete(_DATA)),
+)
+
+
 def write_pairs(path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     """Writes the held-out pairs: the three cases, one defect a pair, and identical texts with and without EOS ids."""
     rng = random.Random(PAIRS_SEED)
-    record = Task(
-        "record", "zh", "病历：年龄52岁、心率88次、体重66公斤。请写摘要。", ("年龄52岁", "心率88次", "体重66公斤")
-    )
-    shopping = Task("list", "zh", "清单：苹果、牛奶、鸡蛋。要买什么？", ("苹果", "牛奶", "鸡蛋"))
-    data = Task("json", "zh", "数据：年龄: 52、心率: 62。请输出JSON。", ('"年龄": 52', '"心率": 62'))
-    rows = [
-        _row("case-1-comma", "final-comma", record, synthetic.final_comma(rng, record)),
-        _row("case-2-complete", "verbose", shopping, complete(shopping)),
-        _row("case-3-json", "json-layout", data, complete(data)),
-    ]
+    rows = [_row(*case) for case in THE_CASES]
     seen = {row["prompt"] for row in rows}
     assert all(map(synthetic.is_held_out, seen)), "a case's prompt may be drawn in training; choose other numbers"
     for category, edit, kinds, count in KINDS:
@@ -371,8 +385,9 @@ def _plain(pair: Pair) -> dict[str, Any]:
 
 
 def _row(name: str, category: str, task: Task, student: str) -> dict[str, Any]:
-    row = {"id": name, "category": category, "prompt": task.prompt, "student": student, "teacher": concise(task)}
-    same_facts = {"complete": student, "concise": row["teacher"]} if category == "verbose" else {}
+    sides = {"student": student, "teacher": synthetic.answer(task)}
+    row = {"id": name, "category": category, "prompt": task.prompt, **sides}
+    same_facts = {"complete": complete(task), "concise": concise(task)} if category == "verbose" else {}
     return row | same_facts
 
 
@@ -433,6 +448,26 @@ def format_table(found: dict[str, list[dict[str, float]]]) -> str:
     return "\n".join(lines)
 
 
+def format_ratios(found: dict[str, list[dict[str, float]]]) -> str:
+    """A Markdown table of ratios within each seed, `mean (least to most)`: over last / last, late over early errors."""
+    columns = list(found)
+    lines = ["| ratio in each seed | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
+    for name, top, bottom, under in (
+        *((f"{figure}, over last / last", figure, figure, "last / last") for figure in _AGAINST_LAST),
+        ("wrong last number over wrong first", "wrong last number", "wrong first number", ""),
+    ):
+        cells = []
+        for column in columns:
+            below = found[under or column]
+            ratios = [a[top] / b[bottom] for a, b in zip(found[column], below, strict=True)]
+            cells.append(f"{statistics.fmean(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+_AGAINST_LAST = ("final mark to comma", "final mark dropped", "concise - complete", "final mark to comma, raw")
+
+
 def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(
@@ -468,7 +503,8 @@ def main() -> None:
     elif arguments.command == "table":
         table(arguments.seeds, arguments.work, arguments.json)
     elif arguments.command == "show":
-        print(format_table(json.loads(arguments.file.read_text(encoding="utf-8"))["measured"]))
+        found = json.loads(arguments.file.read_text(encoding="utf-8"))["measured"]
+        print(f"{format_table(found)}\n\n{format_ratios(found)}")
     elif arguments.command == "base":
         write_base(arguments.out, arguments.seed)
     else:

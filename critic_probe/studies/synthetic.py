@@ -1,8 +1,9 @@
 """A synthetic world of short answers, Chinese and English, and the ways in which a student's answer goes wrong.
 
-A prompt states facts; the teacher's answer is the terse list of them, closed with a full stop. A student's answer is
-that text with one named defect, so that what a critic reacts to can be told apart. Three kinds of task: `record`
-(medical notes, one number a fact), `list` (items) and `json` (the numbers as an object).
+A prompt states facts; the teacher's answer is the terse list of them, closed with a full stop, or the complete sentence
+where that is asked for. A student's answer is that text with one named defect, so that what a critic reacts to can be
+told apart. Three kinds of task: `record` (medical notes, one number a fact), `list` (items) and `json` (the numbers as
+an object, which is complete when it stands on several lines).
 
 One prompt in ten is held out: training never draws it, fixtures and measurements draw nothing else.
 """
@@ -34,7 +35,7 @@ _SENTENCES = {
     ("list", "zh"): "好的，需要购买的东西有{}，一共{}样。",
     ("list", "en"): "Sure, the things to buy are {}, {} in all.",
 }
-_COUNTS = {"zh": "零一二三四", "en": ("zero", "one", "two", "three", "four")}
+_COUNTS = {"zh": "零一二三四五", "en": ("zero", "one", "two", "three", "four", "five")}
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,14 @@ class Task:
         language: `zh` or `en`.
         prompt: The prompt's text.
         facts: What the answer states, in order, each as written in it.
+        in_full: Whether the teacher answers in complete sentences; else tersely.
     """
 
     kind: str
     language: str
     prompt: str
     facts: tuple[str, ...]
+    in_full: bool = False
 
     @property
     def separator(self) -> str:
@@ -103,8 +106,11 @@ def _measure(kind: str, language: str, name: str, unit: str, number: int) -> str
 
 
 def concise(task: Task) -> str:
-    """The teacher's answer: the facts in order, closed."""
-    body = task.separator.join(task.facts)
+    """The terse answer: the facts in order, closed."""
+    return _concise(task, task.separator.join(task.facts))
+
+
+def _concise(task: Task, body: str) -> str:
     return f"{{{body}}}" if task.kind == "json" else body + task.stop
 
 
@@ -112,8 +118,16 @@ def complete(task: Task) -> str:
     """The same facts as a complete sentence; an object pretty-printed."""
     if task.kind == "json":
         return "{\n" + ",\n".join(f"  {fact}" for fact in task.facts) + "\n}"
-    count = _COUNTS[task.language][len(task.facts)]
-    return _SENTENCES[task.kind, task.language].format(task.separator.join(task.facts), count)
+    return _complete(task, task.separator.join(task.facts))
+
+
+def _complete(task: Task, body: str) -> str:
+    return _SENTENCES[task.kind, task.language].format(body, _COUNTS[task.language][len(task.facts)])
+
+
+def answer(task: Task) -> str:
+    """The teacher's answer."""
+    return complete(task) if task.in_full else concise(task)
 
 
 def with_wrong_facts(rng: random.Random, task: Task, wrong: Sequence[int]) -> Task:
@@ -137,46 +151,47 @@ def _wrong_digit(rng: random.Random, fact: str) -> str:
 
 def wrong_fact(rng: random.Random, task: Task) -> str:
     """One fact is wrong: an item of a list, a digit of a number elsewhere."""
-    return concise(with_wrong_facts(rng, task, [rng.randrange(len(task.facts))]))
+    return answer(with_wrong_facts(rng, task, [rng.randrange(len(task.facts))]))
 
 
 def missing(rng: random.Random, task: Task) -> str:
     """One fact is left out."""
     out = rng.randrange(len(task.facts))
-    return concise(replace(task, facts=task.facts[:out] + task.facts[out + 1 :]))
+    return answer(replace(task, facts=task.facts[:out] + task.facts[out + 1 :]))
 
 
-def verbose(_: random.Random, task: Task) -> str:
-    """Every fact is right, in a complete sentence."""
-    return complete(task)
+def other_form(_: random.Random, task: Task) -> str:
+    """Every fact is right, in a complete sentence where the teacher is terse, tersely where the teacher is not."""
+    return concise(task) if task.in_full else complete(task)
 
 
 def truncated(rng: random.Random, task: Task) -> str:
     """The answer stops in the middle."""
-    text = concise(task)
+    text = answer(task)
     return text[: int(len(text) * rng.uniform(0.3, 0.8))]
 
 
 def final_comma(_: random.Random, task: Task) -> str:
     """A comma stands where the full stop should."""
-    return concise(task)[: -len(task.stop)] + task.comma
+    return answer(task)[: -len(task.stop)] + task.comma
 
 
 def final_dropped(_: random.Random, task: Task) -> str:
     """The closing mark is missing."""
-    return concise(task)[: -len(task.stop)]
+    return answer(task)[: -len(task.stop)]
 
 
 def interior_swap(rng: random.Random, task: Task) -> str:
     """One separator inside is a full stop."""
     place = rng.randrange(1, len(task.facts))
     halves = [task.separator.join(part) for part in (task.facts[:place], task.facts[place:])]
-    return (task.stop + (" " if task.language == "en" else "")).join(halves) + task.stop
+    body = (task.stop + (" " if task.language == "en" else "")).join(halves)
+    return _complete(task, body) if task.in_full else _concise(task, body)
 
 
 def repeated(rng: random.Random, task: Task) -> str:
     """One fact is said twice."""
-    return concise(replace(task, facts=(rng.choice(task.facts), *task.facts)))
+    return answer(replace(task, facts=(rng.choice(task.facts), *task.facts)))
 
 
 def off_topic(rng: random.Random, task: Task) -> str:
@@ -184,13 +199,13 @@ def off_topic(rng: random.Random, task: Task) -> str:
     while True:
         other = make_task(rng, held_out=is_held_out(task.prompt), kinds=(task.kind,))
         if other.language == task.language and not set(other.facts) & set(task.facts):
-            return concise(other)
+            return answer(replace(other, in_full=task.in_full))
 
 
 DEFECTS: dict[str, Callable[[random.Random, Task], str]] = {
     "wrong-fact": wrong_fact,
     "missing": missing,
-    "verbose": verbose,
+    "verbose": other_form,
     "truncated": truncated,
     "final-comma": final_comma,
     "final-dropped": final_dropped,
@@ -213,14 +228,16 @@ MIX = {
 SLOPPY = 0.25  # share of the students with another defect that also get the last mark wrong
 
 
-def training_pair(rng: random.Random, *, held_out: bool, only_wrong_facts: bool = False) -> tuple[Task, str]:
+def training_pair(
+    rng: random.Random, *, held_out: bool, only_wrong_facts: bool = False, in_full: bool = False
+) -> tuple[Task, str]:
     """Draws a task and a student's answer to it, defects in the proportions of `MIX`."""
-    task = make_task(rng, held_out=held_out)
+    task = replace(make_task(rng, held_out=held_out), in_full=in_full)
     defect = "wrong-fact" if only_wrong_facts else rng.choices(list(MIX), list(MIX.values()))[0]
     if task.kind == "json" and defect in ("final-comma", "final-dropped", "interior-swap"):
         defect = "wrong-fact"
-    answer = DEFECTS[defect](rng, task)
-    closed = task.stop != "" and answer.endswith(task.stop)
+    text = DEFECTS[defect](rng, task)
+    closed = task.stop != "" and text.endswith(task.stop)
     if closed and defect != "interior-swap" and not only_wrong_facts and rng.random() < SLOPPY:
-        answer = answer[: -len(task.stop)] + rng.choice((task.comma, ""))
-    return task, answer
+        text = text[: -len(task.stop)] + rng.choice((task.comma, ""))
+    return task, text

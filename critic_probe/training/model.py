@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from critic_probe.checkpoint import Critic, Start, load_start
 from critic_probe.checkpoint.head import Head, Layer
 from critic_probe.checkpoint.layout import Layout
-from critic_probe.errors import CriticProbeError
+from critic_probe.errors import CriticProbeError, parameter
 from critic_probe.scoring.engine import disagreement
 from critic_probe.scoring.reference import pad_rows
 from critic_probe.scoring.tree import TreeAttention, promised_windows, tree_attention
@@ -60,20 +60,18 @@ def open_trainee(backbone: Path, *, seed: int, base: Path | None = None) -> Trai
     Raises:
         CriticProbeError: It cannot be loaded, or transformers has no token-classification class with a linear `score`.
     """
-    from transformers import AutoModelForTokenClassification
-
     start = load_start(backbone, base=base)
     config = start.config.get_text_config()
     config.num_labels = 1
     config.classifier_dropout = 0.0  # as verl does: a score with dropout is random
-    try:
-        with torch.device("meta"):
-            model: Any = AutoModelForTokenClassification.from_config(config)  # type: ignore[no-untyped-call]
-    except ValueError as error:
+    classifier = _classifier(type(config))
+    if classifier is None:
         raise CriticProbeError(
             f"{backbone}: transformers has no token-classification class for {config.model_type}; start from a Llama, "
             "Qwen2, Qwen3, Mistral, Gemma, Phi or SmolLM model"
-        ) from error
+        )
+    with torch.device("meta"):
+        model = classifier(config)
     if not isinstance(getattr(model, "score", None), nn.Linear):
         raise CriticProbeError(
             f"{backbone}: {type(model).__name__} has no linear `score`; start from a Llama, Qwen2, Qwen3, Mistral, "
@@ -82,6 +80,24 @@ def open_trainee(backbone: Path, *, seed: int, base: Path | None = None) -> Trai
     setattr(model, model.base_model_prefix, start.backbone)
     model.score = _head(start, config.hidden_size, seed)
     return Trainee(model, start.tokenizer, start.eos_ids, getattr(config, "max_position_embeddings", None), start)
+
+
+def _classifier(config: type) -> Any:
+    """transformers' token-classification class of a family; None where there is none, nor a way to make it.
+
+    Of some families, Gemma 3 among them, transformers has the class for sequences alone, by its generic recipe; the one
+    for tokens is made by that recipe then.
+    """
+    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING
+    from transformers.modeling_layers import GenericForSequenceClassification, GenericForTokenClassification
+
+    if config in MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING:
+        return MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING[config]
+    of_sequences: Any = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING.get(config, object)
+    if not issubclass(of_sequences, GenericForSequenceClassification):
+        return None
+    name = of_sequences.__name__.replace("Sequence", "Token")
+    return type(name, (GenericForTokenClassification, *of_sequences.__bases__[1:]), {})
 
 
 def _head(start: Start, hidden_size: int, seed: int) -> nn.Linear:
@@ -167,7 +183,7 @@ def freeze(model: Any, layers: int) -> None:
     """
     stack = model.base_model.layers
     if layers > len(stack):
-        raise CriticProbeError(f"--freeze-layers {layers}: the model has {len(stack)} layers")
+        raise CriticProbeError(f"{parameter('freeze_layers', layers)}: the model has {len(stack)} layers")
     if layers:
         model.get_input_embeddings().requires_grad_(False)
     for layer in stack[:layers]:
@@ -187,7 +203,7 @@ def with_lora(model: Any, rank: int, frozen_layers: int, base: str) -> Any:
         CriticProbeError: PEFT is not installed.
     """
     if find_spec("peft") is None:
-        raise CriticProbeError("--lora needs PEFT; install it with `pip install peft`")
+        raise CriticProbeError(f"{parameter('lora')} needs PEFT; install it with `pip install peft`")
     from peft import LoraConfig, TaskType, get_peft_model
 
     layers = model.base_model.layers
@@ -228,7 +244,9 @@ def token_values(model: Any, sequences: Sequence[Ids], firsts: Sequence[int], *,
         ).logits
         config = backbone_of(model).config
         if complaint := plan.complaint(config.num_hidden_layers, promised_windows(config)):
-            raise CriticProbeError(f"the prefix tree cannot serve this model ({complaint}); use --engine padded")
+            raise CriticProbeError(
+                f"the prefix tree cannot serve this model ({complaint}); use {parameter('engine', 'padded')}"
+            )
         values = logits[0, :, 0].float()
         return [values[path[first:].to(device)] for path, first in zip(row.paths, firsts, strict=True)]
     ids, mask, _ = pad_rows(sequences, pad)

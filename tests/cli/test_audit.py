@@ -50,7 +50,8 @@ def test_a_figure_is_what_its_own_command_prints(audited):
         return json.loads(result.stdout)
 
     [dependence] = run("variance-over-n")["dependence"]
-    assert rows["variance-over-n"]["figure"] == pytest.approx(dependence["variance_ratio"])
+    worth = dependence["tokens"] / dependence["effective_tokens"]  # no longer variance_ratio: that is noise and signal
+    assert rows["variance-over-n"]["figure"] == pytest.approx(worth)
     cases = [case["delta_over_sd"] for case in run("same-json")["cases"]]
     assert rows["same-json"]["figure"] == pytest.approx(pd.Series(cases).abs().median())
     assert rows["same-json"]["n"] == len(cases)

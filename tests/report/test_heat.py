@@ -81,7 +81,7 @@ def test_the_wide_table_puts_equal_tokens_in_one_row(trace):
         rows([("A", 1.0), ("B", 1.0), ("Z", 1.0)], [("A", 1.0), ("Z", 2.0)]),
     ).assign(critic="c", id="p", token_id=[10, 11, 12, 10, 12])
     console = Console(file=io.StringIO(), width=140)
-    print_trace(type(trace)(tokens, trace.scores[:0], "p", [], {"critics": []}), console)
+    print_trace(type(trace)(tokens, trace.scores[:0], "p", notices=[], signature={"critics": []}), console)
     [row] = [line for line in console.file.getvalue().splitlines() if "'Z'" in line]
     assert row.count("'Z'") == 2
 
@@ -117,7 +117,7 @@ def test_a_png_draws_each_cjk_character_with_its_own_glyph():
     [
         (["--view", "lines"], "--view 'lines' is unknown; choose from line, table"),
         (["--export", "t.pdf"], "cannot make a picture of '.pdf'; use .svg, .html or .png"),
-        (["--export", "no/such/t.svg"], "its folder does not exist"),
+        (["--export", "no/such/t.svg"], "its directory does not exist"),
     ],
 )
 def test_bad_usage_ends_before_anything_is_scored(options, message):

