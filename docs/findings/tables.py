@@ -95,6 +95,7 @@ SHOWN = (
     ("gap", True),
     ("separation", True),
     ("closing mark: median |delta|", True),
+    ("closing mark: mean |delta|", False),
     ("closing mark dropped: median |delta|", False),
     ("case 1: gap", True),
     ("case-1-comma: gap", True),
