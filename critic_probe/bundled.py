@@ -73,23 +73,28 @@ def find_critics(given: Sequence[str] | None, **loading: Any) -> Critics:
     names = (*TOYS, *ADAPTERS)
     paths: dict[str, Path] = {}
     for text in wanted or TOYS:
-        if text.startswith(BUNDLED):
-            if text not in names:
-                raise CriticProbeError(f"'{text}' is not a bundled critic; choose from {', '.join(names)}")
-            name, path = text, fixtures() / "critics" / text.removeprefix(BUNDLED)
-        else:
-            path = Path(text)
-            name = _unique_name(path.resolve(), paths)
+        if text.startswith(BUNDLED) and text not in names:
+            raise CriticProbeError(f"'{text}' is not a bundled critic; choose from {', '.join(names)}")
+        own = text.startswith(BUNDLED)
+        path = fixtures() / "critics" / text.removeprefix(BUNDLED) if own else Path(text)
         if path.resolve() in {known.resolve() for known in paths.values()}:
             raise CriticProbeError(f"{parameter('checkpoint', text)} is given twice; give each critic once")
-        paths[name] = path
-    return Critics(paths, not wanted, loading)
+        paths[text] = path
+    called = _shortest([path.resolve() for text, path in paths.items() if not text.startswith(BUNDLED)])
+    return Critics({called.get(path.resolve(), text): path for text, path in paths.items()}, not wanted, loading)
 
 
-def _unique_name(path: Path, taken: dict[str, Path]) -> str:
-    parts = [part for part in path.parts if part != path.anchor]
-    names = ("/".join(parts[-length:]) for length in range(1, len(parts) + 1))
-    return next((name for name in names if name not in taken), str(path))
+def _shortest(paths: Sequence[Path]) -> dict[Path, str]:
+    """What each path is called: its last part, with so many before it as tell it from every other one."""
+    parts = dict.fromkeys(paths, 1)
+    while True:
+        names = {path: "/".join(path.parts[-count:]).replace("//", "/") for path, count in parts.items()}
+        taken = list(names.values())
+        alike = [path for path, name in names.items() if taken.count(name) > 1]
+        if not alike:
+            return names
+        for path in alike:
+            parts[path] += 1
 
 
 def find_pairs(

@@ -243,8 +243,8 @@ class Bench(workbench.Bench):
         Raises:
             CriticProbeError: It cannot be written, or what draws it is not installed.
         """
-        from critic_probe.report.files import check_folder
         from critic_probe.report.html import write_page
+        from critic_probe.report.targets import check_folder
 
         check_folder(Path(path))
         plan = load_gates(profile, None, all_families())

@@ -1,6 +1,7 @@
 """Characters: what ends a text, what is punctuation, and how text from a file is made safe to print."""
 
 import unicodedata
+from collections.abc import Iterable
 
 TERMINAL_MARKS = frozenset("。！？.!?…‼⁇．｡")
 CLOSERS = frozenset("”’」』）)]】》〉〕｝}\"'»*_")  # * and _ close Markdown's emphasis
@@ -9,6 +10,12 @@ CLOSERS = frozenset("”’」』）)]】》〉〕｝}\"'»*_")  # * and _ close
 # stands between two symbols, because escaping it would tear one picture into several.
 _ESCAPED = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 _JOINER = "\u200d"
+
+
+def listed(names: Iterable[object], most: int = 5) -> str:
+    """The first names and a count of the rest: `a, b, c, d, e and 7 more`."""
+    given = [str(name) for name in names]
+    return ", ".join(given[:most]) + (f" and {len(given) - most} more" if len(given) > most else "")
 
 
 def neutralise(text: str, *, newlines: bool = False) -> str:

@@ -65,10 +65,10 @@ def of_scores(dtype: Any, largest: float) -> float:
     return max(AGREEMENT, eps(dtype)) * max(1.0, largest)
 
 
-def of_given_scores(dtype: Any, largest: float) -> float:
-    """The same for scores that were computed elsewhere, from the type that their digits show.
+def of_given_scores(dtype: Any, largest: Any) -> Any:
+    """The same for scores that were computed elsewhere, a pair's by its own larger |score|; numbers or series.
 
-    They have no scale but their own, however small.
+    They have no scale but their own, however small, and one large score says nothing of how the others were rounded.
     """
     return _steps(dtype) * largest
 

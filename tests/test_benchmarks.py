@@ -20,6 +20,23 @@ def test_a_small_run_agrees_and_computes_each_prefix_once(tmp_path):
         assert rows["W2"]["computed"] < 0.5 * rows["W2"]["tokens"]
 
 
+def test_heads_that_learnt_nothing_are_seldom_called_above_chance():
+    """The committed figures, as `--show` prints them; half of the heads would pass an interval over all controls."""
+    command = [sys.executable, "-m", "benchmarks.untrained_heads", "--show"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines() if "|" in line]
+    untrained = [line for line in lines if line[0].startswith("untrained ") or line[0] == "SmolLM2"]
+    assert {line[0] for line in untrained} == {"untrained Llama", "untrained Qwen3", "SmolLM2"}
+    for _, _, heads, by_interval, above in untrained:
+        assert int(heads) >= 100
+        assert float(by_interval.rstrip("%")) > 10
+        assert float(above.rstrip("%")) <= 5
+    trained = [line for line in lines if line[0].startswith("bundled:") and len(line) == 6]
+    assert len(trained) == 4
+    assert {line[-1] for line in trained} == {"above chance"}
+
+
 @pytest.mark.parametrize("script", ["growth", "load_memory"])
 def test_the_memory_in_the_docs_is_what_was_measured(script):
     command = [sys.executable, f"benchmarks/{script}.py", "--show", f"benchmarks/{script}.json"]

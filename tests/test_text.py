@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from critic_probe.text import closing_mark_index, ends_in_terminal, is_cjk, is_punctuation, neutralise
+from critic_probe.text import closing_mark_index, ends_in_terminal, is_cjk, is_punctuation, listed, neutralise
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,12 @@ def test_neutralise_shows_what_a_terminal_would_obey(text, shown):
 
 def test_neutralise_keeps_line_breaks_on_request():
     assert neutralise("a\n\tb\x07", newlines=True) == "a\n\tb\\x07"
+
+
+def test_a_list_of_names_names_five_and_counts_the_rest():
+    assert listed("abcde") == "a, b, c, d, e"
+    assert listed("abcdefg") == "a, b, c, d, e and 2 more"
+    assert listed([]) == ""
 
 
 HOSTILE = st.characters(categories=["Cc", "Cf", "Cs", "Zl", "Zp"])

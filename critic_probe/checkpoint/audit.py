@@ -241,9 +241,10 @@ def _head_checks(anatomy: Anatomy) -> list[Check]:
         else Check(
             "head-untrained",
             "warn",
-            f"looks untrained: {head.name} cannot be told from a fresh head ({fresh})",
-            "if it was trained for more than a few steps, the head was lost on the way: look for the checkpoint that "
-            "the training itself wrote",
+            f"cannot tell whether it was trained: {head.name} looks like a fresh head ({fresh.draw}), and so would one "
+            f"whose weights training changed by less than about {fresh.unseen:.1g}",
+            "if training changed it by more, the head was lost on the way: look for the checkpoint that the training "
+            "itself wrote",
         ),
     ]
 

@@ -21,6 +21,7 @@ from critic_probe.checkpoint.finite import first_not_finite
 from critic_probe.checkpoint.head import NORMALIZER, Head, has_head, read_head, state_width
 from critic_probe.checkpoint.layout import Layout, fingerprint, read_json, read_layout, tokenizer_hash
 from critic_probe.errors import CriticProbeError, parameter
+from critic_probe.text import listed
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -380,9 +381,8 @@ def _load_backbone(
         (unexpected, "are in the weights but not in the config's model"),
     ):
         if keys:
-            listed = ", ".join(sorted(keys)[:4]) + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")
             raise CriticProbeError(
-                f"{layout.path}: config and weights disagree: {len(keys)} tensors {what} ({listed}); "
+                f"{layout.path}: config and weights disagree: {len(keys)} tensors {what} ({listed(sorted(keys))}); "
                 "give the config.json that belongs to these weights"
             )
     return backbone

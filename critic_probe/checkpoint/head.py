@@ -12,6 +12,7 @@ from torch import Tensor
 
 from critic_probe.checkpoint.layout import Layout
 from critic_probe.errors import CriticProbeError, parameter
+from critic_probe.text import listed
 
 # What frameworks call the head. `classifier` is the token head of older families (GPT-2, Bloom, Falcon, GPT-NeoX);
 # the output layer of a language model is a value head where it has a single row.
@@ -21,6 +22,7 @@ _OUTSIDE_LAYERS = r"^(?:(?!\d+\.)[^.]+\.)*"  # a router in a layer may be called
 _HEAD_LIKE = re.compile(rf"{_OUTSIDE_LAYERS}(?:{_NAMES}|{_OUTPUT_LAYERS}|regression_layer|out_proj_head|gating)\b")
 NORMALIZER = "normalizer."  # Safe-RLHF's buffers beside its head
 _GATED = re.compile(r"(?:^|\.)(?:gating\.|regression_layer\.weight$)")
+_WIDEST = 100.0  # factor by which training may have widened a head's weights
 _NO_FIT = 0.05  # below this p the head is not a draw from an initialisation
 
 
@@ -242,12 +244,24 @@ def normalisation(config: dict[str, Any], layout: Layout) -> tuple[float, float]
     return float(mean), float(std)  # type: ignore[arg-type]
 
 
-def looks_untrained(head: Head, initializer_range: float) -> str | None:
+class Fresh(NamedTuple):
+    """An initialisation that a head cannot be told from.
+
+    Attributes:
+        draw: What its weights would be a draw from, in words.
+        unseen: The SD of changes to its weights up to which a trained head would look the same.
+    """
+
+    draw: str
+    unseen: float
+
+
+def looks_untrained(head: Head, initializer_range: float) -> Fresh | None:
     """The fresh initialisation that every layer of a head looks like a draw from, or None.
 
     Fresh heads of transformers are normal with the config's `initializer_range` (0.02 by default) and zero bias; a
-    fresh `nn.Linear` is uniform in +-1/sqrt(H). A Kolmogorov-Smirnov test that cannot tell the weights from such a
-    draw is no proof: training at a low rate moves a head little.
+    fresh `nn.Linear` is uniform in +-1/sqrt(H). That a Kolmogorov-Smirnov test cannot tell the weights from such a draw
+    is no proof: a training that changed them by less than `unseen` passes it too.
     """
     from scipy import stats
 
@@ -267,8 +281,39 @@ def looks_untrained(head: Head, initializer_range: float) -> str | None:
 
     for std in dict.fromkeys((0.02, initializer_range)):
         if normal(std):
-            return f"normal with standard deviation {std:g} and zero bias"
-    return "uniform in +-1/sqrt(H)" if uniform() else None
+            unseen = min(_unseen_in_normal(w.numel(), std) for w in head.weights)
+            return Fresh(f"normal with standard deviation {std:g} and zero bias", unseen)
+    if uniform():
+        return Fresh("uniform in +-1/sqrt(H)", min(_unseen_in_uniform(w.numel(), w.shape[1]) for w in head.weights))
+    return None
+
+
+def _unseen_in_normal(n: int, std: float) -> float:
+    """The SD of changes to n normal weights that the test notices in about 95 % of draws.
+
+    Changes that do not depend on the weights widen them by a factor r; the distribution functions are then at most
+    D(r) apart, and with sqrt(n) D = 1.3 the test notices 95 % (`python -m benchmarks.fresh_head`).
+    """
+    from scipy import optimize, stats
+
+    wanted = 1.3 / n**0.5
+
+    def apart(r: float) -> float:
+        x = (2 * math.log(r) / (1 - r**-2)) ** 0.5  # where both densities are equal
+        return float(stats.norm.cdf(x) - stats.norm.cdf(x / r))
+
+    if wanted >= apart(_WIDEST):
+        return math.inf
+    r = optimize.brentq(lambda r: apart(r) - wanted, 1 + 1e-6, _WIDEST)
+    return float(std * (r**2 - 1) ** 0.5)
+
+
+def _unseen_in_uniform(n: int, width: int) -> float:
+    """The same for uniform weights, of which three are then expected beyond the bound 1/sqrt(width): one is enough.
+
+    A change of SD s carries a weight over either end with probability s / (sqrt(2 pi) bound).
+    """
+    return float(3 * (2 * math.pi) ** 0.5 * width**-0.5 / n)
 
 
 def _candidates(layout: Layout, *, rows_of_outputs: bool = False) -> dict[str, list[str]]:
@@ -339,4 +384,4 @@ def _declared_labels(layout: Layout) -> int | None:
 
 def _listed(layout: Layout) -> str:
     shapes = [f"{name} {list(s.shape)}" for name, s in sorted(layout.tensors.items()) if _HEAD_LIKE.search(name)]
-    return ", ".join(shapes[:6]) + (f" and {len(shapes) - 6} more" if len(shapes) > 6 else "") if shapes else "none"
+    return listed(shapes) or "none"

@@ -1,18 +1,24 @@
 """`critic-probe audit`: the claims that this tool began with, measured."""
 
+import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from critic_probe.cli import options, session
-from critic_probe.cli.declare import with_options
+from critic_probe.bundled import BUNDLED, Critics
+from critic_probe.cli import options, panels, session
+from critic_probe.cli.declare import as_words, with_options
 from critic_probe.cli.warmup import find_backbone
 from critic_probe.errors import CriticProbeError
 from critic_probe.option import Option
 from critic_probe.pairs import Pair, PairFile
 from critic_probe.training.options import Options
+
+PANEL = panels.LOOK
+EXAMPLES = ("critic-probe audit -c bundled:mean",)
+
 
 _train = partial(Option, panel="With --train")
 _AS_IN_WARMUP = "As in warmup."
@@ -85,16 +91,30 @@ def command(
     from critic_probe.studies.audit import audit
 
     backbone = training.backbone()
-    given = _training_pairs(training.on, training.steps * training.batch_size, fields)
+    to_train_on = _training_pairs(training.on, training.steps * training.batch_size, fields)
     with session.progress(resumable=not scoring.no_cache) as progress:
         result = audit(critics.load(), read, settings, progress, seed)
         if training.train is not None and training.work is not None:
             from critic_probe.studies.before_after import before_after, with_training
 
             chosen, seeds = training.options(scoring, loading.device), range(training.seeds)
-            table = before_after(given, read, backbone, chosen, seeds, training.work, settings, progress)
+            table = before_after(to_train_on, read, backbone, chosen, seeds, training.work, settings, progress)
             result = with_training(result, *table)
+    asked = [*([pairs] if pairs else []), *_as_loaded(critics, loading), *as_words(scoring), *as_words(fields)]
+    commands = [_with(each, asked, seed) for each in result.claims.reproduce]
+    result = replace(result, claims=result.claims.assign(reproduce=commands))
     session.finish(result, critics, output, default_pairs=pairs is None)
+
+
+def _as_loaded(critics: Critics, loading: options.Loading) -> list[str]:
+    given = [name if name.startswith(BUNDLED) else str(path) for name, path in critics.paths.items()]
+    return as_words(replace(loading, checkpoint=given))
+
+
+def _with(command: str, asked: list[str], seed: int) -> str:
+    """A claim's command with what was asked for, so that it runs as it stands."""
+    drawn = ["--seed", str(seed)] if seed and not command.startswith("critic-probe tokens") else []
+    return f"{command} {shlex.join([*asked, *drawn])}"
 
 
 def _training_pairs(file: str | None, count: int, fields: options.PairFields) -> Callable[[int], Sequence[Pair]]:

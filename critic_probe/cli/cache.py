@@ -2,13 +2,14 @@
 
 import typer
 
-from critic_probe.cli import options
+from critic_probe.cli import options, panels
 from critic_probe.cli.declare import with_options
 
+PANEL = panels.TOOL
 app = typer.Typer(help="Values that were computed before, and where they lie.", no_args_is_help=True)
 
 
-@app.command("info")
+@app.command("info", epilog=panels.epilog("critic-probe cache info"))
 @with_options
 def info(json: options.Json = False) -> None:
     """Say where the cache is and what it holds."""
@@ -26,7 +27,7 @@ def info(json: options.Json = False) -> None:
         )
 
 
-@app.command("clear")
+@app.command("clear", epilog=panels.epilog("critic-probe cache clear"))
 @with_options
 def clear() -> None:
     """Remove the cache."""

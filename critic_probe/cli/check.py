@@ -10,17 +10,27 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from critic_probe.aggregation import parse
 from critic_probe.bundled import Critics
-from critic_probe.cli import options, session
+from critic_probe.cli import options, panels, session
 from critic_probe.cli.declare import with_options
 from critic_probe.errors import CriticProbeError
 from critic_probe.option import Option
+from critic_probe.report.targets import check_folder
 
 if TYPE_CHECKING:
     from critic_probe.gates.gate import Plan
     from critic_probe.gates.measure import CheckResult
     from critic_probe.pairs import Pairs
     from critic_probe.workbench import Progress, Settings, Signature
+
+PANEL = panels.GATES
+EXAMPLES = (
+    "critic-probe check -c bundled:mean -a mean",
+    "critic-probe check -c bundled:mean -a mean --save-baseline baseline.json",
+    "critic-probe check -c bundled:mean -a mean --baseline baseline.json",
+)
+
 
 _baseline = partial(Option, panel="A baseline")
 
@@ -109,20 +119,20 @@ def command(
     output: Reports,
 ) -> None:
     """Check a critic's figures against gates; exit code 1 where one fails."""
-    from critic_probe.aggregation import parse
-    from critic_probe.gates.baseline import drift, record
+    for path in (output.junit, output.markdown, against.save_baseline):
+        if path is not None:
+            check_folder(path)
+    unnamed = [parse(name).name for name in scoring.aggregation or ("last", "mean")]
+    loading.critics()  # told of before what is slow to load
+    from critic_probe.gates.baseline import record
+    from critic_probe.gates.drift import differs, drift
     from critic_probe.gates.figures import figures
     from critic_probe.gates.gate import load_gates
     from critic_probe.gates.measure import judge
     from critic_probe.probes import all_families
-    from critic_probe.report.files import check_folder
 
     plan = load_gates(gating.profile, gating.gates, all_families())
-    unnamed = [parse(name).name for name in scoring.aggregation or ("last", "mean")]
     before = against.load()
-    for path in (output.junit, output.markdown, against.save_baseline):
-        if path is not None:
-            check_folder(path)
     critics, read, settings = session.prepared(pairs, fields, loading, scoring, plan.aggregations(unnamed))
     with ExitStack() as stack:
         if against.save_baseline is not None or against.accept:  # kept values of another run differ in last digits
@@ -135,8 +145,9 @@ def command(
         now = record(results, figures(results), signature, (drawing.max_per_response, drawing.seed))
         result = replace(result, drift=None if before is None else drift(before, now, against.tolerance))
         against.save(now)
-    if result.drift is not None and len(result.drift) and not against.accept:
+    if differs(result.drift) and not against.accept:
         result = replace(result, exit_code=1)
+    result = session.with_defaults_told(result, critics, pairs is None)
     _tell(result, output, accepted=against.accept)
     if not result.passed:
         raise typer.Exit(result.exit_code)

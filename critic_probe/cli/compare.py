@@ -3,10 +3,15 @@
 from dataclasses import replace
 from typing import Annotated
 
-from critic_probe.cli import options, session
+from critic_probe.cli import options, panels, session
 from critic_probe.cli.declare import with_options
 from critic_probe.errors import CriticProbeError
-from critic_probe.option import Option
+
+PANEL = panels.LOOK
+EXAMPLES = (
+    "critic-probe compare -c bundled:last -c bundled:mean",
+    "critic-probe compare pairs.jsonl -c bundled:mean -a mean -a min -o result.json",
+)
 
 
 @with_options
@@ -15,10 +20,14 @@ def command(
     *,
     loading: options.Loading,
     scoring: options.Scoring,
-    temperature: Annotated[
-        float, Option("T of the loss softplus(-d/T), for saturation and the gradient left.", min=1e-6)
-    ] = 5.0,
     fields: options.PairFields,
+    temperature: Annotated[
+        float, options.of_output("T of the loss softplus(-d/T), for saturation and the gradient left.", min=1e-6)
+    ] = 5.0,
+    tie_within: Annotated[
+        float,
+        options.of_pairs("Of scores from a file: gaps up to this are ties too, in the unit of the scores.", min=0),
+    ] = 0.0,
     dry_run: options.DryRun = False,
     output: options.Tables,
 ) -> None:
@@ -30,9 +39,11 @@ def command(
         from critic_probe.measures.scores import compare_scores
         from critic_probe.pairs import read_scores
 
-        result = compare_scores(list(read_scores(scores)), scores.name, temperature)
+        result = compare_scores(list(read_scores(scores)), scores.name, temperature, tie_within)
         session.finish(result, None, output, default_pairs=False, show=output.show)
         return
+    if tie_within:
+        raise CriticProbeError("--tie-within is for scores from a file; a critic's noise floor is measured")
     critics, read, settings = session.prepared(pairs, fields, loading, scoring)
     from critic_probe.measures.compare import Compare, compare
     from critic_probe.measures.price import price

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 
-from critic_probe.cli import options
+from critic_probe.cli import options, panels
 from critic_probe.cli.declare import with_options
 from critic_probe.cli.perturb import Families, run_edits
+
+PANEL = panels.LOOK
+EXAMPLES = ("critic-probe completeness -c bundled:mean",)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from inspect import Parameter, Signature, signature
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
+from rich.markup import escape
 
 from critic_probe.cli import options
 from critic_probe.cli.session import exit_codes
@@ -64,6 +65,18 @@ def _spelling(groups: Iterable[Any], types: dict[str, Any]) -> Spelling:
     return spell
 
 
+def as_words(group: Any) -> list[str]:
+    """The words of a command line that ask for these options; those at their defaults are left out."""
+    words: list[str] = []
+    for field, kind in _optional(type(group)).items():
+        value = getattr(group, field)
+        if value != getattr(type(group), field, None):
+            name = max(_names(field, kind.__metadata__[0]), key=len)
+            values = value if isinstance(value, list | tuple) else [value]
+            words += [name] if value is True else [word for each in values for word in (name, str(each))]
+    return words
+
+
 def _filled(group: Any, values: dict[str, Any]) -> Any:
     for field, kind in _optional(group).items():
         if (parse := kind.__metadata__[0].parse) is not None:
@@ -82,7 +95,7 @@ def _parameter(name: str, field: str, kind: Any, default: Any) -> Parameter:
         known = words(kind)
         shown = typer.Option(
             *_names(field, option),
-            help=option.help,
+            help=escape(option.help),  # typer reads it as rich's markup
             metavar=option.metavar or (f"[{'|'.join(known)}]" if known else None),
             min=option.min,
             rich_help_panel=option.panel,

@@ -5,8 +5,11 @@ from typing import Annotated
 
 import typer
 
-from critic_probe.cli import options, session
+from critic_probe.cli import options, panels, session
 from critic_probe.cli.declare import with_options
+
+PANEL = panels.COMPARE
+EXAMPLES = ("critic-probe diff bundled:last bundled:mean --max-per-response 1",)
 
 
 @dataclass(frozen=True, kw_only=True)

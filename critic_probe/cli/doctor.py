@@ -1,13 +1,16 @@
 """`critic-probe doctor`: whether a critic's values are what its framework computed."""
 
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
-from critic_probe.cli import options, session
+from critic_probe.cli import options, panels, session
 from critic_probe.cli.declare import with_options
-from critic_probe.errors import CriticProbeError
+
+PANEL = panels.LOOK
+EXAMPLES = ("critic-probe doctor bundled:last pairs.jsonl",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +24,10 @@ class Examined(options.Scoring):
 
 @with_options
 def command(
+    critic: Annotated[
+        str | None,
+        typer.Argument(metavar="[CRITIC]", help="A critic's directory, or a bundled one; left out where -c names it."),
+    ] = None,
     pairs: options.PairsArgument = None,
     *,
     loading: options.Loading,
@@ -30,18 +37,16 @@ def command(
 ) -> None:
     """Check head, tokens, positions, padding and scores of one critic. Exits with 1 if a check fails."""
     session.check_outputs(output)
-    critics = loading.critics()
-    if critics.bundled:
-        raise CriticProbeError("doctor: no critic to examine; name one with -c DIR (or -c bundled:last)")
-    if len(critics.paths) > 1:
-        raise CriticProbeError("doctor: examines one critic at a time; give -c once")
+    if pairs is None and critic is not None and (loading.checkpoint or critic == "-" or Path(critic).is_file()):
+        critic, pairs = None, critic
+    critics = loading.one(critic)
     [(name, path)] = critics.paths.items()
     settings = scoring.settings()
     if fields.show_input is not None:
-        session.prepared(pairs, fields, loading, scoring)
+        session.show_input(critics, fields.pairs(pairs, critics), settings, fields.show_input)
+        return
     from critic_probe.measures.doctor import doctor
 
-    session.require_checkpoint(path)
     with session.progress() as progress:
         result = doctor(path, lambda: fields.pairs(pairs, critics), settings, progress, name=name, **critics.loading)
     session.finish(result, critics, output, default_pairs=pairs is None)

@@ -5,16 +5,17 @@ from typing import Annotated
 
 import typer
 
-from critic_probe.bundled import find_critics
-from critic_probe.cli import options
+from critic_probe.cli import options, panels
 from critic_probe.cli.declare import with_options
+
+PANEL = panels.LOOK
+EXAMPLES = ("critic-probe inspect bundled:last",)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Files(options.Loading):
-    """Which files make the critic, which is an argument; nothing is computed."""
+    """Which files make the critic; nothing is computed."""
 
-    checkpoint: list[str] | None = None
     device: str = "auto"
     device_map: str | None = None
     dtype: str = "auto"
@@ -22,15 +23,16 @@ class Files(options.Loading):
 
 @with_options
 def command(
-    checkpoint: Annotated[
-        str, typer.Argument(metavar="DIR", help="A critic's directory, or a bundled one, such as bundled:last.")
-    ],
+    critic: Annotated[
+        str | None,
+        typer.Argument(metavar="[CRITIC]", help="A critic's directory, or a bundled one; or name it with -c."),
+    ] = None,
     *,
     loading: Files,
     json: options.Json = False,
 ) -> None:
     """Say what a checkpoint is, and how its critic would be read; no weights but the head's are loaded."""
-    [path] = find_critics([checkpoint]).paths.values()
+    [path] = loading.one(critic).paths.values()
     from rich.console import Console
 
     from critic_probe.checkpoint import dissect, inspect

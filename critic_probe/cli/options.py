@@ -3,26 +3,29 @@
 A command that lacks an option of a group has a group of its own, which states that field anew without an `Option`.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from critic_probe.aggregation import parse
 from critic_probe.bundled import Critics, find_critics, find_pairs
-from critic_probe.encoding import EosPolicy, TemplateMode
+from critic_probe.cli.session import require_checkpoint
+from critic_probe.encoding import DATE, EosPolicy, TemplateMode, find_convention, read_date, template_arguments
+from critic_probe.errors import CriticProbeError
 from critic_probe.option import Option
 from critic_probe.pairs import Fields, Pairs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from critic_probe.measures.result import Result
     from critic_probe.workbench import Settings
 
 # An option under the heading of what it is of.
-of_critic = partial(Option, panel="Critic")
+of_critic = partial(Option, panel="What is scored")
 of_reading = partial(Option, panel="How it is read")
 of_pairs = partial(Option, panel="Which pairs")
 of_edits = partial(Option, panel="Which edits")
@@ -81,9 +84,31 @@ class Loading:
     trust_remote_code: Annotated[bool, of_critic("Let code in the checkpoint run.")] = False
 
     def critics(self) -> Critics:
-        """The critics that are asked for."""
+        """The critics that are asked for.
+
+        Raises:
+            CriticProbeError: One is no directory, a `bundled:` name is unknown, or one is given twice.
+        """
         loading = asdict(self)
-        return find_critics(loading.pop("checkpoint"), **loading)
+        critics = find_critics(loading.pop("checkpoint"), **loading)
+        for path in critics.paths.values():
+            require_checkpoint(path)
+        return critics
+
+    def one(self, argument: str | None) -> Critics:
+        """The one critic that is asked for, by the argument or by `--checkpoint`.
+
+        Raises:
+            CriticProbeError: As `critics`; or none is named, or more than one.
+        """
+        if argument is not None and self.checkpoint:
+            raise CriticProbeError(f"{argument}: a critic is named with -c too; name one")
+        critics = (self if argument is None else replace(self, checkpoint=[argument])).critics()
+        if critics.bundled:
+            raise CriticProbeError("no critic is named; give its directory, or a bundled one such as bundled:last")
+        if len(critics.paths) > 1:
+            raise CriticProbeError("one critic at a time; give -c once")
+        return critics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,26 +174,35 @@ class Scoring:
         """How text becomes a score, under these read-outs, else those of `aggregation`, else last and mean.
 
         Raises:
-            CriticProbeError: A read-out is unknown.
+            CriticProbeError: A read-out, convention, argument or date is none.
         """
-        from critic_probe.aggregation import parse
-        from critic_probe.encoding import DATE, find_convention, read_date, template_arguments
-        from critic_probe.scoring.cache import cache_path
-        from critic_probe.workbench import Settings
+        return self.parsed(read_outs)()
 
+    def parsed(self, read_outs: "Iterable[str] | None" = None) -> "Callable[[], Settings]":
+        """As `settings`, in two steps: what is wrong is told at once, and what is called later loads torch."""
         names = read_outs or self.aggregation or ("last", "mean")
-        return Settings(
-            aggregations=tuple(dict.fromkeys(parse(name) for name in names)),
-            eos=self.eos,
-            value_position=self.value_position,
-            template=self.template,
-            convention=None if self.convention is None else find_convention(self.convention),
-            arguments=template_arguments(self.template_arg or ()),
-            date=DATE if self.date is None else read_date(self.date),
-            on_too_long=self.on_too_long,
-            engine=self.engine,
-            cache=None if self.no_cache else cache_path(),
-        )
+        words: dict[str, Any] = {
+            "aggregations": tuple(dict.fromkeys(parse(name) for name in names)),
+            "convention": None if self.convention is None else find_convention(self.convention),
+            "arguments": template_arguments(self.template_arg or ()),
+            "date": DATE if self.date is None else read_date(self.date),
+        }
+
+        def settings() -> "Settings":
+            from critic_probe.scoring.cache import cache_path
+            from critic_probe.workbench import Settings
+
+            return Settings(
+                **words,
+                eos=self.eos,
+                value_position=self.value_position,
+                template=self.template,
+                on_too_long=self.on_too_long,
+                engine=self.engine,
+                cache=None if self.no_cache else cache_path(),
+            )
+
+        return settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,6 +273,11 @@ class SideDrawing(Drawing):
     side: Annotated[
         Literal["student", "teacher", "both"], of_edits("Which responses are edited: student, teacher or both.")
     ] = "both"
+
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """The sides that are edited."""
+        return ("student", "teacher") if self.side == "both" else (self.side,)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,17 +2,26 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from critic_probe.cli import options, session
+from critic_probe.cli import options, panels, session
 from critic_probe.cli.declare import with_options
 from critic_probe.encoding import EosPolicy
 from critic_probe.errors import CriticProbeError
 
 if TYPE_CHECKING:
+    from critic_probe.pairs import Pairs
     from critic_probe.probes import Family
+
+PANEL = panels.LOOK
+EXAMPLES = (
+    "critic-probe perturb --punct --controls -c bundled:mean --max-per-response 2",
+    "critic-probe perturb --list",
+)
+
 
 _GROUPS = ("punct", "layout", "eos", "completeness", "controls")
 
@@ -60,6 +69,12 @@ def command(
     *,
     families: Families,
     list_families: Annotated[bool, options.of_edits("List the families and exit.", names=("--list",))] = False,
+    show: Annotated[
+        str | None,
+        options.of_edits(
+            "Print --rows edits of a family to read, drawn by --seed; no critic is loaded.", metavar="NAME"
+        ),
+    ] = None,
     drawing: options.SideDrawing,
     loading: options.Loading,
     scoring: EditScoring,
@@ -72,6 +87,9 @@ def command(
         from critic_probe.probes import all_families
 
         _show_families(all_families().values(), output.json)
+        return
+    if show is not None:
+        _show_edits(show, fields.pairs(pairs, loading.critics()), drawing, output)
         return
     chosen = families.chosen()
     run_edits("perturb", pairs, chosen, drawing, loading, scoring, fields, dry_run=dry_run, output=output)
@@ -97,8 +115,7 @@ def run_edits(
     from critic_probe.measures.variants import Plan
     from critic_probe.workbench import benches, run
 
-    sides = ("student", "teacher") if drawing.side == "both" else (drawing.side,)
-    measure = Perturb(Plan(families, sides, drawing.max_per_response, drawing.seed), name)
+    measure = Perturb(Plan(families, drawing.sides, drawing.max_per_response, drawing.seed), name)
     if dry_run:
         table = price(critics.load(), read, replace(settings, cache=None), [measure])
         session.show_price(table, output.json)
@@ -109,6 +126,30 @@ def run_edits(
     ):
         result = measure.result(run(made, [measure]))
     session.finish(result, critics, output, default_pairs=pairs is None, show=output.show)
+
+
+def _show_edits(name: str, pairs: "Pairs", drawing: options.SideDrawing, output: options.Tables) -> None:
+    from critic_probe.probes import all_families, choose, drawn
+
+    [family] = choose(all_families(), [], [name])
+    edits = list(islice(drawn(family, pairs, drawing.sides, drawing.seed), output.rows))
+    if not edits and output.rows:
+        raise CriticProbeError(f"--show {name}: the family edits no text of these pairs; give others")
+    if output.json:
+        from critic_probe.report.files import dump_plain
+
+        shown = [
+            {"id": edit.id, "side": edit.side, "position": edit.case.position}
+            | {"original": edit.case.original, "edited": edit.case.text}
+            for edit in edits
+        ]
+        typer.echo(dump_plain({"schema": "critic-probe/edits/1", "family": name, "edits": shown}))
+        return
+    from rich.console import Console
+
+    from critic_probe.report.edits import print_edits
+
+    print_edits(edits, Console())
 
 
 def _show_families(families: "Iterable[Family]", json: bool) -> None:

@@ -4,12 +4,14 @@ from typing import Annotated
 
 import typer
 
+from critic_probe.cli import panels
 from critic_probe.cli.declare import with_options
 
+PANEL = panels.GATES
 app = typer.Typer(help="The gates that ship with the tool.", no_args_is_help=True)
 
 
-@app.command("list")
+@app.command("list", epilog=panels.epilog("critic-probe profiles list"))
 @with_options
 def list_profiles() -> None:
     """Name the profiles."""
@@ -19,7 +21,7 @@ def list_profiles() -> None:
         typer.echo(name)
 
 
-@app.command("show")
+@app.command("show", epilog=panels.epilog("critic-probe profiles show strict"))
 @with_options
 def show_profile(name: Annotated[str, typer.Argument(help="A profile's name.")]) -> None:
     """Print a profile as TOML, ready to be changed and given to --gates."""

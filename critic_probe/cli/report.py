@@ -8,9 +8,14 @@ from typing import Annotated
 
 import typer
 
-from critic_probe.cli import options, session
+from critic_probe.aggregation import parse
+from critic_probe.cli import options, panels, session
 from critic_probe.cli.declare import with_options
 from critic_probe.errors import CriticProbeError
+from critic_probe.report.targets import check_folder, require
+
+PANEL = panels.LOOK
+EXAMPLES = ("critic-probe report -c bundled:mean --max-per-response 1 -o report.html",)
 
 
 @with_options
@@ -33,7 +38,8 @@ def command(
 ) -> None:
     """Write one page with the verdict, gates, pictures, and every pair down to its tokens' values."""
     targets = _targets(output or ["report.html"])
-    from critic_probe.aggregation import parse
+    unnamed = [parse(name).name for name in scoring.aggregation or ("last", "mean")]
+    loading.critics()  # told of before what is slow to load
     from critic_probe.gates.gate import load_gates
     from critic_probe.gates.measure import measure_report
     from critic_probe.probes import all_families
@@ -42,7 +48,6 @@ def command(
     from critic_probe.workbench import benches
 
     plan = load_gates(gating.profile, gating.gates, all_families())
-    unnamed = [parse(name).name for name in scoring.aggregation or ("last", "mean")]
     read_outs = dict.fromkeys([*unnamed, *plan.aggregations(unnamed)])
     critics, read, settings = session.prepared(pairs, fields, loading, scoring, read_outs)
     with ExitStack() as stack:
@@ -68,9 +73,6 @@ def _targets(output: list[str]) -> list[tuple[Path, bool]]:
     Raises:
         CriticProbeError: It could not be written, or what makes pages is not installed.
     """
-    from critic_probe.report.files import check_folder
-    from critic_probe.report.svg import require
-
     for module in ("altair", "jinja2", "vl_convert"):
         require(module, "report")
     targets = []

@@ -3,13 +3,16 @@
 import typer
 
 from critic_probe.bundled import fixtures
-from critic_probe.cli import options, session
+from critic_probe.cli import options, panels, session
 from critic_probe.cli.declare import with_options
+
+PANEL = panels.TOOL
+EXAMPLES = ("critic-probe selftest",)
 
 
 @with_options
 def command(json: options.Json = False) -> None:
-    """Run all probes on critics with a planted bias: each bias must be named, and no other. Under a minute."""
+    """Run all probes on critics with a planted rule: each must be named, and no other. About two minutes."""
     import torch
 
     from critic_probe.report.files import dump_plain

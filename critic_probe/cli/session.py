@@ -1,7 +1,6 @@
 """What every command does around its measurement: find pairs and critics, report progress, print, exit."""
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from critic_probe.errors import CriticProbeError, Notice
+from critic_probe.report.targets import check_path
 from critic_probe.text import neutralise
 
 if TYPE_CHECKING:
@@ -35,9 +35,6 @@ def exit_codes() -> Iterator[None]:
     except KeyboardInterrupt:
         typer.echo("critic-probe: interrupted; nothing was written", err=True)
         raise typer.Exit(130) from None
-    except BrokenPipeError:  # the reader of a pipe has gone, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(0) from None
 
 
 def require_checkpoint(path: Path) -> None:
@@ -46,8 +43,10 @@ def require_checkpoint(path: Path) -> None:
     Raises:
         CriticProbeError: It is none.
     """
-    if not path.is_dir():
+    if not path.exists():
         raise CriticProbeError(f"{path}: no such checkpoint directory; give a local directory, nothing is downloaded")
+    if not path.is_dir():
+        raise CriticProbeError(f"{path}: a file, not a checkpoint directory; give the directory that holds it")
 
 
 def find_scores(path: str | None, checkpoint: Sequence[str] | None) -> "RowFile | None":
@@ -147,8 +146,9 @@ def prepared(
     Raises:
         CriticProbeError: One of them is not there.
     """
-    critics = loading.critics()
-    pairs, settings = fields.pairs(file, critics), scoring.settings(read_outs)
+    critics, reading = loading.critics(), scoring.parsed(read_outs)
+    pairs = fields.pairs(file, critics)
+    settings = reading()
     if fields.show_input is not None:
         show_input(critics, pairs, settings, fields.show_input)
         raise typer.Exit
@@ -184,11 +184,8 @@ def check_outputs(output: "Output") -> None:
     Raises:
         CriticProbeError: Its suffix is unknown or its place is not writable.
     """
-    if output.output:
-        from critic_probe.report.files import check_path
-
-        for path in output.output:
-            check_path(Path(path))
+    for path in output.output or ():
+        check_path(Path(path))
 
 
 def with_defaults_told(result: Any, critics: "Critics | None", default_pairs: bool) -> Any:

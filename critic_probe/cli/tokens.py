@@ -1,7 +1,10 @@
 """`critic-probe tokens`: values along a response."""
 
-from critic_probe.cli import options, session
+from critic_probe.cli import options, panels, session
 from critic_probe.cli.declare import with_options
+
+PANEL = panels.LOOK
+EXAMPLES = ("critic-probe tokens -c bundled:mean",)
 
 
 @with_options

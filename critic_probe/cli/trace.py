@@ -7,11 +7,20 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from critic_probe.bundled import Critics
-from critic_probe.cli import options, session
+from critic_probe.cli import options, panels, session
 from critic_probe.cli.declare import with_options
 from critic_probe.errors import CriticProbeError
 from critic_probe.option import Option
 from critic_probe.pairs import Pair
+from critic_probe.report.targets import check_picture
+from critic_probe.text import listed
+
+PANEL = panels.LOOK
+EXAMPLES = (
+    "critic-probe trace --id case-1-comma -c bundled:last --view line",
+    "critic-probe trace --prompt '2+2?' --student Five, --teacher Four. -c bundled:mean",
+)
+
 
 _traced = partial(Option, panel="What is traced")
 
@@ -71,19 +80,19 @@ def command(
 ) -> None:
     """Show the value of every token of one pair, student and teacher side by side."""
     session.check_outputs(output)
-    from critic_probe.report.svg import check_picture, write_picture
-
     exports = [Path(path) for path in output.export or ()]
     for path in exports:
         check_picture(path)
-    critics, settings = loading.critics(), scoring.settings()
+    critics, reading = loading.critics(), scoring.parsed()
     pair = wanted.pair(pairs, fields, critics)
+    settings = reading()
     if fields.show_input is not None:
         session.show_input(critics, [pair], settings, fields.show_input)
         return
     from rich.console import Console
 
     from critic_probe.measures.trace import trace
+    from critic_probe.report.svg import write_picture
     from critic_probe.report.terminal import show
     from critic_probe.report.terminal.trace import print_trace
 
@@ -97,10 +106,9 @@ def command(
 
 def _find(pairs: Iterable[Pair], wanted: str | None, where: str) -> Pair:
     ids = [pair.id for pair in pairs]
-    listed = ", ".join(ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
     if wanted is None:
-        raise CriticProbeError(f"trace: name a pair of {where} with --id: {listed}")
+        raise CriticProbeError(f"trace: name a pair of {where} with --id: {listed(ids)}")
     chosen = next((pair for pair in pairs if pair.id == wanted), None)
     if chosen is None:
-        raise CriticProbeError(f"{where}: no pair has the id '{wanted}'; it holds {listed}")
+        raise CriticProbeError(f"{where}: no pair has the id '{wanted}'; it holds {listed(ids)}")
     return chosen

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from critic_probe.bundled import BUNDLED
-from critic_probe.cli import options
+from critic_probe.cli import options, panels
 from critic_probe.cli.declare import with_options
 from critic_probe.encoding import CONVENTIONS, GAD, find_convention
 from critic_probe.errors import CriticProbeError
@@ -16,6 +16,12 @@ from critic_probe.option import checked
 
 if TYPE_CHECKING:
     from critic_probe.workbench import Settings
+
+PANEL = panels.COMPARE
+EXAMPLES = (
+    "critic-probe compare -c bundled:mean -o result.json",
+    "critic-probe verify result.json",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +52,12 @@ def command(
 
     Exits with 1 if the record does not hold.
     """
+    record = _read(result)
+    if loading.checkpoint:
+        loading.critics()  # told of before what is slow to load
     from critic_probe.measures.verify import signed_critics, verify
     from critic_probe.report.files import dump_plain
 
-    record = _read(result)
     signed = signed_critics(record, str(result))
     names = [critic["name"] for critic in signed]
     given = loading.checkpoint or [name for name in names if name.startswith(BUNDLED)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from critic_probe import objective
-from critic_probe.cli import options, session
+from critic_probe.cli import options, panels, session
 from critic_probe.cli.declare import with_options
 from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.option import Option
@@ -20,6 +20,12 @@ from critic_probe.training.options import LOSS, MEASURING, Options
 
 if TYPE_CHECKING:
     from critic_probe.workbench import Settings
+
+PANEL = panels.TRAIN
+EXAMPLES = (
+    "critic-probe warmup pairs.jsonl --backbone tiny -o my-critic --steps 4",
+    "critic-probe inspect my-critic",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +62,10 @@ def command(
             "A language model's or critic's directory, a .gguf file, smollm2 or gemma3 (of packages), or tiny: a "
             "random model of 1 M parameters.",
             metavar="DIR",
+            panel="What is trained",
         ),
     ],
-    out: Annotated[Path, Option("The directory to write.", names=("--output", "-o"), metavar="DIR")],
+    out: Annotated[Path, options.of_output("The directory to write.", names=("--output", "-o"), metavar="DIR")],
     training: Options,
     schedule: Schedule,
     reading: Reading,

@@ -14,14 +14,16 @@ import pandas as pd
 
 from critic_probe.errors import CriticProbeError
 
-SCHEMA = "critic-probe/baseline/1"
+SCHEMA = "critic-probe/baseline/2"
+UNPAIRED = "critic-probe/baseline/1"  # has neither prompts, nor noise floors, nor what is over the SD
 ONLY = "the critic"  # one critic's figures are compared whatever its directory is called
-_ARITHMETIC = 1e-5  # another machine's sums may differ by this much in a figure of no interval
 _SETTINGS = ("data", "aggregations", "eos", "value_position")
-_READ = ("convention", "template", "value_position")  # of each critic
-_FIGURE = ("metric", "critic", "aggregation", "family", "position", "category")
-_SCORE = ("critic", "aggregation", "id")
-_CASE = (*_SCORE, "side", "family", "position", "removed", "added")
+READ = ("convention", "template", "value_position")  # of each critic
+FIGURE = ("metric", "critic", "aggregation", "family", "position", "category")
+SCORE = ("critic", "aggregation", "id")
+CASE = (*SCORE, "side", "family", "position", "removed", "added")
+_OF_SCORE = ("student_score", "teacher_score", "gap_over_sd", "verdict")
+_OF_CASE = ("sign", "delta", "delta_over_sd")
 
 
 def record(
@@ -36,10 +38,14 @@ def record(
         drawn: How edits were drawn: at most how many, and the seed.
     """
     critics = sorted(set(figures.critic) - {""})
-    read = {critic["name"]: {key: critic[key] for key in _READ if key in critic} for critic in signature["critics"]}
+    read = {critic["name"]: {key: critic[key] for key in READ if key in critic} for critic in signature["critics"]}
     rename = {critics[0]: ONLY} if len(critics) == 1 else {}
     scores = [results["compare"].pairs] if "compare" in results else []
     cases = [results[name].cases for name in ("perturb", "completeness") if name in results]
+    columns = ["id", "prompt_hash", "category"]
+    sides = [table.reindex(columns=columns, fill_value="") for table in (*scores, *cases)]
+    pairs = pd.concat(sides).drop_duplicates("id") if sides else pd.DataFrame()
+    floors = {critic["name"]: critic.get("noise_floor", {}) for critic in signature["critics"]}
     return {
         "schema": SCHEMA,
         "settings": {
@@ -47,11 +53,14 @@ def record(
             "drawn": list(drawn),
             "critics": {rename.get(name, name): read[name] for name in sorted(read)},
         },
-        "figures": _rows(figures, _FIGURE, ("value", "low", "high", "n"), rename),
-        "scores": [
-            row for t in scores for row in _rows(t, _SCORE, ("student_score", "teacher_score", "verdict"), rename)
-        ],
-        "cases": [row for t in cases for row in _rows(t, _CASE, ("delta",), rename)],
+        "figures": _rows(figures, FIGURE, ("value", "low", "high", "n"), rename),
+        "noise_floor": {
+            rename.get(name, name): {key: _plain(floor) for key, floor in floors[name].items()}
+            for name in sorted(floors)
+        },
+        "pairs": _rows(pairs, ("id",), ("prompt_hash", "category"), rename),
+        "scores": [row for t in scores for row in _rows(t, SCORE, _OF_SCORE, rename)],
+        "cases": [row for t in cases for row in _rows(t, CASE, _OF_CASE, rename)],
     }
 
 
@@ -93,67 +102,6 @@ def load(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CriticProbeError(f"{path}: cannot be read ({error}); write one with --save-baseline") from error
-    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
+    if not isinstance(found, dict) or found.get("schema") not in (SCHEMA, UNPAIRED):
         raise CriticProbeError(f"{path}: is no {SCHEMA}; write it anew with --save-baseline")
     return found
-
-
-def drift(old: Mapping[str, Any], new: Mapping[str, Any], tolerance: float) -> pd.DataFrame:
-    """What differs from a baseline: one row per figure that moved, appeared or went, and per pair that flipped.
-
-    A figure with an interval has moved where neither value lies within the other's interval; one without where it
-    differs by more than the tolerance, relative to the larger magnitude. Other settings or data, and rows that are
-    missing, are differences and never skipped; a setting that one side does not tell is none.
-
-    Columns: what, old, new, verdict (moved, missing, new, flipped, other settings).
-    """
-    rows: list[dict[str, Any]] = []
-    by_critic = all("critics" in side["settings"] for side in (old, new))
-    before, after = (_flat(side["settings"], by_critic) for side in (old, new))
-    for key in before:
-        if key in after and before[key] != after[key]:
-            rows.append({"what": key, "old": before[key], "new": after[key], "verdict": "other settings"})
-    before, after = (_index(side["figures"], _FIGURE) for side in (old, new))
-    for name in sorted({*before, *after}):
-        if name not in after or name not in before:
-            word = "missing" if name not in after else "new"
-            rows.append({"what": name, "old": _value(before, name), "new": _value(after, name), "verdict": word})
-        elif _moved(before[name], after[name], tolerance):
-            rows.append({"what": name, "old": _value(before, name), "new": _value(after, name), "verdict": "moved"})
-    for table, keys in (("scores", _SCORE), ("cases", _CASE)):
-        before, after = (_index(side[table], keys) for side in (old, new))
-        for name in sorted({*before} ^ {*after}):
-            word = "missing" if name in before else "new"
-            rows.append({"what": f"{table}: {name}", "old": None, "new": None, "verdict": word})
-        if table == "scores":
-            for name in sorted({*before} & {*after}):
-                verdicts = before[name]["verdict"], after[name]["verdict"]
-                if set(verdicts) == {"student", "teacher"}:
-                    rows.append({"what": name, "old": verdicts[0], "new": verdicts[1], "verdict": "flipped"})
-    return pd.DataFrame(rows, columns=["what", "old", "new", "verdict"])
-
-
-def _flat(settings: Mapping[str, Any], by_critic: bool) -> dict[str, Any]:
-    """Every setting, a critic's under its name; with `by_critic` the run's is left out where each critic has it."""
-    critics = settings.get("critics", {})
-    flat = {key: settings[key] for key in settings if key != "critics" and not (by_critic and key in _READ)}
-    for name, read in critics.items():
-        flat |= {key if name == ONLY else f"{name} {key}": value for key, value in read.items()}
-    return flat
-
-
-def _index(rows: list[dict[str, Any]], keys: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    return {" ".join(str(row[key]) for key in keys if row[key] not in ("", ONLY)): row for row in rows}
-
-
-def _value(rows: Mapping[str, dict[str, Any]], name: str) -> Any:
-    return rows[name]["value"] if name in rows else None
-
-
-def _moved(old: Mapping[str, Any], new: Mapping[str, Any], tolerance: float) -> bool:
-    a, b = old["value"], new["value"]
-    if a is None or b is None:
-        return a is not b
-    if None in (old["low"], old["high"], new["low"], new["high"]):
-        return bool(abs(a - b) > max(tolerance * max(abs(a), abs(b)), _ARITHMETIC))
-    return not (old["low"] <= b <= old["high"] or new["low"] <= a <= new["high"])

@@ -56,9 +56,14 @@ _EDITS = {
         )
     ),
 }
-_HEADLINE = {
-    name: (f"{name}_low", f"{name}_high") for name in ("signal_to_noise", "punct_over_wrong_fact", "controls_right")
+_PARTS = {
+    "signal_to_noise": ("control", "invariance"),
+    "punct_over_wrong_fact": ("punct", "wrong_fact"),
+    "controls_right": ("control",),
+    "fault_right": ("fault",),
+    "rule_explains": ("rule",),
 }
+_HEADLINE = {name: (f"{name}_low", f"{name}_high") for name in _PARTS}
 _TOKENS = ("lag1", "effective_tokens", "variance_ratio")
 METRICS: frozenset[str] = frozenset(
     [
@@ -93,11 +98,12 @@ def figures(results: Mapping[str, Any]) -> pd.DataFrame:
         "low",
         "high",
         "n",
+        "prompts",
         "floor",
     ]
     table = pd.DataFrame(rows, columns=[*columns, "ids"])
     text = ["critic", "aggregation", "family", "position", "category"]
-    table[text] = table[text].fillna("")
+    table[text] = table[text].astype(object).fillna("")
     return table
 
 
@@ -109,7 +115,10 @@ def _compare(command: str, result: CompareResult) -> Iterator[Row]:
     for record in wide.to_dict("records"):
         for name, interval in _COMPARE.items():
             if name in record:
-                figure = _figure(f"{command}.{name}", record, name, interval)
+                own = record
+                if name == "matched_d_acc":
+                    own = record | {"n": record["matched_n"], "prompts": record["matched_prompts"]}
+                figure = _figure(f"{command}.{name}", own, name, interval)
                 yield figure | {"ids": _wrong(result, record) if name == "d_acc" else []}
     for record in result.categories.to_dict("records"):
         yield _figure(f"{command}.d_acc", record, "d_acc", ("d_acc_low", "d_acc_high"))
@@ -126,6 +135,7 @@ def _compare(command: str, result: CompareResult) -> Iterator[Row]:
                 "category": category,
                 **median._asdict(),
                 "n": len(frame),
+                "prompts": frame.prompt_hash.nunique(),
                 "floor": frame.floor.iloc[0],
                 "ids": list(worst),
             }
@@ -150,7 +160,7 @@ def _edits(command: str, result: PerturbResult) -> Iterator[Row]:
                 interval = None  # the interval of the record is that of the rate
             yield _figure(f"{command}.{name}", record, name, interval) | {"ids": worst}
         raw = median_interval(frame.delta.abs(), list(frame.prompt_hash))
-        own = {key: record[key] for key in ("critic", "aggregation", "family", "position", "n")}
+        own = {key: record[key] for key in ("critic", "aggregation", "family", "position", "n", "prompts")}
         floor = {"floor": frame.floor.iloc[0], "ids": worst}
         yield {"metric": f"{command}.median_abs_delta", **own, **raw._asdict(), **floor}
         if command == "completeness" and record["family"] == "to-complete":
@@ -159,7 +169,10 @@ def _edits(command: str, result: PerturbResult) -> Iterator[Row]:
     if command == "perturb":
         for record in result.headline.to_dict("records"):
             for name, interval in _HEADLINE.items():
-                yield _figure(f"perturb.{name}", record | {"n": record["controls"]}, name, interval)
+                parts = _PARTS[name]  # the smallest of what a figure is made of is its size
+                sizes = {"n": min(record[f"{part}s"] for part in parts)}
+                sizes["prompts"] = min(record[f"{part}_prompts"] for part in parts)
+                yield _figure(f"perturb.{name}", record | sizes, name, interval)
 
 
 def _tokens(command: str, result: TokensResult) -> Iterator[Row]:
@@ -182,7 +195,8 @@ def _doctor(command: str, results: list[tuple[str, DoctorResult]]) -> Iterator[R
 def _figure(metric: str, record: Row, name: str, interval: tuple[str, str] | None) -> Row:
     low, high = (record[interval[0]], record[interval[1]]) if interval else (None, None)
     own = {key: record.get(key, "") for key in ("critic", "aggregation", "family", "position", "category")}
-    return {"metric": metric, **own, "value": record[name], "low": low, "high": high, "n": record["n"], "ids": []}
+    size = {"n": record["n"], "prompts": record.get("prompts")}
+    return {"metric": metric, **own, "value": record[name], "low": low, "high": high, **size, "ids": []}
 
 
 _OF_COMMAND: dict[str, Callable[[str, Any], Iterator[Row]]] = {

@@ -13,7 +13,7 @@ from critic_probe.aggregation import parse
 from critic_probe.errors import CriticProbeError, parameter
 from critic_probe.gates.figures import METRICS
 from critic_probe.gates.shipped import DEFAULT_PROFILE, profile_text
-from critic_probe.stats.rates import FEW
+from critic_probe.stats.rates import too_few
 
 At = Literal["value", "ci"]
 Severity = Literal["fail", "warn"]
@@ -206,6 +206,7 @@ def evaluate(plan: Plan, figures: pd.DataFrame, unnamed: Iterable[str]) -> pd.Da
                 "low": None,
                 "high": None,
                 "n": 0,
+                "prompts": 0,
                 "ids": [],
                 "floor": None,
             }
@@ -235,8 +236,8 @@ def _verdict(gate: Gate, figure: Mapping[str, Any]) -> tuple[str, str]:
         if figure["n"] and gate.metric.partition(".")[0] != "doctor" and low is None:
             raise CriticProbeError(f"gate '{gate.label}': {gate.metric} has no interval; bound it with at = \"value\"")
         return "cannot tell", "too few prompts for an interval"
-    elif figure["n"] < FEW:
-        return "cannot tell", f"fewer than {FEW} cases"
+    elif why := too_few(figure["n"], figure["prompts"]):
+        return "cannot tell", why
     least = -math.inf if gate.min is None else gate.min
     most = math.inf if gate.max is None else gate.max
     if least <= low and high <= most:

@@ -1,15 +1,17 @@
 """What gates need, measured in one loop: each critic is loaded once, whatever they name."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, ClassVar, Literal
 
 import pandas as pd
 
+from critic_probe.errors import Notice
 from critic_probe.gates.figures import figures
 from critic_probe.gates.gate import Gate, Plan, evaluate, exit_code
 from critic_probe.measures.compare import Compare
-from critic_probe.measures.doctor import Doctor
+from critic_probe.measures.doctor import Doctor, DoctorResult
 from critic_probe.measures.perturb import Perturb
 from critic_probe.measures.report import Keep, ReportResult, report
 from critic_probe.measures.result import Measured
@@ -90,11 +92,21 @@ def judge(
         on_unclear: As what a verdict `cannot tell` counts.
     """
     verdicts = evaluate(plan, figures(results), unnamed)
-    measured = [each for name, each in results.items() if name != "doctor"] + [r for _, r in results.get("doctor", ())]
-    notices = list({(n.code, n.message, *n.ids): n for each in measured for n in each.notices}.values())
+    examined = results.get("doctor", ())
+    measured = [each for name, each in results.items() if name != "doctor"] + [r for _, r in examined]
+    told = list(chain.from_iterable(each.notices for each in measured))
+    codes = {notice.code for notice in told}
+    told += [n for name, each in examined for n in _warned(name, each) if n.code not in codes]
+    notices = list({(n.code, n.message, *n.ids): n for n in told}.values())
     fed = next((each.input for each in measured if each.input is not None), None)
     code = exit_code(verdicts, on_unclear)
     return CheckResult(plan.source, verdicts, on_unclear, code, signature=signature, notices=notices, input=fed)
+
+
+def _warned(critic: str, examined: DoctorResult) -> Iterator[Notice]:
+    """What a doctor warns of, as the notices of every other measurement have it."""
+    for row in examined.checks[examined.checks.verdict == "warn"].itertuples():
+        yield Notice(row.check, f"{critic}: {row.evidence}")
 
 
 def measure_report(

@@ -1,13 +1,13 @@
 """Rules that never read what is said: how well length, a closing mark or EOS alone would order pairs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from critic_probe.encoding import EncodedPair
-from critic_probe.stats.rates import rate
+from critic_probe.stats.intervals import rate_interval
 from critic_probe.text import ends_in_terminal
 
 
@@ -43,11 +43,16 @@ def rules_of(texts: Mapping[str, Texts]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(made))
 
 
-def baselines(rules: pd.DataFrame) -> pd.DataFrame:
-    """One row per rule: baseline, n, accuracy (a tie counts as half) with its interval, ties."""
+def baselines(rules: pd.DataFrame, prompts: Sequence[str]) -> pd.DataFrame:
+    """One row per rule: baseline, n, accuracy (a tie counts as half) with its interval, ties.
+
+    Args:
+        rules: See `rules_of`.
+        prompts: The prompt of each pair.
+    """
     rows = []
     for name in rules.columns if len(rules) else ():
-        right = rate(float(rules[name].sum()), len(rules))
+        right = rate_interval(rules[name], prompts)
         ties = int((rules[name] == 0.5).sum())
         rows.append((name, len(rules), right.value, right.low, right.high, ties))
     return pd.DataFrame(rows, columns=["baseline", "n", "accuracy", "low", "high", "ties"])

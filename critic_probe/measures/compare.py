@@ -18,7 +18,8 @@ from critic_probe.measures.result import Measured
 from critic_probe.objective import SATURATED, TEMPERATURE
 from critic_probe.pairs import Pairs
 from critic_probe.stats import pairs as pairwise
-from critic_probe.stats.rates import FEW, flips, separation, verdict
+from critic_probe.stats.paired import flips
+from critic_probe.stats.rates import separation, too_few, verdict
 from critic_probe.workbench import (
     Ask,
     Bench,
@@ -43,15 +44,15 @@ class CompareResult(Measured):
     """Student against teacher, under every critic and read-out.
 
     Attributes:
-        summary: One row per critic and aggregation: n, d_acc (ties count as half) with a Wilson 95 % interval, ties,
-            mean_gap, sd (of all scores of both sides), gap_over_sd, separation; flips (verdicts that differ from the
-            critic's first aggregation) with the exact McNemar p.
+        summary: One row per critic and aggregation: n pairs of so many prompts, d_acc (ties count as half) with its
+            interval, ties, mean_gap, sd (of all scores of both sides), gap_over_sd, separation; flips (verdicts that
+            differ from the critic's first aggregation) with the p of the sign-flip test over prompts.
         statistics: One row per critic and aggregation: d_acc with ties wrong and right, soft_d_acc (mean sigmoid(d)),
             auc, dz, intervals of mean_gap and gap_over_sd, hard_samples_ratio, score_overlap, within_prompt_sd,
             saturation and gradient weight at the temperature, bf16_quantum, and the accuracy beyond the best baseline.
         lengths: One row per critic and aggregation: length_ratio, within_prompt_spearman, accuracy where lengths match
             within 10 % and where the teacher is longer or shorter, and the accuracy at equal length (a logit).
-        contrasts: Read-out against read-out and critic against critic: exact McNemar p, p_holm, margin in gap/SD.
+        contrasts: Read-out against read-out and critic against critic: p (sign-flip test), p_holm, margin in gap/SD.
         categories: The same accuracy and gap by category; sd is the one of the summary.
         baselines: Accuracy of rules that never read the content.
         pairs: One row per critic, aggregation and pair, the most disputed pair first.
@@ -73,7 +74,11 @@ class CompareResult(Measured):
         """Plain sentences on how to read it, from its own tables and signature."""
         critics = self.signature["critics"]
         floor = GIVEN if critics[0]["fingerprint"] == GIVEN_SCORES else floor_sentence(critics)
-        return [*_reading(self.summary, self.baselines), *_warnings(self.statistics, self.lengths), floor]
+        return [
+            *_reading(self.summary, self.statistics, self.baselines),
+            *_warnings(self.statistics, self.lengths),
+            floor,
+        ]
 
 
 def compare(
@@ -173,7 +178,8 @@ def tabulated(
     """
     summary, categories = summarise(scored), _by_category(scored)
     rules = rules_of(texts)
-    blind = baselines(rules)
+    prompts = scored.drop_duplicates("id").set_index("id").prompt_hash
+    blind = baselines(rules, list(prompts[rules.index]))
     figures = pairwise.statistics(scored, temperature)
     if len(blind):
         best = str(blind.baseline[blind.accuracy.idxmax()])
@@ -191,7 +197,7 @@ def tabulated(
         pairs=_most_disputed_first(scored),
         notices=notices,
         signature=signed,
-        reading=[*_reading(summary, blind), *_warnings(figures, lengths), floor],
+        reading=[*_reading(summary, figures, blind), *_warnings(figures, lengths), floor],
     )
 
 
@@ -222,17 +228,21 @@ def score_pair(bench: Bench, pair: EncodedPair, values: Sequence[Tensor]) -> Ite
         yield row
 
 
-def with_verdicts(scored: pd.DataFrame, floors: dict[str, float]) -> pd.DataFrame:
-    """Rows of `score_pair` with gap, gap over the SD of all scores of the read-out, noise floor and verdict."""
+def with_verdicts(scored: pd.DataFrame, floors: Mapping[str, float] | pd.Series) -> pd.DataFrame:
+    """Rows of `score_pair` with gap, gap over the SD of all scores of the read-out, noise floor and verdict.
+
+    Args:
+        scored: One row per read-out and pair.
+        floors: The largest gap that is a tie, of each read-out or of each row.
+    """
     frames = []
-    for name, frame in scored.groupby("aggregation", sort=False):
-        frame = frame.copy()
-        frame["gap"] = frame.teacher_score - frame.student_score
-        frame["sd"] = pd.concat([frame.student_score, frame.teacher_score]).std()
-        frame["gap_over_sd"] = frame.gap / frame.sd
-        frame["floor"] = floors[str(name)]
-        frame["verdict"] = [verdict(gap, floors[str(name)]) for gap in frame.gap]
-        frames.append(frame)
+    scored = scored.assign(floor=scored.aggregation.map(floors) if isinstance(floors, Mapping) else floors)
+    for _, frame in scored.groupby("aggregation", sort=False):
+        gap = frame.teacher_score - frame.student_score
+        sd = pd.concat([frame.student_score, frame.teacher_score]).std()
+        floor = frame.pop("floor")
+        frame = frame.assign(gap=gap, sd=sd, gap_over_sd=gap / sd, floor=floor)
+        frames.append(frame.assign(verdict=[verdict(*both) for both in zip(gap, floor, strict=True)]))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -244,7 +254,7 @@ def summarise(scored: pd.DataFrame) -> pd.DataFrame:
         for (critic, name), frame in by_critic.groupby(["critic", "aggregation"], sort=False):
             verdicts = frame.set_index("id").verdict
             first = verdicts if first is None else first
-            flipped, p = (None, None) if first is verdicts else flips(first, verdicts)
+            flipped, p = (None, None) if first is verdicts else flips(first, verdicts, list(frame.prompt_hash))
             rows.append(
                 {
                     "critic": critic,
@@ -264,6 +274,7 @@ def _accuracy_columns(frame: pd.DataFrame) -> dict[str, Any]:
     interval = pairwise.d_acc(frame)
     return {
         "n": len(frame),
+        "prompts": frame.prompt_hash.nunique(),
         "d_acc": interval.value,
         "d_acc_low": interval.low,
         "d_acc_high": interval.high,
@@ -284,8 +295,8 @@ def _by_category(scored: pd.DataFrame) -> pd.DataFrame:
         }
         for (category, critic, aggregation), frame in named.groupby(["category", "critic", "aggregation"], sort=False)
     ]
-    columns = ["critic", "aggregation", "category", "n", "d_acc", "d_acc_low", "d_acc_high", "ties", "mean_gap"]
-    return pd.DataFrame(rows, columns=[*columns, "gap_over_sd"])
+    columns = ["critic", "aggregation", "category", "n", "prompts", "d_acc", "d_acc_low", "d_acc_high", "ties"]
+    return pd.DataFrame(rows, columns=[*columns, "mean_gap", "gap_over_sd"])
 
 
 def _most_disputed_first(scored: pd.DataFrame) -> pd.DataFrame:
@@ -313,8 +324,8 @@ def _read_text(
 def _pair_notices(scored: pd.DataFrame, texts: Mapping[str, Texts]) -> list[Notice]:
     notices = []
     count = scored.id.nunique()
-    if count < FEW:
-        notices.append(Notice("few-pairs", f"{count} pairs are too few (under {FEW}) to tell read-outs apart"))
+    if why := too_few(count, scored.prompt_hash.nunique()):
+        notices.append(Notice("few-pairs", f"{why}: nothing is concluded, and the doubt is at least the intervals'"))
     same = [key for key, pair in texts.items() if pair.same]
     for (critic, aggregation), frame in scored[scored.id.isin(same)].groupby(["critic", "aggregation"], sort=False):
         apart = frame[frame.verdict != "tie"]
@@ -334,15 +345,20 @@ def _pair_notices(scored: pd.DataFrame, texts: Mapping[str, Texts]) -> list[Noti
     return notices
 
 
-def _reading(summary: pd.DataFrame, baselines: pd.DataFrame) -> list[str]:
+def _reading(summary: pd.DataFrame, found: pd.DataFrame, baselines: pd.DataFrame) -> list[str]:
     sentences = [
-        "d_acc is the share of pairs whose teacher scores above the student (a tie counts as half), with Wilson's "
-        "95 % interval.",
+        "d_acc is the share of pairs whose teacher scores above the student (a tie counts as half), with a 95 % "
+        "interval that counts prompts, not pairs.",
         "Compare gap/SD, not raw gaps, across read-outs: averaging N values shrinks every gap and the SD with it.",
     ]
     if len(baselines):
         best = baselines.loc[baselines.accuracy.idxmax()]
-        matched = [f"{row.critic}/{row.aggregation}" for row in summary.itertuples() if row.d_acc_low <= best.accuracy]
+        sure = summary.merge(found[["critic", "aggregation", "beyond_low"]], on=["critic", "aggregation"], how="left")
+        matched = [
+            f"{row.critic}/{row.aggregation}"
+            for row in sure.itertuples()
+            if too_few(row.n, row.prompts) or not row.beyond_low > 0
+        ]
         rule = f"The rule '{best.baseline}', which reads no content, is right in {best.accuracy:.2f} of the pairs"
         sentences.append(
             f"{rule}; {', '.join(matched)} cannot be told from it or {_do(matched)} worse." if matched else f"{rule}."
@@ -368,6 +384,9 @@ def _warnings(figures: pd.DataFrame, lengths: pd.DataFrame) -> list[str]:
             f"{SATURATED:g}) and train no more: {shares}."
         )
     for row in lengths.itertuples():
+        sides = ((getattr(row, f"teacher_{name}_n"), getattr(row, f"teacher_{name}_prompts")) for name in _SIDES)
+        if any(too_few(*side) for side in sides):
+            continue
         if row.teacher_longer_low > row.teacher_shorter_high or row.teacher_shorter_low > row.teacher_longer_high:
             better = "longer" if row.teacher_longer_d_acc > row.teacher_shorter_d_acc else "shorter"
             sentences.append(
@@ -375,6 +394,9 @@ def _warnings(figures: pd.DataFrame, lengths: pd.DataFrame) -> list[str]:
                 f"is longer and in {row.teacher_shorter_d_acc:.2f} where it is shorter: it favours the {better} answer."
             )
     return sentences
+
+
+_SIDES = ("longer", "shorter")
 
 
 def _do(names: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from critic_probe.measures.compare import CompareResult
 from critic_probe.measures.perturb import PerturbResult
 from critic_probe.measures.result import Measured
 from critic_probe.stats.rates import holm
+from critic_probe.text import listed
 
 ALPHA = 0.05
 
@@ -17,11 +18,11 @@ class DiffResult(Measured):
     """One critic against another on the same pairs and the same edits; every difference is the new minus the old.
 
     Attributes:
-        pairs: One row per aggregation: n, old and new d_acc, flips with the exact McNemar p and p_holm, and the
-            difference of the margins (gap over SD) with its interval.
+        pairs: One row per aggregation: n, old and new d_acc, flips with the p of the sign-flip test over prompts and
+            p_holm, and the difference of the margins (gap over SD) with its interval.
         families: One row per aggregation and family of edits, the largest difference first: n, old and new mean of
             |delta| over SD, their difference with interval, p and p_holm over all of them; for controls and directions
-            the old and new share of the right order with the exact McNemar p.
+            the old and new rate of the right order, ties as half, with the p of the same test.
         flipped: One row per aggregation and pair whose verdict went from one side to the other, with both margins, the
             largest change first.
     """
@@ -72,6 +73,7 @@ def _pairs(compared: CompareResult, old: str, new: str) -> pd.DataFrame:
         {
             "aggregation": rows.aggregation,
             "n": rows.n,
+            "prompts": rows.prompts,
             "old_d_acc": [d_acc[old, name] for name in rows.aggregation],
             "new_d_acc": [d_acc[new, name] for name in rows.aggregation],
             "flips": rows.flips,
@@ -91,6 +93,7 @@ def _families(edited: PerturbResult) -> pd.DataFrame:
             "aggregation": rows.aggregation,
             "family": rows.family,
             "n": rows.n,
+            "prompts": rows.prompts,
             "old": rows.mean_abs,
             "new": rows.other_mean_abs,
             "difference": -rows.difference,
@@ -140,7 +143,7 @@ def _reading(old: str, new: str, pairs: pd.DataFrame, families: pd.DataFrame) ->
     for aggregation, frame in families.groupby("aggregation", sort=False):
         changed = frame[frame.p_holm < ALPHA]
         more, less = (list(changed.family[side]) for side in (changed.difference > 0, changed.difference < 0))
-        parts = [f"{word} to {', '.join(names)}" for word, names in (("more", more), ("less", less)) if names]
+        parts = [f"{word} to {listed(names)}" for word, names in (("more", more), ("less", less)) if names]
         reacts = f"{new} reacts {'; '.join(parts)}" if parts else "no family of edits can be told apart"
         sentences.append(f"{aggregation}: {reacts}.")
         right = frame[frame.right_p_holm < ALPHA]
@@ -149,5 +152,5 @@ def _reading(old: str, new: str, pairs: pd.DataFrame, families: pd.DataFrame) ->
         )
         for word, names in (("more", better), ("less", worse)):
             if names:
-                sentences.append(f"{aggregation}: {new} orders rightly {word} often: {', '.join(names)}.")
+                sentences.append(f"{aggregation}: {new} orders rightly {word} often: {listed(names)}.")
     return sentences

@@ -3,10 +3,11 @@
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import nan
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from torch import Tensor
 
@@ -15,11 +16,15 @@ from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse
 from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.measures.result import Measured
-from critic_probe.measures.variants import SIDES, Plan, Variant, in_context, responses_of, variants_of
+from critic_probe.measures.variants import SIDES, Plan, Variant, responses_of, variants_of
 from critic_probe.pairs import Pairs
+from critic_probe.probes import in_context
 from critic_probe.scoring.reference import padded_values
-from critic_probe.stats.edits import contrasts, headline, read_aloud, summarise
-from critic_probe.stats.rates import FEW, verdict
+from critic_probe.stats.edits import Spreads, contrasts, faults, headline, read_aloud, summarise
+from critic_probe.stats.intervals import Totals, sd_of, totals
+from critic_probe.stats.rates import FEW, FEW_PROMPTS, too_few, verdict
+from critic_probe.stats.rules import Traits, change, simple_rules, traits
+from critic_probe.text import listed
 from critic_probe.workbench import (
     Ask,
     Bench,
@@ -48,24 +53,32 @@ class PerturbResult(Measured):
             below the noise floor; the rate of the right order, also with the closing mark restored; the ending's
             effect; and the verdict with its figure, interval, preset floor and smallest detectable effect.
         headline: One row per critic and aggregation: median |delta| of controls and invariances, raw and in SD, their
-            ratio (signal to noise), punctuation over wrong facts, and the controls' rate of the right order.
+            ratio (signal to noise), punctuation over wrong facts, the controls' rate of the right order, the kind of
+            fault that is ordered worst, the simple rule that explains most, and the word on these three.
+        faults: How often each kind of fault scores lower than the answer without it; see `stats.chance`.
+        rules: Rules that read no content, and how much of the moves and of the pairs' gaps each explains; see
+            `stats.rules.simple_rules`.
         contrasts: Read-out against read-out and critic against critic, family by family: the difference of |delta| over
-            SD with its interval, p and p_holm over all families; for controls and directions the exact McNemar p.
+            SD with its interval, p and p_holm over all families; for controls and directions the p of the right orders.
         cases: One row per critic, aggregation and edit, the largest |delta| over SD first.
         not_measured: Edits that were not scored: critic, family, reason, count.
         command: perturb, or completeness where only that was asked for.
+        spreads: (critic, aggregation) -> totals over prompts of the unedited scores, whose SD deltas are set against.
     """
 
-    tables = ("summary", "headline", "contrasts", "cases", "not_measured")
+    tables = ("summary", "headline", "faults", "rules", "contrasts", "cases", "not_measured")
     main = "cases"
     also = ("completeness",)
 
     summary: pd.DataFrame
     headline: pd.DataFrame
+    faults: pd.DataFrame
+    rules: pd.DataFrame
     contrasts: pd.DataFrame
     cases: pd.DataFrame
     not_measured: pd.DataFrame
     command: str = "perturb"
+    spreads: Spreads = field(default_factory=dict)
 
     def read_aloud(self) -> list[str]:
         """Plain sentences on how to read it, from its own tables and signature."""
@@ -119,13 +132,16 @@ class Perturb:
         self.plan = plan
         self._command = command
         self._frames: list[pd.DataFrame] = []
+        self._gaps: list[dict[str, Any]] = []
         self._skips: list[tuple[str, str, str, int]] = []
+        self.spreads: dict[tuple[str, str], Totals] = {}
 
     def begin(self, bench: Bench) -> None:
         """A critic's turn begins."""
         self._seen = 0
         self._skipped: Counter[tuple[str, str]] = Counter()
         self._scores: dict[str, list[float]] = {aggregation.name: [] for aggregation in bench.settings.aggregations}
+        self._prompts: list[str] = []
         self._rows: list[dict[str, Any]] = []
 
     def ask(self, bench: Bench, pair: EncodedPair) -> Ask:
@@ -135,6 +151,7 @@ class Perturb:
         def take(values: Values) -> None:
             twice = _twice(bench, pair, variants) if self._seen < TWICE else {}
             self._seen += 1
+            self._prompts += [prompt_hash(pair.pair)] * 2
             for aggregation in bench.settings.aggregations:
                 self._take(bench, aggregation, pair, variants, values, twice)
 
@@ -155,6 +172,15 @@ class Perturb:
             return None if response is None else bench.score(values[response.ids], response, aggregation)
 
         both = [bench.score(values[side.ids], side, aggregation) for side in (pair.student, pair.teacher)]
+        self._gaps.append(
+            {
+                "critic": bench.name,
+                "aggregation": aggregation.name,
+                "prompt_hash": prompt_hash(pair.pair),
+                "delta": both[1] - both[0],
+                "change": change(_traits(pair.student), _traits(pair.teacher)),
+            }
+        )
         self._scores[aggregation.name] += both
         for variant in variants:
             scoring, kind = variant.case.scoring, variant.case.kind
@@ -181,7 +207,10 @@ class Perturb:
         for row in self._rows:
             row |= {"floor": floors[row["aggregation"]], **_turned(row.pop("gaps"), floors[row["aggregation"]])}
         cases = pd.DataFrame(self._rows)
-        sds = {name: pd.Series(of_all).std() for name, of_all in self._scores.items()}
+        centred = {name: np.array(of_all) - np.mean(of_all) for name, of_all in self._scores.items()}
+        spreads = {name: totals(of_all, self._prompts) for name, of_all in centred.items()}
+        self.spreads |= {(bench.name, name): spread for name, spread in spreads.items()}
+        sds = {name: float(sd_of(spread.rows.sum(0))) for name, spread in spreads.items()}
         # A score that does not vary has no spread to set a delta against.
         sds = {name: sd if sd > floors[name] else float("nan") for name, sd in sds.items()}
         sd = cases.aggregation.map(sds)
@@ -204,29 +233,45 @@ class Perturb:
             "max_per_response": self.plan.most,
             "seed": self.plan.seed,
         }
-        result = judged(self.cases, skips, done.notices, done.signature(**drawn), floor_sentence(done.records))
+        signed, floor = done.signature(**drawn), floor_sentence(done.records)
+        gaps = pd.DataFrame(self._gaps)
+        result = judged(self.cases, gaps, self.spreads, skips, done.notices, signed, floor)
         return replace(result, command=self._command, input=done.input)
 
 
 def judged(
-    cases: pd.DataFrame, not_measured: pd.DataFrame, notices: list[Notice], signed: Signature, floor: str
+    cases: pd.DataFrame,
+    gaps: pd.DataFrame,
+    spreads: Spreads,
+    not_measured: pd.DataFrame,
+    notices: list[Notice],
+    signed: Signature,
+    floor: str,
 ) -> PerturbResult:
     """The figures and verdicts of scored cases."""
-    summary, ratios = summarise(cases), headline(cases)
-    few = summary[(summary.n < FEW) & (summary.kind != "identity")]
+    # An empty response has nothing that a rule could count, and is read at its EOS by every read-out.
+    rules = simple_rules(cases[(cases.kind != "identity") & (cases.family != "empty")], gaps)
+    summary, ratios = summarise(cases, spreads), headline(cases, rules)
+    estimated = summary[summary.kind != "identity"]
+    few = estimated[[bool(too_few(*size)) for size in zip(estimated.n, estimated.prompts, strict=True)]]
     if len(few):
-        families = sorted({f"{row.family} {row.position}" for row in few.itertuples()})
-        notices.append(Notice("few-cases", f"fewer than {FEW} edits, too few to conclude from: {', '.join(families)}"))
+        sizes = {f"{row.family} {row.position}": f"{row.n} of {row.prompts} prompts" for row in few.itertuples()}
+        families = listed([f"{name} ({size})" for name, size in sorted(sizes.items())])
+        demand = f"fewer than {FEW} edits or {FEW_PROMPTS} prompts, too few to conclude from"
+        notices.append(Notice("few-cases", f"{demand}: {families}"))
     worst_first = cases.iloc[(-cases.delta_over_sd.abs()).argsort(kind="stable")].reset_index(drop=True)
     return PerturbResult(
         summary=summary,
         headline=ratios,
-        contrasts=contrasts(cases),
-        cases=worst_first.drop(columns="decided"),
+        faults=faults(cases),
+        rules=rules,
+        contrasts=contrasts(cases, spreads),
+        cases=worst_first.drop(columns=["decided", "change"]),
         not_measured=not_measured,
         notices=notices,
         signature=signed,
         reading=[*read_aloud(summary, ratios, cases), floor],
+        spreads=spreads,
     )
 
 
@@ -283,9 +328,14 @@ def _row(
         "only_last_token": own.ids[:-1] == variant.edited.ids[:-1] and not own.closing,
         "flip": False,
         "decided": False,
+        "change": change(_traits(own), _traits(variant.edited)),
         "gaps": None if base is not None else (both[1] - both[0], moved[1] - moved[0]),
         **in_context(case),
     }
+
+
+def _traits(response: EncodedResponse) -> Traits:
+    return traits(response.text, response.own_ids, any(response.eos))
 
 
 def _turned(gaps: tuple[float, float] | None, floor: float) -> dict[str, bool]:

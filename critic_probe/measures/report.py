@@ -19,8 +19,9 @@ from critic_probe.measures.variants import Edit, Plan, compared_texts, edit_of
 from critic_probe.objective import TEMPERATURE
 from critic_probe.pairs import Pair, Prompt, content_text
 from critic_probe.stats import pairs as pairwise
+from critic_probe.stats.edits import of_controls
 from critic_probe.stats.intervals import median_interval, ratio_of_medians_interval
-from critic_probe.stats.rates import FEW
+from critic_probe.stats.rates import FEW, too_few
 from critic_probe.workbench import Bench
 
 BINS = 8
@@ -151,7 +152,7 @@ def report(
         perturb=perturbed,
         tokens=along,
         signal=order.merge(_signal(perturbed.cases), on=_KEY),
-        places=order.merge(_places(perturbed.cases), on=_KEY),
+        places=order.merge(_places(perturbed), on=_KEY),
         reliability=reliability(compared.pairs, temperature),
         edits=edits,
         prompts={key: _asked(pair.prompt) for key, pair in pairs.items()},
@@ -205,11 +206,13 @@ def _signal(cases: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*_KEY, "family", "n", "signal_to_noise", "low", "high"])
 
 
-def _places(cases: pd.DataFrame) -> pd.DataFrame:
+def _places(perturbed: PerturbResult) -> pd.DataFrame:
+    cases = perturbed.cases
     harmless = cases[(cases.kind == "invariance") & (cases.group == "punct")]
     rows = []
     for (critic, aggregation, position), part in harmless.groupby([*_KEY, "position"], sort=False):
-        interval = median_interval(part.delta_over_sd.abs(), list(part.prompt_hash))
+        spread = perturbed.spreads[critic, aggregation]
+        interval = median_interval(part.delta_over_sd.abs(), list(part.prompt_hash), spread)
         rows.append((critic, aggregation, position, len(part), *interval))
     return pd.DataFrame(rows, columns=[*_KEY, "position", "n", "median_abs_delta_over_sd", "low", "high"])
 
@@ -293,6 +296,8 @@ def _ordered(row: dict[str, Any]) -> str:
     sentence = f"{row['critic']} read as {row['aggregation']} orders {share} of {row['n']} pairs as the data does"
     if "beyond" not in row or pd.isna(row["beyond_low"]):
         return sentence
+    if why := too_few(row["n"], row["prompts"]):
+        return f"{sentence}: {why} to hold it against the rule '{row['baseline']}', which reads no content"
     word = "more than" if row["beyond_low"] > 0 else "less than" if row["beyond_high"] < 0 else "not told apart from"
     return f"{sentence}, {word} the rule '{row['baseline']}', which reads no content"
 
@@ -303,7 +308,7 @@ def _moved(row: dict[str, Any] | None) -> Sequence[str]:
     sentences = []
     if not pd.isna(row["controls_right"]):
         share = f"{row['controls_right']:.0%} [{row['controls_right_low']:.0%}, {row['controls_right_high']:.0%}]"
-        sentences.append(f"an answer made worse scores lower in {share} of {row['controls']} edits")
+        sentences += of_controls(row) or [f"an answer made worse scores lower in {share} of {row['controls']} edits"]
     if not pd.isna(row["punct_over_wrong_fact"]):
         low, high = row["punct_over_wrong_fact_low"], row["punct_over_wrong_fact_high"]
         ratio = f"{row['punct_over_wrong_fact']:.2f} [{low:.2f}, {high:.2f}]"

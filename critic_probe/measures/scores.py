@@ -11,21 +11,27 @@ from critic_probe.measures.blind import Texts
 from critic_probe.measures.compare import GIVEN, GIVEN_SCORES, CompareResult, tabulated, with_verdicts
 from critic_probe.objective import TEMPERATURE
 from critic_probe.pairs import ScoredPair, scores_hash
+from critic_probe.stats.pairs import credit
+from critic_probe.stats.rates import verdict
 from critic_probe.text import ends_in_terminal
 from critic_probe.version import __version__
 from critic_probe.workbench import CriticRecord, Signature
 
 
-def compare_scores(pairs: Sequence[ScoredPair], source: str, temperature: float = TEMPERATURE) -> CompareResult:
+def compare_scores(
+    pairs: Sequence[ScoredPair], source: str, temperature: float = TEMPERATURE, tie_within: float = 0.0
+) -> CompareResult:
     """Tabulates given scores as `compare` does its own.
 
-    Nothing is known of the arithmetic behind the scores, so the noise floor is sixteen rounding steps of float32 at the
-    largest score, or one of bfloat16 where every score is a bfloat16 number.
+    Nothing is known of the arithmetic behind the scores, so a pair is a tie where its gap is at most sixteen rounding
+    steps of float32 at its own larger |score|, or at most the floor that its row gives. Scores that were rounded to
+    bfloat16 are ordered where they differ; how many are one of its steps apart is told.
 
     Args:
         pairs: At least one.
         source: The file, the critic's name where rows name none.
         temperature: See `compare`.
+        tie_within: Gaps up to it are ties too, in the unit of the scores.
 
     Raises:
         CriticProbeError: There are no pairs.
@@ -34,21 +40,18 @@ def compare_scores(pairs: Sequence[ScoredPair], source: str, temperature: float 
         raise CriticProbeError(f"{source}: no rows, the file is empty; give at least one pair")
     frame = pd.DataFrame(pairs, columns=ScoredPair._fields).assign(student_token_read=None, teacher_token_read=None)
     frame["critic"] = frame.critic.where(frame.critic != "", source)
-    frame[["student_tokens", "teacher_tokens"]] = frame[["student_tokens", "teacher_tokens"]].astype(float)
+    numbers = ["student_tokens", "teacher_tokens", "floor"]
+    frame[numbers] = frame[numbers].astype(float)
     frames, notices = [], []
     records: list[CriticRecord] = []
     for critic, of_critic in frame.groupby("critic", sort=False):
-        floors = {}
-        for aggregation, scored in of_critic.groupby("aggregation", sort=False):
-            scores = torch.tensor(pd.concat([scored.student_score, scored.teacher_score]).to_numpy())
-            floors[str(aggregation)], rounded = _floor(scores)
-            unknown = (
-                "come from a file: what arithmetic made of them is unknown, and gaps below 16 float32 steps are ties"
-            )
-            what = "are all bfloat16 numbers: gaps below their rounding step are ties" if rounded else unknown
-            notices.append(Notice("given-scores", f"{critic}/{aggregation}: the scores {what}"))
-        frames.append(with_verdicts(of_critic.drop(columns=["student", "teacher"]), floors))
-        records.append({"name": str(critic), "fingerprint": GIVEN_SCORES, "noise_floor": floors})
+        own = of_critic.floor.fillna(tolerance.of_given_scores("float32", _larger(of_critic)))
+        scored = with_verdicts(of_critic.drop(columns=["student", "teacher", "floor"]), own.clip(lower=tie_within))
+        for aggregation, read in of_critic.groupby("aggregation", sort=False):
+            verdicts = scored[scored.aggregation == aggregation].verdict.set_axis(read.index)
+            notices.append(_told(f"{critic}/{aggregation}", read, verdicts, tie_within))
+        frames.append(scored)
+        records.append({"name": str(critic), "fingerprint": GIVEN_SCORES})
     texts = {
         str(row.id): Texts(
             (len(str(row.student)), len(str(row.teacher))),
@@ -65,11 +68,43 @@ def compare_scores(pairs: Sequence[ScoredPair], source: str, temperature: float 
         "data": scores_hash(list(pairs)),
         "temperature": temperature,
     }
+    if tie_within:
+        signed["tie_within"] = tie_within
     return tabulated(pd.concat(frames, ignore_index=True), texts, notices, signed, GIVEN, temperature)
 
 
-def _floor(scores: torch.Tensor) -> tuple[float, bool]:
-    """The smallest gap that is no tie, and whether the scores look rounded to bfloat16; whole numbers are ratings."""
-    largest = float(scores.abs().max())
-    rounded = bool((scores.to(torch.bfloat16).double() == scores).all()) and not bool((scores == scores.round()).all())
-    return tolerance.of_given_scores("bfloat16" if rounded else "float32", largest), rounded
+def _told(name: str, scored: pd.DataFrame, verdicts: pd.Series, tie_within: float) -> Notice:
+    """Where the ties of a critic's read-out come from, and what the closest pairs make of d_acc either way."""
+    gap = scored.teacher_score - scored.student_score
+    whence = "come from a file: what arithmetic made of them is unknown"
+    if scored.floor.notna().any():
+        step, words = scored.floor.fillna(0.0), "the floor that the file gives"
+    elif _rounded(scored):
+        step, words = tolerance.of_given_scores("bfloat16", _larger(scored)), "one bfloat16 step of their own"
+        whence = "are all bfloat16 numbers, ordered where they differ"
+    else:
+        step = tolerance.of_given_scores("float32", _larger(scored))
+        words = f"{tolerance.STEPS} float32 steps of their own"
+    close = (gap != 0) & (gap.abs() <= step)
+    told = f"{name}: the scores {whence}; {int(close.sum()) or 'no'} pairs lie within {words}"
+    if close.any():
+        ties, ordered = (credit(verdicts.mask(close, as_what)).mean() for as_what in ("tie", _ordered(gap)))
+        told += f" (d_acc {ties:.4f} if they are ties, {ordered:.4f} if ordered)"
+    if tie_within:
+        told += f"; gaps within {tie_within:g} are ties too"
+    return Notice("given-scores", told, list(scored.id[close]))
+
+
+def _ordered(gap: pd.Series) -> pd.Series:
+    return gap.map(lambda each: verdict(each, 0.0))
+
+
+def _larger(scored: pd.DataFrame) -> pd.Series:
+    """The larger |score| of each pair."""
+    return scored[["student_score", "teacher_score"]].abs().max(axis=1)
+
+
+def _rounded(scored: pd.DataFrame) -> bool:
+    """Whether the scores look rounded to bfloat16; whole numbers are ratings."""
+    scores = torch.tensor(scored[["student_score", "teacher_score"]].to_numpy())
+    return bool((scores.to(torch.bfloat16).double() == scores).all()) and not bool((scores == scores.round()).all())

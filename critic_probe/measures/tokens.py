@@ -1,7 +1,7 @@
 """Values along a response: when the verdict is known, how independent tokens are, what kinds of token carry it."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from critic_probe.measures.result import Measured
 from critic_probe.measures.variants import SIDES
 from critic_probe.pairs import Pairs
 from critic_probe.stats import pairs as pairwise
+from critic_probe.stats.intervals import Totals, by_prompt
 from critic_probe.stats.rates import verdict
 from critic_probe.workbench import (
     Ask,
@@ -157,6 +158,7 @@ def _accuracy(critic: str, read: pd.DataFrame) -> Iterator[dict[str, Any]]:
             "aggregation": aggregation,
             "share": share,
             "n": len(frame),
+            "prompts": frame.prompt_hash.nunique(),
             "d_acc": interval.value,
             "d_acc_low": interval.low,
             "d_acc_high": interval.high,
@@ -249,24 +251,34 @@ def effective_tokens(values: Floats) -> float:
     return float(np.clip(len(values) / time, 1, len(values))) if time > 0 else float(len(values))
 
 
-def variance_ratio(weights: Floats, tokens: Floats, sums: Floats, squares: Floats) -> Floats:
-    """Variance (b,) of responses' means over sigma^2 / N: 1 if the values of a response were independent draws.
+def variance_terms(prompts: Sequence[Hashable], tokens: Floats, sums: Floats, squares: Floats) -> Totals:
+    """What `variance_ratio` needs of the responses, by prompt.
+
+    Args:
+        prompts: (R,) of each response.
+        tokens: (R,) of each.
+        sums: (R,) of their values.
+        squares: (R,) of their values' squares.
+    """
+    means = sums / tokens
+    columns = (np.ones(len(tokens)), tokens, sums, squares, means, means**2, 1 / tokens)
+    return by_prompt(prompts, np.stack(columns, axis=1))
+
+
+def variance_ratio(terms: Floats) -> Floats:
+    """Variance of responses' means over sigma^2 / N: 1 if the values of a response were independent draws.
 
     NaN where the values do not vary. sigma^2 is the variance of all token values together, 1 / N the mean over
     responses, as in `dependence`.
 
     Args:
-        weights: (b, R) how often each response counts.
-        tokens: (R,) tokens of each.
-        sums: (R,) of their values.
-        squares: (R,) of their values' squares.
+        terms: (..., 7) summed rows of `variance_terms`.
     """
-    means = sums / tokens
-    responses, values = weights.sum(1), weights @ tokens
-    sigma = (weights @ squares - (weights @ sums) ** 2 / values) / (values - 1)
-    of_means = (weights @ means**2 - (weights @ means) ** 2 / responses) / (responses - 1)
-    expected = sigma * (weights @ (1 / tokens)) / responses
-    ratios: Floats = np.divide(of_means, expected, out=np.full(len(expected), np.nan), where=expected > 0)
+    responses, tokens, sums, squares, means, means_squared, inverse = np.moveaxis(terms, -1, 0)
+    sigma = (squares - sums**2 / tokens) / (tokens - 1)
+    of_means = (means_squared - means**2 / responses) / (responses - 1)
+    expected = sigma * inverse / responses
+    ratios: Floats = np.divide(of_means, expected, out=np.full_like(expected, np.nan), where=expected > 0)
     return ratios
 
 

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from critic_probe.encoding import EncodedPair, EncodedResponse
-from critic_probe.pairs import BadRowError
-from critic_probe.probes import Case, Family, Skip, Subject, outcomes
+from critic_probe.pairs import BadRowError, asked
+from critic_probe.probes import Case, Family, Skip, Subject, in_context, outcomes
 from critic_probe.workbench import Bench, Ids
 
-CONTEXT = 12  # characters shown on either side of an edit
 SIDES = ("student", "teacher")
 
 Edit = tuple[str, ...]
@@ -47,11 +46,12 @@ def variants_of(bench: Bench, pair: EncodedPair, plan: Plan, skipped: Counter[tu
     """The cases of a pair that can be scored; the others are counted with their reason."""
     kept = bench.survey.answers.items()
     others = tuple(answer for prompt, answer in kept if prompt != str(pair.pair.prompt))
+    prompt, teacher = asked(pair.pair.prompt), pair.teacher.text
     variants: list[Variant] = []
     for side, response in enumerate((pair.student, pair.teacher)):
         if SIDES[side] not in plan.sides:
             continue
-        subject = Subject(response.text, SIDES[side], others, pair.pair.meta, plan.seed)
+        subject = Subject(response.text, SIDES[side], others, pair.pair.meta, plan.seed, prompt, teacher)
         again = _answer(bench, pair, response.text, response)
         foreign = isinstance(again, str) or again.ids != response.ids
         for outcome in outcomes(plan.families, subject, plan.most):
@@ -131,22 +131,3 @@ def compared_texts(bench: Bench, pair: EncodedPair, plan: Plan) -> dict[Edit, tu
 def edit_of(row: Mapping[str, Any]) -> Edit:
     """What tells a case from the others of its pair, from its row; equal where a text repeats itself."""
     return tuple(str(row[name]) for name in ("side", "family", "position", "left", "removed", "added", "right"))
-
-
-def in_context(case: Case) -> dict[str, str]:
-    """What an edit replaces and what it puts there, with the characters around it."""
-    start, end, added = _difference(case.original, case.text)
-    return {
-        "left": case.original[max(0, start - CONTEXT) : start],
-        "removed": case.original[start:end],
-        "added": added,
-        "right": case.original[end : end + CONTEXT],
-    }
-
-
-def _difference(original: str, edited: str) -> tuple[int, int, str]:
-    """The one span of the original that an edit replaces, and what takes its place."""
-    shorter = min(len(original), len(edited))
-    start = next((i for i in range(shorter) if original[i] != edited[i]), shorter)
-    back = next((i for i in range(shorter - start) if original[-1 - i] != edited[-1 - i]), shorter - start)
-    return start, len(original) - back, edited[start : len(edited) - back]

@@ -91,7 +91,8 @@ def verify(
         pairs: What was scored.
         settings: By critic, those of the record.
         plan: The edits of the record.
-        sample: How many pairs of each critic are scored again; of an edited pair, all of its edits.
+        sample: How many pairs of each critic are scored again, or all where there are fewer; of an edited pair, all of
+            its edits.
         seed: Draws them; None draws others each time.
 
     Raises:
@@ -105,6 +106,7 @@ def verify(
     seed = random.SystemRandom().randrange(2**32) if seed is None else seed
     checks = [_check("figures", *_figures(command, record, rows)), _check("data", same_data, evidence)]
     named = {critic["name"]: critic for critic in signed["critics"]}
+    again = 0
     for critic in critics:
         then = named[critic.name]
         bench = Bench(critic, pairs, settings[critic.name])
@@ -117,6 +119,7 @@ def verify(
             if same_data and all(check["verdict"] == "pass" for check in hashes):
                 own = rows[rows.critic == bench.name]
                 ids = set(random.Random(seed).sample(sorted(own.id.unique()), min(sample, own.id.nunique())))
+                again = max(again, len(ids))
                 compared = _scores(bench, ids, own) if command == "compare" else _edits(bench, plan, ids, own)
                 checks.append(_check(f"{bench.name}: scores", *_agreement(*compared, then, now)))
             else:
@@ -125,7 +128,7 @@ def verify(
         finally:
             bench.close()
     table = pd.DataFrame(checks)
-    return VerifyResult(table, cast(Signature, {**signed, "sample": sample, "sample_seed": seed}))
+    return VerifyResult(table, cast(Signature, {**signed, "sample": again, "sample_seed": seed}))
 
 
 def _check(name: str, holds: bool | None, evidence: str) -> Check:
@@ -146,7 +149,7 @@ def _figures(command: str, record: Mapping[str, Any], rows: pd.DataFrame) -> tup
     else:
         keys = ["critic", "aggregation", "family", "position", "kind"]
         figures = pd.DataFrame(_of_cases(rows, keys))
-    columns = [name for name in figures if name not in keys and figures[name].dtype.kind in "iufIF"]
+    columns = [name for name in figures if name in stored and name not in keys and figures[name].dtype.kind in "iufIF"]
     both = stored.merge(figures, on=keys, how="outer", suffixes=("", "_again"), indicator=True)
     if (both._merge != "both").any():
         missing = both[both._merge != "both"].iloc[0]

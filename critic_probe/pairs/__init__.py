@@ -2,7 +2,7 @@
 
 from critic_probe.pairs.faults import TOO_LONG, BadRowError, Faults, OnBadRow
 from critic_probe.pairs.files import RowFile
-from critic_probe.pairs.messages import content_text
+from critic_probe.pairs.messages import asked, content_text
 from critic_probe.pairs.pair import Message, Pair, Pairs, Prompt, Response, TokenIds, Turns, as_text, data_hash
 from critic_probe.pairs.read import PairFile, as_pairs, read_pairs
 from critic_probe.pairs.rows import RESERVED, Fields
@@ -29,6 +29,7 @@ __all__ = [
     "as_pairs",
     "as_text",
     "as_turns",
+    "asked",
     "content_text",
     "data_hash",
     "holds_scores",

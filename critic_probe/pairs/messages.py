@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from critic_probe.pairs.faults import BadRowError
-from critic_probe.pairs.pair import Message
+from critic_probe.pairs.pair import Message, Prompt
 from critic_probe.text import neutralise
 
 ROLES = {
@@ -170,6 +170,13 @@ def content_text(message: Message) -> str:
     """The text of a message's content."""
     content = message.get("content") or ""
     return content if isinstance(content, str) else "".join(part["text"] for part in content)
+
+
+def asked(prompt: Prompt) -> str:
+    """What the user says last; a prompt without turns is all of it."""
+    if isinstance(prompt, str):
+        return prompt
+    return next((content_text(turn) for turn in reversed(prompt) if turn["role"] == "user"), "")
 
 
 def text(value: Any, name: str) -> str:

@@ -31,6 +31,7 @@ class ScoredPair(NamedTuple):
         teacher: The teacher's text, where the row has it.
         student_tokens: Tokens of the student's response, where the row says so.
         teacher_tokens: Tokens of the teacher's response, where the row says so.
+        floor: The gap up to which the row says that the pair is a tie, as the tool's own results do.
     """
 
     critic: str
@@ -44,6 +45,7 @@ class ScoredPair(NamedTuple):
     teacher: str | None
     student_tokens: int | None
     teacher_tokens: int | None
+    floor: float | None = None
 
 
 def holds_scores(rows: RowFile) -> bool:
@@ -57,8 +59,8 @@ def read_scores(rows: RowFile) -> Iterator[ScoredPair]:
     """The scores of a file, row by row.
 
     Raises:
-        CriticProbeError: A row has other scores than the first one, or a score of one side only; a score is no finite
-            number; or a pair stands twice under one critic and read-out. The message names the file and the row.
+        CriticProbeError: A row has other scores than the first one, or a score of one side only; a score or floor is no
+            finite number; or a pair stands twice under one critic and read-out. The message names the file and the row.
     """
     expected: list[str] | None = None
     seen: dict[tuple[str, str, str], str] = {}
@@ -127,6 +129,7 @@ def _pair(row: Mapping[str, Any], name: str, number: int, source: str) -> Scored
         teacher=row["teacher"] if isinstance(row.get("teacher"), str) else None,
         student_tokens=_tokens(row.get("student_tokens")),
         teacher_tokens=_tokens(row.get("teacher_tokens")),
+        floor=_floor(row, source) if name == PLAIN else None,
     )
 
 
@@ -137,6 +140,15 @@ def _number(value: Any, name: str, source: str) -> float:
     if not is_number(value):
         raise CriticProbeError(f"{source}: '{name}' is {shown(value)}; it must be a finite number")
     return float(value)
+
+
+def _floor(row: Mapping[str, Any], source: str) -> float | None:
+    if row.get("floor") in (None, ""):
+        return None
+    floor = _number(row["floor"], "floor", source)
+    if floor < 0:
+        raise CriticProbeError(f"{source}: 'floor' is {shown(row['floor'])}; it must not be negative")
+    return floor
 
 
 def _tokens(value: Any) -> int | None:

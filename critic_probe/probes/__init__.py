@@ -1,7 +1,19 @@
 """Controlled edits of a response's text."""
 
-from critic_probe.probes.case import Case, Change, Family, Group, Kind, Position, Skip, Subject, with_ending_of
-from critic_probe.probes.controls import WRONG_FACTS
+from critic_probe.probes.case import (
+    Case,
+    Change,
+    Family,
+    Group,
+    Kind,
+    Position,
+    Skip,
+    Subject,
+    in_context,
+    with_ending_of,
+)
+from critic_probe.probes.drawn import Drawn, drawn
+from critic_probe.probes.facts import WRONG_FACTS
 from critic_probe.probes.suite import BUILT_IN, GROUPS, all_families, choose, outcomes
 
 __all__ = [
@@ -10,6 +22,7 @@ __all__ = [
     "WRONG_FACTS",
     "Case",
     "Change",
+    "Drawn",
     "Family",
     "Group",
     "Kind",
@@ -18,6 +31,8 @@ __all__ = [
     "Subject",
     "all_families",
     "choose",
+    "drawn",
+    "in_context",
     "outcomes",
     "with_ending_of",
 ]

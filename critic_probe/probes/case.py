@@ -12,6 +12,7 @@ Kind = Literal["identity", "invariance", "directional", "control", "meaning-chan
 Group = Literal["punct", "layout", "eos", "completeness", "controls"]
 Scoring = Literal["text", "again", "batch", "eos"]
 
+CONTEXT = 12  # characters shown on either side of an edit
 _SOFT_MARKS = frozenset(",，;；:：、")
 
 
@@ -25,6 +26,8 @@ class Subject:
         others: Answers to other prompts of the same file.
         fields: The other fields of the response's row.
         seed: Decides every choice that a family leaves to chance.
+        prompt: What the response answers: the last turn of the user.
+        teacher: The teacher's response to it, where `text` is the student's.
     """
 
     text: str
@@ -32,10 +35,16 @@ class Subject:
     others: tuple[str, ...] = ()
     fields: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
+    prompt: str = ""
+    teacher: str = ""
 
     def rng(self, family: str) -> random.Random:
         """The same numbers for the same seed, family and response."""
         return random.Random(f"{self.seed}|{family}|{self.text}")
+
+    def vouched(self, part: str) -> bool:
+        """Whether a part of the response is known to be right: all of a teacher's is, of a student's what both say."""
+        return self.side != "student" or part in self.teacher
 
 
 class Change(NamedTuple):
@@ -143,6 +152,25 @@ class Family:
                 None if restored == change.text else restored,
                 self.scoring,
             )
+
+
+def in_context(case: Case) -> dict[str, str]:
+    """What an edit replaces and what it puts there, with the characters around it."""
+    start, end, added = _difference(case.original, case.text)
+    return {
+        "left": case.original[max(0, start - CONTEXT) : start],
+        "removed": case.original[start:end],
+        "added": added,
+        "right": case.original[end : end + CONTEXT],
+    }
+
+
+def _difference(original: str, edited: str) -> tuple[int, int, str]:
+    """The one span of the original that an edit replaces, and what takes its place."""
+    shorter = min(len(original), len(edited))
+    start = next((i for i in range(shorter) if original[i] != edited[i]), shorter)
+    back = next((i for i in range(shorter - start) if original[-1 - i] != edited[-1 - i]), shorter - start)
+    return start, len(original) - back, edited[start : len(edited) - back]
 
 
 def with_ending_of(original: str, edited: str) -> str | None:

@@ -12,8 +12,6 @@ from critic_probe.probes.guards import Guards
 from critic_probe.probes.punctuation import Candidate, one_per_position
 from critic_probe.text import is_chinese
 
-_NOT_PROSE = ("code", "latex", "json", "tag", "url", "email", "path")
-
 
 def _family(
     name: str, description: str, edits: Callable[[Subject], Iterator[Change]], *, ending_control: bool = False
@@ -44,8 +42,7 @@ def _at(pattern: str, replacement: str) -> Callable[[Subject], Iterator[Change]]
 
 
 def _prose(guards: Guards, start: int, end: int) -> str | None:
-    reason = guards.covered(start - 1, end + 1)
-    return reason if reason in _NOT_PROSE else None
+    return guards.not_prose(start - 1, end + 1)
 
 
 def _byte_order_mark(subject: Subject) -> Iterator[Change]:
@@ -71,50 +68,67 @@ def _json_layout(subject: Subject) -> Iterator[Change]:
 
 def _unicode_form(subject: Subject) -> Iterator[Change]:
     """Letters with marks composed or decomposed; both forms are canonically equivalent."""
-    composed = unicodedata.normalize("NFC", subject.text)
-    yield Change("whole", composed if composed != subject.text else unicodedata.normalize("NFD", subject.text))
+    composed = _outside_code(subject.text, _UNITS, lambda m: unicodedata.normalize("NFC", m[0]))
+    decomposed = _outside_code(subject.text, _UNITS, lambda m: unicodedata.normalize("NFD", m[0]))
+    yield Change("whole", composed if composed != subject.text else decomposed)
+
+
+_UNITS = re.compile(r"\w[\u0300-\u036f]*")
 
 
 def _unicode_compatibility(subject: Subject) -> Iterator[Change]:
     """Full-width letters and digits, and ligatures, as plain ones: the part of NFKC that changes no meaning."""
-    yield Change("whole", re.sub(r"[Ａ-Ｚａ-ｚ０-９ﬀ-ﬆ]", lambda m: unicodedata.normalize("NFKC", m[0]), subject.text))
+    wide = re.compile(r"[Ａ-Ｚａ-ｚ０-９ﬀ-ﬆ]+")
+    yield Change("whole", _outside_code(subject.text, wide, lambda m: unicodedata.normalize("NFKC", m[0])))
+
+
+def _outside_code(text: str, pattern: re.Pattern[str], new: Callable[[re.Match[str]], str]) -> str:
+    """The text with every match replaced that touches no code, data, formula, table or address."""
+    guards = Guards(text)
+    return pattern.sub(lambda match: match[0] if guards.not_prose(*match.span()) else new(match), text)
 
 
 _MARKDOWN = (
-    (re.compile(r"(?m)^#{1,6}[ ]+"), ""),
+    (re.compile(r"(?m)^#{1,6}[ ]+(?=\S)"), ""),
     (re.compile(r"(\*\*|__)(?=\S)([^*_\n]+?)(?<=\S)\1"), r"\2"),
-    (re.compile(r"(?<![\w*])\*(?=\S)([^*\n]+?)(?<=\S)\*(?![\w*])"), r"\1"),
-    (re.compile(r"(?m)^([ \t]*)[-*+][ ]+"), r"\1"),
-    (re.compile(r"(?m)^>[ ]?"), ""),
+    (re.compile(r"(?:(?<=[a-z,] )|(?<=[\u3400-\u9fff，]))\*(?=[^\s*])([^*\n]+?)(?<=\S)\*(?![\w*])"), r"\1"),
+    (re.compile(r"(?m)^([ \t]*)[-*+][ ]{1,3}(?=[^\s*+-].*[^\W\d_])"), r"\1"),
+    (re.compile(r"(?m)^>[ ]?(?=\S)"), ""),
 )
 
 
+def _expanding(template: str) -> Callable[[re.Match[str]], str]:
+    return lambda match: match.expand(template)
+
+
 def _markdown_removed(subject: Subject) -> Iterator[Change]:
-    text, guards = subject.text, Guards(subject.text)
-    reason = guards.covered(0, len(text))
-    if reason in ("code", "latex", "json"):
-        if any(pattern.search(text) for pattern, _ in _MARKDOWN):
-            yield Change("whole", None, reason)
-        return
+    text = subject.text
     for pattern, plain in _MARKDOWN:
-        text = pattern.sub(plain, text)
-    yield Change("whole", text)
+        text = _outside_code(text, pattern, _expanding(plain))
+    if text == subject.text and any(pattern.search(text) for pattern, _ in _MARKDOWN):
+        yield Change("whole", None, Guards(text).not_prose(0, len(text)) or "")
+    else:
+        yield Change("whole", text)
 
 
-_BOXED = re.compile(r"\$?\\boxed\{([^{}\n]+)\}\$?")
+_BOXED = re.compile(r"(?P<dollar>\$?)\\boxed\{(?P<answer>[^{}\n]+)\}(?P=dollar)")
 _ANSWER = re.compile(
-    r"(?i)(?P<lead>\banswer:[ ]*|答案(?:是)?：[ ]*)(?P<answer>[^\s，。,;；!！?？]+?)(?=[.。]?(?:\s|$))"
+    r"(?im)^(?P<lead>[ \t]*(?:\*\*)?(?:(?:final )?answer:|(?:最终)?答案(?:是)?：)(?:\*\*)?[ ]*)"
+    r"(?P<answer>[^\s，。,;；!！?？*$\\{}](?:[^，。,;；!！?？*$\\{}\n]{0,38}[^\s，。.,;；!！?？*$\\{}])?)(?=[.。]?\s*\Z)"
 )
 
 
 def _answer_format(subject: Subject) -> Iterator[Change]:
+    r"""The whole final answer loses its `\boxed{}`, or gets one where it stands behind `Answer:` on the last line."""
     text = subject.text
     if found := list(_BOXED.finditer(text)):
-        match, lead = found[-1], "答案：" if is_chinese(_BOXED.sub("", text)) else "Answer: "
-        yield Change("whole", text[: match.start()] + lead + match[1] + text[match.end() :])
-    elif found := list(_ANSWER.finditer(text)):
-        match = found[-1]
-        yield Change("whole", text[: match.start()] + rf"\boxed{{{match['answer']}}}" + text[match.end() :])
+        boxed = found[-1]
+        formula = bool(boxed["dollar"]) and re.search(r"[\\^_]", boxed["answer"])
+        plain = f"${boxed['answer']}$" if formula else boxed["answer"]
+        yield Change("whole", text[: boxed.start()] + plain + text[boxed.end() :])
+    elif (final := _ANSWER.search(text)) and not Guards(text).not_prose(*final.span()):
+        start, end = final.span("answer")
+        yield Change("whole", f"{text[:start]}\\boxed{{{final['answer']}}}{text[end:]}")
 
 
 @lru_cache(maxsize=2)
@@ -136,11 +150,18 @@ def _script(subject: Subject) -> Iterator[Change]:
     if to_traditional is None or to_simplified is None:
         yield Change("whole", None, "OpenCC is not installed: pip install opencc-python-reimplemented")
         return
-    simplified = to_simplified(text)
-    yield Change("whole", simplified if simplified != text else to_traditional(text))
+    if "了如" in text:
+        yield Change("whole", None, "了如 is not always 瞭如")
+        return
+    han = re.compile(r"[\u3400-\u9fff]+")
+    simplified = _outside_code(text, han, lambda match: to_simplified(match[0]))
+    if simplified == text:
+        yield Change("whole", _outside_code(text, han, lambda match: to_traditional(match[0])))
+    else:
+        yield Change("whole", simplified)
 
 
-_HOMOPHONES = {"的": "地", "在": "再", "做": "作", "作": "做", "已": "己", "像": "象", "账": "帐", "哪": "那"}
+_HOMOPHONES = {"的": "地", "在": "再", "做": "作", "作": "做", "已": "己", "像": "象", "账": "帐"}
 _LOOKALIKES = {
     **dict(zip("aeopcxy", "аеорсху", strict=True)),
     **dict(zip("一人大水日月", "⼀⼈⼤⽔⽇⽉", strict=True)),
@@ -217,7 +238,7 @@ FAMILIES: tuple[Family, ...] = (
     _family("markdown-removed", "headings, emphasis, bullets and quotes as plain text", _markdown_removed),
     _family(
         "answer-format",
-        r"the final answer in \boxed{} becomes 'Answer:' or 答案：, or back",
+        r"the final answer loses its \boxed{}, or gets one behind 'Answer:' or 答案：",
         _answer_format,
         ending_control=True,
     ),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from critic_probe.probes.case import Change, Family, Position, Subject
+from critic_probe.probes.clauses import has_verb, parts_two_clauses, parts_two_sentences
 from critic_probe.probes.guards import Guards
 from critic_probe.text import TERMINAL_MARKS, is_chinese, is_cjk, last_before_closers
 
@@ -61,15 +62,23 @@ def _replacing(
     marks: str,
     replacements: Mapping[str, str],
     positions: tuple[Position, ...] = _ANYWHERE,
+    lacks: Callable[[str, int], str | None] = lambda *_: None,
 ) -> Family:
-    """The family that replaces one mark per position; `marks` is a pattern that matches single characters."""
+    """The family that replaces one mark per position; `marks` is a pattern that matches single characters.
+
+    `lacks` names the evidence that a mark lacks for being what the family edits.
+    """
     pattern = re.compile(marks)
 
     def edits(subject: Subject) -> Iterator[Change]:
         text = subject.text
         guards, last = Guards(text), last_before_closers(text)
         candidates = [
-            Candidate(*mark.span(), replacements[mark[0]], guards.reason(*mark.span(), replacements[mark[0]]))
+            Candidate(
+                *mark.span(),
+                replacements[mark[0]],
+                guards.reason(*mark.span(), replacements[mark[0]]) or lacks(text, mark.start()),
+            )
             for mark in pattern.finditer(text)
             if "terminal" in positions or mark.start() < last
         ]
@@ -78,6 +87,41 @@ def _replacing(
         yield from one_per_position(text, candidates, positions)
 
     return _invariance(name, description, edits)
+
+
+def _no_clauses(text: str, index: int) -> str | None:
+    """Why a mark does not part two clauses with a verb each, or a full stop two such sentences; None where it does."""
+    parts = parts_two_sentences if text[index] in "。." else parts_two_clauses
+    return None if parts(text, index, chinese=text[index] in "，；。") else "no clause"
+
+
+_ITEM = r"[^\s，。！？：；、,.!?:;（）()]{1,12}"
+_ENUMERATED = re.compile(
+    rf"{_ITEM}(?:、{_ITEM}){{2,}}|{_ITEM}(?:、{_ITEM})+(?=等(?!待|于|级|候))|{_ITEM}、[^\s，。！？：；、,.!?:;（）()]{{1,8}}[和及与或](?!否)"
+)
+
+
+def _no_list(text: str, index: int) -> str | None:
+    """Why a mark does not part the items of an enumeration; None where it does."""
+    listed = any(
+        match.start() < index < match.end() and not _NUMERAL.search(text[index - 1] + text[index + 1])
+        for match in _ENUMERATED.finditer(text)
+    )
+    return None if listed else "no list"
+
+
+_NUMERAL = re.compile(r"[一二三四五六七八九十百千万两0-9０-９]")
+_HEADING = re.compile(r"[ \t]*(?:[#*<|>]|(?i:what|how|why|who|whom|whose|where|when|which|is|are|can|do|does|did)\b)")
+_ASKS = re.compile(r"什么|如何|怎么|怎样|为何|谁|哪|吗|呢|几")
+_LAST_WORD = re.compile(
+    r"(?:(?<![^\s-])[A-Za-z]?[a-z]+|(?<!\S)[\d.,]+ ?(?:%|[a-z]{1,3})|[\u3400-\u9fff]|[\u3400-\u9fff][ \d.]*\d%?)"
+    r"[”’」』）)]*\Z"
+)
+_UNFINISHED = re.compile(
+    r"(?i)(?:\b(?:the|a|an|of|to|and|or|in|on|at|for|with|from|by|that|which|is|are|was|were|as|but|if|your|my|its|their)"
+    r"|[的和与及或在把被对从向为是而但])$"
+)
+_SHORT = 200  # characters; a longer response without its closing mark may have been cut off
 
 
 def _add_full_stop(subject: Subject) -> Iterator[Change]:
@@ -93,7 +137,17 @@ def _add_full_stop(subject: Subject) -> Iterator[Change]:
         reason = "symbol"
     if reason is None and mark == "." and text[end - 1].isdecimal():
         reason = "number"  # the full stop would read as a decimal point
+    if reason is None and not _may_be_closed(text.strip()):
+        reason = "no sentence"
     yield _change(text, "terminal", Candidate(end, end, mark, reason))
+
+
+def _may_be_closed(text: str) -> bool:
+    """Whether a response is a short line of words: no heading, title, question or password, and not cut off."""
+    words = [word for word in text.split() if word[0].isalpha()]
+    title = len(words) > 3 and sum(word[0].isupper() for word in words) > 0.6 * len(words)
+    broken = "\n" in text or "#" in text or len(text) > _SHORT or title or _HEADING.match(text) or _ASKS.search(text)
+    return not broken and bool(_LAST_WORD.search(text)) and not _UNFINISHED.search(text)
 
 
 def _closes_a_sentence(char: str) -> bool:
@@ -109,7 +163,9 @@ def _repeat_closing_mark(subject: Subject) -> Iterator[Change]:
     yield _change(text, "terminal", Candidate(last + 1, last + 1, text[last], reason))
 
 
-_QUOTED = re.compile(r'“([^“”"\n]*)”|"([^"“”\n]*)"|「([^「」\n]*)」')
+_QUOTED = re.compile(
+    r'“([^“”"\n]{1,200})”|(?<![^\W_])(?<!["“”])"(?=[^\s"“”])([^"“”\n]{1,200})(?<=\S)"(?![A-Za-z0-9"“”])|「([^「」\n]{1,200})」'
+)
 
 
 def _quote_style(subject: Subject) -> Iterator[Change]:
@@ -120,8 +176,12 @@ def _quote_style(subject: Subject) -> Iterator[Change]:
         start, end = match.span()
         inside = text[start + 1 : end - 1]
         left, right = ("“", "”") if text[start] in '"「' else ('"', '"')
-        reason = guards.covered(start, start + 1) or guards.covered(end - 1, end)
-        candidates.append(Candidate(start, end, left + inside + right, reason))
+        line = text[text.rfind("\n", 0, start) + 1 :].partition("\n")[0]
+        paired = line.count('"') % 2 == 0 and line.count("“") == line.count("”")
+        reason = (
+            guards.not_prose(start - 1, end + 1) or guards.covered(start, start + 1) or guards.covered(end - 1, end)
+        )
+        candidates.append(Candidate(start, end, left + inside + right, reason or (None if paired else "unpaired")))
     yield from one_per_position(text, candidates, _INSIDE)
 
 
@@ -131,13 +191,17 @@ def _wrap_in_quotes(subject: Subject) -> Iterator[Change]:
         yield Change("whole", None, "quoted mark")
     elif reason := Guards(text).covered(0, len(text), allow=_WORD_GUARDS):
         yield Change("whole", None, reason)
+    elif _LAYOUT.search(text):
+        yield Change("whole", None, "layout")
     else:
         yield Change("whole", f"“{text}”" if is_chinese(text) else f'"{text}"')
 
 
+_LAYOUT = re.compile(r"(?m)^[ \t]*(?:#|>|[-*+•][ \t]|\d{1,2}[.)、]|\*\*)|\n[ \t]*\n")
+
 # A quotation mark around a text changes nothing of what stands inside these.
 _WORD_GUARDS = frozenset(
-    ("number", "url", "email", "ellipsis", "mark run", "abbreviation", "path", "emoticon", "negation", "list marker")
+    ("number", "url", "email", "ellipsis", "mark run", "abbreviation", "path", "emoticon", "negation")
 )
 
 
@@ -163,7 +227,10 @@ _AFTER_MARKS = r"(?<=[，。！？；：、])[ ]?(?=[^\s\W])|(?<=[^\W\d_][,;:!?]
 _HAN_LATIN = rf"(?<={_HAN})[ ]?(?=[A-Za-z0-9])|(?<=[A-Za-z0-9])[ ]?(?={_HAN})"
 
 _FORMS = {"……": "...", "…": "...", "...": "…", "——": "--", "—": "--", "--": "—"}
-_FORM = re.compile(r"(?<!…)…{1,2}(?!…)|(?<!\.)\.{3}(?!\.)|(?<!—)—{1,2}(?!—)|(?<![-\w|])--(?![-\w|>])|(?<=\w)--(?=\w)")
+_FORM = re.compile(
+    r"(?<!…)…{1,2}(?!…)|(?<!\.)\.{3}(?!\.)|(?<![—\d])—{1,2}(?![—\d])"
+    r"|(?<=[^-\s|] )--(?![-\w|>])|(?<=[^\W\d])--(?=[^\W\d])"
+)
 
 
 def _ellipsis_and_dash(subject: Subject) -> Iterator[Change]:
@@ -180,18 +247,35 @@ def _ellipsis_and_dash(subject: Subject) -> Iterator[Change]:
     yield from one_per_position(text, candidates)
 
 
-_INNER = re.compile(r"[，。、；！？]|(?<=\w)[,;!?](?=\s)")
+_INNER = re.compile(r"[，；]|(?<=\w)[,;](?= )")
+_SEGMENT = re.compile(r"[^，。、；！？：,.;!?:\n]*")
 
 
 def _strip_inner(subject: Subject) -> Iterator[Change]:
+    """Commas and semicolons within sentences, where no short item stands beside them; sentences keep their ends."""
     text = subject.text
     guards, last = Guards(text), last_before_closers(text)
     marks = [mark.start() for mark in _INNER.finditer(text) if mark.start() < last]
-    free = {index for index in marks if guards.reason(index, index + 1, "") is None and not _joins_words(text, index)}
-    if free:
+    reasons = {
+        index: guards.reason(index, index + 1, "")
+        or ("joins words" if _joins_words(text, index) else None)
+        or (None if _between_phrases(text, index) else "short phrase")
+        for index in marks
+    }
+    if free := {index for index, reason in reasons.items() if reason is None}:
         yield Change("whole", "".join(char for index, char in enumerate(text) if index not in free))
     elif marks:
-        yield Change("whole", None, guards.covered(marks[0], marks[0] + 1) or "joins words")
+        yield Change("whole", None, reasons[marks[0]] or "")
+
+
+def _between_phrases(text: str, index: int) -> bool:
+    """Whether what stands on either side up to the next mark is too long for an item of a list, one with a verb."""
+    after = _SEGMENT.match(text, index + 1)
+    before = _SEGMENT.match(text[:index][::-1])
+    sides = (before[0][::-1] if before else "", after[0] if after else "")
+    long = all(len(re.findall(_HAN, side)) >= 4 or len(side.split()) >= 3 for side in sides)
+    verbs = [has_verb(side, chinese=text[index] in "，；") for side in sides]
+    return all(verbs) or (long and any(verbs))
 
 
 def _joins_words(text: str, index: int) -> bool:
@@ -232,6 +316,7 @@ FAMILIES: tuple[Family, ...] = (
         r"[，。](?=[ \t]*\S)|[.,](?=[ \t]+\S)",
         {"，": "。", "。": "，", ",": ".", ".": ","},
         _INSIDE,
+        _no_clauses,
     ),
     _replacing(
         "semicolon-swap",
@@ -239,13 +324,15 @@ FAMILIES: tuple[Family, ...] = (
         r"[，；](?=[ \t]*\S)|[,;](?=[ \t]+\S)",
         {"，": "；", "；": "，", ",": ";", ";": ","},
         _INSIDE,
+        _no_clauses,
     ),
     _replacing(
         "list-mark",
-        "the mark between listed items becomes a comma, or such a comma the mark",
-        r"、|(?<=[\u3400-\u9fff])(?<![\u3400-\u9fff]{5})，(?=[\u3400-\u9fff]{1,4}(?:[，、。和及或]|$))",
-        {"、": "，", "，": "、"},
+        "the mark between three or more listed items becomes a comma",
+        "、",
+        {"、": "，"},
         _INSIDE,
+        _no_list,
     ),
     _replacing(
         "full-half-width",
@@ -262,5 +349,7 @@ FAMILIES: tuple[Family, ...] = (
         "space-han-latin", "a blank between Chinese and Latin comes, or the one there goes", _toggling_space(_HAN_LATIN)
     ),
     _invariance("ellipsis-dash", "an ellipsis or a dash takes another form", _ellipsis_and_dash),
-    _invariance("inner-stripped", "all marks inside go; the closing one stays", _strip_inner),
+    _invariance(
+        "inner-stripped", "commas and semicolons between long phrases go; sentences keep their ends", _strip_inner
+    ),
 )

@@ -5,7 +5,7 @@ from importlib.metadata import entry_points
 from typing import get_args
 
 from critic_probe.errors import CriticProbeError
-from critic_probe.probes import completeness, controls, identity, layout, punctuation
+from critic_probe.probes import completeness, controls, facts, identity, layout, punctuation
 from critic_probe.probes.case import Case, Family, Group, Kind, Skip, Subject
 
 ENTRY_POINTS = "critic_probe.families"
@@ -13,7 +13,7 @@ GROUPS: tuple[Group, ...] = get_args(Group)
 
 BUILT_IN: dict[str, Family] = {
     family.name: family
-    for module in (punctuation, layout, identity, completeness, controls)
+    for module in (punctuation, layout, identity, completeness, controls, facts)
     for family in module.FAMILIES
 }
 

@@ -19,8 +19,8 @@ from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.gates.measure import CheckResult
 from critic_probe.measures.result import Measured, Result
 from critic_probe.report import verdicts
+from critic_probe.report.targets import check_path
 
-_SUFFIXES = (".json", ".csv", ".parquet")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -100,32 +100,6 @@ def _kinds() -> dict[str, Any]:
 def dump_plain(data: Mapping[str, Any]) -> str:
     """A mapping of plain values as JSON text, without a final newline."""
     return json.dumps(_plain(data), allow_nan=False, ensure_ascii=False, indent=2)
-
-
-def check_path(path: Path) -> None:
-    """Refuses a path that `write_result` could not write, so that hours of scoring are not spent first.
-
-    Raises:
-        CriticProbeError: The suffix is none of .json, .csv and .parquet, or no file can be written there.
-    """
-    if path.suffix.lower() not in _SUFFIXES:
-        raise CriticProbeError(f"{path}: cannot tell the format from '{path.suffix}'; use {', '.join(_SUFFIXES)}")
-    if os.path.isdir(path):
-        raise CriticProbeError(f"{path}: is a directory; name a file")
-    if not os.path.isdir(path.parent):
-        raise CriticProbeError(f"{path}: its directory does not exist; create it first")
-    if not os.access(path.parent, os.W_OK):
-        raise CriticProbeError(f"{path}: its directory is not writable; choose another")
-
-
-def check_folder(path: Path) -> None:
-    """Refuses a file whose folder is not there, before anything is scored.
-
-    Raises:
-        CriticProbeError: It is not.
-    """
-    if not path.absolute().parent.is_dir():
-        raise CriticProbeError(f"{path}: its folder does not exist; make it first")
 
 
 def write_result(path: Path, result: Result) -> None:

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable
 from html import escape, unescape
-from importlib.util import find_spec
 from io import StringIO
 from itertools import groupby
 from pathlib import Path
@@ -12,7 +11,6 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from critic_probe.errors import CriticProbeError
-from critic_probe.report.files import check_folder
 from critic_probe.text import neutralise
 
 # rich's own template fetches a web font. This one names fonts that machines have.
@@ -48,30 +46,6 @@ _CELL = _FONT * _ASPECT
 _RUN = re.compile(
     r'<text (class="[^"]*") x="([^"]*)" (y="[^"]*") textLength="[^"]*" (clip-path="[^"]*")>([^<]*)</text>'
 )
-
-
-def check_picture(path: Path) -> None:
-    """Refuses a path that `write_picture` could not write, before anything is scored.
-
-    Raises:
-        CriticProbeError: The suffix is none of .svg, .html and .png, its folder is not there, or nothing that makes a
-            PNG is installed.
-    """
-    if path.suffix.lower() not in (".svg", ".html", ".png"):
-        raise CriticProbeError(f"{path}: cannot make a picture of '{path.suffix}'; use .svg, .html or .png")
-    if path.suffix.lower() == ".png":
-        require("vl_convert", str(path))
-    check_folder(path)
-
-
-def require(module: str, purpose: str) -> None:
-    """Refuses what only the extra `report` can do, before anything is scored.
-
-    Raises:
-        CriticProbeError: The module is not installed.
-    """
-    if find_spec(module) is None:
-        raise CriticProbeError(f"{purpose}: {module} is not installed; pip install 'critic-probe[report]'")
 
 
 def to_png(svg: str) -> bytes:

@@ -5,10 +5,11 @@ from xml.etree import ElementTree
 
 import pandas as pd
 
+from critic_probe.gates.drift import differs
 from critic_probe.gates.gate import failing
 from critic_probe.gates.measure import CheckResult
 from critic_probe.report.terminal.check import DRIFT, ORDER, against, change, figure, figure_name, look_at, sentence
-from critic_probe.report.terminal.pieces import signature_line
+from critic_probe.report.terminal.pieces import signature_line, warning
 from critic_probe.text import neutralise
 
 
@@ -50,6 +51,8 @@ def to_markdown(result: CheckResult) -> str:
     if result.drift is not None:
         lines += ["", _cell(against(result.drift)), ""]
         lines += [f"- {row['verdict']}: {_cell(change(row))}" for row in result.drift.head(DRIFT).to_dict("records")]
+    if result.notices:
+        lines += ["", *(f"- {_cell(warning(notice).plain)}" for notice in result.notices)]
     return "\n".join([*lines, "", f"`{_cell(signature_line(result.signature)).replace('`', '')}`", ""])
 
 
@@ -73,7 +76,7 @@ def to_junit(result: CheckResult) -> str:
         counts["failures" if kind == "failure" else "skipped"] += 1
     if (moved := result.drift) is not None:
         case = ElementTree.SubElement(suite, "testcase", classname="baseline", name="baseline", time="0")
-        if len(moved):
+        if differs(moved):
             made = ElementTree.SubElement(case, "failure", message=against(moved))
             made.text = neutralise("; ".join(f"{r['verdict']}: {change(r)}" for r in moved.to_dict("records")))
             counts["failures"] += 1

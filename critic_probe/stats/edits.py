@@ -5,28 +5,44 @@ scores, on rates, or on ratios.
 """
 
 import itertools
-from collections.abc import Hashable, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm, spearmanr
 
 from critic_probe import tolerance
-from critic_probe.probes import BUILT_IN, WRONG_FACTS
+from critic_probe.probes import WRONG_FACTS
+from critic_probe.stats.chance import Fault, by_fault, controls_word, weakest
 from critic_probe.stats.intervals import (
     Interval,
-    difference_interval,
-    mean_interval,
+    Totals,
+    detectable,
+    difference_over_sd,
+    estimate,
     median_interval,
+    rate_interval,
     ratio_of_medians_interval,
+    totals,
 )
-from critic_probe.stats.rates import FEW, flips, holm, rate
+from critic_probe.stats.paired import paired_p
+from critic_probe.stats.rates import FEW, FEW_PROMPTS, holm, too_few
 
 INVARIANCE_FLOOR = 0.2  # SD: Cohen's (1988) small effect
 ORDER_FLOOR = 0.75  # halfway between chance and always
-LENGTH_FLOOR = 0.7  # half of the variance of ranks
-_POWER = 2.8  # 1.96 + 0.84: two-sided 5 % level, 80 % power, in standard errors
+_NO_RULE = {
+    "says": "",
+    "named": False,
+    "n": 0,
+    "prompts": 0,
+    "explained": np.nan,
+    "low": np.nan,
+    "high": np.nan,
+    "gaps": np.nan,
+}
+
+Spreads = Mapping[tuple[str, str], Totals]
+"""(critic, aggregation) -> `totals` of the unedited scores, whose SD the deltas are set against."""
 
 
 class Verdict(NamedTuple):
@@ -40,18 +56,19 @@ class Verdict(NamedTuple):
     verdict: str
 
 
-def summarise(cases: pd.DataFrame) -> pd.DataFrame:
+def summarise(cases: pd.DataFrame, spreads: Spreads) -> pd.DataFrame:
     """One row per critic, read-out, family, position and kind; see `PerturbResult.summary`."""
     rows = []
     keys = ["family", "position", "kind", "critic", "aggregation"]
     for (family, position, kind, critic, aggregation), frame in cases.groupby(keys, sort=False):
         raw, scaled = frame.delta.abs(), frame.delta_over_sd.abs()
-        flipped = rate(int(frame.flip.sum()), int(frame.decided.sum()))
+        decided = frame[frame.decided.astype(bool)]
+        flipped = rate_interval(decided.flip, list(decided.prompt_hash))
         sign = int(frame.sign.iloc[0])
         ends = frame.dropna(subset=["ending_effect"])
         right = right_order(frame, frame.delta)
-        judged = judge(frame, str(kind), sign)
-        ordered = rate(float(right.sum()), len(frame)) if sign else None
+        judged = judge(frame, str(kind), sign, spreads[critic, aggregation])
+        ordered = rate_interval(right, list(frame.prompt_hash)) if sign else None
         rows.append(
             {
                 "critic": critic,
@@ -62,6 +79,7 @@ def summarise(cases: pd.DataFrame) -> pd.DataFrame:
                 "kind": kind,
                 "sign": sign,
                 "n": len(frame),
+                "prompts": frame.prompt_hash.nunique(),
                 "median_abs_delta": raw.median(),
                 "p95_abs_delta": raw.quantile(0.95),
                 "max_abs_delta": raw.max(),
@@ -92,63 +110,73 @@ def summarise(cases: pd.DataFrame) -> pd.DataFrame:
     return frame.drop(columns="_kind").reset_index(drop=True)
 
 
-def judge(frame: pd.DataFrame, kind: str, sign: int) -> Verdict:
+def judge(frame: pd.DataFrame, kind: str, sign: int, scores: Totals | None = None) -> Verdict:
     """The verdict on the cases of one family under one read-out.
 
     Identity: every delta must lie within the noise floor. Invariance: the median |delta| over SD must lie below
     `INVARIANCE_FLOOR`. Directional, control and meaning-changing: the rate of the right order must lie above
-    `ORDER_FLOOR`. An interval that holds the floor, or fewer than `FEW` cases, is `cannot tell`. The smallest
-    detectable effect is 2.8 standard errors (two-sided 5 %, power 80 %; Miller 2024, arXiv 2411.00640).
+    `ORDER_FLOOR`. An interval that holds the floor, or `too_few` cases or prompts, is `cannot tell`.
+
+    Args:
+        frame: The cases.
+        kind: The family's.
+        sign: What the score should do; 0 for nothing.
+        scores: `totals` of the unedited scores; None takes the SD for known.
     """
     if kind == "identity":
         moved = float((frame.delta.abs() > frame.floor).mean())
         return Verdict(moved, moved, moved, 0.0, 0.0, "fail" if moved else "pass")
+    prompts = list(frame.prompt_hash)
     if sign:
-        found, preset = rate_interval(right_order(frame, frame.delta), list(frame.prompt_hash)), ORDER_FLOOR
+        found, preset = rate_interval(right_order(frame, frame.delta), prompts), ORDER_FLOOR
         word = "pass" if found.low > preset else "fail" if found.high < preset else "cannot tell"
     else:
-        found, preset = median_interval(frame.delta_over_sd.abs(), list(frame.prompt_hash)), INVARIANCE_FLOOR
+        found, preset = median_interval(frame.delta_over_sd.abs(), prompts, scores), INVARIANCE_FLOOR
         word = "pass" if found.high < preset else "fail" if found.low > preset else "cannot tell"
-    if len(frame) < FEW or frame.prompt_hash.nunique() < 2:
+    distinct = frame.prompt_hash.nunique()
+    if too_few(len(frame), distinct):
         word = "cannot tell"
-    return Verdict(*found, preset, _POWER * found.error, word)
+    return Verdict(*found, preset, detectable(found, distinct), word)
 
 
-def rate_interval(shares: pd.Series, clusters: Sequence[Hashable]) -> Interval:
-    """Mean of shares from 0 to 1: the wider of Wilson's interval and the cluster bootstrap's.
-
-    A rate of 0 or 1 has no spread to resample, and Wilson's does not know of clusters.
-
-    Args:
-        shares: (n,) 1, 0 or half a case.
-        clusters: (n,) what each case belongs to.
-    """
-    found = mean_interval(shares, clusters)
-    wilson = rate(found.value * len(shares), len(shares))
-    low = np.fmin(wilson.low, np.nan_to_num(found.low, nan=0.0))
-    high = np.fmax(wilson.high, np.nan_to_num(found.high, nan=1.0))
-    return Interval(found.value, float(low), float(high))
-
-
-def headline(cases: pd.DataFrame) -> pd.DataFrame:
+def headline(cases: pd.DataFrame, rules: pd.DataFrame) -> pd.DataFrame:
     """One row per critic and read-out: controls against invariances, punctuation against wrong facts.
+
+    `controls_right` is the rate at which an answer made worse scores lower, `fault_right` that of the kind of fault
+    that is ordered worst, and `controls_word` what the two show, once rules that read no content had their turn.
 
     `signal_to_noise` is the median |delta| of controls over that of invariances; a scale cancels in it. A small one
     with a high rate of right orders, and the reverse, both occur: read the two together.
+
+    Args:
+        cases: One row per critic, read-out and edit.
+        rules: As `simple_rules` gives them.
     """
+    best = {(row["critic"], row["aggregation"]): row for row in reversed(rules.to_dict("records"))}
     rows = []
     for (critic, aggregation), frame in cases.groupby(["critic", "aggregation"], sort=False):
         control, invariance = frame[frame.kind == "control"], frame[frame.kind == "invariance"]
         punct = frame[(frame.kind == "invariance") & (frame.group == "punct")]
         wrong = frame[frame.family.isin(WRONG_FACTS)]
         ratio, marks = _ratio(control, invariance), _ratio(punct, wrong)
-        right = judge(control, "control", -1) if len(control) else Verdict(np.nan, np.nan, np.nan, np.nan, np.nan, "")
+        right, of_faults = order_of(control)
+        worst = weakest(of_faults)
+        rule = best.get((critic, aggregation), _NO_RULE)
+        named = rule["says"] if rule["named"] else ""
         rows.append(
             {
                 "critic": critic,
                 "aggregation": aggregation,
-                "controls": len(control),
-                "invariances": len(invariance),
+                **{
+                    key: size
+                    for name, part in (
+                        ("control", control),
+                        ("invariance", invariance),
+                        ("punct", punct),
+                        ("wrong_fact", wrong),
+                    )
+                    for key, size in ((f"{name}s", len(part)), (f"{name}_prompts", part.prompt_hash.nunique()))
+                },
                 "control_median_abs_delta": control.delta.abs().median(),
                 "invariance_median_abs_delta": invariance.delta.abs().median(),
                 "control_median_over_sd": control.delta_over_sd.abs().median(),
@@ -159,22 +187,53 @@ def headline(cases: pd.DataFrame) -> pd.DataFrame:
                 "punct_over_wrong_fact": marks.value,
                 "punct_over_wrong_fact_low": marks.low,
                 "punct_over_wrong_fact_high": marks.high,
-                "controls_right": right.figure,
+                "controls_right": right.value,
                 "controls_right_low": right.low,
                 "controls_right_high": right.high,
-                "controls_word": _against_chance(right, len(control)),
+                "fault": worst.fault if len(control) else "",
+                "faults": worst.n,
+                "fault_prompts": worst.prompts,
+                "fault_right": worst.right,
+                "fault_right_low": worst.low,
+                "fault_right_high": worst.high,
+                "rule": rule["says"],
+                "rules": rule["n"],
+                "rule_prompts": rule["prompts"],
+                "rule_explains": rule["explained"],
+                "rule_explains_low": rule["low"],
+                "rule_explains_high": rule["high"],
+                "rule_gaps": rule["gaps"],
+                "controls_word": controls_word(right, len(control), control.prompt_hash.nunique(), of_faults, named),
             }
         )
     return pd.DataFrame(rows)
 
 
-def contrasts(cases: pd.DataFrame) -> pd.DataFrame:
+def faults(cases: pd.DataFrame) -> pd.DataFrame:
+    """One row per critic, read-out and kind of fault: how often it scores lower than the answer without it."""
+    rows = []
+    for key, frame in cases[cases.kind == "control"].groupby(["critic", "aggregation"], sort=False):
+        rows += [(*key, *fault) for fault in order_of(frame)[1]]
+    return pd.DataFrame(rows, columns=["critic", "aggregation", *Fault._fields])
+
+
+def order_of(controls: pd.DataFrame) -> tuple[Interval, list[Fault]]:
+    """The rate of the right order of one critic's controls under one read-out: of all, and by kind of fault."""
+
+    def rate(frame: pd.DataFrame) -> Interval:
+        return rate_interval(right_order(frame, frame.delta), list(frame.prompt_hash))
+
+    found = by_fault(controls)
+    return rate(controls), [Fault(f, len(part), part.prompt_hash.nunique(), *rate(part)) for f, part in found]
+
+
+def contrasts(cases: pd.DataFrame, spreads: Spreads) -> pd.DataFrame:
     """Read-out against read-out within a critic, and critic against critic under one read-out, family by family.
 
     `mean_abs` and `other_mean_abs` are the means of |delta| over SD, over the same edits; `difference` is the first
-    minus the other, with the paired cluster bootstrap's interval; `p` is two-sided from the interval's standard error,
-    `p_holm` is Holm's (1979) over all families. For controls and directions `right` and `other_right` are the shares
-    that are ordered rightly, `right_flips` and `right_p` the exact McNemar test of one against the other.
+    minus the other, with an interval that takes both SDs for estimates; `p` is that of the sign-flip test over prompts,
+    `p_holm` Holm's (1979) over all families. For controls and directions `right` and `other_right` are the shares that
+    are ordered rightly, ties as half, `right_flips` the edits ordered the other way and `right_p` the same test's.
     """
     keys = ["id", "side", "family", "position", "left", "removed", "added"]
     rows = []
@@ -183,71 +242,30 @@ def contrasts(cases: pd.DataFrame) -> pd.DataFrame:
         if (one[0] == other[0]) == (one[1] == other[1]):
             continue
         both = frames[one].merge(frames[other], on=keys, suffixes=("", "_other"))
+        theirs = pd.DataFrame({name: both[f"{name}_other"] for name in ("delta", "floor", "sign")})
+        both["right"], both["right_other"] = right_order(both, both.delta), right_order(theirs, theirs.delta)
+        for end in ("", "_other"):
+            both[f"size{end}"] = both[f"delta{end}"].abs().where(both[f"delta_over_sd{end}"].notna())
+            both[f"scaled{end}"] = both[f"delta_over_sd{end}"].abs()
+        figures = ["size", "size_other", "scaled", "scaled_other", "right", "right_other"]
         for family, frame in both.groupby("family", sort=False):
-            a, b = frame.delta_over_sd.abs(), frame.delta_over_sd_other.abs()
-            found = difference_interval(a, b, list(frame.prompt_hash))
-            p = 2 * float(norm.sf(abs(found.value) / found.error)) if found.error > 0 else np.nan
+            prompts = frame.prompt_hash.to_numpy(object)
+            size, other_size, scaled, other_scaled, right, other_right = frame[figures].to_numpy(float).T
+            parts = (totals(size, prompts), spreads[one], totals(other_size, prompts), spreads[other])
+            apart = estimate(difference_over_sd, *parts)
             rights: tuple[Any, ...] = (np.nan, np.nan, None, None)
-            sign = frame.sign.iloc[0]
-            if sign:
-                verdicts = [
-                    np.sign(frame[f"delta{end}"])
-                    .where(frame[f"delta{end}"].abs() > frame[f"floor{end}"], 0.0)
-                    .map({1.0: "teacher", -1.0: "student", 0.0: "tie"})
-                    for end in ("", "_other")
-                ]
-                wanted = "teacher" if sign > 0 else "student"
-                rights = (*((v == wanted).mean() for v in verdicts), *flips(*verdicts))
-            rows.append((*one, *other, family, len(frame), a.mean(), b.mean(), *found, p, *rights))
-    columns = ["critic", "aggregation", "other_critic", "other_aggregation", "family", "n"]
+            if frame.sign.iloc[0]:
+                change = right - other_right
+                rights = (right.mean(), other_right.mean(), int((np.abs(change) == 1).sum()), paired_p(change, prompts))
+            means = (pd.Series(each).mean() for each in (scaled, other_scaled))
+            sizes = (len(frame), len(set(prompts)))
+            rows.append((*one, *other, family, *sizes, *means, *apart.interval, apart.p, *rights))
+    columns = ["critic", "aggregation", "other_critic", "other_aggregation", "family", "n", "prompts"]
     columns += ["mean_abs", "other_mean_abs", "difference", "low", "high", "p"]
     columns += ["right", "other_right", "right_flips", "right_p"]
     table = pd.DataFrame(rows, columns=columns).astype({"right_flips": "Int64", "right_p": "float64"})
     table["p_holm"] = holm(table.p)
     return table
-
-
-def biases(cases: pd.DataFrame) -> pd.DataFrame:
-    """What the score reacts to without reading content: one row per critic, read-out and bias that can be named.
-
-    - `ending`: the median |delta| over SD when only the closing mark changes.
-    - `eos`: the same when only EOS comes or goes.
-    - `length`: Spearman's rank correlation (1904) of the change of length with the change of the score, its closing
-      mark restored, over edits that change length by three tokens or more; the interval is over prompts.
-    - every family of a user's own: its median |delta| over SD.
-    """
-    rows = []
-    for (critic, aggregation), frame in cases.groupby(["critic", "aggregation"], sort=False):
-        own = [name for name in frame.family.unique() if name not in BUILT_IN]
-        parts = {
-            "ending": frame[(frame.group == "punct") & (frame.position == "terminal")],
-            "eos": frame[frame.family == "eos-toggled"],
-            **{name: frame[frame.family == name] for name in own},
-        }
-        for name, part in parts.items():
-            if len(part):
-                found = median_interval(part.delta_over_sd.abs().fillna(0.0), list(part.prompt_hash))
-                rows.append((critic, aggregation, name, len(part), *found, INVARIANCE_FLOOR))
-        longer = frame[(frame.token_change.abs() >= 3) & frame.kind.isin(("control", "directional"))]
-        if len(longer):
-            rows.append((critic, aggregation, "length", len(longer), *_length_correlation(longer), LENGTH_FLOOR))
-    columns = ["critic", "aggregation", "bias", "n", "figure", "low", "high", "preset"]
-    table = pd.DataFrame(rows, columns=columns)
-    table["found"] = (table.low > table.preset) | (table.high < -table.preset)
-    return table
-
-
-def _length_correlation(frame: pd.DataFrame) -> Interval:
-    """Mean over prompts of the rank correlation within each; a score that does not move has none, which is 0."""
-    delta = _without_ending(frame)
-    found, prompts = [], []
-    for prompt, part in frame.assign(_delta=delta).groupby("prompt_hash", sort=False):
-        moved = part._delta.where(part._delta.abs() > part.floor, 0.0)
-        if len(part) < 3 or part.token_change.nunique() < 2:
-            continue
-        found.append(0.0 if moved.nunique() < 2 else float(spearmanr(part.token_change, moved).statistic))
-        prompts.append(prompt)
-    return mean_interval(found, prompts)
 
 
 def right_order(frame: pd.DataFrame, delta: pd.Series) -> pd.Series:
@@ -266,14 +284,6 @@ def _ratio(top: pd.DataFrame, bottom: pd.DataFrame) -> Interval:
     )
 
 
-def _against_chance(right: Verdict, n: int) -> str:
-    if n < FEW:
-        return "too few" if n else ""
-    if right.low > 0.5:
-        return "above chance"
-    return "below chance" if right.high < 0.5 else "at chance"
-
-
 def read_aloud(summary: pd.DataFrame, ratios: pd.DataFrame, cases: pd.DataFrame) -> list[str]:
     """Plain sentences on how to read the tables."""
     sentences = [
@@ -282,18 +292,14 @@ def read_aloud(summary: pd.DataFrame, ratios: pd.DataFrame, cases: pd.DataFrame)
         "A flip is a pair whose verdict changes sides; pairs tied before the edit are left out of the rate.",
         f"Verdicts: an invariance passes where the interval of its median |delta|/SD lies below {INVARIANCE_FLOOR:g}, "
         f"a control or direction where the interval of its right-order rate lies above {ORDER_FLOOR:g}; an interval "
-        f"that holds its floor, or fewer than {FEW} cases, is 'cannot tell'. MDE is the smallest distance from the "
-        "floor that so many prompts could show. An identity has nothing to estimate.",
+        f"that holds its floor, fewer than {FEW} cases or {FEW_PROMPTS} prompts is 'cannot tell'. MDE is the smallest "
+        "distance from the floor that so many prompts could show. An identity has nothing to estimate.",
     ]
-    for row in ratios.itertuples():
-        name = f"{row.critic}/{row.aggregation}"
-        if row.controls_word == "at chance":
-            sentences.append(
-                f"{name}: controls are at chance ({row.controls_right:.2f} of the worse answers score lower): nothing "
-                "here shows that this score reads content, whatever its signal to noise."
-            )
-        elif row.controls_word == "below chance":
-            sentences.append(f"{name}: the worse answer scores higher more often than not ({row.controls_right:.2f}).")
+    sentences += [
+        f"{row['critic']}/{row['aggregation']}: {told}."
+        for row in ratios.to_dict("records")
+        for told in of_controls(row)
+    ]
     rare = summary[(summary.kind == "invariance") & (summary.verdict == "pass") & (summary.p95_abs_delta_over_sd > 1)]
     for (critic, aggregation), frame in rare.groupby(["critic", "aggregation"], sort=False):
         sentences.append(
@@ -302,13 +308,37 @@ def read_aloud(summary: pd.DataFrame, ratios: pd.DataFrame, cases: pd.DataFrame)
         )
     sentences += _raw_against_scaled(ratios)
     sentences += _dilution(cases)
-    ends = summary[(summary.ending_n >= FEW) & (summary.ending_effect_over_sd > INVARIANCE_FLOOR)]
+    enough = (summary.ending_n >= FEW) & (summary.prompts >= FEW_PROMPTS)
+    ends = summary[enough & (summary.ending_effect_over_sd > INVARIANCE_FLOOR)]
     for (critic, aggregation), frame in ends.groupby(["critic", "aggregation"], sort=False):
         sentences.append(
             f"{critic}/{aggregation}: the ending alone moves {', '.join(sorted(set(frame.family)))} by more than "
             f"{INVARIANCE_FLOOR:g} SD: without the closing mark restored it would pass for an effect of the edit."
         )
     return sentences
+
+
+def of_controls(row: dict[str, Any]) -> list[str]:
+    """What the order of controls shows, from a row of `headline`: one clause, none where there are none."""
+    share = f"{row['controls_right']:.2f} of the worse answers score lower"
+    low, high = row["fault_right_low"], row["fault_right_high"]
+    fault = f"of '{row['fault']}' {row['fault_right']:.2f} [{low:.2f}, {high:.2f}]"
+    nothing = "nothing here shows that this score reads content"
+    told = {
+        "a simple rule": f"the rule '{row['rule']}' alone explains {row['rule_explains']:.2f} of the moves "
+        f"[{row['rule_explains_low']:.2f}, {row['rule_explains_high']:.2f}]"
+        + ("" if pd.isna(row["rule_gaps"]) else f" and {row['rule_gaps']:.2f} of the pairs' gaps")
+        + f": {nothing}"
+        + (f", though {share}" if row["controls"] else ""),
+        "at chance": f"controls are at chance ({share}): {nothing}, whatever its signal to noise",
+        "not every fault": f"{share}, but {fault}: heads that learnt nothing order some kinds of fault rightly too, "
+        f"and {nothing}",
+        "cannot tell": f"{share}, but too few of them are '{row['fault']}' ({row['faults']} of {row['fault_prompts']} "
+        "prompts): whether this score reads content cannot be told",
+        "above chance": f"controls are above chance in every kind of fault ({share}; {fault}, the least)",
+        "below chance": f"the worse answer scores higher more often than not ({share})",
+    }
+    return [told[row["controls_word"]]] if row["controls_word"] in told else []
 
 
 def _raw_against_scaled(ratios: pd.DataFrame) -> list[str]:

@@ -1,23 +1,33 @@
-"""Cluster bootstrap: intervals that know which cases belong to one prompt.
+"""Intervals that know which cases belong to one prompt; `docs/statistics.md` has sources and simulated coverage.
 
-Whole prompts are drawn with replacement (Davison and Hinkley 1997, section 3.8; for evaluations Miller 2024, arXiv
-2411.00640), 2,000 times with a fixed seed. A draw is a weight per prompt, so that a resample is one product of weights
-and sums instead of a copy of the data. Intervals are 95 % percentile intervals; with fewer than two clusters there is
-none (NaN).
+Prompts are the sample; the cases of one may depend on each other in any way. All intervals are 95 % with Student's t at
+P - 1 degrees of freedom for P prompts, and NaN for fewer than two of them.
+
+- A smooth figure (a mean, a mean over an SD, a difference of two) is a function of totals over prompts. Its error
+  and bias are the jackknife's that leaves out a prompt at a time (Quenouille 1956, Biometrika 43; Efron and Stein 1981,
+  Annals of Statistics 9; for clusters Cameron and Miller 2015, J. Human Resources 50). Where single prompts weigh much,
+  as they do on an SD, the degrees of freedom are fewer (Satterthwaite 1946, Biometrics Bulletin 2).
+- A rate has Wilson's interval (1927) at the effective number of cases n / design effect (Korn and Graubard 1998, Survey
+  Methodology 24; Dean and Pagano 2015, J. Survey Statistics and Methodology 3).
+- A median lies between the quantiles at which its distribution function could be 1/2 (Woodruff 1952, JASA 47), by the
+  same effective number.
+- Ratios with a median, and differences of rates, combine the intervals of their parts (MOVER: Zou and Donner 2008,
+  Statistics in Medicine 27; Newcombe 1998, ibid. 17), with the correlation that prompts show.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtrit
 
-RESAMPLES = 2000
-SEED = 0
-_CHUNK = 4_000_000  # weights held at once
+from critic_probe.stats.paired import paired_p
 
 Floats = NDArray[np.float64]
+
+_LEAST_EFFECT = 0.5  # a design effect below that is luck: cases of a prompt that all but cancel
 
 
 class Interval(NamedTuple):
@@ -27,10 +37,127 @@ class Interval(NamedTuple):
     low: float
     high: float
 
+
+NOTHING = Interval(np.nan, np.nan, np.nan)
+
+
+def detectable(interval: Interval, prompts: int) -> float:
+    """The distance from a bound that so many prompts would show in four of five samples, from an interval's width.
+
+    (t_.975 + t_.8) standard errors; Bloom 1995, Evaluation Review 19.
+    """
+    if prompts < 2:
+        return np.nan
+    reach, power = stdtrit(prompts - 1, [0.975, 0.8])
+    return float((interval.high - interval.low) / 2 * (1 + power / reach))
+
+
+class Totals(NamedTuple):
+    """What adds up over prompts.
+
+    Attributes:
+        prompts: (P,) names.
+        rows: (P, k) figures of each.
+    """
+
+    prompts: NDArray[Any]
+    rows: Floats
+
+
+def totals(values: ArrayLike, clusters: Sequence[Hashable]) -> Totals:
+    """How many values each prompt has, their sum and that of their squares; NaN is left out."""
+    data, codes, prompts = _clean(values, clusters)
+    sums = [np.bincount(codes, weights, len(prompts)) for weights in (None, data, data**2)]
+    return Totals(prompts, np.stack(sums, axis=1, dtype=float))
+
+
+def by_prompt(clusters: Sequence[Hashable], rows: Floats) -> Totals:
+    """Sums of rows (n, k) over prompts."""
+    _, codes, prompts = _clean(np.zeros(len(rows)), clusters)
+    sums = np.zeros((len(prompts), rows.shape[1]))
+    np.add.at(sums, codes, rows)
+    return Totals(prompts, sums)
+
+
+class Estimate(NamedTuple):
+    """A smooth figure.
+
+    Attributes:
+        value: Over all prompts.
+        bias: By how much its expectation is too large.
+        influence: (P,) what each prompt does to it; together 0.
+    """
+
+    value: float
+    bias: float
+    influence: Floats
+
     @property
-    def error(self) -> float:
-        """The standard error that the interval's width stands for."""
-        return (self.high - self.low) / (2 * 1.96)
+    def interval(self) -> Interval:
+        """About the figure less its bias, with Student's t.
+
+        The degrees of freedom are 2 / the relative variance of the squared error, by the influences' own kurtosis.
+        """
+        prompts = len(self.influence)
+        squares = float((self.influence**2).sum())
+        if prompts < 2 or np.isnan(squares):
+            return Interval(self.value, np.nan, np.nan)
+        if not squares:
+            return Interval(self.value, self.value, self.value)
+        kurtosis = prompts * float((self.influence**4).sum()) / squares**2
+        freedom = min(prompts - 1, 2 * prompts / max(kurtosis - 1, 1e-9))
+        reach = stdtrit(freedom, 0.975) * np.sqrt(prompts / (prompts - 1) * squares)
+        middle = self.value - self.bias
+        return Interval(self.value, float(middle - reach), float(middle + reach))
+
+    @property
+    def p(self) -> float:
+        """Two-sided p that it is 0; see `paired_p`."""
+        prompts = len(self.influence)
+        return paired_p(self.value / prompts + self.influence, range(prompts)) if prompts else np.nan
+
+
+def estimate(figure: Callable[..., Floats], *tables: Totals) -> Estimate:
+    """A smooth figure of totals.
+
+    Args:
+        figure: Of the summed rows of each table, arrays (..., k), one or many at a time.
+        tables: A prompt that is missing from one counts as zeros there.
+    """
+    rows = _aligned(*tables)
+    whole = [row.sum(0) for row in rows]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        value = float(figure(*whole))
+        without = figure(*(total - row for total, row in zip(whole, rows, strict=True)))
+    without = np.where(np.isfinite(without), without, np.nan)  # a prompt may hold all that there is
+    if not (count := len(without)):
+        return Estimate(value, np.nan, np.empty(0))
+    centre = float(without.mean())
+    return Estimate(value, (count - 1) * (centre - value), (centre - without) * (count - 1) / count)
+
+
+def mean_of(total: Floats) -> Floats:
+    """The mean, of a row of `totals`."""
+    found: Floats = total[..., 1] / total[..., 0]
+    return found
+
+
+def sd_of(total: Floats) -> Floats:
+    """The standard deviation (n - 1), of a row of `totals`."""
+    n, added, squares = total[..., 0], total[..., 1], total[..., 2]
+    found: Floats = np.sqrt(np.maximum(squares - added**2 / n, 0) / (n - 1))
+    return found
+
+
+def mean_over_sd(values: Floats, scores: Floats) -> Floats:
+    """The mean of values over the SD of scores, of rows of their `totals`."""
+    found: Floats = mean_of(values) / sd_of(scores)
+    return found
+
+
+def difference_over_sd(values: Floats, scores: Floats, others: Floats, other_scores: Floats) -> Floats:
+    """The first `mean_over_sd` minus the other."""
+    return mean_over_sd(values, scores) - mean_over_sd(others, other_scores)
 
 
 def mean_interval(values: ArrayLike, clusters: Sequence[Hashable]) -> Interval:
@@ -38,22 +165,62 @@ def mean_interval(values: ArrayLike, clusters: Sequence[Hashable]) -> Interval:
 
     Args:
         values: (n,) one figure a case; NaN is left out.
-        clusters: (n,) what each case belongs to.
+        clusters: (n,) the prompt of each case.
     """
-    data, codes = _clean(values, clusters)
-    if not len(data):
-        return Interval(np.nan, np.nan, np.nan)
-    sums, counts = np.bincount(codes, data), np.bincount(codes).astype(float)
-    return _interval(float(data.mean()), (w @ sums / (w @ counts) for w in _weights(len(counts), len(counts))))
+    return estimate(mean_of, totals(values, clusters)).interval
 
 
-def median_interval(values: ArrayLike, clusters: Sequence[Hashable]) -> Interval:
-    """Median over all cases; see `mean_interval`."""
-    data, codes = _clean(values, clusters)
+def difference_interval(a: ArrayLike, b: ArrayLike, clusters: Sequence[Hashable]) -> Interval:
+    """Mean of a - b over paired cases; see `mean_interval`."""
+    return mean_interval(np.asarray(a, float) - np.asarray(b, float), clusters)
+
+
+def rate_interval(shares: ArrayLike, clusters: Sequence[Hashable]) -> Interval:
+    """Mean of shares from 0 to 1.
+
+    Where all cases agree nothing shows how far a prompt's depend on each other: they count as one.
+
+    Args:
+        shares: (n,) 1, 0 or half a case; NaN is left out.
+        clusters: (n,) the prompt of each case.
+    """
+    data, codes, labels = _clean(shares, clusters)
     if not len(data):
-        return Interval(np.nan, np.nan, np.nan)
-    median = _weighted_median(data, codes)
-    return _interval(float(np.median(data)), (median(w) for w in _weights(codes.max() + 1, len(data))))
+        return NOTHING
+    value, spread, reach = float(data.mean()), float(data.var()), _t(len(labels))
+    n = _effective(data - value, codes, len(labels))
+    if spread:
+        n *= value * (1 - value) / spread  # halves vary less than 0 and 1 do
+    middle = (value + reach**2 / (2 * n)) / (1 + reach**2 / n)
+    half = reach / (1 + reach**2 / n) * np.sqrt(value * (1 - value) / n + reach**2 / (4 * n**2))
+    return Interval(value, float(max(middle - half, 0.0)), float(min(middle + half, 1.0)))
+
+
+def rate_difference_interval(a: ArrayLike, b: ArrayLike, clusters: Sequence[Hashable]) -> Interval:
+    """Difference a - b of two rates of the same cases; see `rate_interval`."""
+    one, other = np.asarray(a, float), np.asarray(b, float)
+    _, codes, _ = _clean(one, clusters)
+    pulls = (np.bincount(codes, rate - rate.mean()) for rate in (one, other))
+    r = _correlation(*pulls) if len(one) else 0.0
+    return _mover(rate_interval(one, clusters), rate_interval(other, clusters), r)
+
+
+def median_interval(values: ArrayLike, clusters: Sequence[Hashable], scores: Totals | None = None) -> Interval:
+    """Median over all cases.
+
+    Args:
+        values: (n,) one figure a case, not below 0 where `scores` are given; NaN is left out.
+        clusters: (n,) the prompt of each case.
+        scores: `totals` of the scores over whose SD the values were divided: that SD is an estimate too. None where
+            they were not.
+    """
+    found, pull = _median(values, clusters)
+    if scores is None or not found.value > 0:
+        return found
+    sd = estimate(lambda row: np.log(sd_of(row)), scores)
+    spread = Interval(0.0, *(end - sd.value for end in sd.interval[1:]))
+    r = _correlation(*_aligned(pull, Totals(scores.prompts, sd.influence)))
+    return _exp(_mover(_log(found), spread, r))
 
 
 def ratio_of_medians_interval(
@@ -62,79 +229,86 @@ def ratio_of_medians_interval(
     denominator: ArrayLike,
     denominator_clusters: Sequence[Hashable],
 ) -> Interval:
-    """Median of one set of cases over that of another; a prompt that is drawn counts in both."""
-    keys = [*numerator_clusters, *denominator_clusters]
-    values = np.concatenate([np.asarray(numerator, float), np.asarray(denominator, float)])
-    codes, _ = pd.factorize(pd.Series(keys))
-    above = np.arange(len(values)) < len(numerator_clusters)
-    if not above.any() or above.all():
-        return Interval(np.nan, np.nan, np.nan)
-    top, bottom = (_weighted_median(values[part], codes[part]) for part in (above, ~above))
-    bottom_value = float(np.median(values[~above]))
-    value = float(np.median(values[above])) / bottom_value if bottom_value else np.nan
-
-    def draws() -> Iterator[Floats]:
-        for weights in _weights(codes.max() + 1, len(values)):
-            below = bottom(weights)
-            yield np.divide(top(weights), below, out=np.full(len(below), np.nan), where=below > 0)
-
-    return _interval(value, draws())
+    """Median of one set of figures over that of another, none below 0; without an end where the lower may be 0."""
+    (top, pull), (bottom, other) = _median(numerator, numerator_clusters), _median(denominator, denominator_clusters)
+    if not bottom.value > 0 or np.isnan(top.value):
+        return NOTHING
+    if not top.value > 0:
+        with np.errstate(divide="ignore"):
+            return Interval(0.0, top.low, float(np.divide(top.high, bottom.low)) if top.high else 0.0)
+    return _exp(_mover(_log(top), _log(bottom), _correlation(*_aligned(pull, other))))
 
 
-def difference_interval(a: ArrayLike, b: ArrayLike, clusters: Sequence[Hashable]) -> Interval:
-    """Mean of a - b over paired cases; see `mean_interval`."""
-    return mean_interval(np.asarray(a, float) - np.asarray(b, float), clusters)
+def _t(prompts: int) -> float:
+    return float(stdtrit(prompts - 1, 0.975)) if prompts > 1 else np.nan
 
 
-def interval_of(figure: Callable[[Floats], Floats], clusters: int) -> Interval:
-    """Any figure that is told by how often each cluster is drawn; its estimate is that of all drawn once.
-
-    Args:
-        figure: Of weights (b, clusters), figures (b,); NaN where a draw has none.
-        clusters: How many there are.
-    """
-    return _interval(float(figure(np.ones((1, clusters)))[0]), (figure(w) for w in _weights(clusters, clusters)))
-
-
-def _clean(values: ArrayLike, clusters: Sequence[Hashable]) -> tuple[Floats, NDArray[np.intp]]:
+def _clean(values: ArrayLike, clusters: Sequence[Hashable]) -> tuple[Floats, NDArray[np.intp], NDArray[Any]]:
     data = np.asarray(values, float)
-    kept = ~np.isnan(data)
-    codes, _ = pd.factorize(pd.Series(list(clusters), dtype=object)[kept])
-    return data[kept], codes
+    names = clusters if isinstance(clusters, np.ndarray) else np.fromiter(clusters, object, len(data))
+    if (unknown := np.isnan(data)).any():
+        data, names = data[~unknown], names[~unknown]
+    codes, prompts = pd.factorize(names)
+    return data, codes, prompts
 
 
-def _weights(clusters: int, cases: int) -> Iterator[Floats]:
-    """(b, clusters) how often each is drawn; all b together are `RESAMPLES`."""
-    if clusters < 2:
-        return
-    rng = np.random.default_rng(SEED)
-    step = max(1, min(RESAMPLES, _CHUNK // max(clusters, cases)))
-    for start in range(0, RESAMPLES, step):
-        size = min(step, RESAMPLES - start)
-        yield rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=size).astype(float)
+def _effective(residuals: Floats, codes: NDArray[np.intp], prompts: int) -> float:
+    """How many independent cases the mean of these is worth: n over the design effect (Kish 1965)."""
+    n, spread = len(residuals), float((residuals**2).sum())
+    if not spread or prompts < 2:
+        return float(prompts)
+    sums = np.bincount(codes, residuals)
+    return n / max(_LEAST_EFFECT, prompts / (prompts - 1) * float((sums**2).sum()) / spread)
 
 
-def _weighted_median(values: Floats, codes: NDArray[np.intp]) -> Callable[[Floats], Floats]:
-    """Medians (b,) of the values when each counts as often as its cluster is drawn; NaN where none is."""
-    order = np.argsort(values, kind="stable")
-    ordered, by_cluster = values[order], codes[order]
+def _median(values: ArrayLike, clusters: Sequence[Hashable]) -> tuple[Interval, Totals]:
+    """The median with its interval, and by prompt how its cases lie about it."""
+    data, codes, prompts = _clean(values, clusters)
+    if not len(data):
+        return NOTHING, Totals(prompts, np.empty(0))
+    middle = float(np.median(data))
+    sides = np.sign(data - middle)
+    pull = Totals(prompts, np.bincount(codes, sides).astype(float))
+    if len(prompts) < 2:
+        return Interval(middle, np.nan, np.nan), pull
+    half = min(_t(len(prompts)) / (2 * np.sqrt(_effective(sides, codes, len(prompts)))), 0.5)
+    low, high = np.quantile(data, [0.5 - half, 0.5 + half], method="hazen")
+    return Interval(middle, float(low), float(high)), pull
 
-    def medians(weights: Floats) -> Floats:
-        running = np.cumsum(weights[:, by_cluster], axis=1)
-        total = running[:, -1:]
-        lower = ordered[np.argmax(running >= total / 2, axis=1)]
-        upper = ordered[np.argmax(running > total / 2, axis=1)]
-        middle: Floats = np.where(total[:, 0] > 0, (lower + upper) / 2, np.nan)
-        return middle
 
-    return medians
+def _aligned(*tables: Totals) -> list[Floats]:
+    """The rows of all tables, each of all prompts in one order."""
+    first = tables[0].prompts
+    if all(table.prompts is first or np.array_equal(table.prompts, first) for table in tables):
+        return [table.rows for table in tables]
+    codes, prompts = pd.factorize(np.concatenate([table.prompts for table in tables]))
+    rows, start = [], 0
+    for table in tables:
+        row = np.zeros((len(prompts), *table.rows.shape[1:]))
+        row[codes[start : start + len(table.prompts)]] = table.rows
+        rows.append(row)
+        start += len(table.prompts)
+    return rows
 
 
-def _interval(value: float, draws: Iterator[Floats]) -> Interval:
-    found = list(draws)
-    drawn = np.concatenate(found) if found else np.empty(0)
-    drawn = drawn[~np.isnan(drawn)]
-    if not len(drawn):
-        return Interval(value, np.nan, np.nan)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return Interval(value, float(low), float(high))
+def _correlation(a: NDArray[Any], b: NDArray[Any]) -> float:
+    size = np.sqrt((a**2).sum() * (b**2).sum())
+    return float((a * b).sum() / size) if size else 0.0
+
+
+def _mover(a: Interval, b: Interval, r: float) -> Interval:
+    """The difference of two figures, from their intervals and the correlation of their estimates."""
+    value, ends = a.value - b.value, []
+    for one, other in ((a.value - a.low, b.high - b.value), (a.high - a.value, b.value - b.low)):
+        both = 0.0 if np.isinf(one + other) else 2 * r * one * other
+        ends.append(np.sqrt(np.maximum(one**2 + other**2 - both, 0.0)))
+    return Interval(value, float(value - ends[0]), float(value + ends[1]))
+
+
+def _log(interval: Interval) -> Interval:
+    with np.errstate(divide="ignore"):
+        return Interval(*map(float, np.log(interval)))
+
+
+def _exp(interval: Interval) -> Interval:
+    return Interval(*map(float, np.exp(interval)))

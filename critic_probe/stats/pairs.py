@@ -14,24 +14,37 @@ from scipy.stats import mannwhitneyu, spearmanr
 from statsmodels.tools.sm_exceptions import ConvergenceWarning, PerfectSeparationError, PerfectSeparationWarning
 
 from critic_probe.objective import HARD, SATURATED
-from critic_probe.stats.intervals import difference_interval, mean_interval
-from critic_probe.stats.rates import Rate, accuracy, flips, holm, rate
+from critic_probe.stats.intervals import (
+    Interval,
+    Totals,
+    difference_over_sd,
+    estimate,
+    mean_interval,
+    mean_over_sd,
+    rate_difference_interval,
+    rate_interval,
+    totals,
+)
+from critic_probe.stats.paired import flips
+from critic_probe.stats.rates import CREDIT, holm
 
 MATCHED = 0.1  # lengths within this share of each other count as equal
 
 
 def credit(verdicts: pd.Series) -> pd.Series:
     """1 for the teacher, 0 for the student, half for a tie."""
-    return verdicts.map({"teacher": 1.0, "tie": 0.5, "student": 0.0}).astype(float)
+    return verdicts.map(CREDIT).astype(float)
 
 
-def d_acc(frame: pd.DataFrame) -> Rate:
-    """Hard d_acc with Wilson's interval; where prompts repeat, with the cluster bootstrap's."""
-    found = accuracy(frame.verdict)
-    if frame.prompt_hash.is_unique:
-        return found
-    drawn = mean_interval(credit(frame.verdict), list(frame.prompt_hash))
-    return found if np.isnan(drawn.low) else Rate(found.value, drawn.low, drawn.high)
+def d_acc(frame: pd.DataFrame) -> Interval:
+    """Hard d_acc: the share of verdicts `teacher`, a `tie` counting as half."""
+    return rate_interval(credit(frame.verdict), list(frame.prompt_hash))
+
+
+def spread(frame: pd.DataFrame) -> Totals:
+    """`totals` of all scores of both sides, from their mean: what the SD of a read-out is estimated from."""
+    scores = pd.concat([frame.student_score, frame.teacher_score])
+    return totals(scores - scores.mean(), [*frame.prompt_hash] * 2)
 
 
 def statistics(scored: pd.DataFrame, temperature: float) -> pd.DataFrame:
@@ -44,7 +57,7 @@ def statistics(scored: pd.DataFrame, temperature: float) -> pd.DataFrame:
     rows = []
     for (critic, aggregation), frame in scored.groupby(["critic", "aggregation"], sort=False):
         gap, prompts = frame.gap, list(frame.prompt_hash)
-        raw, scaled = mean_interval(gap, prompts), mean_interval(frame.gap_over_sd, prompts)
+        raw, scaled = mean_interval(gap, prompts), estimate(mean_over_sd, totals(gap, prompts), spread(frame)).interval
         student, teacher = frame.student_score, frame.teacher_score
         within, sets = _within_prompt_sd(frame)
         largest = float(pd.concat([student, teacher]).abs().max())
@@ -93,8 +106,8 @@ def _within_prompt_sd(frame: pd.DataFrame) -> tuple[float, int]:
 def contrasts(scored: pd.DataFrame) -> pd.DataFrame:
     """Read-out against read-out within a critic, and critic against critic under one read-out.
 
-    Verdicts by the exact McNemar test, margins (gap over SD) by the paired cluster bootstrap; p is Holm's over the
-    whole table.
+    Verdicts by the sign-flip test over prompts; margins are differences of the mean gap over SD, both SDs estimated; p
+    is Holm's over the whole table.
     """
     frames = {key: frame.set_index("id") for key, frame in scored.groupby(["critic", "aggregation"], sort=False)}
     rows = []
@@ -103,10 +116,12 @@ def contrasts(scored: pd.DataFrame) -> pd.DataFrame:
             continue
         both = frames[a].index.intersection(frames[b].index)
         one, other = frames[a].loc[both], frames[b].loc[both]
-        flipped, p = flips(one.verdict, other.verdict)
-        margin = difference_interval(one.gap_over_sd, other.gap_over_sd, list(one.prompt_hash))
-        rows.append((*a, *b, len(both), flipped, p, *margin))
-    columns = ["critic", "aggregation", "other_critic", "other_aggregation", "n", "flips", "p"]
+        prompts = list(one.prompt_hash)
+        flipped, p = flips(one.verdict, other.verdict, prompts)
+        gaps = ((totals(part.gap, prompts), spread(frames[key])) for key, part in ((a, one), (b, other)))
+        margin = estimate(difference_over_sd, *itertools.chain(*gaps)).interval
+        rows.append((*a, *b, len(both), len(set(prompts)), flipped, p, *margin))
+    columns = ["critic", "aggregation", "other_critic", "other_aggregation", "n", "prompts", "flips", "p"]
     table = pd.DataFrame(rows, columns=[*columns, "margin", "margin_low", "margin_high"])
     table["p_holm"] = holm(table.p)
     return table
@@ -123,14 +138,8 @@ def beyond(scored: pd.DataFrame, rules: pd.DataFrame, best: str) -> pd.DataFrame
     rows = []
     for (critic, aggregation), frame in scored.groupby(["critic", "aggregation"], sort=False):
         rule = rules.loc[frame.id, best].to_numpy()
-        rows.append(
-            (
-                critic,
-                aggregation,
-                best,
-                *difference_interval(credit(frame.verdict), rule, list(frame.prompt_hash)),
-            )
-        )
+        found = rate_difference_interval(credit(frame.verdict), rule, list(frame.prompt_hash))
+        rows.append((critic, aggregation, best, *found))
     return pd.DataFrame(rows, columns=["critic", "aggregation", "baseline", "beyond", "beyond_low", "beyond_high"])
 
 
@@ -155,8 +164,9 @@ def lengths(scored: pd.DataFrame) -> pd.DataFrame:
             "within_prompt_spearman": _within_prompt_spearman(frame),
         }
         for name, part in (("matched", matched), ("teacher_longer", longer), ("teacher_shorter", shorter)):
-            found = rate(float(credit(part.verdict).sum()), len(part))
-            row |= {f"{name}_n": len(part), f"{name}_d_acc": found.value}
+            found = d_acc(part)
+            row |= {f"{name}_n": len(part), f"{name}_prompts": part.prompt_hash.nunique()}
+            row |= {f"{name}_d_acc": found.value}
             row |= {f"{name}_low": found.low, f"{name}_high": found.high}
         rows.append(row | {"length_controlled": controlled, "not_controlled": why})
     return pd.DataFrame(rows)
@@ -165,12 +175,16 @@ def lengths(scored: pd.DataFrame) -> pd.DataFrame:
 def _within_prompt_spearman(frame: pd.DataFrame) -> float:
     """Mean over prompts of the rank correlation of length and score among a prompt's distinct responses.
 
-    Scores no further apart than the noise floor share a rank: arithmetic alone must not order them.
+    Scores no further apart than the noise floor share a rank: arithmetic alone must not order them. A score in several
+    pairs has the smallest of their floors, and two scores the smaller of theirs.
     """
     found = []
     for _, part in frame.groupby("prompt_hash", sort=False):
         scores = pd.concat([part.student_score, part.teacher_score], ignore_index=True)
-        levels = (scores.sort_values().diff() > part.floor.iloc[0]).cumsum()
+        floors = pd.concat([part.floor, part.floor], ignore_index=True).groupby(scores).transform("min")
+        rising = scores.sort_values()
+        floors = floors[rising.index]
+        levels = (rising.diff() > np.fmin(floors, floors.shift())).cumsum()
         tokens = pd.concat([part.student_tokens, part.teacher_tokens], ignore_index=True)
         responses = pd.DataFrame({"tokens": tokens, "level": levels}).drop_duplicates()
         if responses.tokens.nunique() > 1 and responses.level.nunique() > 1:

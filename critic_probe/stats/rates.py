@@ -1,35 +1,18 @@
-"""Estimators, each with its source; intervals are 95 % throughout."""
-
-from typing import NamedTuple
+"""Verdicts, what is too few to conclude from, and corrections for many tests."""
 
 import numpy as np
 import pandas as pd
-from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.proportion import proportion_confint
 
 FEW = 20  # cases below which nothing is concluded
+FEW_PROMPTS = 10  # prompts below which nothing is tested or concluded
+
+CREDIT = {"teacher": 1.0, "tie": 0.5, "student": 0.0}  # what a verdict adds to d_acc
 
 
-class Rate(NamedTuple):
-    """A share with its interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-def rate(count: float, n: int) -> Rate:
-    """Share with Wilson's 95 % interval (Wilson 1927); `count` may be a half-integer. NaN throughout for n = 0."""
-    if n == 0:
-        return Rate(np.nan, np.nan, np.nan)
-    low, high = proportion_confint(count, n, alpha=0.05, method="wilson")
-    return Rate(count / n, float(low), float(high))
-
-
-def accuracy(verdicts: pd.Series) -> Rate:
-    """Hard d_acc: the share of verdicts `teacher`, a `tie` counting as half."""
-    return rate(float((verdicts == "teacher").sum() + 0.5 * (verdicts == "tie").sum()), len(verdicts))
+def too_few(n: int, prompts: int) -> str:
+    """Why nothing is concluded from so many cases of so many prompts; empty where it may be."""
+    short = ((prompts, FEW_PROMPTS, "prompts"), (n, FEW, "cases"))
+    return " and ".join(f"too few {what} ({count}, under {least})" for count, least, what in short if count < least)
 
 
 def verdict(gap: float, floor: float) -> str:
@@ -37,24 +20,10 @@ def verdict(gap: float, floor: float) -> str:
     return "tie" if abs(gap) <= floor else "teacher" if gap > 0 else "student"
 
 
-def flips(before: pd.Series, after: pd.Series) -> tuple[int, float]:
-    """Pairs whose verdict changes sides, and the exact two-sided McNemar p (McNemar 1947).
-
-    A pair tied on either hand has changed no side and leaves the test. p is 1 where nothing flips.
-    """
-    lost = int(((before == "teacher") & (after == "student")).sum())
-    won = int(((before == "student") & (after == "teacher")).sum())
-    if lost + won == 0:
-        return 0, 1.0
-    return lost + won, float(mcnemar([[0, lost], [won, 0]], exact=True).pvalue)
-
-
 def holm(p: pd.Series) -> pd.Series:
     """p adjusted for all tests of a table by Holm's step-down (1979); NaN stays NaN and counts as no test."""
-    adjusted, tested = p.astype(float), p.notna()
-    if tested.any():
-        adjusted[tested] = multipletests(p[tested], method="holm")[1]
-    return adjusted
+    found = p.dropna().astype(float).sort_values(kind="stable")
+    return (found * np.arange(len(found), 0, -1)).cummax().clip(upper=1.0).reindex(p.index)
 
 
 def separation(student: pd.Series, teacher: pd.Series) -> float:

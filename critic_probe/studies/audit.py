@@ -13,14 +13,29 @@ from critic_probe.checkpoint import Critic
 from critic_probe.errors import Notice
 from critic_probe.measures.perturb import Perturb, PerturbResult
 from critic_probe.measures.result import Measured
-from critic_probe.measures.tokens import variance_ratio
+from critic_probe.measures.tokens import variance_ratio, variance_terms
 from critic_probe.measures.variants import Plan
 from critic_probe.objective import TEMPERATURE, loss
 from critic_probe.pairs import Pairs
 from critic_probe.probes import BUILT_IN, WRONG_FACTS, Family
-from critic_probe.stats.edits import dilution, rate_interval, right_order
-from critic_probe.stats.intervals import Floats, Interval, interval_of, mean_interval, median_interval
-from critic_probe.stats.rates import FEW
+from critic_probe.stats.edits import dilution, right_order
+from critic_probe.stats.intervals import (
+    NOTHING,
+    Floats,
+    Interval,
+    Totals,
+    by_prompt,
+    difference_over_sd,
+    estimate,
+    mean_interval,
+    mean_of,
+    mean_over_sd,
+    median_interval,
+    rate_interval,
+    sd_of,
+    totals,
+)
+from critic_probe.stats.rates import FEW, FEW_PROMPTS
 from critic_probe.studies.claims import CLAIMS, FAILS, READING_TRAINED, READING_UNTRAINED
 from critic_probe.studies.gathered import Drawn, Responses
 from critic_probe.studies.gradients import LEVELS, SIDES, Gradients, gradients
@@ -32,7 +47,7 @@ _OWN = ("few-cases", "other-read-out")  # said better by the verdicts, or by wha
 GRADIENT_PAIRS = 32  # drawn for backward passes; some are ties
 HEAD_PAIRS = 64  # drawn for random heads
 ENDINGS = ("terminal-swap", "terminal-drop")
-COMPLETENESS = ("to-complete", "to-concise")
+COMPLETENESS = "to-complete"
 GARBAGE = ("gibberish", "other-answer", "empty", "master-key")
 # Same content in another form; a typo and a letter that only looks the same are other texts.
 FORMS = tuple(f.name for f in BUILT_IN.values() if f.group == "layout" and f.name not in ("typo", "homoglyph"))
@@ -82,7 +97,7 @@ def audit(
         CriticProbeError: A pair cannot be scored honestly, or the backbone hides its layers' states.
     """
     settings = replace(settings, aggregations=tuple(map(parse, READ_OUTS)))
-    plan = Plan(_families(*ENDINGS, *FORMS, "eos-toggled", *COMPLETENESS, *GARBAGE, *WRONG_FACTS), seed=seed)
+    plan = Plan(_families(*ENDINGS, *FORMS, "eos-toggled", COMPLETENESS, *GARBAGE, *WRONG_FACTS), seed=seed)
     claims: list[pd.DataFrame] = []
     figures: list[pd.DataFrame] = []
     notices: list[Notice] = []
@@ -101,7 +116,8 @@ def audit(
             notices += [n for n in edited.notices if n not in notices and n.code not in _OWN]
             sds = _deviations(responses.table, bench.floors)
             exact = bench.critic if bench.critic.dtype == torch.float32 else bench.critic.in_float32()
-            _of_gradients(found, gradients(exact, bench, of_gradients.pairs), sds, bench.floors)
+            spreads = {name: edited.spreads[bench.name, name] for name in ("last", "mean")}
+            _of_gradients(found, gradients(exact, bench, of_gradients.pairs), spreads, bench.floors)
             random_heads = untrained(exact, bench, of_heads.pairs, _families(*ENDINGS), seed)
             _of_dependence(found, responses.table, random_heads)
             _of_untrained(found, random_heads)
@@ -156,7 +172,7 @@ class _Findings:
         self.figures.append({**named, "value": found.value, "low": found.low, "high": found.high, "n": n})
 
 
-def _of_gradients(found: _Findings, measured: Gradients, sds: dict[str, float], floors: dict[str, float]) -> None:
+def _of_gradients(found: _Findings, measured: Gradients, spreads: dict[str, Totals], floors: dict[str, float]) -> None:
     claim = "last-starves-tokens"
     for read_out, sides in measured.sides.groupby("aggregation", sort=False):
         prompts = list(sides.prompt_hash)
@@ -190,27 +206,26 @@ def _of_gradients(found: _Findings, measured: Gradients, sds: dict[str, float], 
     found.decide("mean-stronger-signal", raw, len(wide), len(set(prompts)))
     of_loss = Interval(*np.exp(mean_interval(ratios["loss_norm"], prompts)))
     found.note("mean-stronger-signal", "mean over last, of the loss (saturation included)", of_loss, len(wide))
-    scale = sds["last"] / sds["mean"]
-    found.decide("mean-stronger-signal-sd", Interval(*(end * scale for end in raw)), len(wide), len(set(prompts)))
+    both = (spreads["last"], spreads["mean"])
+    logs = totals(ratios["norm"], prompts)
+    over_sd = estimate(lambda norms, last, mean: mean_of(norms) + np.log(sd_of(last) / sd_of(mean)), logs, *both)
+    scaled = Interval(*np.exp(over_sd.interval))
+    found.decide("mean-stronger-signal-sd", scaled, len(wide), len(set(prompts)))
 
 
 def _of_dependence(found: _Findings, responses: pd.DataFrame, heads: Untrained) -> None:
     claim = "variance-over-n"
     told = responses.dropna(subset=["lag1"])
-    codes, prompts = pd.factorize(told.prompt_hash)
+    prompts = list(told.prompt_hash)
     columns = [told[name].to_numpy(float) for name in ("tokens", "sum", "squares")]
-    effective = told.effective.to_numpy(float)
-
-    def within(weights: Floats) -> Floats:
-        times: Floats = (weights[:, codes] @ columns[0]) / (weights[:, codes] @ effective)
-        return times
-
-    least = whole = Interval(np.nan, np.nan, np.nan)
-    if len(prompts) > 1:
-        least = interval_of(within, len(prompts))
-        whole = interval_of(lambda weights: variance_ratio(weights[:, codes], *columns), len(prompts))
+    terms = variance_terms(prompts, *columns)
+    least = whole = NOTHING
+    if len(terms.prompts) > 1:
+        sizes = (totals(columns[0], prompts), totals(told.effective, prompts))
+        least = estimate(lambda tokens, effective: mean_of(tokens) / mean_of(effective), *sizes).interval
+        whole = estimate(variance_ratio, terms).interval
     # Autocorrelations within short responses are biased low; differences between responses are signal as well as noise.
-    found.decide(claim, least._replace(high=max(least.high, whole.high)), len(told), len(prompts))
+    found.decide(claim, least._replace(high=max(least.high, whole.high)), len(told), len(terms.prompts))
     found.note(claim, "at most: differences between responses included", whole, len(told))
     for name, column in (
         ("tokens of a response", told.tokens),
@@ -219,22 +234,19 @@ def _of_dependence(found: _Findings, responses: pd.DataFrame, heads: Untrained) 
     ):
         found.note(claim, name, mean_interval(column, list(told.prompt_hash)), len(told))
     if len(heads.tokens) > 1:
-        once = np.ones((1, len(heads.tokens)))
-        ratios = [
-            variance_ratio(once, heads.tokens, s, q)[0] for s, q in zip(heads.sums.T, heads.squares.T, strict=True)
-        ]
-        found.note(claim, f"variance ratio over {HEADS} random heads", _over_heads(np.array(ratios)), len(heads.tokens))
+        together, of_heads = [""] * len(heads.tokens), zip(heads.sums.T, heads.squares.T, strict=True)
+        of_all = [variance_terms(together, heads.tokens, *of_head).rows for of_head in of_heads]
+        ratios = variance_ratio(np.concatenate(of_all))
+        found.note(claim, f"variance ratio over {HEADS} random heads", _over_heads(ratios), len(heads.tokens))
 
 
 def _of_untrained(found: _Findings, heads: Untrained) -> None:
-    codes, prompts = pd.factorize(np.array(heads.prompts, dtype=object))
-    counts = np.bincount(codes).astype(float)
-    won: dict[str, Floats] = {}
+    won: dict[str, Totals] = {}  # by prompt: pairs, and wins of each head
     effects: dict[str, Floats] = {}
     for read_out, scores in heads.scores.items():
         gaps = scores[:, 1] - scores[:, 0]  # (P, H)
         right = (np.sign(gaps) + 1) / 2
-        won[read_out] = np.stack([right[codes == code].sum(0) for code in range(len(prompts))])  # (prompts, H)
+        won[read_out] = by_prompt(heads.prompts, np.insert(right, 0, 1.0, axis=1))
         found.note("untrained-d_acc", f"{read_out}: d_acc over random heads", _over_heads(right.mean(0)), len(gaps))
         sd = scores.reshape(-1, HEADS).std(axis=0, ddof=1)
         effects[read_out] = np.abs(heads.deltas[read_out]) / np.where(sd > 0, sd, np.nan)
@@ -242,12 +254,13 @@ def _of_untrained(found: _Findings, heads: Untrained) -> None:
             over_heads = _over_heads(np.median(effects[read_out], axis=0))
             found.note("untrained-punctuation", f"{read_out}: median |delta| / SD", over_heads, len(effects[read_out]))
 
-    def spread(weights: Floats) -> Floats:
-        mean, last = (((weights @ won[name]) / (weights @ counts)[:, None]).std(axis=1) for name in ("mean", "last"))
-        ratio: Floats = np.divide(mean, last, out=np.full(len(mean), np.nan), where=last > 0)
+    def steadiness(mean: Floats, last: Floats) -> Floats:
+        top, bottom = ((row[..., 1:] / row[..., :1]).std(axis=-1) for row in (mean, last))
+        ratio: Floats = np.divide(top, bottom, out=np.full_like(top, np.nan), where=bottom > 0)
         return ratio
 
-    found.decide("untrained-d_acc", interval_of(spread, len(prompts)), len(codes), len(prompts))
+    steady = estimate(steadiness, won["mean"], won["last"]).interval
+    found.decide("untrained-d_acc", steady, len(heads.prompts), len(won["mean"].prompts))
     apart = (effects["mean"] - effects["last"]).mean(axis=1)
     difference = mean_interval(apart, heads.edited_prompts)
     found.decide("untrained-punctuation", difference, len(apart), len(set(heads.edited_prompts)))
@@ -255,7 +268,8 @@ def _of_untrained(found: _Findings, heads: Untrained) -> None:
 
 def _of_edits(found: _Findings, edited: PerturbResult, responses: pd.DataFrame, sd: float) -> None:
     cases = edited.cases
-    _of_endings(found, edited)
+    spreads = {name: edited.spreads[edited.cases.critic.iloc[0], name] for name in READ_OUTS}
+    _of_endings(found, edited, spreads)
     _above_zero(found, cases, responses, sd)
 
     def of(read_out: str, *families: str) -> tuple[pd.DataFrame, list[str]]:
@@ -268,8 +282,8 @@ def _of_edits(found: _Findings, edited: PerturbResult, responses: pd.DataFrame, 
             found.decide(name, interval, len(clusters), len(set(clusters)))
 
     for read_out in ("last", "mean"):
-        frame, prompts = of(read_out, *COMPLETENESS)
-        signed = mean_interval(frame.delta_over_sd * frame.sign, prompts)
+        frame, prompts = of(read_out, COMPLETENESS)
+        signed = estimate(mean_over_sd, totals(frame.delta * frame.sign, prompts), spreads[read_out]).interval
         tell("complete-not-penalised", read_out, signed, prompts)
         for name, families in (("garbage-below", GARBAGE), ("mean-reads-content", WRONG_FACTS)):
             frame, prompts = of(read_out, *families)
@@ -281,17 +295,17 @@ def _of_edits(found: _Findings, edited: PerturbResult, responses: pd.DataFrame, 
                     found.note(name, f"{read_out}: {family}", rate, len(frame))
         for name, forms in (("same-content", FORMS), ("same-json", ("json-layout",))):
             frame, prompts = of(read_out, *forms)
-            tell(name, read_out, median_interval(frame.delta_over_sd.abs(), prompts), prompts)
+            tell(name, read_out, median_interval(frame.delta_over_sd.abs(), prompts, spreads[read_out]), prompts)
             found.note(name, f"{read_out}, raw", median_interval(frame.delta.abs(), prompts), len(frame))
     for read_out in ("last", "mean", "last+eos", "mean+eos"):
         frame, prompts = of(read_out, "eos-toggled")
         moved = rate_interval((frame.delta.abs() > frame.floor).astype(float), prompts)
         tell("eos-excluded", read_out, moved, prompts, decides="mean+eos")
-        size = median_interval(frame.delta_over_sd.abs(), prompts)
+        size = median_interval(frame.delta_over_sd.abs(), prompts, spreads[read_out])
         found.note("eos-excluded", f"{read_out}: median |delta| / SD", size, len(frame))
 
 
-def _of_endings(found: _Findings, edited: PerturbResult) -> None:
+def _of_endings(found: _Findings, edited: PerturbResult, spreads: dict[str, Totals]) -> None:
     endings = edited.cases[edited.cases.family.isin(ENDINGS)]
     keys = ["id", "side", "family", "left", "removed", "added", "prompt_hash"]
     wide = endings.assign(size=endings.delta_over_sd.abs(), raw=endings.delta.abs())
@@ -300,18 +314,23 @@ def _of_endings(found: _Findings, edited: PerturbResult) -> None:
     n, distinct = len(wide), len(set(prompts))
     nothing = pd.Series(np.nan, wide.index)
     size = {name: wide.get(("size", name), nothing) for name in READ_OUTS}
-    found.decide("punctuation-gap", mean_interval(size["mean"] - size["last"], prompts), n, distinct)
-    found.decide("progressive-keeps", mean_interval(size["last"] - size["mean"], prompts), n, distinct)
+    raw = {name: wide.get(("raw", name), nothing) for name in READ_OUTS}
+    parts = {name: (totals(raw[name].where(size[name].notna()), prompts), spreads[name]) for name in READ_OUTS}
+    apart = estimate(difference_over_sd, *parts["mean"], *parts["last"]).interval
+    found.decide("punctuation-gap", apart, n, distinct)
+    found.decide("progressive-keeps", Interval(-apart.value, -apart.high, -apart.low), n, distinct)
     for name in ("last", "mean"):
-        raw = median_interval(wide.get(("raw", name), nothing), prompts)
-        found.note("punctuation-gap", f"{name}: median |delta|, raw", raw, n)
-        found.note("punctuation-gap", f"{name}: mean |delta| / SD", mean_interval(size[name], prompts), n)
-        found.note("punctuation-gap", f"{name}: median |delta| / SD", median_interval(size[name], prompts), n)
+        found.note("punctuation-gap", f"{name}: median |delta|, raw", median_interval(raw[name], prompts), n)
+        means = estimate(mean_over_sd, *parts[name]).interval
+        found.note("punctuation-gap", f"{name}: mean |delta| / SD", means, n)
+        medians = median_interval(size[name], prompts, spreads[name])
+        found.note("punctuation-gap", f"{name}: median |delta| / SD", medians, n)
     for row in edited.headline[edited.headline.aggregation.isin(("last", "mean"))].itertuples():
         ratio = Interval(row.punct_over_wrong_fact, row.punct_over_wrong_fact_low, row.punct_over_wrong_fact_high)
         found.note("punctuation-gap", f"{row.aggregation}: |delta| of closing marks over wrong facts", ratio, n)
     for share, name in ((0, "mean"), (0.5, "mix:0.5"), (1, "last")):
-        found.note("progressive-keeps", f"A = {share:g}: mean |delta| / SD", mean_interval(size[name], prompts), n)
+        means = estimate(mean_over_sd, *parts[name]).interval
+        found.note("progressive-keeps", f"A = {share:g}: mean |delta| / SD", means, n)
     checked = dilution(edited.cases)
     error = float(checked.over_noise.iloc[0]) if len(checked) else np.nan
     n = int(checked.n.iloc[0]) if len(checked) else 0
@@ -325,10 +344,9 @@ def _above_zero(found: _Findings, cases: pd.DataFrame, responses: pd.DataFrame, 
     before, after = (float(loss(student + by, teacher + by)[0]) for by in (0.0, shift))
     change = abs(after - before) / before if before else 0.0
     found.decide("above-zero", Interval(change, change, change), len(student), responses.prompt_hash.nunique())
-    texts = cases[(cases.aggregation == "mean") & cases.family.isin(COMPLETENESS)]
-    complete = texts.variant_score.where(texts.family == "to-complete", texts.original_score)
+    texts = cases[(cases.aggregation == "mean") & (cases.family == COMPLETENESS)]
     for by, told in ((0.0, "as scored"), (shift, "1 SD added to every score")):
-        above = rate_interval((complete + by > 0).astype(float), list(texts.prompt_hash))
+        above = rate_interval((texts.variant_score + by > 0).astype(float), list(texts.prompt_hash))
         found.note("above-zero", f"share of complete answers above 0, {told}", above, len(texts))
 
 
@@ -357,7 +375,7 @@ def _deviations(responses: pd.DataFrame, floors: dict[str, float]) -> dict[str, 
 
 _READING = [
     "A claim holds where the whole interval lies within its bound, and does not hold where none of it does; all else, "
-    f"fewer than {FEW} cases, or fewer than two prompts is 'cannot tell'. Figures that follow from arithmetic have no "
+    f"fewer than {FEW} cases or {FEW_PROMPTS} prompts, is 'cannot tell'. Figures that follow from arithmetic have no "
     "interval.",
     "Intervals are 95 %, over prompts. SD is that of all unedited scores under the same critic and read-out, so that "
     "figures compare across read-outs; raw ones do not.",

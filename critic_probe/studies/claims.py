@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from critic_probe.stats.edits import INVARIANCE_FLOOR, ORDER_FLOOR
 from critic_probe.stats.intervals import Interval
-from critic_probe.stats.rates import FEW
+from critic_probe.stats.rates import too_few
 
 HOLDS, FAILS, UNCLEAR = "holds", "does not hold", "cannot tell"
 
@@ -52,9 +52,9 @@ class Claim(NamedTuple):
         """`holds` where the whole interval lies within the bounds, `does not hold` where none of it does.
 
         Everything else is `cannot tell`: an interval that holds a bound, no interval, and for figures that are
-        estimated fewer than `FEW` cases or two prompts.
+        estimated `too_few` cases or prompts.
         """
-        if not self.exact and (n < FEW or prompts < 2):
+        if not self.exact and too_few(n, prompts):
             return UNCLEAR
         word = judged(found.low, found.high, self.low, self.high)
         return UNCLEAR if word == HOLDS and not self.shown_at_all else word

@@ -1,4 +1,4 @@
-"""Whether the probes find a bias that is known to be there, and none that is not."""
+"""Whether the probes find a rule that is known to be there, and none that is not."""
 
 import random
 import tempfile
@@ -6,33 +6,39 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from critic_probe.aggregation import parse
 from critic_probe.checkpoint import load_critic
-from critic_probe.measures.perturb import PerturbResult, perturb
+from critic_probe.measures.perturb import Perturb, PerturbResult
 from critic_probe.measures.result import Result
 from critic_probe.measures.variants import Plan
 from critic_probe.pairs import Pair, Response, TokenIds
 from critic_probe.probes import BUILT_IN, Change, Family, Subject
-from critic_probe.stats.edits import biases
-from critic_probe.studies.planted import KEYWORD, write_planted, write_untrained
-from critic_probe.studies.synthetic import DEFECTS, concise, make_task
-from critic_probe.workbench import Progress, Settings
+from critic_probe.studies.planted import ARCHITECTURES, KEYWORD, write_planted, write_untrained
+from critic_probe.studies.synthetic import DEFECTS, Task, concise, make_task
+from critic_probe.workbench import Progress, Settings, benches, run
 
-PROMPTS = 40
-UNTRAINED = 24  # random heads: one alone may order the controls right by luck
-_STUDENT_T = 2.81  # 23 degrees of freedom, 99 %: these are looked at on every run
-# The bias, the read-out under which it shows, and what the suite must name; under the others it must name nothing.
-EXPECTED: tuple[tuple[str, str, frozenset[str]], ...] = (
-    ("ending", "last", frozenset({"ending"})),
-    ("length", "last", frozenset({"length"})),
-    ("eos", "last+eos", frozenset({"eos"})),
-    ("eos", "last", frozenset()),
-    ("keyword", "last", frozenset({"keyword"})),
-    ("nothing", "last", frozenset()),
-    ("nothing", "mean", frozenset()),
+PROMPTS = 24
+UNTRAINED = 8  # random heads an architecture, read two ways: one of them may be above chance by luck
+# The rule, the read-out under which it shows, and what must be named; under the others nothing must.
+EXPECTED: tuple[tuple[str, str, str], ...] = (
+    *(
+        (name, "mean", name)
+        for name in ("digits", "capitals", "Markdown", "newlines", "blanks", "punctuation", "script")
+    ),
+    ("repetition", "mean", "repetition"),
+    ("ending", "last", "ending"),
+    ("EOS", "last+eos", "EOS"),
+    ("EOS", "last", ""),
+    ("courtesy", "last", "courtesy"),
+    ("word", "last", "word"),
+    ("longer", "last", "length"),
+    ("longer", "mean", "length"),
+    ("shorter", "last", "length"),
+    ("content", "sum", ""),
+    ("nothing", "last", ""),
+    ("nothing", "mean", ""),
 )
 
 
@@ -52,7 +58,7 @@ class SelftestResult(Result):
 
 
 def selftest(tokenizer: Path, progress: Progress) -> SelftestResult:
-    """Runs the whole suite on critics with a planted bias, and on untrained ones.
+    """Runs the whole suite on critics with a planted rule, and on untrained ones, of every architecture.
 
     Args:
         tokenizer: A directory with a tokenizer and a chat template.
@@ -60,51 +66,52 @@ def selftest(tokenizer: Path, progress: Progress) -> SelftestResult:
     """
     rows: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory() as scratch:
-        for bias in dict.fromkeys(bias for bias, _, _ in EXPECTED):
-            path = Path(scratch, bias)
-            write_planted(bias, tokenizer, path)
-            read_outs = [read_out for planted, read_out, _ in EXPECTED if planted == bias]
-            result = _run(path, bias, read_outs, progress)
-            found = biases(result.cases)
-            for planted, read_out, wanted in EXPECTED:
-                if planted == bias:
-                    named = found[(found.aggregation == read_out) & found.found].bias
-                    rows.append(_row(bias, read_out, wanted, frozenset(named)))
-        rows += _untrained(Path(scratch), tokenizer, progress)
+        for architecture in ARCHITECTURES:
+            for plant in dict.fromkeys(plant for plant, _, _ in EXPECTED):
+                path = Path(scratch, architecture, plant)
+                write_planted(plant, architecture, tokenizer, path)
+                read_outs = [read_out for planted, read_out, _ in EXPECTED if planted == plant]
+                result = _run(path, f"{architecture}, reads {plant}", read_outs, progress)
+                for planted, read_out, wanted in EXPECTED:
+                    if planted == plant:
+                        rows.append(_row(result, plant, read_out, wanted))
+            rows += _untrained(Path(scratch), architecture, tokenizer, progress)
     return SelftestResult(pd.DataFrame(rows))
 
 
-def _row(bias: str, read_out: str, wanted: frozenset[str], named: frozenset[str]) -> dict[str, object]:
+def _row(result: PerturbResult, plant: str, read_out: str, wanted: str) -> dict[str, object]:
+    """What must be named and what was; only the critic that reads content may be above chance."""
+    [told] = result.headline[result.headline.aggregation == read_out].to_dict("records")
+    rules = result.rules[(result.rules.aggregation == read_out) & result.rules.named]
+    word = "above chance" if plant == "content" else ""
+    named = ", ".join(rules.rule)
+    above = told["controls_word"] if told["controls_word"] == "above chance" else ""
     return {
-        "critic": f"reads {bias}" if bias != "nothing" else "reads nothing",
+        "critic": told["critic"],
         "aggregation": read_out,
-        "expected": ", ".join(sorted(wanted)) or "no bias",
-        "found": ", ".join(sorted(named)) or "no bias",
-        "verdict": "pass" if named == wanted else "fail",
+        "expected": wanted or word or "no rule",
+        "found": named or above or "no rule",
+        "verdict": "pass" if (named, above) == (wanted, word) else "fail",
     }
 
 
-def _untrained(scratch: Path, tokenizer: Path, progress: Progress) -> Iterator[dict[str, object]]:
-    """Random heads as a group: their controls must lie at chance. Cases of one head are not independent."""
-    shares: dict[str, list[float]] = {"last": [], "mean": []}
+def _untrained(scratch: Path, architecture: str, tokenizer: Path, progress: Progress) -> Iterator[dict[str, object]]:
+    """Untrained critics: of all, one may be above chance."""
+    words: list[str] = []
     for seed in range(UNTRAINED):
-        path = scratch / f"untrained-{seed}"
-        write_untrained(seed, tokenizer, path)
+        path = scratch / f"untrained-{architecture}-{seed}"
+        write_untrained(seed, architecture, tokenizer, path)
         controls = [family for family in BUILT_IN.values() if family.kind == "control"]
-        result = _run(path, f"untrained {seed}", list(shares), progress, controls, prompts=6)
-        for row in result.headline.itertuples():
-            shares[str(row.aggregation)].append(float(row.controls_right))
-    for read_out, found in shares.items():
-        mean, reach = float(np.mean(found)), _STUDENT_T * float(np.std(found, ddof=1) / np.sqrt(len(found)))
-        chance = abs(mean - 0.5) <= reach
-        word = "at" if chance else "off"
-        yield {
-            "critic": f"{UNTRAINED} untrained heads",
-            "aggregation": read_out,
-            "expected": "controls at chance",
-            "found": f"controls {word} chance: {mean:.2f} [{mean - reach:.2f}, {mean + reach:.2f}]",
-            "verdict": "pass" if chance else "fail",
-        }
+        result = _run(path, f"{architecture}, untrained {seed}", ["last", "mean"], progress, controls, 12)
+        words += [str(word) for word in result.headline.controls_word]
+    above = words.count("above chance")
+    yield {
+        "critic": f"{architecture}, {UNTRAINED} untrained heads",
+        "aggregation": "last, mean",
+        "expected": "at most 1 above chance",
+        "found": f"{above} of {len(words)} above chance",
+        "verdict": "pass" if above <= 1 else "fail",
+    }
 
 
 def _run(
@@ -119,7 +126,10 @@ def _run(
     settings = Settings(tuple(parse(read_out) for read_out in read_outs))
     eos = critic.tokenizer.eos_token_id
     pairs = list(_pairs(lambda text: (*critic.tokenizer(text, add_special_tokens=False)["input_ids"], eos), prompts))
-    return perturb([critic], pairs, settings, Plan(families or [*BUILT_IN.values(), _KEYWORD_FAMILY]), progress)
+    plan = Plan(families or [*BUILT_IN.values(), _KEYWORD_FAMILY])
+    measure = Perturb(plan)
+    with benches([critic], pairs, settings, progress) as made:
+        return measure.result(run(made, [measure]))
 
 
 def _insert_keyword(subject: Subject) -> Iterator[Change]:
@@ -132,16 +142,26 @@ _KEYWORD_FAMILY = Family(
 
 
 def _pairs(with_eos: Callable[[str], tuple[int, ...]], prompts: int) -> Iterator[Pair]:
-    """Answers that differ in everything that a planted critic may read: closing mark, EOS, length, keyword."""
+    """Answers that differ in everything that a planted critic may read."""
     rng = random.Random(0)
     for index in range(prompts):
         task = make_task(rng, held_out=True)
         defect = rng.choice(sorted(DEFECTS.keys() - {"final-comma", "final-dropped", "interior-swap"}))
-        texts = [DEFECTS[defect](rng, task), concise(task)]
-        for side in (0, 1):
-            if task.stop and rng.random() < 0.4:
-                texts[side] = texts[side].removesuffix(task.stop) or texts[side]
-            if rng.random() < 0.3:
-                texts[side] += KEYWORD
+        texts = [_dressed(rng, task, text) for text in (DEFECTS[defect](rng, task), concise(task))]
         student: Response = TokenIds(with_eos(texts[0]), texts[0]) if rng.random() < 0.5 else texts[0]
         yield Pair(f"pair-{index}", f"{index}: {task.prompt}", student, texts[1])
+
+
+def _dressed(rng: random.Random, task: Task, text: str) -> str:
+    """An answer in one of the forms that answers come in."""
+    if task.stop and rng.random() < 0.4:
+        text = text.removesuffix(task.stop) or text
+    if rng.random() < 0.2:
+        text = text.upper()
+    if task.stop and rng.random() < 0.3:
+        text = f"**{text}**"
+    if task.stop and rng.random() < 0.3:
+        text = "\n".join(f"- {part}" for part in text.split(task.separator))
+    if rng.random() < 0.3:
+        text = ("好的，" if task.language == "zh" else "Sure, ") + text
+    return text + KEYWORD if rng.random() < 0.3 else text

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from critic_probe.encoding import EncodedPair, EncodedResponse, Encoder, encode_pair
 from critic_probe.errors import CriticProbeError, Notice, parameter
 from critic_probe.pairs import Pair
-from critic_probe.text import TERMINAL_MARKS
+from critic_probe.text import TERMINAL_MARKS, listed
 
 FEWEST = 8  # pairs below which nothing is trained
 CONSTANT = 0.5  # share of a side that is one and the same text
@@ -88,7 +88,7 @@ def _fitting(
     long = [pair.pair.id for pair in encoded if limit is not None and pair.length > limit]
     if long and not skip_too_long:
         raise CriticProbeError(
-            f"{len(long)} pairs are longer than the context of {limit} tokens ({', '.join(long[:5])}); nothing is cut: "
+            f"{len(long)} pairs are longer than the context of {limit} tokens ({listed(long)}); nothing is cut: "
             f"shorten them, or use {parameter('on_too_long', 'skip')}"
         )
     if long:

@@ -19,6 +19,7 @@ from critic_probe.errors import CriticProbeError, Notice, parameter
 from critic_probe.pairs import TOO_LONG, BadRowError, Pair, PairFile, Pairs
 from critic_probe.scoring.cache import Cache
 from critic_probe.scoring.engine import Engine, Stats
+from critic_probe.text import listed
 from critic_probe.workbench.noise import Noise
 from critic_probe.workbench.reading import make_encoder, read_as, read_otherwise
 from critic_probe.workbench.scores import last_read, scores_of
@@ -138,11 +139,9 @@ class Bench:
         self.survey.faults.settle("pairs", len(self.pairs))
         survey, limit = self.survey, self.encoder.context_length
         if survey.too_long and self.settings.on_too_long == "error":
-            shown = survey.too_long[:5]
-            listed = ", ".join(shown) + (f" and {len(survey.too_long) - 5} more" if survey.too_long[5:] else "")
             raise CriticProbeError(
                 f"{len(survey.too_long)} of {len(self.pairs)} pairs are longer than the critic's context of {limit} "
-                f"tokens (longest {survey.longest}): {listed}; nothing is cut: shorten them, or use "
+                f"tokens (longest {survey.longest}): {listed(survey.too_long)}; nothing is cut: shorten them, or use "
                 f"{parameter('on_too_long', 'skip')}",
                 check="truncation",
             )
@@ -252,9 +251,13 @@ class Bench:
     # Scores
 
     def score(self, values: Tensor, response: EncodedResponse, aggregation: Aggregation) -> float:
-        """The score of one response under one read-out; see `scores_of`."""
+        """The score of one response under one read-out."""
+        return self.scores(values[None], response, aggregation).item()
+
+    def scores(self, values: Tensor, response: EncodedResponse, aggregation: Aggregation) -> Tensor:
+        """The scores (B,) of rows of values (B, R) of one response under one read-out; see `scores_of`."""
         marks = self.encoder.punctuation(response) if aggregation.reads_punctuation_mask else None
-        return scores_of(aggregation, values[None], response, marks).item()
+        return scores_of(aggregation, values, response, marks)
 
     def token_read(self, values: Tensor, response: EncodedResponse, aggregation: Aggregation) -> int | None:
         """Index of the one token whose value is the score; None for a read-out of many tokens."""

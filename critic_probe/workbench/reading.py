@@ -7,6 +7,7 @@ from critic_probe.checkpoint.critic import embedding_rows, eos_ids
 from critic_probe.encoding import Convention, Encoder
 from critic_probe.encoding.trained import trained_convention
 from critic_probe.errors import Notice
+from critic_probe.text import listed
 from critic_probe.workbench.signature import Settings
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def read_otherwise(bench: "Bench") -> list[Notice]:
         trained = "last"  # the convention's own token
     others = [a.name for a in settings.aggregations if a.name != trained]
     if trained and others:
-        message = f"{critic.name}: trained to be read under {trained}; {', '.join(others)} read it otherwise"
+        message = f"{critic.name}: trained to be read under {trained}; {listed(others)} read it otherwise"
         notices.append(Notice("other-read-out", message))
     closes = settings.eos == "include" or "eos" in bench.convention.closing
     for name, value in (("eos", "include" if closes else "exclude"), ("value_position", bench.position)):

@@ -20,7 +20,7 @@ from critic_probe.version import __version__
 
 
 class CriticRecord(TypedDict, total=False):
-    """What identifies a critic; of scores that were given only its name, the words `given scores` and the floors.
+    """What identifies a critic; of scores that were given only its name and the words `given scores`.
 
     Attributes:
         name: As results call it.
@@ -79,6 +79,7 @@ class Signature(TypedDict, total=False):
         transformers: Its version.
         data: Hash of the pairs.
         temperature: T of the loss, where it matters.
+        tie_within: Gaps up to it were ties, of scores that were given, where it was asked for.
         families: The families of edits.
         sides: The sides that were edited.
         max_per_response: At most so many edits a response.
@@ -102,6 +103,7 @@ class Signature(TypedDict, total=False):
     transformers: str
     data: str
     temperature: float
+    tie_within: float
     families: list[str]
     sides: list[str]
     max_per_response: int | None

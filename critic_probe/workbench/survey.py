@@ -1,5 +1,6 @@
 """What can be told of a critic and its pairs before anything is scored."""
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -9,12 +10,13 @@ from critic_probe.encoding import EncodedPair, encode_pair
 from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.pairs import BadRowError, Faults, PairFile
 from critic_probe.scoring.trie import distinct
+from critic_probe.text import is_chinese
 
 if TYPE_CHECKING:
     from critic_probe.workbench.loop import Bench
 
 SAMPLE = 4  # pairs on which noise is measured
-OTHERS = 16  # answers to other prompts that are kept for edits that need one
+OTHERS = 16  # answers kept of each language and length, for edits that need another prompt's
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Survey:
         tokens: Of both sides with their prompts: what a framework would compute.
         distinct: Of them, those that the prefix tree computes.
         sample: The first pairs, on which noise is measured.
-        answers: The teacher's answers to the first prompts, by prompt: for edits that need another's answer.
+        answers: Teachers' answers by prompt, the first of each language and length (within a factor of two): for edits
+            that need another's answer.
         too_long: Ids of the pairs that do not fit the context.
         longest: Tokens of the longest of these.
         faults: Pairs that this critic's encoder refuses.
@@ -57,6 +60,7 @@ def survey(bench: "Bench") -> Survey:
     beyond: list[str] = []
     sample: list[EncodedPair] = []
     answers: dict[str, str] = {}
+    kept = Counter[tuple[bool, int]]()
     count = tokens = unique = longest = 0
     faults = Faults(bench.pairs.on_bad_row if isinstance(bench.pairs, PairFile) else "error")
     for pair in bench.pairs:
@@ -70,8 +74,11 @@ def survey(bench: "Bench") -> Survey:
             too_long.append(pair.id)
             longest = max(longest, encoded.length)
             continue
-        if count < 4 * OTHERS and len(answers) < OTHERS:
-            answers.setdefault(str(pair.prompt), encoded.teacher.text)
+        answer, prompt = encoded.teacher.text, str(pair.prompt)
+        like = is_chinese(answer), len(answer).bit_length()
+        if prompt not in answers and kept[like] < OTHERS:
+            answers[prompt] = answer
+            kept[like] += 1
         count += 1
         sides = encoded.group.sequences
         tokens += sum(map(len, sides))

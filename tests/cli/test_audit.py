@@ -44,7 +44,7 @@ def test_a_figure_is_what_its_own_command_prints(audited):
     rows = {row["claim"]: row for row in audited[0]["claims"]}
 
     def run(name):
-        words = [*rows[name]["reproduce"].split()[1:], "-c", "bundled:mean"]
+        words = rows[name]["reproduce"].split()[1:]
         result = CliRunner().invoke(app, words if "--json" in words else [*words, "--json"])
         assert result.exit_code == 0, result.output
         return json.loads(result.stdout)
@@ -66,13 +66,16 @@ def test_the_table_names_claims_critics_verdicts_and_commands(tmp_path, critic_d
     path = tmp_path / "pairs.jsonl"
     rows = [{"prompt": f"ask {i}", "student": f"No idea, {i}", "teacher": f"It is {i}."} for i in range(3)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    shown = CliRunner().invoke(app, ["audit", str(path), "-c", str(critic_dir)])
+    asked = [str(path), "-c", str(critic_dir), "--eos", "include", "--seed", "3"]
+    shown = CliRunner().invoke(app, ["audit", *asked])
     assert shown.exit_code == 0, shown.output
     flat = " ".join(shown.stdout.split())
     for claim in CLAIMS.values():
         assert claim.says in flat
         assert f"{claim.measured}; holds if {claim.holds_if}" in flat
-        assert f"$ {claim.reproduce}" in flat
+        words = f"{claim.reproduce} {path} --checkpoint {critic_dir} --eos-policy include"
+        words += "" if claim.reproduce == "critic-probe tokens" else " --seed 3"
+        assert "".join(f"$ {words}".split()) in "".join(flat.split())
     assert f"{critic_dir.name} does not hold 0 n = 3 -> does not hold: The loss sees differences alone" in flat
     assert f"{critic_dir.name} cannot tell" in flat
 

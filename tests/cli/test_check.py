@@ -54,7 +54,7 @@ def build(folder, *arguments, **environment):
 
 def check(folder, *arguments, **environment):
     with contextlib.chdir(folder):
-        result = CliRunner().invoke(app, ["check", *arguments], env=environment)
+        result = CliRunner().invoke(app, ["check", *arguments], env=environment, catch_exceptions=False)
     return SimpleNamespace(returncode=result.exit_code, stdout=result.stdout, stderr=result.stderr)
 
 
@@ -123,6 +123,20 @@ def test_what_cannot_be_told_counts_as_asked(repository, tmp_path):
     assert (strict.returncode, lenient.returncode) == (1, 0)
 
 
+@pytest.mark.parametrize("gate", ["compare.d_acc", "doctor.fails"])
+def test_the_warnings_of_a_checkpoint_are_carried(repository, critic_dir, gate):
+    (repository / "own.toml").write_text(f'[[gates]]\nmetric = "{gate}"\nmax = 9\nat = "value"\n', encoding="utf-8")
+    options = ("-c", str(critic_dir), "--gates", "own.toml", "--device", "cpu", "--markdown", "summary.md")
+    done = check(repository, *options, "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)["warnings"]
+    [untrained] = [notice["message"] for notice in told if notice["code"] == "head-untrained"]
+    assert [notice["message"] for notice in told if notice["code"] == "bundled-pairs"]
+    shown = check(repository, *options).stdout
+    for text in (shown, (repository / "summary.md").read_text(encoding="utf-8").replace("\\", "")):
+        assert f"head-untrained: {untrained}" in " ".join(text.split())
+
+
 def test_a_gate_on_completeness_that_names_no_family_is_held_against_every_one_of_it(repository):
     rows = [{"prompt": f"{i} + 1?", "student": f"It is {i + 2}.", "teacher": f"It is {i + 1}, so."} for i in range(4)]
     (repository / "few.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
@@ -141,7 +155,7 @@ def test_a_gate_on_completeness_that_names_no_family_is_held_against_every_one_o
         (["--profile", "seed", "--gates", "x.toml"], "give --profile or --gates, not both"),
         (["--gates", "nonesuch.toml"], "nonesuch.toml: cannot be read"),
         (["--on-unclear", "maybe"], "--on-unclear 'maybe' is unknown; choose from pass, fail"),
-        (["--junit", "no/such/folder/x.xml"], "its folder does not exist"),
+        (["--junit", "no/such/folder/x.xml"], "its directory does not exist"),
         (["-a", "men"], "'men' is not a known aggregation"),
     ],
 )
@@ -211,7 +225,7 @@ def test_other_data_than_the_baselines_is_a_regression(repository, tmp_path):
 def test_a_file_that_is_no_baseline_is_refused(repository):
     (repository / "base.json").write_text("{}", encoding="utf-8")
     for arguments, message in (
-        (["--baseline", "base.json"], "is no critic-probe/baseline/1"),
+        (["--baseline", "base.json"], "is no critic-probe/baseline/2"),
         (["--baseline", "nonesuch.json"], "write one with --save-baseline"),
         (["--accept"], "--accept needs --baseline FILE"),
     ):

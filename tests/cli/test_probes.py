@@ -78,10 +78,29 @@ def test_completeness_takes_the_rows_own_texts(tmp_path):
     path.write_text(json.dumps(row), encoding="utf-8")
     found = json.loads(run("completeness", str(path), "-c", "bundled:mean", "-a", "mean", "--json").stdout)
     assert found["schema"] == "critic-probe/completeness/1"
-    by_family = {case["family"]: case for case in found["cases"]}
-    there, back = by_family["to-complete"], by_family["to-concise"]
-    assert there["original_score"] == back["variant_score"]
-    assert there["delta"] == -back["delta"]
+    [of_row] = [case for case in found["cases"] if case["family"] == "to-complete"]  # both texts are one measurement
+    assert (of_row["side"], of_row["sign"]) == ("teacher", 1)
+    assert of_row["delta"] == of_row["variant_score"] - of_row["original_score"]
+
+
+def test_what_the_controls_show_is_told_in_one_word_everywhere():
+    arguments = ("perturb", "--controls", "--punct", "-c", "bundled:mean", "-a", "mean")
+    found = json.loads(run(*arguments, "--json").stdout)
+    [row] = found["headline"]
+    worst = min(found["faults"], key=lambda fault: fault["low"])
+    assert (row["controls_word"], row["fault"], row["fault_right"]) == ("above chance", worst["fault"], worst["right"])
+    assert {fault["fault"] for fault in found["faults"]} == {
+        "cut short",
+        "made longer",
+        "wrong facts",
+        "another answer",
+    }
+    best = max(found["rules"], key=lambda rule: rule["explained"])
+    assert (row["rule"], row["rule_explains"]) == (best["says"], best["explained"])
+    assert not any(rule["named"] for rule in found["rules"])
+    shown = run(*arguments).stdout
+    assert "above chance" in shown
+    assert best["says"] in shown
 
 
 def test_families_are_listed():
@@ -151,18 +170,64 @@ def test_what_compare_wrote_can_be_compared_again(tmp_path):
     assert second["signature"]["critics"][0]["fingerprint"] == "given scores"
 
 
-def test_the_probes_find_every_planted_bias_and_no_other(tmp_path):
+def test_the_probes_find_every_planted_rule_and_no_other(tmp_path):
     result = run("selftest", "--json")
     checks = json.loads(result.stdout)["checks"]
     assert result.returncode == 0, checks
     assert {row["verdict"] for row in checks} == {"pass"}
-    assert {row["found"] for row in checks} >= {"ending", "length", "eos", "keyword", "no bias"}
+    rules = {"digits", "capitals", "Markdown", "newlines", "blanks", "punctuation", "script", "repetition", "ending"}
+    rules |= {"EOS", "courtesy", "word", "length"}
+    for architecture in ("Llama", "Qwen3"):
+        found = {row["found"] for row in checks if row["critic"].startswith(architecture)}
+        assert found >= rules | {"above chance", "no rule"}
     (tmp_path / "x.json").write_text(result.stdout, encoding="utf-8")
     found = read_result(tmp_path / "x.json")
     shown = str(found).splitlines()
-    assert shown[0].split() == ["pass", "reads", "ending", "last", "ending"]
-    assert shown[-1] == "the probes found every planted bias, and no other"
+    assert shown[0].split() == ["pass", "Llama,", "reads", "digits", "mean", "digits"]
+    assert shown[-1] == "the probes found every planted rule, and no other"
     missed = str(replace(found, checks=found.checks.assign(verdict=["fail", *found.checks.verdict[1:]]))).splitlines()
     assert missed[0].split()[0] == "fail"
-    assert missed[1].strip() == "-> expected: ending"
+    assert missed[1].strip() == "-> expected: digits"
     assert missed[-1] == "1 of these do not hold"
+
+
+EDITED = """{"id": "a", "prompt": "Why?", "student": "It is cold.", "teacher": "It is cold, I think."}
+{"id": "b", "prompt": "Who?", "student": "我们回家。", "teacher": "Nobody\\u001b[31m knows."}
+"""
+
+
+def test_edits_are_shown_to_be_read_without_a_critic(tmp_path):
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text(EDITED, encoding="utf-8")
+    show = ("perturb", str(pairs), "--show", "terminal-drop")
+    shown = run(*show, "-c", "nonesuch")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout.count("[-") == 2  # one a pair
+    assert run(*show).stdout == shown.stdout
+    assert run(*show, "--rows", "1").stdout.count("[-") == 1
+    draws = {run(*show, "--seed", str(seed), "--json").stdout for seed in range(6)}
+    assert len(draws) > 1
+    teachers = run(*show, "--side", "teacher").stdout
+    assert "a, teacher, terminal\nIt is cold, I think[-.-]\n" in teachers
+    assert "Nobody\\x1b[31m knows[-.-]" in teachers
+    [edit, _] = json.loads(run(*show, "--side", "student", "--json").stdout)["edits"]
+    assert edit["original"] == edit["edited"] + edit["original"][-1]
+    for family in ("same-ids", "nonesuch"):
+        wrong = run("perturb", str(pairs), "--show", family)
+        assert (wrong.returncode, wrong.stdout) == (2, "")
+        assert family in wrong.stderr
+
+
+def test_what_is_far_from_an_edit_is_left_out_where_edits_are_shown(tmp_path):
+    pairs = tmp_path / "pairs.jsonl"
+    row = {
+        "id": "a",
+        "prompt": "Why?",
+        "student": "x",
+        "teacher": "very " * 400 + "# cold\n- so" + " very" * 4000 + ".",
+    }
+    pairs.write_text(json.dumps(row), encoding="utf-8")
+    for family, changed in (("edge-newline", "⏎"), ("terminal-drop", "[-.-]")):
+        shown = run("perturb", str(pairs), "--show", family, "--side", "teacher").stdout
+        assert changed in shown
+        assert len(shown) < 300

@@ -13,9 +13,15 @@ from critic_probe.gates.shipped import profile_names, profile_text
 FAMILIES = ("terminal-swap", "terminal-drop", "wrong-digit", "other-answer", "to-complete")
 
 
-def figure(value, low=None, high=None, *, metric="compare.d_acc", aggregation="mean", n=50, floor=math.nan, **place):
+def figure(
+    value, low=None, high=None, *, metric="compare.d_acc", aggregation="mean", n=50, prompts=50, floor=math.nan, **place
+):
     row = {"metric": metric, "critic": "c", "aggregation": aggregation, "family": "", "position": "", "category": ""}
-    return row | {"value": value, "low": low, "high": high, "n": n, "floor": floor, "ids": ["worst"]} | place
+    return (
+        row
+        | {"value": value, "low": low, "high": high, "n": n, "prompts": prompts, "floor": floor, "ids": ["worst"]}
+        | place
+    )
 
 
 def verdicts(gate, *rows, unnamed=("last", "mean")):
@@ -35,6 +41,7 @@ def verdicts(gate, *rows, unnamed=("last", "mean")):
         (Gate("compare.dz", min=0.6, at="value"), figure(math.nan, metric="compare.dz"), "cannot tell"),
         (Gate("compare.d_acc", min=0.6), figure(0.65, math.nan, math.nan), "cannot tell"),
         (Gate("compare.d_acc", min=0.6), figure(0.9, 0.8, 0.95, n=3), "cannot tell"),
+        (Gate("compare.d_acc", min=0.6), figure(0.9, 0.8, 0.95, prompts=9), "cannot tell"),
     ],
 )
 def test_a_bound_applies_to_the_value_or_to_both_ends_of_its_interval(gate, row, word):

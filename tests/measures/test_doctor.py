@@ -304,7 +304,11 @@ def test_inspect_in_words(healthy, tmp_path):
 
 def test_doctor_wants_one_critic_that_is_there(tmp_path):
     for arguments, part in (
-        (["doctor"], "no critic to examine"),
+        (["doctor"], "no critic is named"),
+        (["inspect"], "no critic is named"),
+        (["doctor", "bundled:last", "pairs.jsonl", "-c", "bundled:mean"], "a critic is named with -c too"),
+        (["inspect", "bundled:last", "-c", "bundled:mean"], "a critic is named with -c too"),
+        (["inspect", "-c", "bundled:last", "-c", "bundled:mean"], "one critic at a time"),
         (["doctor", "-c", "bundled:last", "-c", "bundled:mean"], "one critic at a time"),
         (["doctor", "-c", str(tmp_path / "absent")], "no such checkpoint directory"),
         (["inspect", str(tmp_path / "absent")], "no such checkpoint directory"),
@@ -312,6 +316,18 @@ def test_doctor_wants_one_critic_that_is_there(tmp_path):
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 2
         assert part in result.stderr
+
+
+def test_inspect_and_doctor_take_a_critic_as_an_argument_or_by_its_option(healthy, tmp_path, monkeypatch):
+    critic, pairs = str(healthy), str(write_pairs(tmp_path / "p.jsonl", PAIRS))
+    ways = (("doctor", critic, pairs), ("doctor", "-c", critic, pairs), ("doctor", pairs))
+    monkeypatch.setenv("CRITIC_PROBE_CHECKPOINT", critic)
+    shown = [CliRunner().invoke(app, [*way, "--device", "cpu"]).stdout for way in ways]
+    assert f"{len(PAIRS)} pairs" in shown[0]
+    assert shown[0] == shown[1] == shown[2]
+    inspected = [CliRunner().invoke(app, ["inspect", *way]).stdout for way in ((critic,), ("-c", critic), ())]
+    assert inspected[0] == inspected[1] == inspected[2]
+    assert "⏎" not in inspected[0]
 
 
 def test_a_tokenizer_that_normalises_text(healthy, tmp_path):

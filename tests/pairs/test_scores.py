@@ -1,10 +1,16 @@
 """Scores that were computed elsewhere."""
 
 import csv
+import dataclasses
+import itertools
 import json
 
 import pytest
+from scipy.stats import spearmanr
+from typer.testing import CliRunner
 
+import critic_probe as cp
+from critic_probe.cli import app
 from critic_probe.errors import CriticProbeError
 from critic_probe.measures.scores import compare_scores
 from critic_probe.pairs import RowFile, holds_scores, read_pairs, read_scores
@@ -47,11 +53,88 @@ def test_a_csv_cell_is_a_number_and_critics_stay_apart(tmp_path):
     assert result.summary.set_index("critic").d_acc.to_dict() == {"x": 1.0, "y": 0.0}
 
 
-def test_scores_that_bfloat16_rounded_tie_below_its_step(tmp_path):
-    rows = [{"student_score": 8.0, "teacher_score": 8.0625}, {"student_score": 1.5, "teacher_score": 8.0}]
-    result = compare_scores(list(read_scores(write(tmp_path / "s.jsonl", rows))), "s.jsonl")
+def scored(path, rows, **columns):
+    rows = [{"student_score": s, "teacher_score": t, **columns} for s, t in rows]
+    return list(read_scores(write(path / "s.jsonl", rows)))
+
+
+def test_one_outlier_ties_no_other_pair(tmp_path):
+    # A step at the largest score of the file made 199 of 200 pairs ties.
+    rows = [(i / 100, i / 100 + (0.5 if i % 3 else -0.5)) for i in range(199)]
+    result = compare_scores(scored(tmp_path, [*rows, (-1e9, 0.25)]), "s.jsonl")
+    assert result.summary.ties.tolist() == [0]
+    assert result.summary.d_acc.tolist() == [133 / 200]
+    assert "no pairs lie within 16 float32 steps of their own" in result.notices[0].message
+
+
+def test_a_pair_within_sixteen_steps_of_its_own_is_a_tie_and_told_both_ways(tmp_path):
+    step = 2.0**-23
+    rows = [(1.0, 1 + 15 * step), (0.001, 0.001 + 15 * step), (3e6, 3e6 + 1), (1.0, 1 - 20 * step), (5.3, 5.3)]
+    result = compare_scores(scored(tmp_path, rows), "s.jsonl")
+    assert result.pairs.set_index("id").verdict.sort_index().tolist() == ["tie", "teacher", "tie", "student", "tie"]
+    [told] = [notice for notice in result.notices if notice.code == "given-scores"]
+    assert "2 pairs lie within 16 float32 steps of their own" in told.message
+    assert "(d_acc 0.5000 if they are ties, 0.7000 if ordered)" in told.message
+    assert told.ids == ["row-1", "row-3"]
+
+
+def test_scores_that_bfloat16_rounded_are_ordered_where_they_differ(tmp_path):
+    # A tie below one step at the largest score turned a published .6471 into .65: rounding does not turn an order.
+    rows = [(8.0, 8.0625), (1.5, 8.0), (0.0078125, 0.00775146484375), (2.0, 2.0)]
+    result = compare_scores(scored(tmp_path, rows), "s.jsonl")
     assert result.summary.ties.tolist() == [1]
-    assert "bfloat16" in result.notices[0].message
+    assert result.summary.d_acc.tolist() == [2.5 / 4]
+    told = result.notices[0].message
+    assert "2 pairs lie within one bfloat16 step of their own" in told
+    assert "(d_acc 0.6250 if they are ties, 0.6250 if ordered)" in told
+
+
+def test_tie_within_is_an_absolute_gap(tmp_path):
+    pairs = scored(tmp_path, [(0.1, 0.15), (100.0, 100.05), (3.3, 3.4), (1.0, 0.97)])
+    assert compare_scores(pairs, "s.jsonl").summary.ties.tolist() == [0]
+    wider = compare_scores(pairs, "s.jsonl", tie_within=0.06)
+    assert wider.summary.ties.tolist() == [3]
+    assert wider.signature["tie_within"] == 0.06
+    assert "gaps within 0.06 are ties too" in wider.notices[0].message
+    result = CliRunner().invoke(app, ["compare", str(tmp_path / "s.jsonl"), "--tie-within", "0.06", "--json"])
+    assert json.loads(result.stdout)["summary"][0]["ties"] == 3
+
+
+def test_tie_within_is_refused_where_a_critic_scores():
+    result = CliRunner().invoke(app, ["compare", "-c", "bundled:last", "--tie-within", "0.1"])
+    assert result.exit_code == 2
+    assert "--tie-within is for scores from a file" in result.stderr
+
+
+@pytest.mark.parametrize("suffix", [".json", ".csv", ".parquet", ".jsonl"])
+def test_what_a_critic_scored_reads_back_with_the_same_verdicts(tmp_path, suffix):
+    own = cp.bench(cp.load("bundled:mean"), read_outs=["last", "mean"]).compare()
+    near = own.pairs.student_score + own.pairs.floor * 0.9  # within the measured floor, beyond 16 float32 steps
+    own = dataclasses.replace(own, pairs=own.pairs.assign(teacher_score=near.where(own.pairs.index < 9, near + 1)))
+    expected = ["tie" if i < 9 else "teacher" for i in own.pairs.index]
+    path = tmp_path / f"r{suffix}"
+    if suffix == ".jsonl":
+        own.pairs.to_json(path, orient="records", lines=True, double_precision=15)
+    else:
+        own.save(path)
+    again = compare_scores(list(read_scores(RowFile(path))), path.name)
+    keys = ["aggregation", "id"]
+    both = own.pairs.assign(expected=expected).merge(again.pairs, on=keys, suffixes=("", "_again"))
+    assert len(both) == len(own.pairs)
+    assert both.verdict_again.tolist() == both.expected.tolist()
+    assert "the floor that the file gives" in again.notices[0].message
+
+
+def test_small_floors_of_an_outlier_do_not_join_the_ranks_of_others(tmp_path):
+    scores = {"x": (0.1, 3), "xx": (0.2, 5), "xxx": (0.3, 9), "worst": (-1e9, 4)}
+    rows = [
+        {"id": f"{s}-{t}", "prompt": "p", "student_score": scores[s][0], "teacher_score": scores[t][0]}
+        | {"student_tokens": scores[s][1], "teacher_tokens": scores[t][1]}
+        for s, t in itertools.combinations(scores, 2)
+    ]
+    result = compare_scores(list(read_scores(write(tmp_path / "s.jsonl", rows))), "s.jsonl")
+    expected = spearmanr([0.1, 0.2, 0.3, -1e9], [3, 5, 9, 4]).statistic
+    assert result.lengths.within_prompt_spearman.tolist() == pytest.approx([expected])
 
 
 @pytest.mark.parametrize(
@@ -65,6 +148,8 @@ def test_scores_that_bfloat16_rounded_tie_below_its_step(tmp_path):
             {"student_mean_score": 1.0, "teacher_mean_score": 2.0},
             r"row 2: student_mean_score is not in the first row; give every row all scores",
         ),
+        ({"floor": "low"}, r"row 2: 'floor' is 'low'; it must be a finite number"),
+        ({"floor": -1.0}, r"row 2: 'floor' is .-1.0.; it must not be negative"),
         ({"id": "a"}, r"row 2: id 'a' is already that of row 1; make ids unique"),
     ],
 )

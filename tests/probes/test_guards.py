@@ -36,7 +36,7 @@ from critic_probe.probes.guards import Guards
         ("json", 'gives {"a": "b, c"} now', ","),
         ("json", 'gives {"a": "b, c', ","),
         ("json", '["a", "b"]', ","),
-        ("tag", '<a title="b, c">', ","),
+        ("tag", 'so <a title="b, c"> it', ","),
         ("tag", "a &amp; b", ";"),
         ("abbreviation", "fruit, e.g. pears", "."),
         ("abbreviation", "that is, i.e. this", "."),
@@ -92,7 +92,7 @@ def test_a_mark_that_punctuates_is_free(text, index):
     [
         ("full-half-width", "Good。Next", "path"),
         ("full-half-width", "共3。5米", "number"),
-        ("clause-swap", "不。可以", "negation"),
+        ("clause-swap", "不。我们可以回家", "negation"),
         ("terminal-swap", "pears, etc,", "abbreviation"),
         ("terminal-add", "pears, etc", "abbreviation"),
         ("terminal-add", "A", "list marker"),
@@ -117,3 +117,79 @@ def test_an_edit_makes_nothing_that_a_guard_would_cover(family, text, reason):
 )
 def test_no_full_stop_is_set_after_what_is_guarded(text, reason):
     assert [o.reason for o in BUILT_IN["terminal-add"].outcomes(Subject(text))] in ([reason], [])
+
+
+CODE = (
+    "app.get('/', (req, res) => {",
+    "const x = 5;",
+    "const x",
+    "def gcd(a, b):",
+    "for country in table {",
+    "import pandas as pd",
+    "from os import path",
+    "#include <stdio.h>",
+    "    return a, b;",
+    "self.age = 0",
+    "print('Good, now go.')",
+    "$ cd project, then",
+    "pip install -U torch, please",
+    "git commit -m 'so, it is'",
+    "SELECT a, b FROM t WHERE a = 1",
+    "<p>Good, go home.</p>",
+    '<div class="a, b">',
+    ".box, .row { color: red; }",
+    "// so, it is",
+    "}, 1000);",
+    "x = a, b",
+)
+
+
+@pytest.mark.parametrize("line", CODE)
+def test_a_line_of_code_is_guarded_without_a_fence(line):
+    text = f"Do this, then that.\n{line}\nIt is done, so go.\n"
+    start = text.index(line)
+    guards = Guards(text)
+    spared = [i for i in range(start, start + len(line)) if line.strip() and guards.covered(i, i + 1) is None]
+    assert not [i for i in spared if not text[i].isspace()]
+    assert guards.covered(0, start) is None
+    assert guards.covered(start + len(line), len(text)) is None
+
+
+def test_what_stands_between_lines_of_code_is_code_and_a_sentence_between_them_is_not():
+    code = "def go(a):\n    # home, then\n    a += 1\n\n    go home, a\nprint(a)"
+    assert {Guards(code).covered(i, i + 1) for i, char in enumerate(code) if char == ","} == {"code"}
+    prose = "x = 1;\nThis is so, I think.\ny = 2;"
+    assert Guards(prose).covered(prose.index(","), prose.index(",") + 1) is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "for example, this is so:",
+        "return the book, please",
+        "find your way, and go.",
+        "class is over, so go.",
+        "public transport is slow, so walk",
+        "- import duties, taxes and fees",
+        "In short: it is so, I think.",
+        "It costs $5, or $6 (a day);",
+        "如果下雨（大雨），我们回家；",
+        "Let me know, if you will",
+    ],
+)
+def test_prose_that_looks_like_code_is_free(line):
+    index = line.index("," if "," in line else "，")
+    assert Guards(f"So it is.\n{line}\nGo.").covered(index + 10, index + 11) is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "text"),
+    [
+        ("table", "| rice, white | fish |"),
+        ("latex", r"so \frac{a, b}{c} is"),
+        ("latex", "    = 252 + 36, 5"),
+        ("code", "call my_name, then"),
+    ],
+)
+def test_tables_and_formulas_and_names_are_guarded(reason, text):
+    assert reason in {Guards(text).covered(i, i + 1) for i in range(len(text))}

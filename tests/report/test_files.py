@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from critic_probe.errors import CriticProbeError
-from critic_probe.report.files import check_path, dump_json, to_json, write_result
+from critic_probe.report.files import dump_json, to_json, write_result
+from critic_probe.report.targets import check_path
 
 
 def refuse(constant):

@@ -117,7 +117,7 @@ def test_a_png_draws_each_cjk_character_with_its_own_glyph():
     [
         (["--view", "lines"], "--view 'lines' is unknown; choose from line, table"),
         (["--export", "t.pdf"], "cannot make a picture of '.pdf'; use .svg, .html or .png"),
-        (["--export", "no/such/t.svg"], "its folder does not exist"),
+        (["--export", "no/such/t.svg"], "its directory does not exist"),
     ],
 )
 def test_bad_usage_ends_before_anything_is_scored(options, message):

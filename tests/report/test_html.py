@@ -342,7 +342,7 @@ def test_a_thousand_pairs_of_long_texts_stay_below_six_megabytes(measured):
     ("options", "message"),
     [
         (["-o", "report.pdf"], "cannot make a report of '.pdf'; use .html, or a folder"),
-        (["-o", "no/such/folder/report.html"], "its folder does not exist"),
+        (["-o", "no/such/folder/report.html"], "its directory does not exist"),
         (["--profile", "nonesuch"], "profile 'nonesuch' is unknown"),
     ],
 )

@@ -1,29 +1,21 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binomtest
 
-from critic_probe.stats.rates import accuracy, flips, rate, separation, verdict
-
-
-def test_rate_is_wilsons_interval():
-    expected = binomtest(17, 23).proportion_ci(method="wilson")
-    assert rate(17, 23) == pytest.approx((17 / 23, expected.low, expected.high))
-    assert all(np.isnan(rate(0, 0)))
+from critic_probe.stats.rates import separation, too_few, verdict
 
 
-def test_accuracy_counts_a_tie_as_half():
-    verdicts = pd.Series(["teacher", "teacher", "student", "tie"])
-    assert accuracy(verdicts).value == 2.5 / 4
-
-
-def test_flips_are_the_exact_mcnemar_test_on_pairs_that_change_sides():
-    before = pd.Series(["teacher"] * 8 + ["student"] * 2 + ["tie", "teacher"])
-    after = pd.Series(["student"] * 8 + ["teacher"] * 2 + ["teacher", "tie"])
-    count, p = flips(before, after)
-    assert count == 10
-    assert p == pytest.approx(binomtest(2, 10).pvalue)
-    assert flips(before, before) == (0, 1.0)
+@pytest.mark.parametrize(
+    ("n", "prompts", "why"),
+    [
+        (20, 10, ""),
+        (19, 10, "too few cases (19, under 20)"),
+        (40, 9, "too few prompts (9, under 10)"),
+        (3, 2, "too few prompts (2, under 10) and too few cases (3, under 20)"),
+    ],
+)
+def test_a_conclusion_needs_cases_and_prompts_and_says_which_is_short(n, prompts, why):
+    assert too_few(n, prompts) == why
 
 
 def test_separation_divides_by_the_sum_of_both_spreads():

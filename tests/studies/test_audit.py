@@ -12,7 +12,7 @@ from transformers import AutoModelForTokenClassification
 from critic_probe.aggregation import parse
 from critic_probe.checkpoint import load_critic
 from critic_probe.measures.compare import compare
-from critic_probe.measures.tokens import effective_tokens, tokens, variance_ratio
+from critic_probe.measures.tokens import effective_tokens, tokens, variance_ratio, variance_terms
 from critic_probe.pairs import Pair, PairFile, TokenIds
 from critic_probe.probes import BUILT_IN
 from critic_probe.stats.intervals import Interval
@@ -142,11 +142,10 @@ def test_the_variance_ratio_is_one_for_independent_values_and_n_for_constant_one
     rng = np.random.default_rng(0)
     lengths = rng.integers(10, 30, size=800)
     drawn = [rng.normal(size=n) for n in lengths]
-    once = np.ones((1, len(lengths)))
 
     def ratio(responses):
         sums = (np.array([f(v) for v in responses]) for f in (np.sum, lambda v: (v**2).sum()))
-        return variance_ratio(once, lengths.astype(float), *sums)[0]
+        return variance_ratio(variance_terms(range(len(lengths)), lengths.astype(float), *sums).rows.sum(0))
 
     assert ratio(drawn) == pytest.approx(1, abs=0.15)
     levels = [3 * rng.normal() + v for v in drawn]  # independent values, each response about a level of its own

@@ -41,7 +41,7 @@ def print_audit(result: AuditResult, console: Console) -> None:
         console,
         block("What was claimed, and what was measured", *chain.from_iterable(_claims(result))),
         _before_after(result),
-        _audit_figures(result, console),
+        _audit_figures(result),
         *below(result.reading, result.notices, result.signature),
     )
 
@@ -93,12 +93,12 @@ def _before_after(result: AuditResult) -> RenderableType | None:
     return block(f"What training was expected to give, and gave ({seeds})", *blocks)
 
 
-def _audit_figures(result: AuditResult, console: Console) -> RenderableType | None:
+def _audit_figures(result: AuditResult) -> RenderableType | None:
     rows = rows_of(result.figures)
     if not rows:
         return None
     critics = list(dict.fromkeys(row["critic"] for row in rows))
-    table = table_of(console, *(Column(safe(critic), justify="right", overflow="fold") for critic in critics))
+    table = table_of(*(Column(safe(critic), justify="right", overflow="fold") for critic in critics))
     for of_claim in grouped(rows, "claim"):
         table.add_row(heading(of_claim[0]["claim"]))
         for of_name in grouped(of_claim, "name"):

@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from critic_probe.gates.drift import TOLD
 from critic_probe.gates.measure import CheckResult
-from critic_probe.report.terminal.pieces import VERDICT_STYLES, below, print_blocks
+from critic_probe.report.terminal.pieces import VERDICT_STYLES, below, missing, p_value, print_blocks
 from critic_probe.text import neutralise
 
 ORDER = {"fail": 0, "cannot tell": 1, "pass": 2}
@@ -46,14 +47,21 @@ def print_check(result: CheckResult, console: Console) -> None:
 
 def against(moved: pd.DataFrame) -> str:
     """How many figures differ from the baseline, and how."""
-    counts = ", ".join(f"{count} {word}" for word, count in moved.verdict.value_counts().items())
+    counted = moved.verdict[~moved.verdict.isin(TOLD)].value_counts()
+    counts = ", ".join(f"{count} {word}" for word, count in counted.items())
     return f"against the baseline: {counts or 'nothing differs'}"
 
 
 def change(row: dict[str, Any]) -> str:
-    """What differs from the baseline: old and new where both are known."""
+    """What differs from the baseline: old and new where both are known, by how much, and how sure that is."""
     both = [f"{x:.3g}" if isinstance(x, float) else str(x) for x in (row["old"], row["new"])]
-    return neutralise(row["what"] if both == ["None", "None"] else f"{row['what']}: {both[0]} -> {both[1]}")
+    told = row["what"] if both == ["None", "None"] else f"{row['what']}: {both[0]} -> {both[1]}"
+    if not missing(row["change"]):
+        p = p_value(row["p_holm"])
+        told += (
+            f" ({row['change']:+.3g} [{row['low']:.3g}, {row['high']:.3g}], p {p if p[0] == '<' else f'= {p}'} (Holm))"
+        )
+    return neutralise(told)
 
 
 def sentence(row: dict[str, Any]) -> str:

@@ -45,24 +45,22 @@ def print_compare(result: CompareResult, console: Console, rows: int = 10) -> No
     """
     print_blocks(
         console,
-        _compare_summary(result, console),
-        _categories(result, console),
-        _pairs(result, console, rows),
-        _statistics(result, console),
-        _lengths(result, console),
-        _contrasts(result, console),
+        _compare_summary(result),
+        _categories(result),
+        _pairs(result, rows),
+        _statistics(result),
+        _lengths(result),
+        _contrasts(result),
         *below(result.reading, result.notices, result.signature),
     )
 
 
-def _compare_summary(result: CompareResult, console: Console) -> RenderableType | None:
+def _compare_summary(result: CompareResult) -> RenderableType | None:
     rows, baselines = rows_of(result.summary), rows_of(result.baselines)
     if not rows:
         return None
     gap = decimals_of(result.summary["mean_gap"], result.summary["sd"])
-    table = table_of(
-        console, "d_acc", "ties/n", "mean\ngap", "SD", "gap\n/SD", "separ-\nation", Column("flips", justify="left")
-    )
+    table = table_of("d_acc", "ties/n", "mean\ngap", "SD", "gap\n/SD", "separ-\nation", Column("flips", justify="left"))
     for of_critic in grouped(rows, "critic"):
         table.add_row(heading(of_critic[0]["critic"]))
         for row in of_critic:
@@ -87,32 +85,31 @@ def _compare_summary(result: CompareResult, console: Console) -> RenderableType 
     return block("Teacher over student (gap = teacher - student)", table)
 
 
-def _statistics(result: CompareResult, console: Console) -> RenderableType | None:
+def _statistics(result: CompareResult) -> RenderableType | None:
     rows = rows_of(result.statistics)
     if not rows:
         return None
     named = namer(result.statistics)
-    first = table_of(console, "d_acc,\nties wrong-right", "soft\nd_acc", "AUC", "dz", "gap/SD", label="")
-    second = table_of(console, "|d|\n<0.1", "over-\nlap", "satu-\nrated", "grad.\nleft", "beyond best\nbaseline")
+    table = table_of(
+        *("d_acc,\nties wrong-right", "soft\nd_acc", "AUC", "dz", "gap/SD", "|d|\n<0.1"),
+        *("over-\nlap", "satu-\nrated", "grad.\nleft", "beyond best\nbaseline"),
+    )
     for row in rows:
-        name = plain(named(row))
         ends = f"[{number(row['gap_over_sd_low'])}, {number(row['gap_over_sd_high'])}]"
         bounds = f"{number(row['d_acc_ties_wrong'])}-{number(row['d_acc_ties_right'])}"
-        first.add_row(name, bounds, *(number(row[key]) for key in ("soft_d_acc", "auc", "dz")), ends)
         beyond = interval(row.get("beyond"), row.get("beyond_low"), row.get("beyond_high"))
-        shares = ("hard_samples_ratio", "score_overlap", "saturated", "gradient_weight")
-        second.add_row(name, *(number(row[key]) for key in shares), beyond)
-    return block(f"Statistics (T = {rows[0]['temperature']:g})", first, Text(), second)
+        effects = (number(row[key]) for key in ("soft_d_acc", "auc", "dz"))
+        shares = (number(row[key]) for key in ("hard_samples_ratio", "score_overlap", "saturated", "gradient_weight"))
+        table.add_row(plain(named(row)), bounds, *effects, ends, *shares, beyond)
+    return block(f"Statistics (T = {rows[0]['temperature']:g})", table)
 
 
-def _lengths(result: CompareResult, console: Console) -> RenderableType | None:
+def _lengths(result: CompareResult) -> RenderableType | None:
     rows = rows_of(result.lengths)
     if not rows:
         return None
     named = namer(result.lengths)
-    table = table_of(
-        console, "rho", "d_acc,\nsame length", "n", "teacher\nlonger", "n", "teacher\nshorter", "n", "logit"
-    )
+    table = table_of("rho", "d_acc,\nsame length", "n", "teacher\nlonger", "n", "teacher\nshorter", "n", "logit")
     for row in rows:
         cells = [interval(row["matched_d_acc"], row["matched_low"], row["matched_high"]), number(row["matched_n"], 0)]
         for name in ("teacher_longer", "teacher_shorter"):
@@ -123,25 +120,25 @@ def _lengths(result: CompareResult, console: Console) -> RenderableType | None:
     return block(title, table)
 
 
-def _contrasts(result: CompareResult, console: Console) -> RenderableType | None:
+def _contrasts(result: CompareResult) -> RenderableType | None:
     rows = rows_of(result.contrasts)
     if not rows:
         return None
-    table = table_of(console, "flips", "p", "p (Holm)", "margin in gap/SD")
+    table = table_of("flips", "p", "p (Holm)", "margin in gap/SD")
     for row in rows:
         a, b = (f"{row[f'{other}critic']}/{row[f'{other}aggregation']}" for other in ("", "other_"))
         margin = interval(row["margin"], row["margin_low"], row["margin_high"])
         table.add_row(plain(f"{a} - {b}"), number(row["flips"], 0), p_value(row["p"]), p_value(row["p_holm"]), margin)
-    return block("One against another (exact McNemar; margin by bootstrap over prompts)", table)
+    return block("One against another (p: sign-flip test over prompts)", table)
 
 
-def _categories(result: CompareResult, console: Console) -> RenderableType | None:
+def _categories(result: CompareResult) -> RenderableType | None:
     rows = rows_of(result.categories)
     if not rows:
         return None
     gap = decimals_of(result.categories["mean_gap"])
     named = namer(result.categories)
-    table = table_of(console, "d_acc", "ties/n", "mean\ngap", "gap\n/SD", Column("", justify="left"))
+    table = table_of("d_acc", "ties/n", "mean\ngap", "gap\n/SD", Column("", justify="left"))
     largest = largest_of(result.categories["gap_over_sd"])
     for of_category in grouped(rows, "category"):
         table.add_row(heading(of_category[0]["category"]))
@@ -157,7 +154,7 @@ def _categories(result: CompareResult, console: Console) -> RenderableType | Non
     return block("By category", table)
 
 
-def _pairs(result: CompareResult, console: Console, limit: int) -> RenderableType | None:
+def _pairs(result: CompareResult, limit: int) -> RenderableType | None:
     records = rows_of(result.pairs)
     pairs = grouped(records, "id")
     shown = pairs[: max(limit, 0)]
@@ -166,9 +163,9 @@ def _pairs(result: CompareResult, console: Console, limit: int) -> RenderableTyp
     score = decimals_of(result.pairs["student_score"], result.pairs["teacher_score"], result.pairs["gap"])
     named = namer(result.pairs)
     reads_token = any(_token_read(row) is not None for rows in shown for row in rows)
-    table = table_of(console, "S", "T", "gap", "gap\n/SD", Column("verdict", justify="left"))
+    table = table_of("S", "T", "gap", "gap\n/SD", Column("verdict", justify="left"))
     if reads_token:
-        table.add_column("token read\nS | T", overflow="fold")
+        table.columns.append(Column("token read\nS | T", overflow="fold"))
     for rows in shown:
         table.add_row(heading(rows[0]["id"], rows[0]["category"]))
         for row in rows:

@@ -31,19 +31,19 @@ def print_diff(result: DiffResult, console: Console, rows: int = 10) -> None:
         console: Where to print.
         rows: How many families of each read-out, and how many flipped pairs, to show.
     """
-    pairs = table_of(console, "d_acc", "flips/n", "p (Holm)", "change of gap/SD")
+    pairs = table_of("d_acc", "flips/n", "p (Holm)", "change of gap/SD")
     for row in rows_of(result.pairs):
         margin = interval(row["margin"], row["margin_low"], row["margin_high"])
         cells = (_old_new(row, "d_acc"), part_of(row["flips"], row["n"]), p_value(row["p_holm"]), margin)
         pairs.add_row(plain(row["aggregation"]), *cells)
-    families = table_of(console, "|delta|\n/SD", "change", "p\n(Holm)", "right order", "p\n(Holm)")
+    families = table_of("|delta|\n/SD", "change", "p\n(Holm)", "right order", "p\n(Holm)")
     for of_aggregation in grouped(rows_of(result.families), "aggregation"):
         families.add_row(heading(of_aggregation[0]["aggregation"]))
         for row in of_aggregation[: max(rows, 0)]:
             change = interval(row["difference"], row["low"], row["high"])
             tested = (_old_new(row, "right"), p_value(row["right_p_holm"]))
             families.add_row(label(row["family"]), _old_new(row), change, p_value(row["p_holm"]), *tested)
-    flipped = table_of(console, "verdict", "gap/SD")
+    flipped = table_of("verdict", "gap/SD")
     for of_aggregation in grouped(rows_of(result.flipped), "aggregation"):
         flipped.add_row(heading(of_aggregation[0]["aggregation"], f"{len(of_aggregation)} pairs"))
         for row in of_aggregation[: max(rows, 0)]:
@@ -51,7 +51,7 @@ def print_diff(result: DiffResult, console: Console, rows: int = 10) -> None:
             flipped.add_row(label(row["id"]), verdict, _old_new(row, "gap_over_sd", signed=True))
     print_blocks(
         console,
-        block("Verdicts (exact McNemar; margins by bootstrap over prompts)", pairs),
+        block("Verdicts (p: sign-flip test over prompts)", pairs),
         block("What the score reacts to, the largest change first", families),
         block("Pairs that flipped", flipped) if len(result.flipped) else None,
         *below(result.reading, result.notices, result.signature),

@@ -30,7 +30,7 @@ def print_inspect(critic: dict[str, Any], console: Console) -> None:
         "config says": ", ".join(critic["architectures"] or ()) or "no architecture",
         "context": f"{critic['context_length']} tokens" if critic["context_length"] else "no limit",
         "head": f"{', '.join(head['tensors'])}, shape {head['shape']}, norm {head['norm']:.4g}, hash {head['hash']}",
-        "untrained?": "looks like a fresh head" if head["looks_untrained"] else "does not look like a fresh head",
+        "untrained?": "cannot tell: fits a fresh head" if head["looks_untrained"] else "no: fits no fresh head",
         "tokenizer": f"{tokenizer['class']}, {tokenizer['size']} tokens, hash {tokenizer['hash']}",
         "special": special or "none",
         "stop ids": ", ".join(map(str, critic["stop_ids"])) or "none",
@@ -42,7 +42,7 @@ def print_inspect(critic: dict[str, Any], console: Console) -> None:
     for name, fact in facts.items():
         if fact is not None:
             table.add_row(Text(name, style="bold"), Text(safe(fact), overflow="fold"))
-    table.add_row(Text("read as", style="bold"), Text(neutralise("\n".join(critic["reading"])), overflow="fold"))
+    table.add_row(Text("read as", style="bold"), Text("\n".join(map(neutralise, critic["reading"])), overflow="fold"))
     console.print(table)
 
 

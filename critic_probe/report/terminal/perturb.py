@@ -5,6 +5,7 @@ from rich.table import Column
 from rich.text import Text
 
 from critic_probe.measures.perturb import PerturbResult
+from critic_probe.report.edits import change
 from critic_probe.report.terminal.pieces import (
     WIDE,
     Record,
@@ -39,10 +40,11 @@ def print_perturb(result: PerturbResult, console: Console, rows: int = 10) -> No
     """
     print_blocks(
         console,
-        _headline(result, console),
+        _headline(result),
+        _shown(result),
         *(_by_kind(result, kind, title, console) for kind, title in _KINDS),
-        _cases(result, console, rows),
-        _not_measured(result, console),
+        _cases(result, rows),
+        _not_measured(result),
         *below(result.reading, result.notices, result.signature),
     )
 
@@ -56,15 +58,15 @@ _KINDS = (
 )
 
 
-def _headline(result: PerturbResult, console: Console) -> RenderableType | None:
+def _headline(result: PerturbResult) -> RenderableType | None:
     rows = [row for row in rows_of(result.headline) if row["controls"] or row["invariances"]]
     if not rows:
         return None
     raw = decimals_of(result.headline["control_median_abs_delta"], result.headline["invariance_median_abs_delta"])
     bars = Column("", justify="left")
-    moves = table_of(console, "controls\nmedian |Δ|", "\n/SD", bars, "harmless\nmedian |Δ|", "\n/SD", bars)
+    moves = table_of("controls\nmedian |Δ|", "\n/SD", bars, "harmless\nmedian |Δ|", "\n/SD", bars)
     largest = largest_of(result.headline["control_median_over_sd"], result.headline["invariance_median_over_sd"])
-    ratios = table_of(console, "signal to noise", "punct. over\nwrong fact", "controls right")
+    ratios = table_of("signal to noise", "punct. over\nwrong fact", "controls right")
     with_controls = not all(missing(row["controls_right"]) for row in rows)
     for of_critic in grouped(rows, "critic"):
         for table in (moves, ratios):
@@ -90,6 +92,32 @@ def _headline(result: PerturbResult, console: Console) -> RenderableType | None:
         "What the score reacts to (Δ = edited - original; SD of the unedited scores)",
         moves,
         *((Text(), ratios) if with_controls else ()),
+    )
+
+
+def _shown(result: PerturbResult) -> RenderableType | None:
+    """What the controls show: the kind of fault that is ordered worst, the rule that explains most, and the word."""
+    rows = [row for row in rows_of(result.headline) if row["controls"] or row["rule"]]
+    if not rows:
+        return None
+    names, rule = (
+        Column(name, justify="left", overflow="fold") for name in ("weakest fault", "rule that explains most")
+    )
+    orders = table_of(names, "right order", Column("shows", justify="left"))
+    rules = table_of(rule, "of the moves", "of the gaps")
+    for of_critic in grouped(rows, "critic"):
+        for table in (orders, rules):
+            table.add_row(heading(of_critic[0]["critic"]))
+        for row in of_critic:
+            order = interval(row["fault_right"], row["fault_right_low"], row["fault_right_high"])
+            orders.add_row(label(row["aggregation"]), plain(row["fault"]), order, plain(row["controls_word"]))
+            share = interval(row["rule_explains"], row["rule_explains_low"], row["rule_explains_high"])
+            rules.add_row(label(row["aggregation"]), plain(row["rule"]), share, number(row["rule_gaps"]))
+    with_controls = any(row["controls"] for row in rows)
+    return block(
+        "What that shows (each kind of fault above 0.5, no simple rule above 0.5)",
+        *((orders, Text()) if with_controls else ()),
+        rules,
     )
 
 
@@ -124,7 +152,7 @@ def _by_kind(result: PerturbResult, kind: str, title: str, console: Console) -> 
             cells_of_row["flip\nrate"] = number(row["flip_rate"])
         return cells_of_row | {"MDE": number(row["detectable"]), "verdict": row["verdict"]}
 
-    table = table_of(console, *cells(rows[0]))
+    table = table_of(*cells(rows[0]))
     for of_edit in grouped(rows, "family", "position"):
         position = of_edit[0]["position"]
         table.add_row(heading(of_edit[0]["family"], "" if position == "whole" else position))
@@ -135,13 +163,13 @@ def _by_kind(result: PerturbResult, kind: str, title: str, console: Console) -> 
     return block(title + demand, table)
 
 
-def _cases(result: PerturbResult, console: Console, limit: int) -> RenderableType | None:
+def _cases(result: PerturbResult, limit: int) -> RenderableType | None:
     shown = rows_of(result.cases.head(max(limit, 0)))
     if not shown:
         return None
     score = decimals_of(*(result.cases[name] for name in ("original_score", "variant_score", "delta")))
     named = namer(result.cases)
-    table = table_of(console, "original", "edited", "Δ", "Δ/SD", Column("flip", justify="left"), label="edit")
+    table = table_of("original", "edited", "Δ", "Δ/SD", Column("flip", justify="left"), label="edit")
     for row in shown:
         what = ", ".join(str(row[name]) for name in ("family", "position", "kind") if not missing(row[name]))
         table.add_row(
@@ -156,24 +184,18 @@ def _cases(result: PerturbResult, console: Console, limit: int) -> RenderableTyp
 
 
 def _edit(row: Record) -> Text:
-    """The edit in its context, `[-removed-]{+added+}`: legible without colour."""
+    """The edit in its context."""
     left, removed, added, right = (
         "" if missing(row[name]) else safe(row[name]) for name in ("left", "removed", "added", "right")
     )
-    return Text.assemble(
-        left,
-        (f"[-{removed}-]" if removed else "", "red strike"),
-        (f"{{+{added}+}}" if added else "", "green"),
-        right,
-        overflow="fold",
-    )
+    return Text.assemble(left, change(removed, added), right, overflow="fold")
 
 
-def _not_measured(result: PerturbResult, console: Console) -> RenderableType | None:
+def _not_measured(result: PerturbResult) -> RenderableType | None:
     rows = rows_of(result.not_measured)
     if not rows:
         return None
-    table = table_of(console, "count", Column("reason", overflow="fold"), label="family")
+    table = table_of("count", Column("reason", overflow="fold"), label="family")
     critics = grouped(rows, "critic")
     for of_critic in critics:
         if len(critics) > 1:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import pandas as pd
-from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Column, Table
@@ -18,7 +17,8 @@ from rich.text import Text
 
 from critic_probe.errors import Notice
 from critic_probe.report.heat import share_of
-from critic_probe.text import neutralise
+from critic_probe.report.terminal.tables import FigureTable
+from critic_probe.text import listed, neutralise
 from critic_probe.workbench import Signature
 
 WIDE = 100  # columns from which two sides stand beside each other
@@ -31,9 +31,8 @@ VERDICT_STYLES = {
     "cannot tell": "bold yellow",
     "not run": "dim",
 }
-_ROOMY = 120  # columns from which tables have two blanks between cells
 FIRST = ("other-read-out", "other-eos", "other-value-position")  # notices that change how a result is read
-_IDS = 5  # a warning names at most this many pairs
+_NAMED = 5  # a signature names at most this many families
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 Record = dict[str, Any]
@@ -82,12 +81,10 @@ def signed(signature: Signature) -> Text:
 
 def warning(notice: Notice) -> Text:
     """A notice with the first of the pairs that it names."""
-    ids = ", ".join(safe(identity) for identity in notice.ids[:_IDS])
-    more = f", ... and {len(notice.ids) - _IDS} more" if len(notice.ids) > _IDS else ""
     return Text.assemble(
         (notice.code, "bold yellow"),
         f": {neutralise(notice.message)}",
-        (f" ({ids}{more})" if ids else "", "dim"),
+        (f" ({safe(listed(notice.ids))})" if notice.ids else "", "dim"),
         overflow="fold",
     )
 
@@ -101,24 +98,9 @@ def _item(text: Text) -> RenderableType:
 # Tables
 
 
-def bare_table(console: Console) -> Table:
-    """A table without columns yet, as wide apart as the console has room for."""
-    gap = 1 if console.width >= _ROOMY else 0
-    return Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, gap, 0, 0), header_style="")
-
-
-def table_of(console: Console, *columns: str | Column, label: str = "") -> Table:
-    """A table of numbers behind a column of labels, the only one that gives way when room is short."""
-    table = bare_table(console)
-    table.add_column(label, overflow="fold")
-    for column in columns:
-        if isinstance(column, Column):
-            table.add_column(
-                column.header, justify=column.justify, overflow=column.overflow, no_wrap=column.overflow != "fold"
-            )
-        else:
-            table.add_column(column, justify="right", no_wrap=True)
-    return table
+def table_of(*columns: str | Column, label: str = "") -> FigureTable:
+    """A table of figures behind names, where a column is numbers unless it says otherwise."""
+    return FigureTable(label, [c if isinstance(c, Column) else Column(c, justify="right") for c in columns])
 
 
 def checks_table(checks: pd.DataFrame) -> Table:
@@ -160,7 +142,7 @@ def heading(name: Any, detail: Any = "") -> Text:
 
 def label(name: Any) -> RenderableType:
     """What a row under a heading is of."""
-    return Padding(plain(name), (0, 0, 0, 2))
+    return Padding(plain(name), (0, 0, 0, 2), expand=False)
 
 
 def namer(frame: pd.DataFrame) -> Callable[[Record], str]:
@@ -281,8 +263,8 @@ def signature_line(signature: Signature) -> str:
         return f"{word} {_short(value)}" if value not in (None, "") else ""
 
     families = rest.pop("families", ())
-    listed = ",".join(families)
-    rest["families"] = listed if len(families) <= _IDS else f"{len(families)}:{zlib.crc32(listed.encode()):08x}"
+    named_all = ",".join(families)
+    rest["families"] = named_all if len(families) <= _NAMED else f"{len(families)}:{zlib.crc32(named_all.encode()):08x}"
     names = [
         f"{critic.get('name', '')}@{_short(critic.get('fingerprint'))} {_tagged('head', critic.get('head'))}"
         for critic in critics

@@ -26,5 +26,5 @@ def print_selftest(result: SelftestResult, console: Console) -> None:
     console.print(table)
     failed = int((result.checks.verdict == "fail").sum())
     console.print()
-    sentence = "the probes found every planted bias, and no other" if not failed else f"{failed} of these do not hold"
+    sentence = "the probes found every planted rule, and no other" if not failed else f"{failed} of these do not hold"
     console.print(Text(sentence, "bold"))

@@ -27,19 +27,17 @@ def print_tokens(result: TokensResult, console: Console) -> None:
         result: What was found.
         console: Where to print.
     """
-    positions = table_of(console, *result.positions.aggregation.unique())
+    positions = table_of(*result.positions.aggregation.unique())
     for of_critic in grouped(rows_of(result.positions), "critic"):
         positions.add_row(heading(of_critic[0]["critic"]))
         for rows in grouped(of_critic, "share"):
             cells = [interval(r["d_acc"], r["d_acc_low"], r["d_acc_high"]) for r in rows]
             positions.add_row(label(f"{rows[0]['share']:.0%}"), *cells)
-    dependence = table_of(
-        console, "tokens", "lag 1", "effective\ntokens", "Var(mean) over\nsigma^2/N", "too short\nor constant"
-    )
+    dependence = table_of("tokens", "lag 1", "effective\ntokens", "Var(mean) over\nsigma^2/N", "too short\nor constant")
     for row in rows_of(result.dependence):
         cells = [number(row[name], 1) for name in ("tokens", "lag1", "effective_tokens", "variance_ratio")]
         dependence.add_row(plain(row["critic"]), *cells, part_of(row["too_short"] + row["constant"], row["responses"]))
-    classes = table_of(console, "side", "n", "mean", "SD", "mean, in SD of\nits response")
+    classes = table_of("side", "n", "mean", "SD", "mean, in SD of\nits response")
     decimals = decimals_of(result.classes["mean"], result.classes["sd"])
     for rows in grouped(rows_of(result.classes), "critic"):
         classes.add_row(heading(rows[0]["critic"]))

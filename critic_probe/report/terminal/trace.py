@@ -14,7 +14,6 @@ from critic_probe.report.terminal.pieces import (
     WIDE,
     Record,
     bar,
-    bare_table,
     below,
     block,
     decimals_of,
@@ -28,6 +27,7 @@ from critic_probe.report.terminal.pieces import (
     safe,
     table_of,
 )
+from critic_probe.report.terminal.tables import bare_table
 from critic_probe.text import neutralise
 
 _PROMPT = 400  # characters of a prompt that are shown
@@ -57,7 +57,7 @@ def print_trace(result: TraceResult, console: Console, view: str = "table") -> N
         console,
         block("Prompt", Text(neutralise(_cut(result.prompt, _PROMPT), newlines=True), overflow="fold")),
         *(shown(rows, console) for rows in grouped(rows_of(result.tokens), "critic")),
-        _scores(result, console),
+        _scores(result),
         *below(result.reading, result.notices, result.signature),
     )
 
@@ -93,7 +93,7 @@ def _heat(rows: Sequence[Record], console: Console) -> RenderableType:
 
 
 def _token_table(sides: Sequence[str], rows: Iterable[Sequence[Text]], console: Console) -> Table:
-    table = bare_table(console)
+    table = bare_table(console.width)
     for side in sides:
         for name, justify, width in _TOKEN_COLUMNS:
             table.add_column(
@@ -122,12 +122,12 @@ def _token(row: Record, decimals: int, largest: float) -> list[Text]:
     ]
 
 
-def _scores(result: TraceResult, console: Console) -> RenderableType | None:
+def _scores(result: TraceResult) -> RenderableType | None:
     rows = rows_of(result.scores)
     if not rows:
         return None
     decimals = decimals_of(result.scores["score"])
-    table = table_of(console, "student", "teacher")
+    table = table_of("student", "teacher")
     for of_critic in grouped(rows, "critic"):
         table.add_row(heading(of_critic[0]["critic"]))
         for scores in grouped(of_critic, "aggregation"):

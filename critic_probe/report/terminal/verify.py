@@ -16,7 +16,9 @@ def print_verify(result: VerifyResult, console: Console) -> None:
     """
     console.print(checks_table(result.checks))
     console.print()
-    drawn = f"{result.signature['sample']} pairs of each critic, seed {result.signature['sample_seed']}"
+    count = result.signature["sample"]
+    pairs = f"{count} pair{'' if count == 1 else 's'}" if count else "no pair"
+    drawn = f"{pairs} of each critic, seed {result.signature['sample_seed']}"
     console.print(Text(f"the record {'holds' if result.holds else 'does not hold'} (sample: {drawn})", "bold"))
     console.print()
     console.print(signed(result.signature))

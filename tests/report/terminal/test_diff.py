@@ -8,7 +8,7 @@ def test_old_and_new_stand_side_by_side(diff):
     row = diff.pairs.iloc[0]
     margin = interval(row.margin, row.margin_low, row.margin_high)
     line = f"last {row.old_d_acc:.2f} -> {row.new_d_acc:.2f} {row.flips}/22 {p_value(row.p_holm)} {margin}"
-    assert line_of(shown, "Verdicts (exact McNemar", "last") == line
+    assert line_of(shown, "Verdicts (p: sign-flip test", "last") == line
 
 
 def test_as_many_families_of_each_read_out_as_asked_for(diff):

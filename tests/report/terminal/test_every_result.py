@@ -14,7 +14,7 @@ from critic_probe.report.files import read_result
 from critic_probe.report.heat import BLUES, ORANGES
 from critic_probe.report.terminal import show
 
-WIDTHS = (80, 100, 120, 200)
+WIDTHS = (60, 80, 100, 120, 200)
 
 
 @pytest.fixture(params=WIDTHS)

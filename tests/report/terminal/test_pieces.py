@@ -54,7 +54,7 @@ def test_a_warning_names_five_pairs_and_counts_the_rest():
     print_blocks(console, None, *below([], notices, SIGNATURE))
     lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
     assert lines[0] == "Warnings"
-    named = "(pair-0, pair-1, pair-2, pair-3, pair-4, ... and 7 more)"
+    named = "(pair-0, pair-1, pair-2, pair-3, pair-4 and 7 more)"
     assert lines[1:3] == [f"- eos-one-side: Only \\x1b[31mstudents {named}", "- few: Eight."]
 
 

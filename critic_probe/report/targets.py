@@ -1,0 +1,59 @@
+"""Whether a file could be written, told before anything is scored: nothing here loads what scores or draws."""
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+from critic_probe.errors import CriticProbeError
+
+_TABLES = (".json", ".csv", ".parquet")
+_PICTURES = (".svg", ".html", ".png")
+
+
+def check_path(path: Path) -> None:
+    """Refuses a path that `write_result` could not write.
+
+    Raises:
+        CriticProbeError: The suffix is none of .json, .csv and .parquet, or no file can be written there.
+    """
+    if path.suffix.lower() not in _TABLES:
+        raise CriticProbeError(f"{path}: cannot tell the format from '{path.suffix}'; use {', '.join(_TABLES)}")
+    check_folder(path)
+
+
+def check_picture(path: Path) -> None:
+    """Refuses a path that `write_picture` could not write.
+
+    Raises:
+        CriticProbeError: The suffix is none of .svg, .html and .png, no file can be written there, or nothing that
+            makes a PNG is installed.
+    """
+    if path.suffix.lower() not in _PICTURES:
+        raise CriticProbeError(f"{path}: cannot make a picture of '{path.suffix}'; use .svg, .html or .png")
+    if path.suffix.lower() == ".png":
+        require("vl_convert", str(path))
+    check_folder(path)
+
+
+def check_folder(path: Path) -> None:
+    """Refuses a file that cannot be written where it is asked for, whatever its suffix.
+
+    Raises:
+        CriticProbeError: It is a directory, or its folder is not there or not writable.
+    """
+    if os.path.isdir(path):
+        raise CriticProbeError(f"{path}: is a directory; name a file")
+    if not os.path.isdir(path.parent):
+        raise CriticProbeError(f"{path}: its directory does not exist; create it first")
+    if not os.access(path.parent, os.W_OK):
+        raise CriticProbeError(f"{path}: its directory is not writable; choose another")
+
+
+def require(module: str, purpose: str) -> None:
+    """Refuses what only the extra `report` can do.
+
+    Raises:
+        CriticProbeError: The module is not installed.
+    """
+    if find_spec(module) is None:
+        raise CriticProbeError(f"{purpose}: {module} is not installed; pip install 'critic-probe[report]'")

@@ -1,0 +1,72 @@
+"""What the help shows first, how it is grouped, and that its examples work."""
+
+import shlex
+import shutil
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from critic_probe.cli import app
+from critic_probe.cli.panels import PANELS
+
+ROOT = get_command(app)
+
+
+def commands(command=ROOT, path=()):
+    inner = getattr(command, "commands", {})
+    return (
+        {path: command} if not inner else {k: v for n, c in inner.items() for k, v in commands(c, (*path, n)).items()}
+    )
+
+
+def examples(command):
+    return [line for line in (command.epilog or "").split("\n\n") if line.startswith("critic-probe ")]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, fixtures):
+    """A directory with a file of pairs and nothing else; what was computed is kept between the examples."""
+    folder = tmp_path_factory.mktemp("pasted")
+    shutil.copy(fixtures / "pairs.jsonl", folder)
+    return folder
+
+
+@pytest.mark.parametrize("path", commands(), ids=" ".join)
+def test_the_examples_of_a_command_work_when_they_are_pasted(path, place, monkeypatch):
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("CRITIC_PROBE_CACHE", str(place / "values.sqlite"))
+    lines = examples(commands()[path])
+    assert any(shlex.split(line)[1 : 1 + len(path)] == list(path) for line in lines)
+    for line in lines:
+        assert len(line) <= 78  # it stands on one line at 80 columns
+        done = CliRunner().invoke(app, shlex.split(line)[1:], catch_exceptions=False)
+        assert done.exit_code == 0, (line, done.output)
+
+
+def test_without_arguments_four_commands_are_shown_with_what_each_answers():
+    done = CliRunner().invoke(app, [])
+    assert done.exit_code == 0
+    shown = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("  critic-probe ")]
+    assert shown == ["doctor", "compare", "perturb", "trace"]
+    assert done.stdout.count("?\n") >= 4
+    assert len(done.stdout.splitlines()) <= 24
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_commands_and_options_stand_under_headings():
+    shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "80"}).stdout
+    assert [shown.index(f" {panel} ") for panel in PANELS] == sorted(shown.index(f" {panel} ") for panel in PANELS)
+    assert " Commands " not in shown
+    for path, command in commands().items():
+        loose = [p.name for p in command.params if p.param_type_name == "option" and not p.rich_help_panel]
+        assert not loose, path
+    order = [" What is scored ", " How it is read ", " Which pairs ", " Output "]
+    for name in ("compare", "perturb", "completeness", "tokens", "audit", "doctor"):
+        shown = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "80"}).stdout
+        assert sorted(order, key=shown.index) == order, name
+
+
+def test_help_keeps_what_stands_in_brackets():
+    shown = CliRunner().invoke(app, ["check", "--help"], env={"COLUMNS": "200"}).stdout
+    assert "a pyproject.toml with [tool.critic-probe]." in shown
