@@ -60,7 +60,7 @@ def test_a_run_is_trained_and_measured_once(tmp_path, monkeypatch):
     train(run, tmp_path)
     assert (tmp_path / run.name / "model.safetensors").read_bytes() == weights
     out = tmp_path / "runs.jsonl"
-    arguments = ["findings", "--work", str(tmp_path), "-o", str(out), "--backbone", "tiny", "--only-measure"]
+    arguments = ["findings", "--work", str(tmp_path), "-o", str(out), "--backbone", "tiny", "--only", "measure"]
     monkeypatch.setattr(sys, "argv", arguments)
     for _ in range(2):
         findings.main()
