@@ -195,7 +195,7 @@ def test_below_stand_gates_and_every_kind_of_picture_with_a_switch(opened):
         assert pictures.count() == (4 if kind in SINGLE else 2), kind
         options = figure.locator(".choice option").all_inner_texts()
         for number, option in enumerate(options):
-            figure.get_by_label("Of").select_option(option)
+            figure.locator(".choice select").select_option(option)
             assert [n for n, svg in enumerate(pictures.all()) if svg.is_visible()] == [number]
             assert pictures.nth(number).bounding_box()["height"] > 100
             assert figure.locator(".chart:not([hidden]) > p").inner_text() == option
