@@ -124,7 +124,7 @@ def _training_pairs(file: str | None, count: int, fields: options.PairFields) ->
         return lambda _: read
 
     def generated(seed: int) -> Sequence[Pair]:
-        from critic_probe.studies.demo import training_pairs
+        from critic_probe.studies.synthetic_pairs import training_pairs
 
         return training_pairs(seed, count)
 

@@ -28,7 +28,6 @@ PANEL = panels.GATES
 EXAMPLES = (
     "critic-probe check -c bundled:mean -a mean",
     "critic-probe check -c bundled:mean -a mean --save-baseline baseline.json",
-    "critic-probe check -c bundled:mean -a mean --baseline baseline.json",
 )
 
 
