@@ -345,7 +345,7 @@ def _pair_notices(scored: pd.DataFrame, texts: Mapping[str, Texts]) -> list[Noti
     return notices
 
 
-def _reading(summary: pd.DataFrame, found: pd.DataFrame, baselines: pd.DataFrame) -> list[str]:
+def _reading(summary: pd.DataFrame, figures: pd.DataFrame, baselines: pd.DataFrame) -> list[str]:
     sentences = [
         "d_acc is the share of pairs whose teacher scores above the student (a tie counts as half), with a 95 % "
         "interval that counts prompts, not pairs.",
@@ -353,7 +353,7 @@ def _reading(summary: pd.DataFrame, found: pd.DataFrame, baselines: pd.DataFrame
     ]
     if len(baselines):
         best = baselines.loc[baselines.accuracy.idxmax()]
-        sure = summary.merge(found[["critic", "aggregation", "beyond_low"]], on=["critic", "aggregation"], how="left")
+        sure = summary.merge(figures[["critic", "aggregation", "beyond_low"]], on=["critic", "aggregation"], how="left")
         matched = [
             f"{row.critic}/{row.aggregation}"
             for row in sure.itertuples()
