@@ -119,15 +119,15 @@ def judge(frame: pd.DataFrame, kind: str, sign: int, scores: Totals | None = Non
         return Verdict(moved, moved, moved, 0.0, 0.0, "fail" if moved else "pass")
     prompts = list(frame.prompt_hash)
     if sign:
-        found, preset = rate_interval(right_order(frame, frame.delta), prompts), ORDER_FLOOR
-        word = "pass" if found.low > preset else "fail" if found.high < preset else "cannot tell"
+        interval, preset = rate_interval(right_order(frame, frame.delta), prompts), ORDER_FLOOR
+        word = "pass" if interval.low > preset else "fail" if interval.high < preset else "cannot tell"
     else:
-        found, preset = median_interval(frame.delta_over_sd.abs(), prompts, scores), INVARIANCE_FLOOR
-        word = "pass" if found.high < preset else "fail" if found.low > preset else "cannot tell"
+        interval, preset = median_interval(frame.delta_over_sd.abs(), prompts, scores), INVARIANCE_FLOOR
+        word = "pass" if interval.high < preset else "fail" if interval.low > preset else "cannot tell"
     distinct = frame.prompt_hash.nunique()
     if too_few(len(frame), distinct):
         word = "cannot tell"
-    return Verdict(*found, preset, detectable(found, distinct), word)
+    return Verdict(*interval, preset, detectable(interval, distinct), word)
 
 
 def faults(cases: pd.DataFrame) -> pd.DataFrame:
