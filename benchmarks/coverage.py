@@ -273,14 +273,14 @@ def simulate(runs: int, only: list[str]) -> Iterator[Row]:
     """Every line of the tables.
 
     Args:
-        runs: Of each cell; a tenth of them for the family-wise error, which is of whole tables.
+        runs: Of each cell; a twentieth of them for the family-wise error, which is of whole tables.
         only: What names begin with; all where empty.
     """
     asked: list[tuple[str, str, Callable[[Sample], bool | None], int]] = [
         *(("coverage", name, _covered(covers), runs) for name, covers in COVERED.items()),
         *(("type I", name, _rejects(test), runs) for name, test in TESTS.items()),
         *(("FAIL at the bound", name, _fails(verdict), runs) for name, verdict in AT_BOUND.items()),
-        ("family-wise", f"diff, {FAMILIES} families", _apart, max(runs // 10, 1)),
+        ("family-wise", f"diff, {FAMILIES} families", _apart, max(runs // 20, 1)),
     ]
     for table, name, happens, times in asked:
         if only and not any(name.startswith(beginning) for beginning in only):
@@ -298,7 +298,8 @@ def markdown(rows: list[Row]) -> str:
         for row in rows:
             if row.table == table:
                 cells = ("-" if np.isnan(share) else f"{share:.3f}".lstrip("0") for share in row.shares)
-                lines.append(f"| {row.name} | {row.correlation:g} | {' | '.join(cells)} |")
+                name = row.name.replace("|", "\\|")
+                lines.append(f"| {name} | {row.correlation:g} | {' | '.join(cells)} |")
     return "\n".join(lines[1:])
 
 
