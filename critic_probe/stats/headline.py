@@ -98,6 +98,11 @@ def per_wrong_fact(harmless: pd.DataFrame, wrong: pd.DataFrame) -> tuple[Interva
     return median_interval(both.harmless / both.wrong, list(both.index)), len(both)
 
 
+def names_of(frame: pd.DataFrame) -> pd.Series:
+    """`family position` of each row, or the family alone where the edit is of the whole response."""
+    return frame.family.where(frame.position == "whole", frame.family + " " + frame.position)
+
+
 def _strongest(harmless: pd.DataFrame, wrong: pd.DataFrame, scores: Totals) -> dict[str, Any]:
     sample = chosen_apart(harmless)
     effect = median_interval(sample.delta_over_sd.abs(), list(sample.prompt_hash), scores) if len(sample) else NOTHING
@@ -145,9 +150,10 @@ def _tailed(harmless: pd.DataFrame, judged: pd.DataFrame) -> pd.DataFrame:
 
 
 def _names(frame: pd.DataFrame) -> list[str]:
-    """`family position`, or the family alone where the edit is of the whole response; most cases first."""
-    edits = frame.value_counts(_EDIT).index if len(frame) else ()
-    return [family if position == "whole" else f"{family} {position}" for family, position in edits]
+    """The edits by name, most cases first."""
+    if frame.empty:
+        return []
+    return list(names_of(frame.value_counts(_EDIT).index.to_frame(index=False)))
 
 
 def _columns(name: str, interval: Interval) -> dict[str, float]:

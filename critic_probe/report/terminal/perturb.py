@@ -1,6 +1,7 @@
 """What edits do to scores, on a terminal."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Column
@@ -8,6 +9,7 @@ from rich.text import Text
 
 from critic_probe.measures.perturb import PerturbResult
 from critic_probe.report.edits import change
+from critic_probe.report.profile import CAPTION, EFFECT, MARKS, ends, ranked, readers
 from critic_probe.report.terminal.pieces import (
     MISSING,
     WIDE,
@@ -82,38 +84,26 @@ _KINDS = (
 
 def _profile(result: PerturbResult, console: Console, most: int | None = None) -> RenderableType | None:
     """All edits on one axis, the one that moves a score most first: a bar in SD, shaded over its interval."""
-    frame = result.summary[result.summary.kind.isin(_COLOURS)]
-    if frame.empty:
+    reactions = ranked(result.summary)
+    if not reactions:
         return None
-    readers = list(dict.fromkeys(zip(frame.critic, frame.aggregation, strict=True)))
-    edits = grouped(rows_of(frame), "family", "position")
-    strength = [max((row[_EFFECT] for row in of_edit if not missing(row[_EFFECT])), default=0.0) for of_edit in edits]
-    order = sorted(range(len(edits)), key=lambda index: -strength[index])
-    shown = order[:most]
-    cells = min(max((console.width - _LABEL) // len(readers) - 6, 4), 24)
-    table = table_of(*(Column(_reader(result, reader), justify="left") for reader in readers), label="edit")
-    largest = max(strength[shown[0]], 1e-9)
-    for index in shown:
-        first = edits[index][0]
-        mark, colour = _COLOURS[first["kind"]]
-        place = "" if first["position"] == "whole" else f" {first['position']}"
-        by_reader = {(row["critic"], row["aggregation"]): row for row in edits[index]}
+    columns = readers(result.summary)
+    cells = min(max((console.width - _LABEL) // len(columns) - 6, 4), 24)
+    table = table_of(*(Column(_reader(result, reader), justify="left") for reader in columns), label="edit")
+    largest = max(reactions[0].strength, 1e-9)
+    shown = reactions[:most]
+    for reaction in shown:
+        colour = _COLOURS[MARKS[reaction.kind]]
         table.add_row(
-            Text(f"{mark} {first['family']}{place}", style=colour),
-            *(_bar(by_reader.get(reader), largest, cells, colour) for reader in readers),
+            Text(f"{MARKS[reaction.kind]} {reaction.name}", style=colour),
+            *(_bar(reaction.rows.get(reader), largest, cells, colour) for reader in columns),
         )
-    left = len(order) - len(shown)
+    left = len(reactions) - len(shown)
     rest = [Text(f"... and {left} edits that move it less: --full", style="dim")] if left else []
-    return block("Median |Δ| in SD, by edit (~ harmless, ! worse, = the same facts)", table, *rest)
+    return block(CAPTION, table, *rest)
 
 
-_EFFECT = "median_abs_delta_over_sd"
-_COLOURS = {
-    "invariance": ("~", "dark_orange"),
-    "control": ("!", "blue"),
-    "meaning-changing": ("!", "blue"),
-    "directional": ("=", "cyan"),
-}
+_COLOURS = {"~": "dark_orange", "!": "blue", "=": "cyan"}
 _LABEL = 28  # columns of an edit's name
 
 
@@ -121,14 +111,12 @@ def _reader(result: PerturbResult, reader: tuple[str, str]) -> str:
     return reader[1] if result.summary.critic.nunique() == 1 else "\n".join(map(safe, reader))
 
 
-def _bar(row: Record | None, largest: float, cells: int, colour: str) -> Text:
+def _bar(row: Mapping[Hashable, Any] | None, largest: float, cells: int, colour: str) -> Text:
     """The figure and its bar: full up to the interval's low end, shaded from there to its high end."""
-    if row is None or missing(row[_EFFECT]):
+    if row is None or missing(row[EFFECT]):
         return Text(MISSING)
-    low, high = row[f"{_EFFECT}_low"], row[f"{_EFFECT}_high"]
-    low, high = (row[_EFFECT],) * 2 if missing(low) else (low, high)
-    full, shaded = (min(round(cells * end / largest), cells) for end in (low, high))
-    return Text.assemble(f"{row[_EFFECT]:4.2f} ", ("█" * full + "▒" * (shaded - full), colour))
+    full, shaded = (min(round(cells * end / largest), cells) for end in ends(row))
+    return Text.assemble(f"{row[EFFECT]:4.2f} ", ("█" * full + "▒" * (shaded - full), colour))
 
 
 def _shown(result: PerturbResult) -> RenderableType | None:
