@@ -5,9 +5,9 @@ from statistics import fmean, median
 import numpy as np
 import pandas as pd
 import pytest
-from benchmarks.headline import measured
 from scipy.stats import binomtest
 
+from benchmarks.headline import measured
 from critic_probe.stats.chance import FAULTS
 from critic_probe.stats.edits import INVARIANCE_FLOOR, summarise
 from critic_probe.stats.headline import chosen_apart, headline, per_wrong_fact
@@ -124,7 +124,7 @@ def test_too_few_prompts_with_both_give_no_exchange_rate():
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5])
 def test_that_some_family_moves_a_score_is_seldom_said_of_one_that_none_moves(correlation):
-    """Twelve families exactly at the bound; read where it was chosen the strongest is said to move it far more often."""
+    """Twelve families exactly at the bound; read where it was chosen the strongest is said to move it more often."""
     runs = 100
     shares = measured(runs, 20, correlation, [INVARIANCE_FLOOR] * 12)
     assert binomtest(round(shares["cross-fitted"] * runs), runs, 0.05, alternative="greater").pvalue > 0.05
