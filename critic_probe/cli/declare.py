@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
-from functools import wraps
+from functools import cache, wraps
 from inspect import Parameter, Signature, signature
 from typing import Annotated, Any, TypeVar, get_type_hints
 
@@ -26,7 +26,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     names parameters as the command's options.
     """
     types = get_type_hints(command, include_extras=True)
-    groups = {name: kind for name, kind in types.items() if is_dataclass(kind)}
+    groups: dict[str, Any] = {name: kind for name, kind in types.items() if is_dataclass(kind)}
     spelling = _spelling([*_SHARED, *groups.values()], types)
     flat: list[Parameter] = []
     for given in signature(command).parameters.values():
@@ -71,6 +71,7 @@ def _filled(group: Any, values: dict[str, Any]) -> Any:
     return checked(group(**values))
 
 
+@cache
 def _optional(group: Any) -> dict[str, Any]:
     """The fields that are options, with their `Annotated` types."""
     types = get_type_hints(group, include_extras=True)
