@@ -320,14 +320,17 @@ def read_aloud(summary: pd.DataFrame, ratios: pd.DataFrame, cases: pd.DataFrame)
 
 def of_controls(row: dict[str, Any]) -> list[str]:
     """What the order of controls shows, from a row of `headline`: one clause, none where there are none."""
-    share = f"{row['controls_right']:.2f} of the worse answers score lower"
-    low, high = row["fault_right_low"], row["fault_right_high"]
-    fault = f"of '{row['fault']}' {row['fault_right']:.2f} [{low:.2f}, {high:.2f}]"
+
+    def shown(name: str) -> str:
+        return "none" if pd.isna(row[name]) else f"{row[name]:.2f}"
+
+    share = f"{shown('controls_right')} of the worse answers score lower"
+    fault = f"of '{row['fault']}' {shown('fault_right')} [{shown('fault_right_low')}, {shown('fault_right_high')}]"
     nothing = "nothing here shows that this score reads content"
     told = {
-        "a simple rule": f"the rule '{row['rule']}' alone explains {row['rule_explains']:.2f} of the moves "
-        f"[{row['rule_explains_low']:.2f}, {row['rule_explains_high']:.2f}]"
-        + ("" if pd.isna(row["rule_gaps"]) else f" and {row['rule_gaps']:.2f} of the pairs' gaps")
+        "a simple rule": f"the rule '{row['rule']}' alone explains {shown('rule_explains')} of the moves "
+        f"[{shown('rule_explains_low')}, {shown('rule_explains_high')}]"
+        + ("" if pd.isna(row["rule_gaps"]) else f" and {shown('rule_gaps')} of the pairs' gaps")
         + f": {nothing}"
         + (f", though {share}" if row["controls"] else ""),
         "at chance": f"controls are at chance ({share}): {nothing}, whatever its signal to noise",
