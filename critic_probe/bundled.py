@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from critic_probe.errors import CriticProbeError
+from critic_probe.errors import CriticProbeError, parameter
 from critic_probe.pairs import Fields, PairFile, Pairs, as_text, read_pairs
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def find_critics(given: Sequence[str] | None, **loading: Any) -> Critics:
             path = Path(text)
             name = _unique_name(path.resolve(), paths)
         if path.resolve() in {known.resolve() for known in paths.values()}:
-            raise CriticProbeError(f"--checkpoint {text} is given twice; give each critic once")
+            raise CriticProbeError(f"{parameter('checkpoint', text)} is given twice; give each critic once")
         paths[name] = path
     return Critics(paths, not wanted, loading)
 

@@ -1,6 +1,8 @@
 """What users are told: the one error they are meant to see, and notices about a result that stands."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 
@@ -33,3 +35,33 @@ class Notice:
     code: str
     message: str
     ids: Sequence[str] = ()
+
+
+Spelling = Callable[[str, object], str]
+
+
+def _as_argument(name: str, value: object) -> str:
+    return name if value is None else f"{name}={value!r}"
+
+
+_spelling: ContextVar[Spelling] = ContextVar("spelling", default=_as_argument)
+
+
+def parameter(name: str, value: object = None) -> str:
+    """A parameter in a message, as whoever is told would write it: `on_too_long='skip'`, or `--on-too-long skip`.
+
+    Args:
+        name: The parameter of the face, such as `on_too_long` or `fields.ignore`.
+        value: What to give it; None names the parameter alone.
+    """
+    return _spelling.get()(name, value)
+
+
+@contextmanager
+def spelled(spelling: Spelling) -> Iterator[None]:
+    """Messages of the block name parameters by another spelling than Python's, as the command line does."""
+    token = _spelling.set(spelling)
+    try:
+        yield
+    finally:
+        _spelling.reset(token)

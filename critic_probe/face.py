@@ -33,6 +33,7 @@ from critic_probe.measures.trace import TraceResult
 from critic_probe.measures.trace import trace as traced
 from critic_probe.measures.variants import SIDES, Plan
 from critic_probe.objective import TEMPERATURE
+from critic_probe.option import checked
 from critic_probe.pairs import Fields, Pair, Pairs, Prompt, as_pairs
 from critic_probe.probes import GROUPS, all_families, choose
 from critic_probe.scoring.cache import cache_path
@@ -192,10 +193,10 @@ class Bench(workbench.Bench):
         Raises:
             CriticProbeError: There is no such pair, or it cannot be scored honestly.
         """
-        found = next((each for each in self.pairs if each.id == pair), None)
-        if found is None:
+        chosen = next((each for each in self.pairs if each.id == pair), None)
+        if chosen is None:
             raise CriticProbeError(f"no pair has the id '{pair}'; ids are those of the file, or row-1, row-2, ...")
-        return traced([self.critic], found, self.settings)
+        return traced([self.critic], chosen, self.settings)
 
     def check(
         self,
@@ -248,8 +249,8 @@ class Bench(workbench.Bench):
         check_folder(Path(path))
         plan = load_gates(profile, None, all_families())
         names = [aggregation.name for aggregation in self.settings.aggregations]
-        shown, found = measure_report(plan, [self], names, most, seed)
-        write_page(Path(path), shown, found.source, found.gates)
+        shown, checked = measure_report(plan, [self], names, most, seed)
+        write_page(Path(path), shown, checked.source, checked.gates)
         return Path(path)
 
 
@@ -399,19 +400,9 @@ def diff(
 
 
 def _settings(read_outs: Sequence[str], *, cache: bool, **reading: Any) -> Settings:
-    allowed = {
-        "eos": ("exclude", "include"),
-        "value_position": ("at", "before"),
-        "template": ("auto", "chat", "raw"),
-        "on_too_long": ("error", "skip"),
-        "engine": ("auto", "tree", "reference"),
-    }
-    free = ("convention", "arguments", "date")
-    for name, value in reading.items():
-        if name not in (*allowed, *free):
-            raise CriticProbeError(f"'{name}' is unknown; choose from {', '.join((*allowed, *free))}")
-        if name in allowed and value not in allowed[name]:
-            raise CriticProbeError(f"{name} '{value}' is unknown; choose from {', '.join(allowed[name])}")
+    known = [field.name for field in dataclasses.fields(Settings) if field.name not in ("aggregations", "cache")]
+    if unknown := [name for name in reading if name not in known]:
+        raise CriticProbeError(f"'{unknown[0]}' is unknown; choose from {', '.join(known)}")
     if isinstance(read_outs, str):
         raise CriticProbeError(f"read_outs is '{read_outs}'; give a list of names")
     if isinstance(reading.get("convention"), str):
@@ -419,7 +410,7 @@ def _settings(read_outs: Sequence[str], *, cache: bool, **reading: Any) -> Setti
     if isinstance(reading.get("date"), str):
         reading["date"] = read_date(reading["date"])
     parsed = tuple(dict.fromkeys(parse(name) for name in read_outs))
-    return Settings(parsed, cache=cache_path() if cache else None, **reading)
+    return checked(Settings(parsed, cache=cache_path() if cache else None, **reading))
 
 
 def _pairs(given: Any, critic: checkpoint.Critic, fields: Fields, on_bad_row: Literal["error", "skip"]) -> Pairs:

@@ -74,13 +74,13 @@ def loss(
     used = _adapted(gap) if temperature == "adaptive" else float(temperature)
     if not used > 0:
         raise CriticProbeError(f"temperature {used:g} must be above 0")
-    found = F.softplus(-gap / used, threshold=_LINEAR).mean()
+    cost = F.softplus(-gap / used, threshold=_LINEAR).mean()
     if range_penalty:
         low, high = RANGE
-        found = found + range_penalty * sum(
+        cost = cost + range_penalty * sum(
             (F.relu(scores - high) ** 2 + F.relu(low - scores) ** 2).mean() for scores in (student, teacher)
         )
-    return found, used
+    return cost, used
 
 
 def _adapted(gap: Tensor) -> float:
@@ -104,7 +104,7 @@ def metrics(student: Tensor, teacher: Tensor, temperature: float) -> dict[str, f
     student, teacher = student.detach().double(), teacher.detach().double()
     gap = teacher - student
     spread = (student.std() + teacher.std()) if len(gap) > 1 else torch.tensor(torch.nan)
-    found = {
+    figures = {
         "d_acc": ((gap > 0).double() + (gap == 0).double() / 2).mean(),
         "soft_d_acc": torch.sigmoid(gap).mean(),
         "score_diff": gap.mean(),
@@ -117,4 +117,4 @@ def metrics(student: Tensor, teacher: Tensor, temperature: float) -> dict[str, f
         "loss_at_1": F.softplus(-gap).mean(),
         "temperature": torch.tensor(temperature),
     }
-    return {f"critic/{name}": float(value) for name, value in found.items()}
+    return {f"critic/{name}": float(value) for name, value in figures.items()}

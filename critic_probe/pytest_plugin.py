@@ -102,8 +102,8 @@ def critic_gate(_held: "Critics") -> Callable[..., None]:
             read, chosen = _prepared(_held, pairs, plan.aggregations(("last", "mean")), settings)
             with benches(_held.load(), read, chosen) as bench:
                 results, signature = measure(plan, bench, max_per_response, seed)
-            found = judge(plan, results, signature, [a.name for a in chosen.aggregations]).gates
-        wrong = found[found.verdict.isin(failing(on_unclear))]
+            rows = judge(plan, results, signature, [a.name for a in chosen.aggregations]).gates
+        wrong = rows[rows.verdict.isin(failing(on_unclear))]
         if len(wrong):
             pytest.fail("\n".join(sentences(wrong)), pytrace=False)
 
@@ -115,8 +115,8 @@ _SETTINGS = ("eos", "value_position", "template", "convention", "template_arg", 
 
 def _prepared(critics: "Critics", pairs: Any, aggregations: Any, settings: dict[str, Any]) -> tuple[Any, Any]:
     from critic_probe.bundled import find_pairs
-    from critic_probe.cli.declare import checked
     from critic_probe.cli.options import Scoring
+    from critic_probe.option import checked
     from critic_probe.pairs import Fields
 
     read = find_pairs(None if pairs is None else str(pairs), Fields(), critics)

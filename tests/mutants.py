@@ -49,7 +49,7 @@ MUTANTS = [
             ("measures:\n            measure.begin", "measures[:1]:\n            measure.begin", f"{LOADS} -k check"),
             ("@cached_property\n    def survey", "@property\n    def survey", f"{LOADS} -k compare"),
             ("if not self.released:", "if True:", f"{LOADS} -k again"),
-            ("position(values) for values in found", "position(values) * 2 for values in found", f"{LOADS} -k again"),
+            ("position(values) for values in known", "position(values) * 2 for values in known", f"{LOADS} -k again"),
             ("self._largest = max(", "_ = max(", "tests/test_tolerance.py -k follows"),
         )
     ),

@@ -141,5 +141,5 @@ def test_a_padded_batch_that_gives_other_scores_is_told_and_makes_no_ties(critic
 def test_a_run_whose_values_are_not_those_of_single_sequences_is_refused(critic_dir):
     calls = iter(range(10**6))
     random = changed(load_critic(critic_dir, device="cpu"), lambda states, _: states * (1 + 0.01 * (next(calls) % 7)))
-    with pytest.raises(CriticProbeError, match="more than rounding can make; use --engine reference and --no-cache"):
+    with pytest.raises(CriticProbeError, match="more than rounding can make; use engine='reference' and cache=False"):
         compare([random], pairs(12), settings(), silent)

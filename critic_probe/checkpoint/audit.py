@@ -10,6 +10,7 @@ import torch
 from critic_probe.checkpoint.critic import embedding_rows, eos_ids, read_config, read_tokenizer, stored_dtype
 from critic_probe.checkpoint.head import NORMALIZER, Head, looks_untrained, read_head, state_width
 from critic_probe.checkpoint.layout import Layout, fingerprint, read_layout, tokenizer_hash
+from critic_probe.errors import parameter
 
 Verdict = Literal["ok", "warn", "fail", "not run"]
 
@@ -155,15 +156,15 @@ def reading(anatomy: Anatomy) -> list[str]:
         sentences.append(f"{who} normalises it when it scores, and so do we: (raw - {mean:g}) / {std:g}.")
     if head.row is not None:
         what = "the difference of rows" if "-" in head.row else "row"
-        sentences.append(f"Of its {stored_rows} rows {what} {head.row} is read, as --head-row asks.")
+        sentences.append(f"Of its {stored_rows} rows {what} {head.row} is read, as {parameter('head_row')} asks.")
     if "reward_token_id" in config:
         sentences.append(
             f"Its own code appends token {config['reward_token_id']} and reads there: give ids that end in it."
         )
     elif who == "verl":
         sentences.append(
-            "verl's PPO critic takes the value before each response token: --as verl-ppo. A GAD discriminator takes it "
-            "at the token: --as gad."
+            f"verl's PPO critic takes the value before each response token: {parameter('convention', 'verl-ppo')}. A "
+            f"GAD discriminator takes it at the token: {parameter('convention', 'gad')}."
         )
     return sentences
 
@@ -215,7 +216,7 @@ def weights_check(layout: Layout, dtype: torch.dtype | None = None) -> Check:
             "fail",
             f"{len(overflowing)} tensors are finite as stored but overflow in "
             f"{str(dtype).removeprefix('torch.')}, first {overflowing[0]}",
-            "use --dtype float32 or bfloat16",
+            f"use {parameter('dtype', 'float32')} or bfloat16",
         )
     return Check("weights-finite", "ok", f"no NaN and no infinity in {len(layout.tensors)} tensors")
 
@@ -292,7 +293,7 @@ def _token_checks(anatomy: Anatomy) -> list[Check]:
                 "stop-ids",
                 "warn",
                 f"{len(stops)} ids end a response: {shown}; all count as EOS here, training knew perhaps one",
-                "see which of them the training's responses end in; --aggregation last skips all of them",
+                f"see which of them the training's responses end in; {parameter('read_outs')} last skips all of them",
             )
         )
     elif not stops:
@@ -312,8 +313,8 @@ def _token_checks(anatomy: Anatomy) -> list[Check]:
         )
     else:
         beyond = f"; an input with one of the {len(added)} special ones beyond them is refused" if added else ""
-        told = f"{size} tokens, {rows or 'an unknown number of'} embedding rows{beyond}"
-        checks.append(Check("vocabulary", "ok", told))
+        evidence = f"{size} tokens, {rows or 'an unknown number of'} embedding rows{beyond}"
+        checks.append(Check("vocabulary", "ok", evidence))
     return checks
 
 
@@ -342,22 +343,21 @@ def _template_tail(anatomy: Anatomy) -> Check:
             "template-tail",
             "warn",
             f"the template does not render a question and its answer ({' '.join(str(error).split())[:120]})",
-            "give prompts as the training rendered them, with --template raw",
+            f"give prompts as the training rendered them, with {parameter('template', 'raw')}",
         )
-    head, found, tail = whole.rpartition(answer)
+    head, seen, tail = whole.rpartition(answer)
     inserted = head.removeprefix(prompt) if head.startswith(prompt) else None
-    if not found or inserted is None or inserted:
+    if not seen or inserted is None or inserted:
         what = (
-            "drops the answer"
-            if not found
-            else f"writes {head[len(prompt) - 12 :] if inserted is None else inserted!r}"
+            "drops the answer" if not seen else f"writes {head[len(prompt) - 12 :] if inserted is None else inserted!r}"
         )
         return Check(
             "template-tail",
             "warn",
             f"given the answer as a message the template {what} where the generation prompt has none: a model trained "
             "on whole chats saw other ids than prompt + answer",
-            "read it as it was trained: --as hf or --as trl, or give ids",
+            f"read it as it was trained: {parameter('convention', 'hf')} or {parameter('convention', 'trl')}, or give "
+            "ids",
         )
     after_eos = tail.removeprefix(tokenizer.eos_token or "")
     if after_eos and anatomy.head.biases[-1] is None and framework(anatomy) == "transformers":
@@ -366,7 +366,8 @@ def _template_tail(anatomy: Anatomy) -> Check:
             "warn",
             f"the template closes an answer with {tail!r}: a reward model trained on whole chats reads at its last "
             f"token, {after_eos[-1]!r}, not at the answer's end",
-            "read it as it was trained: --as hf, or --as trl where TRL trained it",
+            f"read it as it was trained: {parameter('convention', 'hf')}, or {parameter('convention', 'trl')} where "
+            "TRL trained it",
         )
     return Check("template-tail", "ok", f"nothing before an answer, {tail!r} after it (not part of a response here)")
 

@@ -20,7 +20,7 @@ from critic_probe import tolerance
 from critic_probe.checkpoint.finite import first_not_finite
 from critic_probe.checkpoint.head import NORMALIZER, Head, has_head, read_head, state_width
 from critic_probe.checkpoint.layout import Layout, fingerprint, read_json, read_layout, tokenizer_hash
-from critic_probe.errors import CriticProbeError
+from critic_probe.errors import CriticProbeError, parameter
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -93,13 +93,13 @@ class Critic:
     def why_not_finite(self, ids: Sequence[int]) -> str:
         """Where a value of one sequence that is NaN or infinite arises, and whether float32 has it finite."""
         row = torch.tensor([ids], dtype=torch.long, device=self.device)
-        told = f"in {_name(self.dtype)}, first in {first_not_finite(self.backbone, row) or 'the head'}"
+        where = f"in {_name(self.dtype)}, first in {first_not_finite(self.backbone, row) or 'the head'}"
         if self.dtype == torch.float32:
-            return f"{told}; the training diverged or the weights are damaged, use an earlier checkpoint"
+            return f"{where}; the training diverged or the weights are damaged, use an earlier checkpoint"
         if bool(self.in_float32().values(ids).isfinite().all()):
             overflow = " (float16 overflows above 65,504)" if self.dtype == torch.float16 else ""
-            return f"{told}, where float32 is finite{overflow}; use --dtype float32 or bfloat16"
-        return f"{told}, and in float32 too; the training diverged or the weights are damaged"
+            return f"{where}, where float32 is finite{overflow}; use {parameter('dtype', 'float32')} or bfloat16"
+        return f"{where}, and in float32 too; the training diverged or the weights are damaged"
 
     def in_float32(self) -> "Critic":
         """The same critic, loaded once more, computing in float32; on the CPU where its GPU has no room beside this."""
@@ -269,7 +269,7 @@ def _require_trust(layout: Layout, trust_remote_code: bool) -> None:
     if layout.config.get("model_type") not in CONFIG_MAPPING and "auto_map" in layout.config and not trust_remote_code:
         raise CriticProbeError(
             f"{layout.config_file.parent}: its model is code in the directory itself ({layout.config['auto_map']}); "
-            "read that code, then give --trust-remote-code"
+            f"read that code, then give {parameter('trust_remote_code', True)}"
         )
 
 
@@ -298,12 +298,13 @@ def resolve_device(name: str) -> torch.device:
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
-        raise CriticProbeError(f"--device '{name}' is unknown; choose from auto, cpu, cuda, cuda:N, mps")
+        raise CriticProbeError(f"{parameter('device')} '{name}' is unknown; choose from auto, cpu, cuda, cuda:N, mps")
     device = torch.device(name)
     missing_cuda = device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
     if missing_cuda or (device.type == "mps" and not torch.backends.mps.is_available()):
         raise CriticProbeError(
-            f"--device {name} is not available ({torch.cuda.device_count()} CUDA devices found); use --device cpu"
+            f"{parameter('device', name)} is not available ({torch.cuda.device_count()} CUDA devices found); use "
+            f"{parameter('device', 'cpu')}"
         )
     return device
 
@@ -312,7 +313,7 @@ def _dtype(name: str, device: torch.device, layout: Layout) -> torch.dtype:
     if name == "auto":
         return torch.float32 if device.type == "cpu" else stored_dtype(layout)
     if name not in DTYPES:
-        raise CriticProbeError(f"--dtype '{name}' is unknown; choose from auto, {', '.join(DTYPES)}")
+        raise CriticProbeError(f"{parameter('dtype')} '{name}' is unknown; choose from auto, {', '.join(DTYPES)}")
     return DTYPES[name]
 
 
@@ -453,12 +454,12 @@ def _require_causal(critic: Critic) -> None:
 
 def eos_ids(layout: Layout, tokenizer: Any, config: Any) -> frozenset[int]:
     """The ids that end a response: the tokenizer's, the config's and the generation config's."""
-    found = [tokenizer.eos_token_id, getattr(config, "eos_token_id", None)]
+    given = [tokenizer.eos_token_id, getattr(config, "eos_token_id", None)]
     homes = dict.fromkeys((layout.home, layout.config_file.parent))
     for generation in [file for home in homes if (file := home / "generation_config.json").exists()]:
-        found.append(read_json(generation, "generation settings").get("eos_token_id"))
+        given.append(read_json(generation, "generation settings").get("eos_token_id"))
     ids: set[int] = set()
-    for item in found:
+    for item in given:
         ids.update(item if isinstance(item, list) else [] if item is None else [item])
     return frozenset(ids)
 

@@ -16,17 +16,17 @@ def first_not_finite(backbone: nn.Module, ids: Tensor) -> str | None:
     Returns:
         The module, and the tensor of its weights that is not finite itself; None where all states are finite.
     """
-    found: list[str] = []
+    places: list[str] = []
     names = {module: name for name, module in backbone.named_modules()}
 
     def entered(module: nn.Module, args: tuple[Any, ...]) -> None:
-        if not found and _any_not_finite(args):  # between two modules: a product of attention, a sum
-            found.append(names[module].rpartition(".")[0] or "the backbone")
+        if not places and _any_not_finite(args):  # between two modules: a product of attention, a sum
+            places.append(names[module].rpartition(".")[0] or "the backbone")
 
     def left(module: nn.Module, _: tuple[Any, ...], output: Any) -> None:
-        if not found and _any_not_finite(output):
+        if not places and _any_not_finite(output):
             bad = [name for name, tensor in module.named_parameters(recurse=False) if not bool(tensor.isfinite().all())]
-            found.append(f"{names[module]}, whose {bad[0]} is not finite" if bad else names[module])
+            places.append(f"{names[module]}, whose {bad[0]} is not finite" if bad else names[module])
 
     hooks = [module.register_forward_pre_hook(entered) for module in names]
     hooks += [module.register_forward_hook(left) for module in names]
@@ -35,7 +35,7 @@ def first_not_finite(backbone: nn.Module, ids: Tensor) -> str | None:
     finally:
         for hook in hooks:
             hook.remove()
-    return found[0] if found else None
+    return places[0] if places else None
 
 
 def _any_not_finite(tree: Any) -> bool:

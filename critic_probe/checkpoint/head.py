@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from critic_probe.checkpoint.layout import Layout
-from critic_probe.errors import CriticProbeError
+from critic_probe.errors import CriticProbeError, parameter
 
 # What frameworks call the head. `classifier` is the token head of older families (GPT-2, Bloom, Falcon, GPT-NeoX);
 # the output layer of a language model is a value head where it has a single row.
@@ -187,7 +187,7 @@ def _has_rows(layout: Layout, name: str, shape: tuple[int, ...], wanted_in: int,
     rows = [int(n) for n in match.groups() if n is not None] if match else []
     if not rows or max(rows) >= shape[0] or len(set(rows)) < len(rows):
         raise CriticProbeError(
-            f"{layout.path}: --head-row {row} names no row of {name} {list(shape)}; give one of "
+            f"{layout.path}: {parameter('head_row', row)} names no row of {name} {list(shape)}; give one of "
             f"{_rows(layout, shape)}, or a difference of two such as 1-0",
             check="head-shape",
         )
@@ -198,8 +198,8 @@ def _rows(layout: Layout, shape: tuple[int, ...]) -> str:
     """The rows of a head with the names of its labels."""
     labels = layout.config.get("id2label")
     names = labels if isinstance(labels, dict) else {}
-    told = [f"{i} ({names[str(i)]})" if str(i) in names else str(i) for i in range(min(shape[0], 20))]
-    return ", ".join(told) + (f" to {shape[0] - 1}" if shape[0] > 20 else "")
+    listed = [f"{i} ({names[str(i)]})" if str(i) in names else str(i) for i in range(min(shape[0], 20))]
+    return ", ".join(listed) + (f" to {shape[0] - 1}" if shape[0] > 20 else "")
 
 
 def normalisation(config: dict[str, Any], layout: Layout) -> tuple[float, float] | None:
@@ -281,12 +281,12 @@ def _candidates(layout: Layout, *, rows_of_outputs: bool = False) -> dict[str, l
     prefix = layout.config.get("value_head_prefix")
     names = f"{_NAMES}|{re.escape(prefix)}" if isinstance(prefix, str) and prefix else _NAMES
     pattern = re.compile(rf"({_OUTSIDE_LAYERS}(?:({names})|{_OUTPUT_LAYERS})(?:\.summary)?)(\.\d+)?\.weight$")
-    found: dict[str, list[str]] = {}
+    indices_of: dict[str, list[str]] = {}
     for name, stored in layout.tensors.items():
         match = pattern.match(name)
         if match and (match[2] or rows_of_outputs or stored.shape[:1] == (1,)):
-            found.setdefault(match[1], []).append(match[3] or "")
-    return {base: sorted(indices) for base, indices in found.items()}
+            indices_of.setdefault(match[1], []).append(match[3] or "")
+    return {base: sorted(indices) for base, indices in indices_of.items()}
 
 
 def _check_shape(layout: Layout, name: str, shape: tuple[int, ...], wanted_in: int, *, last: bool) -> None:
@@ -297,12 +297,12 @@ def _check_shape(layout: Layout, name: str, shape: tuple[int, ...], wanted_in: i
         cause = (
             "num_labels was left at its default of 2 in training, or it is a process reward model with two labels, "
             f"whose softmax at step marks is no value per token; its rows are {_rows(layout, shape)}: read one with "
-            "--head-row 1, or their log-odds with --head-row 1-0"
+            f"{parameter('head_row', '1')}, or their log-odds with {parameter('head_row', '1-0')}"
         )
     elif last and shape[1:] == (wanted_in,):
         cause = (
             f"num_labels was not 1 in training: {shape[0]} values per token; its rows are {_rows(layout, shape)}: read "
-            "one with --head-row N, or a difference of two with --head-row N-M"
+            f"one with {parameter('head_row')} N, or a difference of two with {parameter('head_row')} N-M"
         )
     elif last and math.prod(shape) == wanted_in:
         cause = "it was saved reshaped (Open-Reasoner-Zero#63); save it again as weight.reshape(1, -1)"
@@ -338,5 +338,5 @@ def _declared_labels(layout: Layout) -> int | None:
 
 
 def _listed(layout: Layout) -> str:
-    found = [f"{name} {list(s.shape)}" for name, s in sorted(layout.tensors.items()) if _HEAD_LIKE.search(name)]
-    return ", ".join(found[:6]) + (f" and {len(found) - 6} more" if len(found) > 6 else "") if found else "none"
+    shapes = [f"{name} {list(s.shape)}" for name, s in sorted(layout.tensors.items()) if _HEAD_LIKE.search(name)]
+    return ", ".join(shapes[:6]) + (f" and {len(shapes) - 6} more" if len(shapes) > 6 else "") if shapes else "none"

@@ -25,7 +25,7 @@ from critic_probe.checkpoint.pickles import read_torch_file
 from critic_probe.checkpoint.quantised import plain
 from critic_probe.checkpoint.sharded import FSDP_SHARD, read_dcp, read_fsdp, read_zero2
 from critic_probe.checkpoint.stored import Stored, Tensors
-from critic_probe.errors import CriticProbeError
+from critic_probe.errors import CriticProbeError, parameter
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "tekken.json")
 UNGATHERED = (
@@ -119,7 +119,9 @@ def read_layout(path: str | Path, *, base: str | Path | None = None, step: int |
     if not path.is_dir():
         raise CriticProbeError(f"{path}: a file, not a checkpoint directory; give the directory that holds it")
     if base is not None and not (base / "config.json").exists():
-        raise CriticProbeError(f"--base {base}: no config.json there; give the directory of the model under the critic")
+        raise CriticProbeError(
+            f"{parameter('base', str(base))}: no config.json there; give the directory of the model under the critic"
+        )
     where = _follow(path, step)
     layout = _read(where, base)
     tensors = {_bare(name): stored for name, stored in layout.tensors.items()}
@@ -151,7 +153,7 @@ def _follow(path: Path, step: int | None) -> Path:
     if _has_weights(path):
         if step is not None and _step_of(path) != step:
             raise CriticProbeError(
-                f"{path}: --step {step} was asked for, but this is one checkpoint, not a run of them"
+                f"{path}: {parameter('step', step)} was asked for, but this is one checkpoint, not a run of them"
             )
         return path
     steps = {
@@ -187,7 +189,7 @@ def _read(path: Path, base: Path | None) -> Layout:
         if home is None:
             raise CriticProbeError(
                 f"{path}: no huggingface/config.json beside the shards; give the directory of the critic's base model "
-                "with --base"
+                f"with {parameter('base')}"
             )
         return Layout(path, "verl-fsdp", home, _config(home), read_fsdp(path))
     if "dist_ckpt" in names or "ckpt_contents.json" in names or (path / "model" / "dist_ckpt").is_dir():
@@ -206,7 +208,7 @@ def _read(path: Path, base: Path | None) -> Layout:
         if home is None:
             raise CriticProbeError(
                 f"{path}: a torch distributed checkpoint carries no config; give the directory of its base model with "
-                "--base"
+                f"{parameter('base')}"
             )
         return Layout(path, "torch-dcp", home, _config(home), read_dcp(path))
     if "adapter_config.json" in names:
@@ -219,7 +221,9 @@ def _read(path: Path, base: Path | None) -> Layout:
         home = path if (path / "config.json").exists() else base
         tensors = read_zero2(step_directory)
         if home is None:
-            raise CriticProbeError(f"{path}: no config.json beside DeepSpeed's states; give its base with --base")
+            raise CriticProbeError(
+                f"{path}: no config.json beside DeepSpeed's states; give its base with {parameter('base')}"
+            )
         return Layout(path, "deepspeed-zero2", home, _config(home), tensors)
     return _hugging_face(path, base)
 
@@ -250,7 +254,7 @@ def _adapter(path: Path, base: Path | None) -> Layout:
     if base is None:
         raise CriticProbeError(
             f"{path}: an adapter over {named or 'an unnamed model'}, which is not on this machine; give its directory "
-            "with --base"
+            f"with {parameter('base')}"
         )
     below = _hugging_face(base)
     tensors = _named(files[0])
@@ -317,8 +321,8 @@ def _weight_files(path: Path) -> tuple[list[Path], str]:
                 )
             return shards, odd
         return [index], odd
-    found = sorted(child.name for child in path.iterdir() if child.suffix in (".pt", ".pth", ".bin", ".gguf"))
-    seen = f"found {', '.join(found[:5])}" if found else "found no weights"
+    weights = sorted(child.name for child in path.iterdir() if child.suffix in (".pt", ".pth", ".bin", ".gguf"))
+    seen = f"found {', '.join(weights[:5])}" if weights else "found no weights"
     raise CriticProbeError(
         f"{path}: no model.safetensors or pytorch_model.bin, and no verl, PEFT, DeepSpeed or torch distributed "
         f"checkpoint ({seen}); give the directory that the training wrote its critic to"
@@ -347,22 +351,22 @@ def _named(file: Path) -> Tensors:
             raise CriticProbeError(f"{file}: holds no state dict; save the weights with save_pretrained")
         return {str(name): value for name, value in tree.items() if isinstance(value, Stored)}
     try:
-        with safe_open(file, framework="pt") as tensors:
-            found = {}
-            for name in tensors.keys():  # noqa: SIM118
-                header = tensors.get_slice(name)
+        with safe_open(file, framework="pt") as file_tensors:
+            tensors = {}
+            for name in file_tensors.keys():  # noqa: SIM118
+                header = file_tensors.get_slice(name)
                 if header.get_dtype() not in _DTYPES:
                     raise CriticProbeError(
                         f"{file}: {name} is stored as {header.get_dtype()}; quantised critics are not read, save it in "
                         "bfloat16 or float32"
                     )
-                found[name] = Stored(
+                tensors[name] = Stored(
                     tuple(header.get_shape()),
                     _DTYPES[header.get_dtype()],
                     (file,),
                     partial(_read_safetensor, file, name),
                 )
-            return found
+            return tensors
     except (SafetensorError, OSError) as error:
         raise CriticProbeError(f"{file}: not a readable safetensors file ({error}); copy it again") from error
 

@@ -31,15 +31,15 @@ def plain(path: Path, config: dict[str, Any], tensors: Tensors) -> Tensors:
         raise CriticProbeError(f"{path}: {_told(path, config.get('quantization_config') or {})}")
     block = (config.get("quantization_config") or {}).get("weight_block_size")
     scales = {f"{name}{end}" for name, stored in tensors.items() if stored.dtype in _FP8 for end in _SCALES}
-    found: Tensors = {}
+    restored: Tensors = {}
     for name, stored in tensors.items():
         if stored.dtype in _FP8:
             scale = next((tensors[name + end] for end in _SCALES if name + end in tensors), None)
             read = partial(_multiplied, stored, scale, block)
-            found[name] = replace(stored, dtype=torch.bfloat16, read=read)
+            restored[name] = replace(stored, dtype=torch.bfloat16, read=read)
         elif name not in scales and not name.endswith((".input_scale", ".activation_scale")):
-            found[name] = stored
-    return found
+            restored[name] = stored
+    return restored
 
 
 _SCALES = (

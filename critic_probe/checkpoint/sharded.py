@@ -16,7 +16,7 @@ from torch import Tensor
 
 from critic_probe.checkpoint.pickles import Inert, read_plain_pickle, read_torch_file, read_torch_part
 from critic_probe.checkpoint.stored import Stored, Tensors
-from critic_probe.errors import CriticProbeError
+from critic_probe.errors import CriticProbeError, parameter
 
 FSDP_SHARD = re.compile(r"model_world_size_(\d+)_rank_(\d+)\.pt")
 
@@ -52,7 +52,7 @@ def _fsdp_files(directory: Path) -> list[Path]:
         raise CriticProbeError(
             f"{directory}: holds shards of world sizes {', '.join(map(str, sorted(ranks)))}; move all but one set away"
         )
-    [(world, found)] = ranks.items()
+    [(world, shards)] = ranks.items()
     said = directory / "fsdp_config.json"
     if said.exists():
         try:
@@ -61,14 +61,14 @@ def _fsdp_files(directory: Path) -> list[Path]:
             raise CriticProbeError(f"{said}: not readable ({error}); copy it again, or remove it") from error
         if size != world:
             raise CriticProbeError(f"{said}: says world size {size}, the shards are of {world}; they are of two saves")
-    missing = [rank for rank in range(world) if rank not in found]
+    missing = [rank for rank in range(world) if rank not in shards]
     if missing:
         listed = ", ".join(f"model_world_size_{world}_rank_{rank}.pt" for rank in missing[:4])
         raise CriticProbeError(
             f"{directory}: {len(missing)} of {world} shards are missing ({listed}); copy them, or choose another step "
-            "with --step"
+            f"with {parameter('step')}"
         )
-    return [found[rank] for rank in range(world)]
+    return [shards[rank] for rank in range(world)]
 
 
 def _state_dict(file: Path) -> dict[str, Any]:

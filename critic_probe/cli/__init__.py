@@ -1,26 +1,12 @@
 """The command line: options, calls, exit codes. Nothing here imports torch or transformers at module level."""
 
+import pkgutil
 import sys
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
-from critic_probe.cli import (
-    audit,
-    cache,
-    check,
-    compare,
-    diff,
-    doctor,
-    inspect,
-    perturb,
-    report,
-    selftest,
-    tokens,
-    trace,
-    verify,
-    warmup,
-)
 from critic_probe.version import __version__
 
 app = typer.Typer(
@@ -31,22 +17,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("compare")(compare.command)
-app.command("perturb")(perturb.command)
-app.command("completeness")(perturb.completeness_command)
-app.command("tokens")(tokens.command)
-app.command("audit")(audit.command)
-app.command("trace")(trace.command)
-app.command("inspect")(inspect.command)
-app.command("doctor")(doctor.command)
-app.command("check")(check.command)
-app.command("diff")(diff.command)
-app.command("report")(report.command)
-app.command("selftest")(selftest.command)
-app.command("verify")(verify.command)
-app.command("warmup")(warmup.command)
-app.add_typer(check.profiles, name="profiles")
-app.add_typer(cache.app, name="cache")
+# A command lies in the file of its name: a function `command`, or an `app` of several.
+for _name in (module.name for module in pkgutil.iter_modules(__path__)):
+    _module = import_module(f"{__name__}.{_name}")
+    if hasattr(_module, "command"):
+        app.command(_name)(_module.command)
+    elif hasattr(_module, "app"):
+        app.add_typer(_module.app, name=_name)
 
 
 def _print_version(wanted: bool) -> None:

@@ -14,15 +14,15 @@ def info(json: options.Json = False) -> None:
     """Say where the cache is and what it holds."""
     from critic_probe.scoring.cache import cache_info, cache_path
 
-    found = cache_info(cache_path())
+    facts = cache_info(cache_path())
     if json:
         from critic_probe.report.files import dump_plain
 
-        typer.echo(dump_plain({"schema": "critic-probe/cache/1", **found}))
+        typer.echo(dump_plain({"schema": "critic-probe/cache/1", **facts}))
     else:
         typer.echo(
-            f"{found['path']}: {found['responses']:,} responses of {found['critics']:,} critics, "
-            f"{found['bytes'] / 1e6:,.1f} MB"
+            f"{facts['path']}: {facts['responses']:,} responses of {facts['critics']:,} critics, "
+            f"{facts['bytes'] / 1e6:,.1f} MB"
         )
 
 

@@ -1,4 +1,4 @@
-"""`critic-probe check`: gates on a critic's figures, for CI; `critic-probe profiles` shows the gates that ship."""
+"""`critic-probe check`: gates on a critic's figures, for CI."""
 
 import os
 from contextlib import ExitStack
@@ -23,26 +23,6 @@ if TYPE_CHECKING:
     from critic_probe.workbench import Progress, Settings, Signature
 
 _baseline = partial(Option, panel="A baseline")
-profiles = typer.Typer(help="The gates that ship with the tool.", no_args_is_help=True)
-
-
-@profiles.command("list")
-@with_options
-def list_profiles() -> None:
-    """Name the profiles."""
-    from critic_probe.gates.shipped import profile_names
-
-    for name in profile_names():
-        typer.echo(name)
-
-
-@profiles.command("show")
-@with_options
-def show_profile(name: Annotated[str, typer.Argument(help="A profile's name.")]) -> None:
-    """Print a profile as TOML, ready to be changed and given to --gates."""
-    from critic_probe.gates.shipped import profile_text
-
-    typer.echo(profile_text(name), nl=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,35 +130,35 @@ def command(
             settings = replace(settings, cache=fresh / "values.sqlite")
         progress = stack.enter_context(session.progress(resumable=not scoring.no_cache))
         results, signature = _measured(plan, critics, read, settings, drawing, progress)
-    found = judge(plan, results, signature, unnamed, gating.on_unclear)
+    result = judge(plan, results, signature, unnamed, gating.on_unclear)
     if before is not None or against.save_baseline is not None:
         now = record(results, figures(results), signature, (drawing.max_per_response, drawing.seed))
-        found = replace(found, drift=None if before is None else drift(before, now, against.tolerance))
+        result = replace(result, drift=None if before is None else drift(before, now, against.tolerance))
         against.save(now)
-    if found.drift is not None and len(found.drift) and not against.accept:
-        found = replace(found, exit_code=1)
-    _tell(found, output, accepted=against.accept)
-    if not found.passed:
-        raise typer.Exit(found.exit_code)
+    if result.drift is not None and len(result.drift) and not against.accept:
+        result = replace(result, exit_code=1)
+    _tell(result, output, accepted=against.accept)
+    if not result.passed:
+        raise typer.Exit(result.exit_code)
 
 
-def _tell(found: "CheckResult", output: Reports, *, accepted: bool) -> None:
+def _tell(result: "CheckResult", output: Reports, *, accepted: bool) -> None:
     from critic_probe.report import verdicts
     from critic_probe.report.files import dump_json
 
     if output.junit is not None:
-        shown = replace(found, drift=None) if accepted else found
+        shown = replace(result, drift=None) if accepted else result
         output.junit.write_text(verdicts.to_junit(shown), encoding="utf-8")
-    text = verdicts.to_markdown(found)
+    text = verdicts.to_markdown(result)
     if output.markdown is not None:
         output.markdown.write_text(text, encoding="utf-8")
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with open(summary, "a", encoding="utf-8") as file:
             file.write(text)
     if output.json:
-        typer.echo(dump_json(found))
+        typer.echo(dump_json(result))
     else:
-        found.show()
+        result.show()
 
 
 def _measured(
@@ -195,10 +175,10 @@ def _measured(
     from critic_probe.workbench import benches
 
     if plan.commands == ["doctor"]:
-        found = [
+        results = [
             (name, doctor(path, lambda: pairs, replace(settings, cache=None), progress, name=name, **critics.loading))
             for name, path in critics.paths.items()
         ]
-        return {"doctor": found}, found[0][1].signature
+        return {"doctor": results}, results[0][1].signature
     with benches(critics.load(), pairs, settings, progress) as made:
         return measure(plan, made, drawing.max_per_response, drawing.seed)

@@ -46,8 +46,8 @@ def command(
         head_row=loading.head_row,
     )
     convention, because, _ = trained_convention(anatomy)
-    found = inspect(anatomy) | {"convention": convention.name, "convention_because": because}
+    facts = inspect(anatomy) | {"convention": convention.name, "convention_because": because}
     if json:
-        typer.echo(dump_plain({"schema": "critic-probe/inspect/1", **found}))
+        typer.echo(dump_plain({"schema": "critic-probe/inspect/1", **facts}))
     else:
-        print_inspect(found, Console())
+        print_inspect(facts, Console())

@@ -97,6 +97,7 @@ class Scoring:
             "last+eos, mean+eos, mix:A, min, max, median, sum, tail:K, ema:G, content.",
             names=("--aggregation", "-a"),
             metavar="NAME",
+            parameter="read_outs",
         ),
     ] = None
     eos: Annotated[EosPolicy, of_reading(EOS_HELP, names=("--eos", "--eos-policy"))] = "exclude"
@@ -123,7 +124,11 @@ class Scoring:
     ] = "error"
     template_arg: Annotated[
         list[str] | None,
-        of_reading("What the chat template is given, such as enable_thinking=false; repeatable.", metavar="KEY=VALUE"),
+        of_reading(
+            "What the chat template is given, such as enable_thinking=false; repeatable.",
+            metavar="KEY=VALUE",
+            parameter="arguments",
+        ),
     ] = None
     date: Annotated[
         str | None,
@@ -136,7 +141,9 @@ class Scoring:
             "it gives the same values."
         ),
     ] = "auto"
-    no_cache: Annotated[bool, of_reading("Neither use nor keep values that were computed before.")] = False
+    no_cache: Annotated[
+        bool, of_reading("Neither use nor keep values that were computed before.", parameter="cache")
+    ] = False
 
     def settings(self, read_outs: "Iterable[str] | None" = None) -> "Settings":
         """How text becomes a score, under these read-outs, else those of `aggregation`, else last and mean.
@@ -175,15 +182,18 @@ class DefaultReadOuts(Scoring):
 class PairNames:
     """The fields of a file of pairs."""
 
-    prompt_field: Annotated[str | None, of_pairs("The field that holds the prompt.", metavar="NAME")] = None
-    student_field: Annotated[str | None, of_pairs("The field that holds the student's response.", metavar="NAME")] = (
-        None
-    )
-    teacher_field: Annotated[str | None, of_pairs("The field that holds the teacher's response.", metavar="NAME")] = (
-        None
-    )
+    prompt_field: Annotated[
+        str | None, of_pairs("The field that holds the prompt.", metavar="NAME", parameter="fields.prompt")
+    ] = None
+    student_field: Annotated[
+        str | None, of_pairs("The field that holds the student's response.", metavar="NAME", parameter="fields.student")
+    ] = None
+    teacher_field: Annotated[
+        str | None, of_pairs("The field that holds the teacher's response.", metavar="NAME", parameter="fields.teacher")
+    ] = None
     ignore_field: Annotated[
-        list[str] | None, of_pairs("A field that could be input and is let go; repeatable.", metavar="NAME")
+        list[str] | None,
+        of_pairs("A field that could be input and is let go; repeatable.", metavar="NAME", parameter="fields.ignore"),
     ] = None
     on_bad_row: Annotated[
         Literal["error", "skip"],

@@ -1,4 +1,4 @@
-"""`critic-probe perturb` and `critic-probe completeness`: what edits of a response do to its score."""
+"""`critic-probe perturb`: what edits of a response do to its score."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -40,11 +40,11 @@ class Families:
         from critic_probe.probes import all_families, choose
 
         groups = [name for name in _GROUPS if self.everything or getattr(self, name)]
-        found = choose(all_families(), groups, self.family or [])
-        if not found:
+        families = choose(all_families(), groups, self.family or [])
+        if not families:
             flags = ", ".join(f"--{name}" for name in _GROUPS)
             raise CriticProbeError(f"perturb: no family of edits chosen; add {flags}, --all or --family NAME")
-        return found
+        return families
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +52,6 @@ class EditScoring(options.Scoring):
     """How a text becomes a score, where `--eos` is a family."""
 
     eos: Annotated[EosPolicy, options.of_reading(options.EOS_HELP, names=("--eos-policy",))] = "exclude"
-
-
-@dataclass(frozen=True, kw_only=True)
-class AllOfASide(options.SideDrawing):
-    """Which of all possible edits are made: all of a side's."""
-
-    max_per_response: int | None = None
 
 
 @with_options
@@ -81,26 +74,10 @@ def command(
         _show_families(all_families().values(), output.json)
         return
     chosen = families.chosen()
-    _perturb("perturb", pairs, chosen, drawing, loading, scoring, fields, dry_run=dry_run, output=output)
+    run_edits("perturb", pairs, chosen, drawing, loading, scoring, fields, dry_run=dry_run, output=output)
 
 
-@with_options
-def completeness_command(
-    pairs: options.PairsArgument = None,
-    *,
-    drawing: AllOfASide,
-    loading: options.Loading,
-    scoring: options.Scoring,
-    fields: options.PairFields,
-    dry_run: options.DryRun = False,
-    output: options.Tables,
-) -> None:
-    """Compare complete answers with terse ones that state the same facts."""
-    chosen = Families(completeness=True).chosen()
-    _perturb("completeness", pairs, chosen, drawing, loading, scoring, fields, dry_run=dry_run, output=output)
-
-
-def _perturb(
+def run_edits(
     name: str,
     pairs: str | None,
     families: "list[Family]",
@@ -112,6 +89,7 @@ def _perturb(
     dry_run: bool,
     output: options.Tables,
 ) -> None:
+    """Makes these edits and shows, as the result of the command of this name, what they do; or what that would cost."""
     session.check_outputs(output)
     critics, read, settings = session.prepared(pairs, fields, loading, scoring)
     from critic_probe.measures.perturb import Perturb

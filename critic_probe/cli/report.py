@@ -51,14 +51,14 @@ def command(
             settings = replace(settings, cache=fresh / "values.sqlite")
         progress = stack.enter_context(session.progress(resumable=not scoring.no_cache))
         made = stack.enter_context(benches(critics.load(), read, settings, progress))
-        result, found = measure_report(plan, made, unnamed, drawing.max_per_response, drawing.seed)
+        result, checked = measure_report(plan, made, unnamed, drawing.max_per_response, drawing.seed)
     compared = session.with_defaults_told(result.compare, critics, pairs is None)
     result = replace(result, compare=compared)
     for path, is_folder in targets:
         if is_folder:
             typer.echo(f"{path}: {len(write_pictures(path, result))} pictures")
         else:
-            size = write_page(path, result, found.source, found.gates)
+            size = write_page(path, result, checked.source, checked.gates)
             typer.echo(f"{path}: {len(read)} pairs, {size / 1e6:.1f} MB")
 
 
@@ -79,8 +79,8 @@ def _targets(output: list[str]) -> list[tuple[Path, bool]]:
         is_folder = given.endswith("/") or path.is_dir()
         if not is_folder:
             if path.suffix.lower() != ".html":
-                told = f"cannot make a report of '{path.suffix}'; use .html, or a folder as in {path}/"
-                raise CriticProbeError(f"{path}: {told}")
+                message = f"cannot make a report of '{path.suffix}'; use .html, or a folder as in {path}/"
+                raise CriticProbeError(f"{path}: {message}")
             check_folder(path)
         targets.append((path, is_folder))
     return targets

@@ -193,13 +193,13 @@ def check_outputs(output: "Output") -> None:
 
 def with_defaults_told(result: Any, critics: "Critics | None", default_pairs: bool) -> Any:
     """The result with a notice where critics or pairs are the bundled ones because none were named."""
-    told = []
+    notices = []
     if default_pairs:
-        told.append(Notice("bundled-pairs", "no file given: the bundled pairs"))
+        notices.append(Notice("bundled-pairs", "no file given: the bundled pairs"))
     if critics is not None and critics.bundled:
         notice = "no --checkpoint given: these are the two bundled toy critics, not yours"
-        told.append(Notice("bundled-critics", notice))
-    return replace(result, notices=[*told, *result.notices])
+        notices.append(Notice("bundled-critics", notice))
+    return replace(result, notices=[*notices, *result.notices])
 
 
 def finish(

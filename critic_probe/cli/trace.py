@@ -100,7 +100,7 @@ def _find(pairs: Iterable[Pair], wanted: str | None, where: str) -> Pair:
     listed = ", ".join(ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
     if wanted is None:
         raise CriticProbeError(f"trace: name a pair of {where} with --id: {listed}")
-    found = next((pair for pair in pairs if pair.id == wanted), None)
-    if found is None:
+    chosen = next((pair for pair in pairs if pair.id == wanted), None)
+    if chosen is None:
         raise CriticProbeError(f"{where}: no pair has the id '{wanted}'; it holds {listed}")
-    return found
+    return chosen

@@ -9,9 +9,10 @@ import typer
 
 from critic_probe.bundled import BUNDLED
 from critic_probe.cli import options
-from critic_probe.cli.declare import checked, with_options
+from critic_probe.cli.declare import with_options
 from critic_probe.encoding import CONVENTIONS, GAD, find_convention
 from critic_probe.errors import CriticProbeError
+from critic_probe.option import checked
 
 if TYPE_CHECKING:
     from critic_probe.workbench import Settings
@@ -56,13 +57,17 @@ def command(
     critics = replace(critics, paths=_as_named(critics.paths, names, result))
     read = fields.pairs(pairs, critics)
     settings = _as_scored(record["signature"], signed, convention, result)
-    found = verify(record, critics.load(), read, settings, _plan(record["signature"]), sample, seed)
+    verified = verify(record, critics.load(), read, settings, _plan(record["signature"]), sample, seed)
     if json:
-        data = {"schema": "critic-probe/verify/1", "holds": found.holds, "checks": found.checks.to_dict("records")}
-        typer.echo(dump_plain(data | {"signature": found.signature}))
+        data = {
+            "schema": "critic-probe/verify/1",
+            "holds": verified.holds,
+            "checks": verified.checks.to_dict("records"),
+        }
+        typer.echo(dump_plain(data | {"signature": verified.signature}))
     else:
-        found.show()
-    if not found.holds:
+        verified.show()
+    if not verified.holds:
         raise typer.Exit(1)
 
 

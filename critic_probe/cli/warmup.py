@@ -88,7 +88,7 @@ def command(
         _as_read(training, schedule, reading),
         base=None if base is None else Path(base),
         probe=_probe(settings) if training.probe_every else None,
-        told=_warn,
+        warn=_warn,
     )
     if not int(os.environ.get("RANK", "0")):
         _show(trained, training.aggregation, json)
@@ -155,8 +155,8 @@ def _show(trained: Any, aggregation: str, json: bool) -> None:
     typer.echo(f"{trained.path}: a critic trained under {aggregation}, {trained.steps} steps")
     if trained.tokens:
         saved = 1 - trained.computed / trained.tokens
-        told = f"{saved:.0%} saved" if saved >= 0 else f"{-saved:.0%} more for padding"
-        typer.echo(f"{trained.tokens:,} tokens, prompts included, {trained.computed:,} computed ({told})")
+        share = f"{saved:.0%} saved" if saved >= 0 else f"{-saved:.0%} more for padding"
+        typer.echo(f"{trained.tokens:,} tokens, prompts included, {trained.computed:,} computed ({share})")
     held = trained.held_out
     if held:
         typer.echo(

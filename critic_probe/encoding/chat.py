@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
-from critic_probe.errors import CriticProbeError, Notice
+from critic_probe.errors import CriticProbeError, Notice, parameter
 from critic_probe.pairs import RESERVED, BadRowError, Message, content_text
 
 DATE = datetime.date(2024, 7, 26)
@@ -53,7 +53,9 @@ class ChatTemplate:
         self._reads_clock = any("strftime_now" in source for source in sources)
         for name in arguments:
             if not any(re.search(rf"\b{re.escape(name)}\b", source) for source in sources):
-                raise CriticProbeError(f"--template-arg '{name}': the chat template reads no argument of that name")
+                raise CriticProbeError(
+                    f"{parameter('arguments')} '{name}': the chat template reads no argument of that name"
+                )
 
     @cached_property
     def name(self) -> str:
@@ -91,12 +93,14 @@ class ChatTemplate:
         """What is worth saying of every rendering."""
         notices = []
         if self._reads_clock:
-            told = f"the chat template names the day: it is told {self._date.isoformat()}; --date gives another"
-            notices.append(Notice("template-date", told))
+            day = f"it is told {self._date.isoformat()}; {parameter('date')} gives another"
+            notices.append(Notice("template-date", f"the chat template names the day: {day}"))
         if opened := _THINK.search(self.anchor):
             state = "an empty" if f"</{opened[1]}>" in self.anchor else "an open"
-            told = f"the chat template begins an answer with {state} <{opened[1]}> block, which belongs to the prompt"
-            notices.append(Notice("template-think", told))
+            opening = (
+                f"the chat template begins an answer with {state} <{opened[1]}> block, which belongs to the prompt"
+            )
+            notices.append(Notice("template-think", opening))
         return notices
 
     def render(self, messages: Sequence[Message], arguments: Mapping[str, Any], *, whole: bool) -> str:
@@ -132,7 +136,7 @@ class ChatTemplate:
             raise BadRowError(
                 "refused by the template",
                 f"the chat template refuses the prompt's messages ({' '.join(str(error).split())[:200]}); "
-                "mend the roles, or use --template raw with a text prompt",
+                f"mend the roles, or use {parameter('template', 'raw')} with a text prompt",
             ) from error
 
     def frame(self, messages: Sequence[Message], arguments: Mapping[str, Any]) -> tuple[str, str]:
@@ -187,7 +191,7 @@ class ChatTemplate:
                 raise BadRowError(
                     "template inside the prompt",
                     f"the prompt holds {token}, which the chat template puts around it; a prompt that is rendered "
-                    "already needs --template raw",
+                    f"already needs {parameter('template', 'raw')}",
                 )
         shape = (tuple((m["role"], *sorted(m)) for m in messages), answer, *sorted(arguments))
         if shape in self._checked:
@@ -199,7 +203,9 @@ class ChatTemplate:
             return
         for mark, name in what.items():
             if mark not in rendered:
-                cure = f"let them go with --ignore-field {name}" if name in arguments else "remove the row"
+                cure = (
+                    f"let them go with {parameter('fields.ignore')} {name}" if name in arguments else "remove the row"
+                )
                 raise BadRowError(
                     "dropped by the template",
                     f"the chat template ({self.name}) leaves out {name}; use a tokenizer whose template does "
@@ -288,7 +294,7 @@ def template_arguments(given: Sequence[str]) -> dict[str, Any]:
     for item in given:
         name, equals, value = item.partition("=")
         if not equals or not name.isidentifier():
-            raise CriticProbeError(f"--template-arg '{item}' is not KEY=VALUE, such as enable_thinking=false")
+            raise CriticProbeError(f"{parameter('arguments')} '{item}' is not KEY=VALUE, such as enable_thinking=false")
         try:
             arguments[name] = json.loads(_PYTHON.get(value, value))
         except ValueError:
@@ -300,14 +306,18 @@ def _own(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments that are a template's own, as a copy."""
     for name in arguments:
         if name in RESERVED:
-            raise CriticProbeError(f"--template-arg '{name}': apply_chat_template takes it for itself; leave it out")
+            raise CriticProbeError(
+                f"{parameter('arguments')} '{name}': apply_chat_template takes it for itself; leave it out"
+            )
         if name in ("tools", "documents"):
-            raise CriticProbeError(f"--template-arg '{name}': it belongs to a row; give it as the row's field '{name}'")
+            raise CriticProbeError(
+                f"{parameter('arguments')} '{name}': it belongs to a row; give it as the row's field '{name}'"
+            )
     return dict(arguments)
 
 
 def read_date(given: str) -> datetime.date:
-    """A day as `--date` writes it.
+    """A day as YYYY-MM-DD writes it.
 
     Raises:
         CriticProbeError: It is none.
@@ -315,7 +325,7 @@ def read_date(given: str) -> datetime.date:
     try:
         return datetime.date.fromisoformat(given)
     except ValueError:
-        raise CriticProbeError(f"--date '{given}' is no day; write it as 2024-07-26") from None
+        raise CriticProbeError(f"{parameter('date')} '{given}' is no day; write it as 2024-07-26") from None
 
 
 def _named(tool: Mapping[str, Any], name: str) -> dict[str, Any]:

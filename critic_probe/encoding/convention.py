@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
-from critic_probe.errors import CriticProbeError
+from critic_probe.errors import CriticProbeError, parameter
 
 Closing = Literal["nothing", "eos", "blank+eos", "tail", "tail+eos", "tail+blank+eos"]
 
@@ -88,7 +88,9 @@ def find_convention(name: str) -> Convention:
         return CONVENTIONS[name]
     if not name.endswith(".toml"):
         known = ", ".join(CONVENTIONS)
-        raise CriticProbeError(f"--as '{name}' is no known convention; choose from {known}, or name a TOML file")
+        raise CriticProbeError(
+            f"{parameter('convention')} '{name}' is no known convention; choose from {known}, or name a TOML file"
+        )
     called = Path(name).stem
     if called in CONVENTIONS:
         raise CriticProbeError(f"{name}: '{called}' is the name of a built-in convention; give the file another name")
@@ -111,6 +113,6 @@ def _checked(source: str, called: str, content: dict[str, Any]) -> Convention:
             raise CriticProbeError(f"{source}: '{key}' is no part of a convention; known are {', '.join(known)}")
         allowed = [True, False] if types[key] is bool else [*get_args(types[key])]
         if value not in allowed:
-            told = ", ".join(str(choice).lower() if isinstance(choice, bool) else choice for choice in allowed)
-            raise CriticProbeError(f"{source}: {key} = {value!r} is unknown; choose from {told}")
+            words = ", ".join(str(choice).lower() if isinstance(choice, bool) else choice for choice in allowed)
+            raise CriticProbeError(f"{source}: {key} = {value!r} is unknown; choose from {words}")
     return Convention(called, **content)

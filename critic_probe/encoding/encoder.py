@@ -16,7 +16,7 @@ from typing import Any, Literal
 from critic_probe.encoding.chat import DATE, ChatTemplate
 from critic_probe.encoding.convention import GAD, Closing, Convention
 from critic_probe.encoding.ids import EncodedPair, EncodedResponse, Piece
-from critic_probe.errors import CriticProbeError, Notice
+from critic_probe.errors import CriticProbeError, Notice, parameter
 from critic_probe.pairs import (
     TOO_LONG,
     BadRowError,
@@ -79,14 +79,19 @@ class Encoder:
     ) -> None:
         has_template = bool(getattr(tokenizer, "chat_template", None))
         if template == "chat" and not has_template:
-            raise CriticProbeError("--template chat: the tokenizer has no chat template; use --template raw or auto")
+            raise CriticProbeError(
+                f"{parameter('template', 'chat')}: the tokenizer has no chat template; use "
+                f"{parameter('template', 'raw')} or auto"
+            )
         if eos == "include" and tokenizer.eos_token_id is None:
-            raise CriticProbeError("--eos include: the tokenizer names no EOS token; use --eos exclude")
+            raise CriticProbeError(
+                f"{parameter('eos', 'include')}: the tokenizer names no EOS token; use {parameter('eos', 'exclude')}"
+            )
         closings = (convention.closing, convention.plain_closing)
         if tokenizer.eos_token_id is None and any("eos" in closing for closing in closings):
             raise CriticProbeError(
-                f"--as {convention.name} closes responses with EOS, and the tokenizer names no EOS token; "
-                "choose another convention"
+                f"{parameter('convention', convention.name)} closes responses with EOS, and the tokenizer names no EOS "
+                "token; choose another convention"
             )
         self.chat = template == "chat" or (template == "auto" and has_template)
         self.eos = eos
@@ -99,7 +104,10 @@ class Encoder:
         self._plain_is_text = not self.chat or (template == "auto" and convention.plain == "text")
         self._template = ChatTemplate(tokenizer, arguments or {}, date) if self.chat else None
         if arguments and not self.chat:
-            raise CriticProbeError("--template-arg: no chat template is in use; leave it out, or use --template chat")
+            raise CriticProbeError(
+                f"{parameter('arguments')}: no chat template is in use; leave it out, or use "
+                f"{parameter('template', 'chat')}"
+            )
         self._prompt_ids = lru_cache(maxsize=4096)(self._encode_prompt_text)
         self._decode = lru_cache(maxsize=1 << 16)(self._decode_ids)
 
@@ -160,8 +168,8 @@ class Encoder:
         if plain and (name := next((name for name in ("tools", "documents") if name in pair.arguments), None)):
             raise BadRowError(
                 "messages without a template",
-                f"'{name}' is for a chat template, and the prompt is taken as plain text; use --template chat, or let "
-                f"it go with --ignore-field {name}",
+                f"'{name}' is for a chat template, and the prompt is taken as plain text; use "
+                f"{parameter('template', 'chat')}, or let it go with {parameter('fields.ignore')} {name}",
             )
         rendering = self.convention.plain_rendering if plain else self.convention.rendering
         if rendering == "whole" and isinstance(pair.student, str) and isinstance(pair.teacher, str):
@@ -492,8 +500,8 @@ def encode_pairs(pairs: Iterable[Pair], encoder: Encoder, faults: Faults) -> Ite
         try:
             encoded = encode_pair(pair, encoder)
             if limit is not None and encoded.length > limit:
-                told = f"{encoded.length} tokens do not fit the context of {limit}; nothing is cut: shorten it"
-                raise BadRowError(TOO_LONG, told, source=f"{pair.source or 'pair'} (id {pair.id})", where=pair.id)
+                message = f"{encoded.length} tokens do not fit the context of {limit}; nothing is cut: shorten it"
+                raise BadRowError(TOO_LONG, message, source=f"{pair.source or 'pair'} (id {pair.id})", where=pair.id)
         except BadRowError as fault:
             faults.add(fault)
             continue

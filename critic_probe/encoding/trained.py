@@ -50,8 +50,8 @@ def trained_convention(anatomy: Anatomy) -> Trained:
         version = _trl_version(where)
         if version is not None and version < (0, 24):
             return Trained(CONVENTIONS["trl-0.23"], f"TRL {version[0]}.{version[1]} trained it, by its card", True)
-        told = "" if version is None else f" {version[0]}.{version[1]}"
-        return Trained(CONVENTIONS["trl"], f"training_args.bin is of TRL{told}'s RewardTrainer", True)
+        number = "" if version is None else f" {version[0]}.{version[1]}"
+        return Trained(CONVENTIONS["trl"], f"training_args.bin is of TRL{number}'s RewardTrainer", True)
     if token_head or who in ("verl", "TRL", "trlx"):
         return Trained(GAD, "a value head per token; nothing says how it was trained", False)
     return Trained(CONVENTIONS["hf"], "a sequence-classification head; nothing says how it was trained", False)

@@ -118,8 +118,8 @@ def _compare(command: str, result: CompareResult) -> Iterator[Row]:
                 own = record
                 if name == "matched_d_acc":
                     own = record | {"n": record["matched_n"], "prompts": record["matched_prompts"]}
-                found = _figure(f"{command}.{name}", own, name, interval)
-                yield found | {"ids": _wrong(result, record) if name == "d_acc" else []}
+                figure = _figure(f"{command}.{name}", own, name, interval)
+                yield figure | {"ids": _wrong(result, record) if name == "d_acc" else []}
     for record in result.categories.to_dict("records"):
         yield _figure(f"{command}.d_acc", record, "d_acc", ("d_acc_low", "d_acc_high"))
         for name in ("mean_gap", "gap_over_sd"):
@@ -187,9 +187,9 @@ def _tokens(command: str, result: TokensResult) -> Iterator[Row]:
 def _doctor(command: str, results: list[tuple[str, DoctorResult]]) -> Iterator[Row]:
     for critic, result in results:
         for name, verdict in (("fails", "fail"), ("warnings", "warn")):
-            found = result.checks[result.checks.verdict == verdict]
-            own = {"critic": critic, "value": float(len(found)), "n": len(result.checks)}
-            yield {"metric": f"{command}.{name}", **own, "ids": list(found.check)}
+            checks = result.checks[result.checks.verdict == verdict]
+            own = {"critic": critic, "value": float(len(checks)), "n": len(result.checks)}
+            yield {"metric": f"{command}.{name}", **own, "ids": list(checks.check)}
 
 
 def _figure(metric: str, record: Row, name: str, interval: tuple[str, str] | None) -> Row:

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import pandas as pd
 
 from critic_probe.aggregation import parse
-from critic_probe.errors import CriticProbeError
+from critic_probe.errors import CriticProbeError, parameter
 from critic_probe.gates.figures import METRICS
 from critic_probe.gates.shipped import DEFAULT_PROFILE, profile_text
 from critic_probe.stats.rates import too_few
@@ -95,7 +95,7 @@ def load_gates(profile: str | None, path: Path | None, families: Iterable[str]) 
         CriticProbeError: Both are given, the file cannot be read, or a gate is not what it must be.
     """
     if profile is not None and path is not None:
-        raise CriticProbeError("check: give --profile or --gates, not both")
+        raise CriticProbeError(f"check: give {parameter('profile')} or {parameter('gates')}, not both")
     own = Path("pyproject.toml")
     if profile is None and path is None and own.is_file() and _table(own.name, _text(own)) is not None:
         path = own
@@ -118,8 +118,8 @@ def _table(source: str, text: str) -> Mapping[str, Any] | None:
     except tomllib.TOMLDecodeError as error:
         raise CriticProbeError(f"{source}: not valid TOML ({error}); mend it") from error
     if "tool" in content:
-        found: Mapping[str, Any] | None = content["tool"].get("critic-probe")
-        return found
+        table: Mapping[str, Any] | None = content["tool"].get("critic-probe")
+        return table
     return None if source.endswith("pyproject.toml") else content
 
 

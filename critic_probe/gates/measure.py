@@ -1,19 +1,18 @@
 """What gates need, measured in one loop: each critic is loaded once, whatever they name."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import pandas as pd
 
-from critic_probe.errors import Notice
 from critic_probe.gates.figures import figures
 from critic_probe.gates.gate import Gate, Plan, evaluate, exit_code
 from critic_probe.measures.compare import Compare
 from critic_probe.measures.doctor import Doctor
 from critic_probe.measures.perturb import Perturb
 from critic_probe.measures.report import Keep, ReportResult, report
-from critic_probe.measures.result import Result
+from critic_probe.measures.result import Measured
 from critic_probe.measures.tokens import Tokens
 from critic_probe.measures.variants import Plan as Edits
 from critic_probe.probes import all_families, choose
@@ -27,7 +26,7 @@ _PICTURED = tuple(Gate(name) for name in ("compare.d_acc", "perturb.signal_to_no
 
 
 @dataclass(frozen=True, repr=False)
-class CheckResult(Result):
+class CheckResult(Measured):
     """Whether a critic's figures hold what gates demand of them.
 
     Attributes:
@@ -35,10 +34,7 @@ class CheckResult(Result):
         gates: One row per gate and figure that it bounds, with its verdict; see `evaluate`.
         on_unclear: As what a verdict `cannot tell` counts.
         exit_code: 0 where every gate holds, else 1.
-        signature: What determined the figures.
         drift: What differs from a baseline; None without one.
-        notices: Warnings that belong to the figures.
-        input: The first pair exactly as the first critic is fed it.
     """
 
     command: ClassVar[str] = "check"  # type: ignore[misc]
@@ -50,10 +46,7 @@ class CheckResult(Result):
     gates: pd.DataFrame
     on_unclear: str
     exit_code: int
-    signature: Signature
     drift: pd.DataFrame | None = None
-    notices: list[Notice] = field(default_factory=list)
-    input: dict[str, Any] | None = None
 
     @property
     def passed(self) -> bool:
@@ -101,7 +94,7 @@ def judge(
     notices = list({(n.code, n.message, *n.ids): n for each in measured for n in each.notices}.values())
     fed = next((each.input for each in measured if each.input is not None), None)
     code = exit_code(verdicts, on_unclear)
-    return CheckResult(plan.source, verdicts, on_unclear, code, signature, notices=notices, input=fed)
+    return CheckResult(plan.source, verdicts, on_unclear, code, signature=signature, notices=notices, input=fed)
 
 
 def measure_report(

@@ -69,5 +69,5 @@ def discriminator_loss(
         CriticProbeError: The sides do not pair up, or T is not above 0.
     """
     student, teacher = student_values.sum(dim=-1), teacher_values.sum(dim=-1)
-    found, used = objective.loss(student, teacher, temperature, range_penalty)
-    return found, {"critic/d_loss": float(found.detach()), **objective.metrics(student, teacher, used)}
+    cost, used = objective.loss(student, teacher, temperature, range_penalty)
+    return cost, {"critic/d_loss": float(cost.detach()), **objective.metrics(student, teacher, used)}

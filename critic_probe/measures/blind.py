@@ -52,7 +52,7 @@ def baselines(rules: pd.DataFrame, prompts: Sequence[str]) -> pd.DataFrame:
     """
     rows = []
     for name in rules.columns if len(rules) else ():
-        found = rate_interval(rules[name], prompts)
+        right = rate_interval(rules[name], prompts)
         ties = int((rules[name] == 0.5).sum())
-        rows.append((name, len(rules), found.value, found.low, found.high, ties))
+        rows.append((name, len(rules), right.value, right.low, right.high, ties))
     return pd.DataFrame(rows, columns=["baseline", "n", "accuracy", "low", "high", "ties"])

@@ -12,7 +12,7 @@ from critic_probe import tolerance
 from critic_probe.aggregation import Aggregation, parse
 from critic_probe.checkpoint import Check, Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse, Group
-from critic_probe.errors import CriticProbeError
+from critic_probe.errors import CriticProbeError, parameter
 from critic_probe.measures.compare import score_pair, with_verdicts
 from critic_probe.scoring.engine import Engine, tf32
 from critic_probe.scoring.reference import padded_values
@@ -58,8 +58,8 @@ def _read_token(bench: Bench, pairs: Sequence[EncodedPair], values: Sequence[lis
         for a in bench.settings.aggregations
         if a != last
     ]
-    told = f"; in the first teacher's response {', '.join(others)}" if others else ""
-    evidence = f"last reads at {', '.join(shown)} in the first pairs{told}"
+    others_read = f"; in the first teacher's response {', '.join(others)}" if others else ""
+    evidence = f"last reads at {', '.join(shown)} in the first pairs{others_read}"
     if not odd:
         return Check("read-token", "ok", evidence)
     [(first, token), *_] = odd
@@ -146,8 +146,8 @@ def _function_of_ids(bench: Bench, pairs: Sequence[EncodedPair]) -> Iterator[Che
         [v for group in straight for v in group],
         random,
     )
-    told = f"the largest of these differences is {max(differences):.2g}: a gap of values below it means nothing"
-    yield Check("noise-floor", "ok", told)
+    largest = f"the largest of these differences is {max(differences):.2g}: a gap of values below it means nothing"
+    yield Check("noise-floor", "ok", largest)
 
 
 def _guarded(check: str, run: Callable[[], Check]) -> Check:
@@ -173,8 +173,8 @@ def _packed(
     )
     fits = [v for sequence, v in zip(sequences, alone, strict=True) if any(sequence is p for p in packed)]
     cure = "this model sees its neighbours in a packed row: a run that packed without flash attention trained on them"
-    found = verdict("packed", f"{len(packed)} sequences in one row", values, fits, cure)
-    return found if found.verdict == "ok" else found._replace(verdict="warn")
+    check = verdict("packed", f"{len(packed)} sequences in one row", values, fits, cure)
+    return check if check.verdict == "ok" else check._replace(verdict="warn")
 
 
 def _dtype(critic: Critic, sequences: Sequence[Tensor], alone: Sequence[Tensor]) -> Check:
@@ -189,7 +189,9 @@ def _dtype(critic: Critic, sequences: Sequence[Tensor], alone: Sequence[Tensor])
     evidence = f"{name} against float32: largest difference {worst:.2g}, mean {bias:+.2g}, SD of the values {sd:.2g}"
     if worst <= 0.1 * sd:
         return Check("dtype", "ok", evidence)
-    return Check("dtype", "warn", evidence, "gaps of that size mean nothing; score with --dtype float32")
+    return Check(
+        "dtype", "warn", evidence, f"gaps of that size mean nothing; score with {parameter('dtype', 'float32')}"
+    )
 
 
 def _score_checks(bench: Bench, pairs: Sequence[EncodedPair], values: Sequence[list[Tensor]]) -> Iterator[Check]:
@@ -204,30 +206,30 @@ def _score_checks(bench: Bench, pairs: Sequence[EncodedPair], values: Sequence[l
     same = {p.pair.id for p in pairs if p.student.text == p.teacher.text}
     of_each = list(scored.groupby("aggregation", sort=False))
 
-    def check(name: str, verdict: str, told: list[str], cure: str) -> Check:
-        return Check(name, "ok" if not cure else verdict, "; ".join(told), cure)  # type: ignore[arg-type]
+    def check(name: str, verdict: str, evidence: list[str], cure: str) -> Check:
+        return Check(name, "ok" if not cure else verdict, "; ".join(evidence), cure)  # type: ignore[arg-type]
 
-    told, bad = [], False
+    evidence, bad = [], False
     for name, frame in of_each:
         apart = frame[~frame.id.isin(same)]
         ties = float((apart.verdict == "tie").mean()) if len(apart) else 0.0
         zeros = float((pd.concat([frame.student_score, frame.teacher_score]) == 0).mean())
-        told.append(f"{name}: {ties:.0%} ties among texts that differ, {zeros:.0%} scores of exactly 0")
+        evidence.append(f"{name}: {ties:.0%} ties among texts that differ, {zeros:.0%} scores of exactly 0")
         bad |= ties > _TIES or zeros > _TIES
-    yield check("ties", "warn", told, "look for truncation, pads or a read-out of nothing" if bad else "")
+    yield check("ties", "warn", evidence, "look for truncation, pads or a read-out of nothing" if bad else "")
 
-    told, flat, far = [], False, []
+    evidence, flat, far = [], False, []
     for name, frame in of_each:
         scores = pd.concat([frame.student_score, frame.teacher_score])
         flat |= len(scores) > 2 and scores.std() <= 10 * _floor(bench, scores)
-        told.append(f"{name}: SD {scores.std():.3g} around {scores.mean():.3g}")
+        evidence.append(f"{name}: SD {scores.std():.3g} around {scores.mean():.3g}")
         spread = 1.4826 * (scores - scores.median()).abs().median()
         beyond = frame[
             (frame[["student_score", "teacher_score"]] - scores.median()).abs().max(axis=1) > _OUTLIER * spread
         ]
         far += [f"{name}: {', '.join(beyond.id.head(3))}"] if spread > 0 and len(beyond) else []
     yield check(
-        "collapsed", "fail", told, "every score is the same: nothing can be told from this critic" if flat else ""
+        "collapsed", "fail", evidence, "every score is the same: nothing can be told from this critic" if flat else ""
     )
     yield check(
         "outliers",
@@ -236,18 +238,18 @@ def _score_checks(bench: Bench, pairs: Sequence[EncodedPair], values: Sequence[l
         "read these pairs; leave them out to see whether they carry the figures" if far else "",
     )
 
-    told, bad = [], False
+    evidence, bad = [], False
     for name, frame in of_each:
         gaps = frame[frame.id.isin(same)]
         bad |= bool((gaps.verdict != "tie").any())
-        told += (
+        evidence += (
             [f"{name}: up to {gaps.gap.abs().max():.2g} ({gaps.gap_over_sd.abs().max():.2g} SD)"] if len(gaps) else []
         )
-    told = [f"{len(same)} pairs of identical text, {t}" for t in told] or ["no pair of identical text"]
+    evidence = [f"{len(same)} pairs of identical text, {t}" for t in evidence] or ["no pair of identical text"]
     yield check(
         "identical-text",
         "warn",
-        told,
+        evidence,
         "the ids differ: look for EOS on one side, or ids not of their text" if bad else "",
     )
     yield _eos_delta(bench, pairs[:SAMPLE], scored)
@@ -270,19 +272,19 @@ def _eos_delta(bench: Bench, pairs: Sequence[EncodedPair], scored: pd.DataFrame)
     groups = [Group(prompt, (side.ids, (*side.ids, eos))) for prompt, side in sides]
     values = list(bench.values(groups))
     sd = float(scored.sd.iloc[0])
-    told, moved, far = [], False, False
+    medians, moved, far = [], False, False
     for aggregation in dict.fromkeys((*bench.settings.aggregations, parse("last+eos"), parse("mean+eos"))):
         gaps = []
         for (_, side), (plain, closed) in zip(sides, values, strict=True):
             longer = replace(side, ids=(*side.ids, eos), eos=(*side.eos, True), closing=side.closing + 1)
             gaps.append(bench.score(closed, longer, aggregation) - bench.score(plain, side, aggregation))
         median = float(pd.Series(gaps).abs().median())
-        told.append(f"{aggregation.name} {median:.2g}")
+        medians.append(f"{aggregation.name} {median:.2g}")
         if aggregation.name.endswith("+eos"):
             far |= aggregation.name == "last+eos" and median > _FAR * sd
         elif aggregation.kind in ("last", "mean"):
             moved |= median > _floor(bench, scored.student_score)
-    evidence = f"median |score(ids + EOS) - score(ids)|: {', '.join(told)} (SD of scores {sd:.2g})"
+    evidence = f"median |score(ids + EOS) - score(ids)|: {', '.join(medians)} (SD of scores {sd:.2g})"
     if moved:
         return Check("eos-delta", "fail", evidence, "a later token moves earlier values: the model is not causal")
     if far:

@@ -14,7 +14,7 @@ from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse
 from critic_probe.errors import Notice
 from critic_probe.measures.blind import Texts, baselines, rules_of
-from critic_probe.measures.result import Result
+from critic_probe.measures.result import Measured
 from critic_probe.objective import SATURATED, TEMPERATURE
 from critic_probe.pairs import Pairs
 from critic_probe.stats import pairs as pairwise
@@ -40,7 +40,7 @@ GIVEN = "The scores were given, not computed: nothing here says how they came ab
 
 
 @dataclass(frozen=True, repr=False)
-class CompareResult(Result):
+class CompareResult(Measured):
     """Student against teacher, under every critic and read-out.
 
     Attributes:
@@ -56,10 +56,6 @@ class CompareResult(Result):
         categories: The same accuracy and gap by category; sd is the one of the summary.
         baselines: Accuracy of rules that never read the content.
         pairs: One row per critic, aggregation and pair, the most disputed pair first.
-        notices: Warnings that belong to the figures.
-        signature: Everything that determined the figures.
-        reading: Plain sentences on how to read them.
-        input: The first pair exactly as the first critic is fed it: rendered text, where the answer stands, ids.
     """
 
     command = "compare"
@@ -73,10 +69,6 @@ class CompareResult(Result):
     categories: pd.DataFrame
     baselines: pd.DataFrame
     pairs: pd.DataFrame
-    notices: list[Notice]
-    signature: Signature
-    reading: list[str]
-    input: dict[str, Any] | None = None
 
     def read_aloud(self) -> list[str]:
         """Plain sentences on how to read it, from its own tables and signature."""
@@ -162,8 +154,8 @@ class Compare:
         """The tables over all critics."""
         signed = done.signature(temperature=self._temperature)
         floor = floor_sentence(done.records)
-        found = tabulated(self.scored, self._texts, done.notices, signed, floor, self._temperature)
-        return replace(found, input=done.input)
+        result = tabulated(self.scored, self._texts, done.notices, signed, floor, self._temperature)
+        return replace(result, input=done.input)
 
 
 def tabulated(
@@ -188,16 +180,16 @@ def tabulated(
     rules = rules_of(texts)
     prompts = scored.drop_duplicates("id").set_index("id").prompt_hash
     blind = baselines(rules, list(prompts[rules.index]))
-    found = pairwise.statistics(scored, temperature)
+    figures = pairwise.statistics(scored, temperature)
     if len(blind):
         best = str(blind.baseline[blind.accuracy.idxmax()])
         known = scored[scored.id.isin(rules.index)]
-        found = found.merge(pairwise.beyond(known, rules, best), on=["critic", "aggregation"], how="left")
+        figures = figures.merge(pairwise.beyond(known, rules, best), on=["critic", "aggregation"], how="left")
     lengths, contrasts = pairwise.lengths(scored), pairwise.contrasts(scored)
     notices += _pair_notices(scored, texts)
     return CompareResult(
         summary=summary,
-        statistics=found,
+        statistics=figures,
         lengths=lengths,
         contrasts=contrasts,
         categories=categories,
@@ -205,7 +197,7 @@ def tabulated(
         pairs=_most_disputed_first(scored),
         notices=notices,
         signature=signed,
-        reading=[*_reading(summary, found, blind), *_warnings(found, lengths), floor],
+        reading=[*_reading(summary, figures, blind), *_warnings(figures, lengths), floor],
     )
 
 
@@ -275,13 +267,13 @@ def summarise(scored: pd.DataFrame) -> pd.DataFrame:
 
 
 def _accuracy_columns(frame: pd.DataFrame) -> dict[str, Any]:
-    found = pairwise.d_acc(frame)
+    interval = pairwise.d_acc(frame)
     return {
         "n": len(frame),
         "prompts": frame.prompt_hash.nunique(),
-        "d_acc": found.value,
-        "d_acc_low": found.low,
-        "d_acc_high": found.high,
+        "d_acc": interval.value,
+        "d_acc_low": interval.low,
+        "d_acc_high": interval.high,
         "ties": int((frame.verdict == "tie").sum()),
         "mean_gap": frame.gap.mean(),
     }
@@ -349,7 +341,7 @@ def _pair_notices(scored: pd.DataFrame, texts: Mapping[str, Texts]) -> list[Noti
     return notices
 
 
-def _reading(summary: pd.DataFrame, found: pd.DataFrame, baselines: pd.DataFrame) -> list[str]:
+def _reading(summary: pd.DataFrame, figures: pd.DataFrame, baselines: pd.DataFrame) -> list[str]:
     sentences = [
         "d_acc is the share of pairs whose teacher scores above the student (a tie counts as half), with a 95 % "
         "interval that counts prompts, not pairs.",
@@ -357,7 +349,7 @@ def _reading(summary: pd.DataFrame, found: pd.DataFrame, baselines: pd.DataFrame
     ]
     if len(baselines):
         best = baselines.loc[baselines.accuracy.idxmax()]
-        sure = summary.merge(found[["critic", "aggregation", "beyond_low"]], on=["critic", "aggregation"], how="left")
+        sure = summary.merge(figures[["critic", "aggregation", "beyond_low"]], on=["critic", "aggregation"], how="left")
         matched = [
             f"{row.critic}/{row.aggregation}"
             for row in sure.itertuples()
@@ -378,14 +370,14 @@ def _reading(summary: pd.DataFrame, found: pd.DataFrame, baselines: pd.DataFrame
     return sentences
 
 
-def _warnings(found: pd.DataFrame, lengths: pd.DataFrame) -> list[str]:
+def _warnings(figures: pd.DataFrame, lengths: pd.DataFrame) -> list[str]:
     sentences = []
-    saturated = [row for row in found.itertuples() if row.saturated > 0.5]
+    saturated = [row for row in figures.itertuples() if row.saturated > 0.5]
     if saturated:
-        told = ", ".join(f"{r.critic}/{r.aggregation} {r.saturated:.0%}" for r in saturated)
+        shares = ", ".join(f"{r.critic}/{r.aggregation} {r.saturated:.0%}" for r in saturated)
         sentences.append(
             f"At T = {saturated[0].temperature:g} more than half of the pairs are saturated (|d|/T > "
-            f"{SATURATED:g}) and train no more: {told}."
+            f"{SATURATED:g}) and train no more: {shares}."
         )
     for row in lengths.itertuples():
         sides = ((getattr(row, f"teacher_{name}_n"), getattr(row, f"teacher_{name}_prompts")) for name in _SIDES)

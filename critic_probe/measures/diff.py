@@ -1,22 +1,19 @@
 """One critic against another: paired tests on the same pairs and the same edits, and the verdicts that flipped."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
-from critic_probe.errors import Notice
 from critic_probe.measures.compare import CompareResult
 from critic_probe.measures.perturb import PerturbResult
-from critic_probe.measures.result import Result
+from critic_probe.measures.result import Measured
 from critic_probe.stats.rates import holm
-from critic_probe.workbench import Signature
 
 ALPHA = 0.05
 
 
 @dataclass(frozen=True, repr=False)
-class DiffResult(Result):
+class DiffResult(Measured):
     """One critic against another on the same pairs and the same edits; every difference is the new minus the old.
 
     Attributes:
@@ -27,10 +24,6 @@ class DiffResult(Result):
             the old and new rate of the right order, ties as half, with the p of the same test.
         flipped: One row per aggregation and pair whose verdict went from one side to the other, with both margins, the
             largest change first.
-        notices: Warnings that belong to the figures.
-        signature: Everything that determined the figures.
-        reading: Plain sentences on how to read them.
-        input: The first pair exactly as the first critic is fed it: rendered text, where the answer stands, ids.
     """
 
     command = "diff"
@@ -40,10 +33,6 @@ class DiffResult(Result):
     pairs: pd.DataFrame
     families: pd.DataFrame
     flipped: pd.DataFrame
-    notices: list[Notice]
-    signature: Signature
-    reading: list[str]
-    input: dict[str, Any] | None = None
 
     def read_aloud(self) -> list[str]:
         """Plain sentences on how to read it, from its own tables and signature."""
@@ -77,45 +66,45 @@ def _between_critics(contrasts: pd.DataFrame) -> pd.DataFrame:
 
 
 def _pairs(compared: CompareResult, old: str, new: str) -> pd.DataFrame:
-    found = _between_critics(compared.contrasts)
+    rows = _between_critics(compared.contrasts)
     d_acc = compared.summary.set_index(["critic", "aggregation"]).d_acc
     return pd.DataFrame(
         {
-            "aggregation": found.aggregation,
-            "n": found.n,
-            "prompts": found.prompts,
-            "old_d_acc": [d_acc[old, name] for name in found.aggregation],
-            "new_d_acc": [d_acc[new, name] for name in found.aggregation],
-            "flips": found.flips,
-            "p": found.p,
-            "p_holm": holm(found.p),
-            "margin": -found.margin,
-            "margin_low": -found.margin_high,
-            "margin_high": -found.margin_low,
+            "aggregation": rows.aggregation,
+            "n": rows.n,
+            "prompts": rows.prompts,
+            "old_d_acc": [d_acc[old, name] for name in rows.aggregation],
+            "new_d_acc": [d_acc[new, name] for name in rows.aggregation],
+            "flips": rows.flips,
+            "p": rows.p,
+            "p_holm": holm(rows.p),
+            "margin": -rows.margin,
+            "margin_low": -rows.margin_high,
+            "margin_high": -rows.margin_low,
         }
     )
 
 
 def _families(edited: PerturbResult) -> pd.DataFrame:
-    found = _between_critics(edited.contrasts)
+    rows = _between_critics(edited.contrasts)
     table = pd.DataFrame(
         {
-            "aggregation": found.aggregation,
-            "family": found.family,
-            "n": found.n,
-            "prompts": found.prompts,
-            "old": found.mean_abs,
-            "new": found.other_mean_abs,
-            "difference": -found.difference,
-            "low": -found.high,
-            "high": -found.low,
-            "p": found.p,
-            "p_holm": holm(found.p),
-            "old_right": found.right,
-            "new_right": found.other_right,
-            "right_flips": found.right_flips,
-            "right_p": found.right_p,
-            "right_p_holm": holm(found.right_p),
+            "aggregation": rows.aggregation,
+            "family": rows.family,
+            "n": rows.n,
+            "prompts": rows.prompts,
+            "old": rows.mean_abs,
+            "new": rows.other_mean_abs,
+            "difference": -rows.difference,
+            "low": -rows.high,
+            "high": -rows.low,
+            "p": rows.p,
+            "p_holm": holm(rows.p),
+            "old_right": rows.right,
+            "new_right": rows.other_right,
+            "right_flips": rows.right_flips,
+            "right_p": rows.right_p,
+            "right_p_holm": holm(rows.right_p),
         }
     )
     return table.iloc[(-table.difference.abs()).argsort(kind="stable")].reset_index(drop=True)
@@ -151,8 +140,8 @@ def _reading(old: str, new: str, pairs: pd.DataFrame, families: pd.DataFrame) ->
             f"{row.old_d_acc:.2f} -> {row.new_d_acc:.2f})."
         )
     for aggregation, frame in families.groupby("aggregation", sort=False):
-        told = frame[frame.p_holm < ALPHA]
-        more, less = (list(told.family[side]) for side in (told.difference > 0, told.difference < 0))
+        changed = frame[frame.p_holm < ALPHA]
+        more, less = (list(changed.family[side]) for side in (changed.difference > 0, changed.difference < 0))
         parts = [f"{word} to {', '.join(names)}" for word, names in (("more", more), ("less", less)) if names]
         reacts = f"{new} reacts {'; '.join(parts)}" if parts else "no family of edits can be told apart"
         sentences.append(f"{aggregation}: {reacts}.")

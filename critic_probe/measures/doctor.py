@@ -11,11 +11,11 @@ from torch import Tensor
 from critic_probe.checkpoint import Anatomy, Check, Critic, audit, dissect, load_critic
 from critic_probe.checkpoint.audit import weights_check
 from critic_probe.encoding import EncodedPair, missing_input, shown_input
-from critic_probe.errors import CriticProbeError, Notice
+from critic_probe.errors import CriticProbeError, parameter
 from critic_probe.measures.checks import value_checks
-from critic_probe.measures.result import Result
+from critic_probe.measures.result import Measured
 from critic_probe.pairs import Pairs
-from critic_probe.workbench import Ask, Bench, Progress, Settings, Signature, Values, hash_of, signature, silent
+from critic_probe.workbench import Ask, Bench, Progress, Settings, Values, hash_of, signature, silent
 
 CHECKS = (
     "weights",
@@ -63,14 +63,11 @@ MOST_PAIRS = 200  # whose values are looked at; texts are looked at in all
 
 
 @dataclass(frozen=True, repr=False)
-class DoctorResult(Result):
+class DoctorResult(Measured):
     """Whether a critic's values can be trusted.
 
     Attributes:
         checks: One row per check: check, verdict (ok, warn, fail, not run), evidence, cure.
-        notices: Warnings that belong to the report.
-        signature: Everything that determined it.
-        input: The first pair exactly as the first critic is fed it: rendered text, where the answer stands, ids.
     """
 
     command = "doctor"
@@ -78,9 +75,6 @@ class DoctorResult(Result):
     main = "checks"
 
     checks: pd.DataFrame
-    notices: list[Notice]
-    signature: Signature
-    input: dict[str, Any] | None = None
 
 
 def doctor(
@@ -178,8 +172,8 @@ class Doctor:
         """Every pair of a critic was seen."""
         self.note(_truncation(bench), *self._texts.checks(), _finite(bench))
         if bench.convention.reads != "read-outs" and self._found["template-tail"].verdict == "warn":
-            told = f"the template's tail closes an answer, as {bench.convention.name} has it"
-            self.note(Check("template-tail", "ok", told))
+            evidence = f"the template's tail closes an answer, as {bench.convention.name} has it"
+            self.note(Check("template-tail", "ok", evidence))
         if self._kept:
             self.note(*value_checks(bench, [pair for pair, _ in self._kept], [values for _, values in self._kept]))
         self.results.append((bench.name, self.report(bench.settings, bench.pairs, bench)))
@@ -211,8 +205,10 @@ def _read(pairs: Pairs) -> Iterator[Check]:
 
 def _finite(bench: Bench) -> Check:
     if bad := list(dict.fromkeys(bench.engine.bad)):
-        told = f"{len(bad)} pairs have values that are NaN or infinite ({', '.join(bad[:3])})"
-        return Check("values-finite", "fail", told, "see which tensor it is without --on-bad-row skip")
+        evidence = f"{len(bad)} pairs have values that are NaN or infinite ({', '.join(bad[:3])})"
+        return Check(
+            "values-finite", "fail", evidence, f"see which tensor it is without {parameter('on_bad_row', 'skip')}"
+        )
     return Check("values-finite", "ok", "every value is a finite number")
 
 
@@ -221,15 +217,22 @@ def _first_input(bench: Bench, pair: EncodedPair) -> Iterator[Check]:
     where = f"pair {pair.pair.id}, read as {bench.convention.name} ({bench.read_because})"
     if missing := missing_input(pair, bench.encoder):
         shown = ", ".join(repr(text[:40]) for text in missing[:3])
-        yield Check("input", "fail", f"{where}: {shown} of the row is not in what is fed", "see --show-input first")
+        yield Check(
+            "input",
+            "fail",
+            f"{where}: {shown} of the row is not in what is fed",
+            f"see {parameter('show_input', 'first')}",
+        )
     else:
         yield Check("input", "ok", f"{where}: every text of the row is in what is fed, as often as it is said")
     if (both := bench.encoder.thinking(pair.pair)) is None:
         yield Check("thinking", "ok", "the template has no switch for thinking")
         return
     on, off = (repr(text[-60:]) for text in both)
-    told = f"prompts end in {on} with enable_thinking=true and in {off} with false"
-    yield Check("thinking", "warn", told, "give the one of training: --template-arg enable_thinking=false")
+    evidence = f"prompts end in {on} with enable_thinking=true and in {off} with false"
+    yield Check(
+        "thinking", "warn", evidence, f"give the one of training: {parameter('arguments')} enable_thinking=false"
+    )
 
 
 def _truncation(bench: Bench) -> Check:
@@ -241,7 +244,7 @@ def _truncation(bench: Bench) -> Check:
         "fail",
         f"{len(too_long)} of {len(bench.pairs)} pairs are longer than the context of {limit} tokens "
         f"({', '.join(too_long[:3])}): a framework would have cut their answers",
-        "shorten them, or leave them out with --on-too-long skip",
+        f"shorten them, or leave them out with {parameter('on_too_long', 'skip')}",
     )
 
 
@@ -278,14 +281,14 @@ class _Texts:
                 "look at the tokenizer's normalizer; give ids where you have them",
             )
         else:
-            told = f"; {len(set(other_ids))} pairs carry ids that are not their text's own" if other_ids else ""
-            yield Check("round-trip", "ok", f"every response decodes to its text{told}")
+            carried = f"; {len(set(other_ids))} pairs carry ids that are not their text's own" if other_ids else ""
+            yield Check("round-trip", "ok", f"every response decodes to its text{carried}")
         if one_side:
             yield Check(
                 "eos-one-side",
                 "warn",
                 f"in {len(one_side)} of {self._pairs} pairs only one side ends in EOS ({', '.join(one_side[:3])})",
-                "close both or neither; --aggregation last and mean leave EOS out",
+                f"close both or neither; {parameter('read_outs')} last and mean leave EOS out",
             )
         else:
             yield Check("eos-one-side", "ok", "both sides of every pair end alike")

@@ -15,7 +15,7 @@ from critic_probe.aggregation import Aggregation
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse
 from critic_probe.errors import CriticProbeError, Notice
-from critic_probe.measures.result import Result
+from critic_probe.measures.result import Measured
 from critic_probe.measures.variants import SIDES, Plan, Variant, in_context, responses_of, variants_of
 from critic_probe.pairs import Pairs
 from critic_probe.scoring.reference import padded_values
@@ -42,7 +42,7 @@ TWICE = 8  # pairs whose responses are computed a second time, outside the tree 
 
 
 @dataclass(frozen=True, repr=False)
-class PerturbResult(Result):
+class PerturbResult(Measured):
     """What edits of a response do to its score.
 
     Attributes:
@@ -60,16 +60,13 @@ class PerturbResult(Result):
             SD with its interval, p and p_holm over all families; for controls and directions the p of the right orders.
         cases: One row per critic, aggregation and edit, the largest |delta| over SD first.
         not_measured: Edits that were not scored: critic, family, reason, count.
-        notices: Warnings that belong to the figures.
-        signature: Everything that determined the figures.
-        reading: Plain sentences on how to read them.
         command: perturb, or completeness where only that was asked for.
         spreads: (critic, aggregation) -> totals over prompts of the unedited scores, whose SD deltas are set against.
-        input: The first pair exactly as the first critic is fed it: rendered text, where the answer stands, ids.
     """
 
     tables = ("summary", "headline", "faults", "rules", "contrasts", "cases", "not_measured")
     main = "cases"
+    also = ("completeness",)
 
     summary: pd.DataFrame
     headline: pd.DataFrame
@@ -78,12 +75,8 @@ class PerturbResult(Result):
     contrasts: pd.DataFrame
     cases: pd.DataFrame
     not_measured: pd.DataFrame
-    notices: list[Notice]
-    signature: Signature
-    reading: list[str]
     command: str = "perturb"
     spreads: Spreads = field(default_factory=dict)
-    input: dict[str, Any] | None = None
 
     def read_aloud(self) -> list[str]:
         """Plain sentences on how to read it, from its own tables and signature."""
@@ -189,12 +182,12 @@ class Perturb:
         self._scores[aggregation.name] += both
         for variant in variants:
             scoring, kind = variant.case.scoring, variant.case.kind
-            found = twice.get((scoring, variant.side)) if scoring in ("again", "batch") else values[variant.edited.ids]
-            if found is None:
+            read = twice.get((scoring, variant.side)) if scoring in ("again", "batch") else values[variant.edited.ids]
+            if read is None:
                 continue
             if scoring == "eos" and aggregation.kind.endswith("+eos"):
                 kind = "invariance"  # a read-out that keeps EOS may move, and should not
-            edited = bench.score(found, variant.edited, aggregation)
+            edited = bench.score(read, variant.edited, aggregation)
             row = _row(bench, pair, variant, both, edited, score(variant.base), score(variant.restored))
             self._rows.append(row | {"kind": kind, "aggregation": aggregation.name})
 
@@ -239,8 +232,8 @@ class Perturb:
             "seed": self.plan.seed,
         }
         signed, floor = done.signature(**drawn), floor_sentence(done.records)
-        found = judged(self.cases, pd.DataFrame(self._gaps), self.spreads, skips, done.notices, signed, floor)
-        return replace(found, command=self._command, input=done.input)
+        result = judged(self.cases, pd.DataFrame(self._gaps), self.spreads, skips, done.notices, signed, floor)
+        return replace(result, command=self._command, input=done.input)
 
 
 def judged(
@@ -285,17 +278,17 @@ def _twice(bench: Bench, pair: EncodedPair, variants: Sequence[Variant]) -> dict
     prompt, sides = pair.prompt_ids, (pair.student, pair.teacher)
     windows = [bench.window(len(prompt), len(response.ids)) for response in sides]
     sequences = [prompt + response.ids for response in sides]
-    found = {}
+    again = {}
     if "again" in asked:
         for side, ids in enumerate(sequences):
-            found["again", side] = bench.critic.values(ids)[windows[side]]
+            again["again", side] = bench.critic.values(ids)[windows[side]]
     if "batch" in asked:
         mates = [*sequences, prompt, *(prompt + v.edited.ids for v in variants[:4])]
         with suppress(TypeError, ValueError):  # an architecture that takes no mask has no batches to differ by
             padded = list(padded_values(bench.critic, mates))
             for side in (0, 1):
-                found["batch", side] = padded[side][windows[side]]
-    return found
+                again["batch", side] = padded[side][windows[side]]
+    return again
 
 
 def _row(

@@ -177,7 +177,7 @@ def reliability(scored: pd.DataFrame, temperature: float) -> pd.DataFrame:
         count = int(np.clip(len(ordered) // FEW, 1, BINS))
         for start, end in neighbours(np.linspace(0, len(ordered), count + 1).astype(int)):
             part = ordered.iloc[start:end]
-            found = pairwise.d_acc(part)
+            interval = pairwise.d_acc(part)
             confidence = 1 / (1 + np.exp(-(part.gap.abs() / temperature).clip(upper=700)))
             rows.append(
                 {
@@ -186,9 +186,9 @@ def reliability(scored: pd.DataFrame, temperature: float) -> pd.DataFrame:
                     "n": len(part),
                     "confidence": float(confidence.mean()),
                     "abs_gap_over_sd": float(part.gap_over_sd.abs().mean()),
-                    "d_acc": found.value,
-                    "d_acc_low": found.low,
-                    "d_acc_high": found.high,
+                    "d_acc": interval.value,
+                    "d_acc_low": interval.low,
+                    "d_acc_high": interval.high,
                 }
             )
     return pd.DataFrame(rows)
@@ -199,10 +199,10 @@ def _signal(cases: pd.DataFrame) -> pd.DataFrame:
     for (critic, aggregation), frame in cases.groupby(_KEY, sort=False):
         controls = frame[frame.kind == "control"]
         for family, part in frame[frame.kind == "invariance"].groupby("family", sort=True):
-            found = ratio_of_medians_interval(
+            interval = ratio_of_medians_interval(
                 controls.delta.abs(), list(controls.prompt_hash), part.delta.abs(), list(part.prompt_hash)
             )
-            rows.append((critic, aggregation, family, len(part), *found))
+            rows.append((critic, aggregation, family, len(part), *interval))
     return pd.DataFrame(rows, columns=[*_KEY, "family", "n", "signal_to_noise", "low", "high"])
 
 
@@ -212,8 +212,8 @@ def _places(perturbed: PerturbResult) -> pd.DataFrame:
     rows = []
     for (critic, aggregation, position), part in harmless.groupby([*_KEY, "position"], sort=False):
         spread = perturbed.spreads[critic, aggregation]
-        found = median_interval(part.delta_over_sd.abs(), list(part.prompt_hash), spread)
-        rows.append((critic, aggregation, position, len(part), *found))
+        interval = median_interval(part.delta_over_sd.abs(), list(part.prompt_hash), spread)
+        rows.append((critic, aggregation, position, len(part), *interval))
     return pd.DataFrame(rows, columns=[*_KEY, "position", "n", "median_abs_delta_over_sd", "low", "high"])
 
 
@@ -255,8 +255,8 @@ def _traces(
         if pair.pair.id in kept:
             sides[None] = (pair.student, pair.teacher)
         if pair.pair.id in wanted:
-            found = compared_texts(bench, pair, plan)
-            sides |= {number: found[key] for key, number in wanted[pair.pair.id].items() if key in found}
+            texts = compared_texts(bench, pair, plan)
+            sides |= {number: texts[key] for key, number in wanted[pair.pair.id].items() if key in texts}
         responses = tuple(dict.fromkeys(side.ids for two in sides.values() for side in two))
         values = dict(zip(responses, bench.again(Group(pair.prompt_ids, responses)), strict=True))
         for edit, two in sides.items():
@@ -293,24 +293,24 @@ def _plain_words(compared: CompareResult, perturbed: PerturbResult) -> list[str]
 
 def _ordered(row: dict[str, Any]) -> str:
     share = f"{row['d_acc']:.0%} [{row['d_acc_low']:.0%}, {row['d_acc_high']:.0%}]"
-    told = f"{row['critic']} read as {row['aggregation']} orders {share} of {row['n']} pairs as the data does"
+    sentence = f"{row['critic']} read as {row['aggregation']} orders {share} of {row['n']} pairs as the data does"
     if "beyond" not in row or pd.isna(row["beyond_low"]):
-        return told
+        return sentence
     if why := too_few(row["n"], row["prompts"]):
-        return f"{told}: {why} to hold it against the rule '{row['baseline']}', which reads no content"
+        return f"{sentence}: {why} to hold it against the rule '{row['baseline']}', which reads no content"
     word = "more than" if row["beyond_low"] > 0 else "less than" if row["beyond_high"] < 0 else "not told apart from"
-    return f"{told}, {word} the rule '{row['baseline']}', which reads no content"
+    return f"{sentence}, {word} the rule '{row['baseline']}', which reads no content"
 
 
 def _moved(row: dict[str, Any] | None) -> Sequence[str]:
     if row is None:
         return ()
-    told = []
+    sentences = []
     if not pd.isna(row["controls_right"]):
         share = f"{row['controls_right']:.0%} [{row['controls_right_low']:.0%}, {row['controls_right_high']:.0%}]"
-        told += of_controls(row) or [f"an answer made worse scores lower in {share} of {row['controls']} edits"]
+        sentences += of_controls(row) or [f"an answer made worse scores lower in {share} of {row['controls']} edits"]
     if not pd.isna(row["punct_over_wrong_fact"]):
         low, high = row["punct_over_wrong_fact_low"], row["punct_over_wrong_fact_high"]
         ratio = f"{row['punct_over_wrong_fact']:.2f} [{low:.2f}, {high:.2f}]"
-        told.append(f"harmless punctuation moves the score {ratio} times as far as a wrong fact")
-    return told
+        sentences.append(f"harmless punctuation moves the score {ratio} times as far as a wrong fact")
+    return sentences

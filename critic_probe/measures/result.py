@@ -1,7 +1,11 @@
 """What every result has in common: which tables it holds, how it shows itself, and how it is saved."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
+
+from critic_probe.errors import Notice
+from critic_probe.workbench import Signature
 
 
 class Result:
@@ -9,12 +13,14 @@ class Result:
 
     Attributes:
         command: The command that it is the result of; its JSON says so.
+        also: Other commands that it is the result of.
         facts: What stands in its JSON before the tables.
         tables: Its tables, in the order of its JSON.
         main: The table that CSV and Parquet hold.
     """
 
     command: str
+    also: ClassVar[tuple[str, ...]] = ()
     facts: ClassVar[tuple[str, ...]] = ()
     tables: ClassVar[tuple[str, ...]]
     main: ClassVar[str]
@@ -56,3 +62,20 @@ class Result:
         from critic_probe.report.terminal import as_html
 
         return as_html(self)
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class Measured(Result):
+    """Something measured on critics and pairs.
+
+    Attributes:
+        notices: Warnings that belong to the figures.
+        signature: Everything that determined the figures.
+        reading: Plain sentences on how to read them.
+        input: The first pair exactly as the first critic is fed it: rendered text, where the answer stands, ids.
+    """
+
+    notices: list[Notice]
+    signature: Signature
+    reading: list[str] = field(default_factory=list)
+    input: dict[str, Any] | None = None

@@ -45,8 +45,8 @@ def compare_scores(pairs: Sequence[ScoredPair], source: str, temperature: float 
             unknown = (
                 "come from a file: what arithmetic made of them is unknown, and gaps below 16 float32 steps are ties"
             )
-            told = "are all bfloat16 numbers: gaps below their rounding step are ties" if rounded else unknown
-            notices.append(Notice("given-scores", f"{critic}/{aggregation}: the scores {told}"))
+            what = "are all bfloat16 numbers: gaps below their rounding step are ties" if rounded else unknown
+            notices.append(Notice("given-scores", f"{critic}/{aggregation}: the scores {what}"))
         frames.append(with_verdicts(of_critic.drop(columns=["student", "teacher"]), floors))
         records.append({"name": str(critic), "fingerprint": GIVEN_SCORES, "noise_floor": floors})
     texts = {

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse
-from critic_probe.errors import Notice
-from critic_probe.measures.result import Result
+from critic_probe.measures.result import Measured
 from critic_probe.measures.variants import SIDES
 from critic_probe.pairs import Pairs
 from critic_probe.stats import pairs as pairwise
@@ -24,7 +23,6 @@ from critic_probe.workbench import (
     Progress,
     Run,
     Settings,
-    Signature,
     Values,
     benches,
     prompt_hash,
@@ -40,7 +38,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, repr=False)
-class TokensResult(Result):
+class TokensResult(Measured):
     """Values along a response.
 
     Attributes:
@@ -49,10 +47,6 @@ class TokensResult(Result):
             number of tokens, the variance of responses' means against sigma^2/N, and how many responses were too_short
             or constant to tell.
         classes: One row per critic, token class and side: n, mean, sd, and the mean in SD from the response's own.
-        notices: Warnings that belong to the figures.
-        signature: Everything that determined the figures.
-        reading: Plain sentences on how to read them.
-        input: The first pair exactly as the first critic is fed it: rendered text, where the answer stands, ids.
     """
 
     command = "tokens"
@@ -62,10 +56,6 @@ class TokensResult(Result):
     positions: pd.DataFrame
     dependence: pd.DataFrame
     classes: pd.DataFrame
-    notices: list[Notice]
-    signature: Signature
-    reading: list[str]
-    input: dict[str, Any] | None = None
 
     def read_aloud(self) -> list[str]:
         """Plain sentences on how to read it, from its own tables."""
@@ -162,16 +152,16 @@ def _read_early(pair: EncodedPair, bodies: list[Floats]) -> Iterator[dict[str, A
 
 def _accuracy(critic: str, read: pd.DataFrame) -> Iterator[dict[str, Any]]:
     for (aggregation, share), frame in read.groupby(["aggregation", "share"], sort=False):
-        found = pairwise.d_acc(frame)
+        interval = pairwise.d_acc(frame)
         yield {
             "critic": critic,
             "aggregation": aggregation,
             "share": share,
             "n": len(frame),
             "prompts": frame.prompt_hash.nunique(),
-            "d_acc": found.value,
-            "d_acc_low": found.low,
-            "d_acc_high": found.high,
+            "d_acc": interval.value,
+            "d_acc_low": interval.low,
+            "d_acc_high": interval.high,
         }
 
 
@@ -241,8 +231,8 @@ def autocorrelation(values: Floats) -> Floats:
     """Autocorrelation (N,) of a series (N,) at lags 0 to N-1, the biased estimator (Box and Jenkins 1970)."""
     centred = values - values.mean()
     full = np.correlate(centred, centred, mode="full")[len(values) - 1 :]
-    found: Floats = full / full[0]
-    return found
+    correlations: Floats = full / full[0]
+    return correlations
 
 
 def effective_tokens(values: Floats) -> float:
@@ -288,8 +278,8 @@ def variance_ratio(terms: Floats) -> Floats:
     sigma = (squares - sums**2 / tokens) / (tokens - 1)
     of_means = (means_squared - means**2 / responses) / (responses - 1)
     expected = sigma * inverse / responses
-    found: Floats = np.divide(of_means, expected, out=np.full_like(expected, np.nan), where=expected > 0)
-    return found
+    ratios: Floats = np.divide(of_means, expected, out=np.full_like(expected, np.nan), where=expected > 0)
+    return ratios
 
 
 class _Class:
@@ -316,17 +306,17 @@ class _Class:
 
 def _by_class(bench: Bench, response: EncodedResponse) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """The kinds of token that a response has, each with its mask (R,)."""
-    found = []
+    classes = []
     marks = bench.encoder.punctuation(response)
     for piece, eos, mark in zip(bench.encoder.pieces(response.ids), response.eos, marks, strict=True):
         if eos:
-            found.append("EOS")
+            classes.append("EOS")
         elif mark:
-            found.append("punctuation")
+            classes.append("punctuation")
         else:
-            found.append("digit" if any(char.isdecimal() for char in piece.text) else "content")
-    names = np.array(found)
-    yield from ((name, names == name) for name in dict.fromkeys(found))
+            classes.append("digit" if any(char.isdecimal() for char in piece.text) else "content")
+    names = np.array(classes)
+    yield from ((name, names == name) for name in dict.fromkeys(classes))
 
 
 def _reading(table: pd.DataFrame) -> list[str]:
@@ -338,9 +328,9 @@ def _reading(table: pd.DataFrame) -> list[str]:
     ]
     for row in table.itertuples():
         if row.too_short + row.constant == row.responses:
-            told = f"{row.too_short} of {row.responses} responses have fewer than {SHORTEST} tokens"
-            told += f", {row.constant} have one value throughout" if row.constant else ""
-            sentences.append(f"{row.critic}: {told}: dependence cannot be told.")
+            short = f"{row.too_short} of {row.responses} responses have fewer than {SHORTEST} tokens"
+            short += f", {row.constant} have one value throughout" if row.constant else ""
+            sentences.append(f"{row.critic}: {short}: dependence cannot be told.")
             continue
         if row.effective_tokens < row.tokens / 2:
             sentences.append(

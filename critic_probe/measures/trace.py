@@ -1,7 +1,7 @@
 """The values of one pair, token by token."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -10,15 +10,14 @@ from torch import Tensor
 
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse
-from critic_probe.errors import Notice
-from critic_probe.measures.result import Result
+from critic_probe.measures.result import Measured
 from critic_probe.measures.variants import SIDES
 from critic_probe.pairs import Pair
-from critic_probe.workbench import Ask, Bench, Run, Settings, Signature, Values, benches, run
+from critic_probe.workbench import Ask, Bench, Run, Settings, Values, benches, run
 
 
 @dataclass(frozen=True, repr=False)
-class TraceResult(Result):
+class TraceResult(Measured):
     """The values of one pair, token by token.
 
     Attributes:
@@ -26,10 +25,6 @@ class TraceResult(Result):
             running_mean, group (index of the group's first token), read_by.
         scores: One row per critic, side and aggregation.
         prompt: The prompt's text.
-        notices: Warnings that belong to the figures.
-        signature: Everything that determined the figures.
-        reading: Plain sentences on how to read them.
-        input: The first pair exactly as the first critic is fed it: rendered text, where the answer stands, ids.
     """
 
     command = "trace"
@@ -40,10 +35,6 @@ class TraceResult(Result):
     tokens: pd.DataFrame
     scores: pd.DataFrame
     prompt: str
-    notices: list[Notice]
-    signature: Signature
-    reading: list[str] = field(default_factory=list)
-    input: dict[str, Any] | None = None
 
     def read_aloud(self) -> list[str]:
         """Plain sentences on how to read it, from its signature."""

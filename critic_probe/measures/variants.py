@@ -119,13 +119,13 @@ def responses_of(variants: Iterable[Variant]) -> list[Ids]:
 
 def compared_texts(bench: Bench, pair: EncodedPair, plan: Plan) -> dict[Edit, tuple[EncodedResponse, EncodedResponse]]:
     """What each case of a pair compares: the response and the edited one; cases that change no text are left out."""
-    found: dict[Edit, tuple[EncodedResponse, EncodedResponse]] = {}
+    texts: dict[Edit, tuple[EncodedResponse, EncodedResponse]] = {}
     for variant in variants_of(bench, pair, plan, Counter()):
         case, own = variant.case, (pair.student, pair.teacher)[variant.side]
         if case.scoring == "text":
             row = {"side": SIDES[variant.side], "family": case.family, "position": case.position}
-            found[edit_of(row | in_context(case))] = (variant.base or own, variant.edited)
-    return found
+            texts[edit_of(row | in_context(case))] = (variant.base or own, variant.edited)
+    return texts
 
 
 def edit_of(row: Mapping[str, Any]) -> Edit:

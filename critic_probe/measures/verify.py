@@ -57,7 +57,7 @@ def signed_critics(record: Mapping[str, Any], source: str) -> list[dict[str, Any
     """
     if record.get("schema") not in SCHEMAS:
         raise CriticProbeError(
-            f"{source}: schema '{record.get('schema')}' cannot be verified; give the --json or -o FILE.json of "
+            f"{source}: schema '{record.get('schema')}' cannot be verified; give the JSON of "
             f"{', '.join(SCHEMAS.values())}"
         )
     signature = record.get("signature") or {}
@@ -101,9 +101,9 @@ def verify(
     rows = pd.DataFrame(record["pairs" if command == "compare" else "cases"])
     data = hash_of(pairs)
     same_data = data == signed["data"]
-    told = "the pairs are those of the record" if same_data else f"{signed['data']} in the record, {data} here"
+    evidence = "the pairs are those of the record" if same_data else f"{signed['data']} in the record, {data} here"
     seed = random.SystemRandom().randrange(2**32) if seed is None else seed
-    checks = [_check("figures", *_figures(command, record, rows)), _check("data", same_data, told)]
+    checks = [_check("figures", *_figures(command, record, rows)), _check("data", same_data, evidence)]
     named = {critic["name"]: critic for critic in signed["critics"]}
     for critic in critics:
         then = named[critic.name]

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Literal
 
-from critic_probe.errors import CriticProbeError, Notice
+from critic_probe.errors import CriticProbeError, Notice, parameter
 
 OnBadRow = Literal["error", "skip"]
 
@@ -84,10 +84,10 @@ class Faults:
         if count == 1:
             raise self._first[0]
         kinds = ", ".join(f"{number} {kind}" for kind, number in self._refused.most_common())
-        told = "; ".join(f"{fault.where}: {fault.message}" for fault in self._first)
+        first = "; ".join(f"{fault.where}: {fault.message}" for fault in self._first)
         rest = f"; and {count - len(self._first)} more" if count > len(self._first) else ""
         raise CriticProbeError(
-            f"{name}: {count} of {total} rows have a fault ({kinds}): {told}{rest}; mend them, or leave them out with "
-            "--on-bad-row skip",
+            f"{name}: {count} of {total} rows have a fault ({kinds}): {first}{rest}; mend them, or leave them out with "
+            f"{parameter('on_bad_row', 'skip')}",
             check=self._first[0].check,
         )

@@ -67,8 +67,8 @@ class RowFile:
                     if isinstance(content, BadRowError):
                         yield where, content if content.where else content.at(source, where)
                     elif not isinstance(content, dict):
-                        told = f"{shown(content)} is not an object with named fields; write one object a row"
-                        yield where, BadRowError("not an object", told, source=source, where=where)
+                        message = f"{shown(content)} is not an object with named fields; write one object a row"
+                        yield where, BadRowError("not an object", message, source=source, where=where)
                     else:
                         yield where, content
 
@@ -101,8 +101,8 @@ class HeldRows(RowFile):
             if isinstance(row, Mapping):
                 yield where, {str(key): _held(value) for key, value in row.items()}
             else:
-                told = f"{shown(row)} is not an object with named fields; give one dictionary a row"
-                yield where, BadRowError("not an object", told, source=f"{self.name} {where}", where=where)
+                message = f"{shown(row)} is not an object with named fields; give one dictionary a row"
+                yield where, BadRowError("not an object", message, source=f"{self.name} {where}", where=where)
 
 
 def _held(value: Any) -> Any:
@@ -322,8 +322,8 @@ def _csv(name: str, stream: BinaryIO) -> Iterator[_Row]:
             if len(cells) == len(header):
                 yield _Row(f"row {number}", from_csv(dict(zip(header, cells, strict=True))))
             else:
-                told = f"{len(cells)} cells under {len(header)} columns; quote cells that hold {_NAMES[delimiter]}"
-                yield _Row(f"row {number}", BadRowError("wrong number of cells", told))
+                message = f"{len(cells)} cells under {len(header)} columns; quote cells that hold {_NAMES[delimiter]}"
+                yield _Row(f"row {number}", BadRowError("wrong number of cells", message))
     except csv.Error as error:
         raise CriticProbeError(f"{name} line {rows.line_num}: not valid CSV ({error}); quote the cell") from None
 

@@ -137,10 +137,10 @@ def _tool_calls(value: Any, name: str) -> list[Any]:
 def _calls(content: Any, name: str) -> list[dict[str, Any]]:
     """The calls of a ShareGPT turn of role `function_call`: JSON of `{name, arguments}`, or a list of such."""
     try:
-        found = json.loads(content) if isinstance(content, str) else content
+        written = json.loads(content) if isinstance(content, str) else content
     except (ValueError, RecursionError):
-        found = None
-    calls = found if isinstance(found, list) else [found]
+        written = None
+    calls = written if isinstance(written, list) else [written]
     if not calls or not all(isinstance(call, Mapping) and isinstance(call.get("name"), str) for call in calls):
         raise BadRowError(
             "call that is no JSON",
@@ -221,8 +221,8 @@ def is_whole(value: Any) -> bool:
 
 def parsed(cell: str) -> Any:
     """The messages that a text writes as JSON; any other text stays what it is."""
-    found = json_of(cell)
-    return found if holds_messages(found) else cell
+    value = json_of(cell)
+    return value if holds_messages(value) else cell
 
 
 def json_of(cell: str) -> Any:

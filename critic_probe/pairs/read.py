@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from critic_probe.errors import CriticProbeError, Notice
+from critic_probe.errors import CriticProbeError, Notice, parameter
 from critic_probe.pairs.faults import BadRowError, Faults, OnBadRow
 from critic_probe.pairs.files import HeldRows, RowFile
 from critic_probe.pairs.messages import shown
@@ -60,7 +60,8 @@ class PairFile:
             raise CriticProbeError(f"{self._rows.name}: every row has a fault ({kinds}); give at least one pair")
         if unknown := [name for name in fields.ignore if not ignored[name]]:
             raise CriticProbeError(
-                f"{self._rows.name}: --ignore-field '{unknown[0]}' is in no row; name a field that is there"
+                f"{self._rows.name}: {parameter('fields.ignore')} '{unknown[0]}' is in no row; name a field that is "
+                "there"
             )
         self.skipped: Mapping[str, int] = faults.skipped
         self.notices = [
@@ -92,8 +93,8 @@ class PairFile:
                 pairs = list(to_pairs(content, number, source, self._fields))
                 for pair in pairs:
                     if pair.id in seen:
-                        told = f"id {shown(pair.id)} is already that of {seen[pair.id]}; make ids unique"
-                        raise BadRowError("duplicate id", told)
+                        message = f"id {shown(pair.id)} is already that of {seen[pair.id]}; make ids unique"
+                        raise BadRowError("duplicate id", message)
             except BadRowError as fault:
                 yield fault.at(source, where)
                 continue

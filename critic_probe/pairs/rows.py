@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from critic_probe.errors import parameter
 from critic_probe.pairs.faults import BadRowError
 from critic_probe.pairs.messages import (
     BEYOND_TEXT,
@@ -108,11 +109,11 @@ def to_pairs(row: Mapping[str, Any], number: int, source: str, fields: Fields) -
     Raises:
         BadRowError: A field is missing, empty or not what it must be, or has no place.
     """
-    for option, name in (("prompt", fields.prompt), ("student", fields.student), ("teacher", fields.teacher)):
+    for side, name in (("prompt", fields.prompt), ("student", fields.student), ("teacher", fields.teacher)):
         if name is not None and name not in row:
             raise BadRowError(
                 "field not in the row",
-                f"--{option}-field '{name}' is not in the row (found {_found(row)}); name one that is",
+                f"{parameter(f'fields.{side}')} '{name}' is not in the row (found {_found(row)}); name one that is",
             )
     kept = {key: value for key, value in row.items() if key not in fields.ignore and value == value}  # NaN is missing
     for name in _MEDIA:
@@ -120,7 +121,7 @@ def to_pairs(row: Mapping[str, Any], number: int, source: str, fields: Fields) -
             raise BadRowError(
                 "image, video or audio",
                 f"'{name}' is not empty, and this tool reads text; remove the row, or let the field go with "
-                f"--ignore-field {name}",
+                f"{parameter('fields.ignore')} {name}",
             )
     for suffix, single, names in _single(kept, fields):
         yield _to_pair(single, number, source, names, suffix)
@@ -248,7 +249,8 @@ def _to_pair(row: Mapping[str, Any], number: int, source: str, fields: Fields, s
     else:
         raise BadRowError(
             "no prompt",
-            f"no prompt (found {_found(row)}); known are {', '.join(_PROMPTS)}, or name its field with --prompt-field",
+            f"no prompt (found {_found(row)}); known are {', '.join(_PROMPTS)}, or name its field with "
+            f"{parameter('fields.prompt')}",
         )
     prompt, added = _with_system_and_history(prompt, {k: v for k, v in row.items() if k != names.prompt})
     arguments, given = _arguments(row)
@@ -275,7 +277,8 @@ def _names_of_sides(row: Mapping[str, Any], fields: Fields) -> tuple[str, str]:
         raise BadRowError(
             "unknown fields",
             f"unknown fields {_found(row)}; known pairs are {_KNOWN}, "
-            "or name them with --prompt-field, --student-field and --teacher-field",
+            f"or name them with {parameter('fields.prompt')}, {parameter('fields.student')} and "
+            f"{parameter('fields.teacher')}",
         )
     for side in (student, teacher):
         if not _has(row, side) or row.get(side) == []:
@@ -338,13 +341,15 @@ def _with_system_and_history(prompt: Prompt, row: Mapping[str, Any]) -> tuple[Pr
             continue
         turn = {"role": "system", "content": text(row[name], name)}
         if before:
-            raise BadRowError("two systems", f"'{name}' is a second system text; let one go with --ignore-field {name}")
+            raise BadRowError(
+                "two systems", f"'{name}' is a second system text; let one go with {parameter('fields.ignore')} {name}"
+            )
         if not isinstance(prompt, str) and prompt[0]["role"] in ("system", "developer"):
             if content_text(prompt[0]) != turn["content"]:
                 raise BadRowError(
                     "two systems",
                     f"'{name}' is not what the conversation's own system message says; make them equal, or let it go "
-                    f"with --ignore-field {name}",
+                    f"with {parameter('fields.ignore')} {name}",
                 )
             continue
         before.append(turn)
@@ -405,22 +410,22 @@ def _refuse_placeless(
     row: Mapping[str, Any], used: set[str], prompt: Prompt, responses: tuple[Response, Response]
 ) -> None:
     """Refuses a field that could be input and is neither used nor said by prompt or responses."""
-    told = [prompt] if isinstance(prompt, str) else [content_text(message) for message in prompt]
+    texts = [prompt] if isinstance(prompt, str) else [content_text(message) for message in prompt]
     for response in responses:
         if isinstance(response, Turns):
-            told += [content_text(message) for message in response.messages]
+            texts += [content_text(message) for message in response.messages]
         else:
-            told.append(response if isinstance(response, str) else response.text or "")
+            texts.append(response if isinstance(response, str) else response.text or "")
     for name, value in row.items():
         could_be = name in (*_PLACELESS, *_PROMPTS, *_SYSTEMS, *_ARGUMENTS)
         if name in used or not _says(value) or not (could_be or holds_messages(value)):
             continue
-        if all(any(words.strip() in part for part in told) for words in _words(value)):
+        if all(any(words.strip() in part for part in texts) for words in _words(value)):
             continue
         raise BadRowError(
             "field without a place",
             f"'{name}' could be part of the input ({shown(value)}), and no layout says where it goes; put it into "
-            f"the prompt, or let it go with --ignore-field {name}",
+            f"the prompt, or let it go with {parameter('fields.ignore')} {name}",
         )
 
 
@@ -447,18 +452,18 @@ def _without_answer(prompt: Prompt, responses: tuple[Response, Response]) -> tup
 
 def _joined(prompt: Prompt, lead: tuple[Message, ...], names: _Names) -> Prompt:
     """The prompt and the lead of the sides as one conversation: the lead may repeat the prompt or go on from it."""
-    told: tuple[Message, ...] = ({"role": "user", "content": prompt},) if isinstance(prompt, str) else prompt
-    if not lead or same(told[-len(lead) :], lead):
+    turns: tuple[Message, ...] = ({"role": "user", "content": prompt},) if isinstance(prompt, str) else prompt
+    if not lead or same(turns[-len(lead) :], lead):
         return prompt
-    if same(told, lead[: len(told)]) or same(told, lead[-len(told) :]):
+    if same(turns, lead[: len(turns)]) or same(turns, lead[-len(turns) :]):
         return lead
-    if (told[-1]["role"], lead[0]["role"]) not in _FOLLOWS:
+    if (turns[-1]["role"], lead[0]["role"]) not in _FOLLOWS:
         raise BadRowError(
             "two prompts",
             f"'{names.prompt}' is not what '{names.student}' and '{names.teacher}' say before their last "
             "message; make them equal, or remove it from the row",
         )
-    return (*told, *lead)
+    return (*turns, *lead)
 
 
 def _split(student: _Side, teacher: _Side, names: _Names) -> tuple[tuple[Message, ...], Response, Response]:

@@ -3,41 +3,23 @@
 import json
 import math
 import os
+import pkgutil
 import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import fields, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
 import pandas as pd
 
+from critic_probe import measures, studies
 from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.gates.measure import CheckResult
-from critic_probe.measures.compare import CompareResult
-from critic_probe.measures.diff import DiffResult
-from critic_probe.measures.doctor import DoctorResult
-from critic_probe.measures.perturb import PerturbResult
-from critic_probe.measures.result import Result
-from critic_probe.measures.tokens import TokensResult
-from critic_probe.measures.trace import TraceResult
-from critic_probe.measures.verify import VerifyResult
+from critic_probe.measures.result import Measured, Result
 from critic_probe.report import verdicts
-from critic_probe.studies.audit import AuditResult
-from critic_probe.studies.selftest import SelftestResult
 
-_RESULTS: dict[str, Any] = {  # by command: the class of its result
-    "compare": CompareResult,
-    "perturb": PerturbResult,
-    "completeness": PerturbResult,
-    "diff": DiffResult,
-    "trace": TraceResult,
-    "tokens": TokensResult,
-    "audit": AuditResult,
-    "doctor": DoctorResult,
-    "verify": VerifyResult,
-    "selftest": SelftestResult,
-}
 _SUFFIXES = (".json", ".csv", ".parquet")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -52,12 +34,12 @@ def to_json(result: Result) -> dict[str, Any]:
     data: dict[str, Any] = {"schema": f"critic-probe/{result.command}/1"}
     data |= {name: _plain(getattr(result, name)) for name in result.facts}
     data |= {table: _records(getattr(result, table)) for table in result.tables}
-    if hasattr(result, "notices"):
+    if isinstance(result, Measured):
         data["warnings"] = [
             {"code": n.code, "message": _plain(n.message), "ids": _plain(n.ids)} for n in result.notices
         ]
-    if getattr(result, "input", None) is not None:
-        data["input"] = _plain(result.input)  # type: ignore[attr-defined]
+        if result.input is not None:
+            data["input"] = _plain(result.input)
     if hasattr(result, "signature"):
         data["signature"] = _plain(result.signature)
     return data
@@ -80,13 +62,14 @@ def read_result(path: str | Path) -> Result:
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CriticProbeError(f"{path}: cannot be read ({error}); give what --json or -o FILE.json wrote") from error
+        raise CriticProbeError(f"{path}: cannot be read ({error}); give the JSON of a result") from error
     schema = data.get("schema") if isinstance(data, dict) else None
-    command = next((name for name in _RESULTS if schema == f"critic-probe/{name}/1"), None)
+    kinds = _kinds()
+    command = next((name for name in kinds if schema == f"critic-probe/{name}/1"), None)
     if command is None:
-        found = f"schema {json.dumps(schema)}" if schema else "no schema"
-        raise CriticProbeError(f"{path}: {found}; give what --json or -o FILE.json of {', '.join(_RESULTS)} wrote")
-    kind = _RESULTS[command]
+        what = f"schema {json.dumps(schema)}" if schema else "no schema"
+        raise CriticProbeError(f"{path}: {what}; give the JSON of {', '.join(sorted(kinds))}")
+    kind = kinds[command]
     values: dict[str, Any] = {"command": command, "reading": [], "input": data.get("input")}
     names = [field.name for field in fields(kind)]
     for name in (name for name in names if name not in values):
@@ -98,11 +81,20 @@ def read_result(path: str | Path) -> Result:
         values |= {name: _frame(values[name]) for name in kind.tables}
         values |= {"notices": [Notice(**row) for row in values.get("notices", ())]}
         result: Any = kind(**{name: values[name] for name in names})
-        return cast(Result, replace(result, reading=result.read_aloud()) if "reading" in names else result)
+        return cast(Result, replace(result, reading=result.read_aloud()) if issubclass(kind, Measured) else result)
     except (AttributeError, KeyError, TypeError) as error:
         raise CriticProbeError(
             f"{path}: lacks a column of {command} ({error}); give the file as it was written"
         ) from error
+
+
+def _kinds() -> dict[str, Any]:
+    """By command: the class of its result, of all that are measured or studied."""
+    for room in (measures, studies):
+        for module in pkgutil.iter_modules(room.__path__, f"{room.__name__}."):
+            import_module(module.name)
+    kinds = {*Result.__subclasses__(), *Measured.__subclasses__()} - {Measured, CheckResult}  # JSON of checks: verdicts
+    return {command: kind for kind in kinds for command in (kind.command, *kind.also)}
 
 
 def dump_plain(data: Mapping[str, Any]) -> str:

@@ -106,12 +106,12 @@ def _visible(text: str) -> str:
 
 
 def _alone(student: Sequence[str], teacher: Sequence[str]) -> dict[str, set[int]]:
-    found: dict[str, set[int]] = {"student": set(range(len(student))), "teacher": set(range(len(teacher)))}
+    alone: dict[str, set[int]] = {"student": set(range(len(student))), "teacher": set(range(len(teacher)))}
     for a, b in aligned(student, teacher):
         if a is not None and b is not None and student[a] == teacher[b]:
-            found["student"].discard(a)
-            found["teacher"].discard(b)
-    return found
+            alone["student"].discard(a)
+            alone["teacher"].discard(b)
+    return alone
 
 
 def _lines(cells: Sequence[_Cell], largest: float, width: int) -> Iterator[Text]:
@@ -157,8 +157,8 @@ def _facts(rows: Sequence[Row], scale: tuple[float, float], decimals: int) -> It
     lowest = [row for row in ordered if row["value"] < 0][:_EXTREMES]
     for name, extremes in (("highest", highest), ("lowest", lowest)):
         if extremes:
-            told = ", ".join(f"'{_visible(r['text'])}' #{r['index']} {r['value']:+.{decimals}f}" for r in extremes)
-            yield Text(f"{name}: {told}", overflow="fold")
+            listed = ", ".join(f"'{_visible(r['text'])}' #{r['index']} {r['value']:+.{decimals}f}" for r in extremes)
+            yield Text(f"{name}: {listed}", overflow="fold")
     for row in known:
         if row["read_by"]:
             token = f"'{_visible(row['text'])}' #{row['index']} {row['value']:+.{decimals}f}"

@@ -133,7 +133,7 @@ def _percent(value: Any) -> str:
 def _gates(verdicts: pd.DataFrame) -> dict[str, int]:
     """How many gates hold, fail and cannot be told, in words that a sentence can be made of."""
     counts = verdicts.verdict.value_counts()
-    return {told: int(counts[word]) for word, told in _WORDS.items() if word in counts}
+    return {shown: int(counts[word]) for word, shown in _WORDS.items() if word in counts}
 
 
 def _summary(result: ReportResult) -> list[dict[str, Any]]:
@@ -219,18 +219,18 @@ def _below(row: dict[str, Any]) -> bool:
 
 def _grouped(table: pd.DataFrame, key: str) -> Iterable[tuple[Any, list[dict[str, Any]]]]:
     """Records by key, keys in the order in which they first appear."""
-    found: dict[Any, list[dict[str, Any]]] = {}
+    groups: dict[Any, list[dict[str, Any]]] = {}
     for row in table.to_dict("records"):
-        found.setdefault(row[key], []).append({str(name): value for name, value in row.items()})
-    return found.items()
+        groups.setdefault(row[key], []).append({str(name): value for name, value in row.items()})
+    return groups.items()
 
 
 def _cells(
     rows: list[dict[str, Any]], series: list[tuple[str, str]], name: str, words: list[str]
 ) -> tuple[list[float | None], list[str]]:
     """A figure and a letter for every critic and read-out, in their order."""
-    found = {(row["critic"], row["aggregation"]): (row[name], word) for row, word in zip(rows, words, strict=True)}
-    cells = [found.get(key, (None, "")) for key in series]
+    by_series = {(row["critic"], row["aggregation"]): (row[name], word) for row, word in zip(rows, words, strict=True)}
+    cells = [by_series.get(key, (None, "")) for key in series]
     return [_rounded(value) for value, _ in cells], [word for _, word in cells]
 
 

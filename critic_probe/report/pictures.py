@@ -120,14 +120,14 @@ def pictures(result: ReportResult) -> list[Picture]:
             True,
         ),
     ]
-    found = []
+    shown = []
     for name, title, caption, frame, draw, tabled in kinds:
         charts = {
             str(critic): _finished(draw(part)) for critic, part in frame.groupby("critic", sort=False) if len(part)
         }
         if charts:
-            found.append(Picture(name, title, caption, charts, frame if tabled else None))
-    return found
+            shown.append(Picture(name, title, caption, charts, frame if tabled else None))
+    return shown
 
 
 def to_svg(chart: dict[str, Any], name: str = "", label: str = "") -> str:

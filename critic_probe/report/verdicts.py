@@ -27,11 +27,11 @@ def to_json(result: CheckResult) -> dict[str, Any]:
     }
 
 
-def sentences(found: pd.DataFrame) -> list[str]:
+def sentences(rows: pd.DataFrame) -> list[str]:
     """A line a gate and figure: verdict, figure with its interval, bound, and the pairs to look at."""
     return [
         "; ".join(filter(None, (f"{row['verdict']}: {sentence(row)}", look_at(row) if row["ids"] else "")))
-        for row in found.to_dict("records")
+        for row in rows.to_dict("records")
     ]
 
 

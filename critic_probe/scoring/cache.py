@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import platformdirs
 
-from critic_probe.errors import CriticProbeError
+from critic_probe.errors import CriticProbeError, parameter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,13 +67,13 @@ class Cache:
         keys = [self._key(s, f, engine) for s, f in zip(sequences, firsts, strict=True)]
 
         def read() -> list[Tensor | None]:
-            found: list[Tensor | None] = []
+            values: list[Tensor | None] = []
             for key in keys:
                 row = self._db.execute('SELECT data, crc FROM "values" WHERE key = ?', (key,)).fetchone()
                 if row is not None and zlib.crc32(row[0]) != row[1]:
                     raise sqlite3.DatabaseError("a value fails its checksum")
-                found.append(None if row is None else torch.from_numpy(np.frombuffer(row[0], dtype="<f4").copy()))
-            return found
+                values.append(None if row is None else torch.from_numpy(np.frombuffer(row[0], dtype="<f4").copy()))
+            return values
 
         return self._mended(read)
 
@@ -153,7 +153,7 @@ class Cache:
     def _refused(self, error: Exception) -> CriticProbeError:
         return CriticProbeError(
             f"{self._path}: the cache cannot be used ({error}); free the disk, set CRITIC_PROBE_CACHE to another file, "
-            "or use --no-cache"
+            f"or use {parameter('cache', False)}"
         )
 
 

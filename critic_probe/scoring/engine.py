@@ -17,7 +17,7 @@ from torch import Tensor
 from critic_probe import tolerance
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import Group
-from critic_probe.errors import CriticProbeError
+from critic_probe.errors import CriticProbeError, parameter
 from critic_probe.scoring.cache import Cache
 from critic_probe.scoring.tree import Kernel, TreeAttention, promised_windows, tree_attention
 from critic_probe.scoring.trie import Ids, distinct, lay_out, pack, shared
@@ -118,7 +118,7 @@ class Engine:
             raise CriticProbeError(
                 f"{self.critic.name}: {where}: {len(bad)} of its {len(values)} responses have values that are NaN or "
                 f"infinite {self.critic.why_not_finite(group.sequences[bad[0]])}; or leave such pairs out with "
-                "--on-bad-row skip"
+                f"{parameter('on_bad_row', 'skip')}"
             )
         self.bad.append(group.id)
         return False
@@ -155,11 +155,11 @@ class Engine:
     def _row(self, sequences: Sequence[Ids], firsts: Sequence[int]) -> list[Tensor]:
         """Values of one row's sequences, each from index `first` on; what the cache has is not computed."""
         self.stats.given += sum(map(len, sequences))
-        found: list[Tensor | None] = [None] * len(sequences)
+        known: list[Tensor | None] = [None] * len(sequences)
         if self.cache is not None:
-            found = self.cache.get(sequences, firsts, self.name)
-        missing = [i for i, values in enumerate(found) if values is None]
-        self.stats.cached += sum(len(s) for s, values in zip(sequences, found, strict=True) if values is not None)
+            known = self.cache.get(sequences, firsts, self.name)
+        missing = [i for i, values in enumerate(known) if values is None]
+        self.stats.cached += sum(len(s) for s, values in zip(sequences, known, strict=True) if values is not None)
         if missing:
             wanted = [sequences[i] for i in missing]
             kept: list[tuple[Ids, int, Tensor]] = []
@@ -167,13 +167,13 @@ class Engine:
                 new = values[firsts[i] :].clone()
                 if not bool(new.isfinite().all()) and self.name != "reference":  # a row mate's, or its own?
                     new = self.critic.values(sequences[i])[firsts[i] :].clone()
-                found[i] = new
+                known[i] = new
                 if bool(new.isfinite().all()):
                     kept.append((sequences[i], firsts[i], new))
             if self.cache is not None and kept:
                 whole, begin, data = zip(*kept, strict=True)
                 self.cache.put(whole, begin, self.name, data)
-        return [values for values in found if values is not None]
+        return [values for values in known if values is not None]
 
     def _compute(self, sequences: Sequence[Ids]) -> list[Tensor]:
         """All values of each sequence; a row that memory does not hold is halved until it does."""
@@ -240,7 +240,10 @@ class Engine:
             self.notices.append(f"the prefix tree goes chain by chain, because FlexAttention cannot be used: {before}")
         self.name = "reference" if reason else "tree"
         if reason and self.mode == "tree":
-            raise CriticProbeError(f"{self.critic.name}: --engine tree: {reason}; use --engine auto or reference")
+            raise CriticProbeError(
+                f"{self.critic.name}: {parameter('engine', 'tree')}: {reason}; use {parameter('engine', 'auto')} or "
+                "reference"
+            )
         if reason:
             self.notices.append(f"one sequence at a time, because the prefix tree cannot be used: {reason}")
 
@@ -269,7 +272,7 @@ class Engine:
     def _too_long(self, sequence: Ids) -> CriticProbeError:
         return CriticProbeError(
             f"{self.critic.name}: a sequence of {len(sequence)} tokens does not fit into memory "
-            f"({self.critic.device}, {self.critic.dtype}); use --dtype bfloat16 or shorter pairs"
+            f"({self.critic.device}, {self.critic.dtype}); use {parameter('dtype', 'bfloat16')} or shorter pairs"
         )
 
 

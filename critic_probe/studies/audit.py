@@ -12,7 +12,7 @@ from critic_probe.aggregation import parse
 from critic_probe.checkpoint import Critic
 from critic_probe.errors import Notice
 from critic_probe.measures.perturb import Perturb, PerturbResult
-from critic_probe.measures.result import Result
+from critic_probe.measures.result import Measured
 from critic_probe.measures.tokens import variance_ratio, variance_terms
 from critic_probe.measures.variants import Plan
 from critic_probe.objective import TEMPERATURE, loss
@@ -54,7 +54,7 @@ FORMS = tuple(f.name for f in BUILT_IN.values() if f.group == "layout" and f.nam
 
 
 @dataclass(frozen=True, repr=False)
-class AuditResult(Result):
+class AuditResult(Measured):
     """The claims of the original proposal, measured.
 
     Attributes:
@@ -66,10 +66,6 @@ class AuditResult(Result):
             are NaN where there is no interval; over random heads they are the range of 95 % of the heads.
         training: What the proposal expected of training, and what training gave; see `before_after`. Empty where
             nothing was trained.
-        notices: Warnings that belong to the figures.
-        signature: Everything that determined the figures.
-        reading: Plain sentences on how to read them.
-        input: The first pair exactly as the first critic is fed it: rendered text, where the answer stands, ids.
     """
 
     command = "audit"
@@ -79,10 +75,6 @@ class AuditResult(Result):
     claims: pd.DataFrame
     figures: pd.DataFrame
     training: pd.DataFrame
-    notices: list[Notice]
-    signature: Signature
-    reading: list[str]
-    input: dict[str, Any] | None = None
 
     def read_aloud(self) -> list[str]:
         """Plain sentences on how to read it."""

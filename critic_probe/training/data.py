@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from critic_probe.encoding import EncodedPair, EncodedResponse, Encoder, encode_pair
-from critic_probe.errors import CriticProbeError, Notice
+from critic_probe.errors import CriticProbeError, Notice, parameter
 from critic_probe.pairs import Pair
 from critic_probe.text import TERMINAL_MARKS
 
@@ -60,8 +60,8 @@ def prepare(
         known = {pair.prompt_ids for pair in test}
         train = [pair for pair in encoded if pair.prompt_ids not in known]
         if leaked := [pair.pair.id for pair in encoded if pair.prompt_ids in known]:
-            told = f"{len(leaked)} training pairs have a held-out prompt; they are left out"
-            notices.append(Notice("leaked-prompts", told, leaked))
+            message = f"{len(leaked)} training pairs have a held-out prompt; they are left out"
+            notices.append(Notice("leaked-prompts", message, leaked))
     test = [pair for pair in test if not identical(pair)]  # they have no order to be right about
     if same := [pair.pair.id for pair in train if identical(pair)]:
         done = "only the consistency term trains on them" if keep_identical else "they have no order and are left out"
@@ -89,7 +89,7 @@ def _fitting(
     if long and not skip_too_long:
         raise CriticProbeError(
             f"{len(long)} pairs are longer than the context of {limit} tokens ({', '.join(long[:5])}); nothing is cut: "
-            "shorten them, or use --on-too-long skip"
+            f"shorten them, or use {parameter('on_too_long', 'skip')}"
         )
     if long:
         notices.append(Notice("too-long", f"{len(long)} pairs longer than {limit} tokens are left out", long))
@@ -103,16 +103,16 @@ def _draw(pair: EncodedPair) -> float:
 
 
 def _warnings(train: Sequence[EncodedPair]) -> list[Notice]:
-    found = []
+    notices = []
     ends = Counter((pair.student.eos[-1], pair.teacher.eos[-1]) for pair in train)
     one_sided = ends[True, False] + ends[False, True]
     if one_sided:
         side = "student" if ends[True, False] >= ends[False, True] else "teacher"
-        found.append(
+        notices.append(
             Notice(
                 "eos-one-side",
                 f"in {one_sided} of {len(train)} training pairs only one side (mostly the {side}) ends in EOS: a "
-                "critic can earn d_acc by it alone; close both sides with --eos-policy include, or neither",
+                f"critic can earn d_acc by it alone; close both sides with {parameter('eos', 'include')}, or neither",
             )
         )
     for name, texts in (
@@ -121,17 +121,17 @@ def _warnings(train: Sequence[EncodedPair]) -> list[Notice]:
     ):
         text, count = texts.most_common(1)[0] if texts else ("", 0)
         if count > CONSTANT * len(train):
-            told = f"{count} of {len(train)} {name} responses are the same text ({text[:40]!r})"
-            found.append(Notice("constant-side", f"{told}: the critic can learn it by heart"))
-    for told, rule in _BLIND.items():
+            message = f"{count} of {len(train)} {name} responses are the same text ({text[:40]!r})"
+            notices.append(Notice("constant-side", f"{message}: the critic can learn it by heart"))
+    for words, rule in _BLIND.items():
         decided = [verdict for pair in train if (verdict := rule(pair.student, pair.teacher)) is not None]
         right = sum(decided) + (len(train) - len(decided)) / 2
         if train and max(right, len(train) - right) / len(train) >= 0.8:
             share = max(right, len(train) - right) / len(train)
-            found.append(
-                Notice("blind-rule", f"the rule '{told}' or its opposite alone is right in {share:.0%} of pairs")
+            notices.append(
+                Notice("blind-rule", f"the rule '{words}' or its opposite alone is right in {share:.0%} of pairs")
             )
-    return found
+    return notices
 
 
 def _longer(student: EncodedResponse, teacher: EncodedResponse) -> bool | None:

@@ -34,7 +34,7 @@ def probe(trainee: Trainee, held_out: Sequence[EncodedPair], settings: Settings)
     bench = Bench(live_critic(trainee, "in training"), pairs, replace(settings, convention=GAD))
     plan = Plan(choose(BUILT_IN, GROUPS, ()), most=CASES)
     cases = cases_of(bench, plan, {pair.id for pair in pairs})
-    found: dict[str, float] = {}
+    tagged: dict[str, float] = {}
     for name, of_one in cases.groupby("aggregation", sort=False):
         harmless = of_one[(of_one.group == "punct") & (of_one.kind == "invariance")]
         right = right_order(of_one, of_one.delta)
@@ -44,5 +44,5 @@ def probe(trainee: Trainee, held_out: Sequence[EncodedPair], settings: Settings)
             "complete_right": right[of_one.family == "to-complete"].mean(),
             "controls_right": right[of_one.kind == "control"].mean(),
         }
-        found |= {f"{name}/{figure}": float(value) for figure, value in figures.items() if value == value}
-    return found
+        tagged |= {f"{name}/{figure}": float(value) for figure, value in figures.items() if value == value}
+    return tagged

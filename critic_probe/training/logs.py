@@ -65,14 +65,14 @@ class Logs(TrainerCallback):
 
 def tagged(logs: dict[str, float]) -> dict[str, float]:
     """A trainer's log under verl's tags: `critic/...` in training, `val/...` on held-out pairs, `probe/...`."""
-    found = {}
+    figures = {}
     for name, value in logs.items():
         tag = _TAGS.get(name, name)
         if tag.startswith("eval_critic/"):
             tag = "val/" + tag.removeprefix("eval_critic/")
         if tag.startswith(("critic/", "val/", "probe/")):
-            found[tag] = float(value)
-    return found
+            figures[tag] = float(value)
+    return figures
 
 
 def console_line(step: int, tags: dict[str, float]) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from critic_probe.checkpoint import Critic, Start, load_start
 from critic_probe.checkpoint.head import Head, Layer
 from critic_probe.checkpoint.layout import Layout
-from critic_probe.errors import CriticProbeError
+from critic_probe.errors import CriticProbeError, parameter
 from critic_probe.scoring.engine import disagreement
 from critic_probe.scoring.reference import pad_rows
 from critic_probe.scoring.tree import TreeAttention, promised_windows, tree_attention
@@ -167,7 +167,7 @@ def freeze(model: Any, layers: int) -> None:
     """
     stack = model.base_model.layers
     if layers > len(stack):
-        raise CriticProbeError(f"--freeze-layers {layers}: the model has {len(stack)} layers")
+        raise CriticProbeError(f"{parameter('freeze_layers', layers)}: the model has {len(stack)} layers")
     if layers:
         model.get_input_embeddings().requires_grad_(False)
     for layer in stack[:layers]:
@@ -187,7 +187,7 @@ def with_lora(model: Any, rank: int, frozen_layers: int, base: str) -> Any:
         CriticProbeError: PEFT is not installed.
     """
     if find_spec("peft") is None:
-        raise CriticProbeError("--lora needs PEFT; install it with `pip install peft`")
+        raise CriticProbeError(f"{parameter('lora')} needs PEFT; install it with `pip install peft`")
     from peft import LoraConfig, TaskType, get_peft_model
 
     layers = model.base_model.layers
@@ -228,7 +228,9 @@ def token_values(model: Any, sequences: Sequence[Ids], firsts: Sequence[int], *,
         ).logits
         config = backbone_of(model).config
         if complaint := plan.complaint(config.num_hidden_layers, promised_windows(config)):
-            raise CriticProbeError(f"the prefix tree cannot serve this model ({complaint}); use --engine padded")
+            raise CriticProbeError(
+                f"the prefix tree cannot serve this model ({complaint}); use {parameter('engine', 'padded')}"
+            )
         values = logits[0, :, 0].float()
         return [values[path[first:].to(device)] for path, first in zip(row.paths, firsts, strict=True)]
     ids, mask, _ = pad_rows(sequences, pad)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from critic_probe import objective
 from critic_probe.encoding import EosPolicy, TemplateMode
-from critic_probe.errors import CriticProbeError
+from critic_probe.errors import CriticProbeError, parameter
 from critic_probe.option import Option
 
 LOSS, MEASURING = "What is trained for", "While it runs"
@@ -29,7 +29,7 @@ def read_temperature(text: str) -> float | Literal["adaptive"]:
     except ValueError:
         value = 0.0
     if not value > 0:
-        raise CriticProbeError(f"--temperature {text}: a number above 0, or adaptive")
+        raise CriticProbeError(f"{parameter('temperature', text)}: a number above 0, or adaptive")
     return value
 
 

@@ -16,7 +16,7 @@ from transformers.trainer_callback import PrinterCallback
 from critic_probe import objective
 from critic_probe.aggregation import Aggregation, aggregate
 from critic_probe.encoding import EncodedPair, Encoder
-from critic_probe.errors import CriticProbeError
+from critic_probe.errors import CriticProbeError, parameter
 from critic_probe.scoring.tree import tree_attention
 from critic_probe.scoring.trie import distinct
 from critic_probe.training.data import identical
@@ -142,7 +142,7 @@ class PairTrainer(Trainer):
         if not bool(torch.isfinite(student).all() and torch.isfinite(teacher).all()):
             raise CriticProbeError(
                 f"step {self.state.global_step + 1}: a score is NaN or infinite, the training has diverged; lower "
-                "--learning-rate, or resume an earlier checkpoint with a lower one"
+                f"{parameter('learning_rate')}, or resume an earlier checkpoint with a lower one"
             )
         total = student.sum() * 0.0  # keeps the graph where a batch has no ordered pair
         if not bool(same.all()):
@@ -174,11 +174,11 @@ class PairTrainer(Trainer):
         self.trainee.model.eval()
         pairs, size = self.held_out, self.options.batch_size
         with self._attention(), self.compute_loss_context_manager():
-            found = [
+            scores = [
                 self._scores(self.model, pairs[i : i + size], max(1, self.state.global_step))
                 for i in range(0, len(pairs), size)
             ]
-        student, teacher = (torch.cat(side) for side in zip(*found, strict=True))
+        student, teacher = (torch.cat(side) for side in zip(*scores, strict=True))
         cost, used = objective.loss(student, teacher, self.options.temperature)
         metrics = {f"eval_{name}": value for name, value in objective.metrics(student, teacher, used).items()}
         metrics |= {"eval_critic/d_loss": float(cost), "eval_critic/pairs": float(len(pairs))}
@@ -192,7 +192,7 @@ class PairTrainer(Trainer):
         if self._since_log and "loss" in logs:
             names = list(self._since_log[0])
             means = torch.tensor(
-                [sum(found[name] for found in self._since_log) / len(self._since_log) for name in names],
+                [sum(metrics[name] for metrics in self._since_log) / len(self._since_log) for name in names],
                 device=self.args.device,
             )
             means = self.accelerator.reduce(means, "mean")

@@ -17,7 +17,7 @@ from critic_probe import objective
 from critic_probe.checkpoint.critic import DTYPES
 from critic_probe.checkpoint.gguf import portable_name
 from critic_probe.encoding import Encoder
-from critic_probe.errors import CriticProbeError, Notice
+from critic_probe.errors import CriticProbeError, Notice, parameter
 from critic_probe.pairs import Pair, data_hash
 from critic_probe.training.data import prepare
 from critic_probe.training.model import (
@@ -67,7 +67,7 @@ def warmup(
     *,
     base: Path | None = None,
     probe: Probe | None = None,
-    told: Callable[[Sequence[Notice]], None] = lambda _: None,
+    warn: Callable[[Sequence[Notice]], None] = lambda _: None,
 ) -> Trained:
     """Trains a critic and writes it as a Hugging Face token-classification directory, or as an adapter with its head.
 
@@ -79,7 +79,7 @@ def warmup(
         options: How.
         base: For an adapter, the directory of the model under it.
         probe: Run every `options.probe_every` steps and at the end.
-        told: Called with what is wrong with the pairs, before a step is taken.
+        warn: Called with what is wrong with the pairs, before a step is taken.
 
     Raises:
         CriticProbeError: Options contradict each other, pairs cannot be trained on, or nothing can be resumed.
@@ -111,7 +111,9 @@ def warmup(
     )
     freeze(trainee.model, options.freeze_layers)
     if options.lora and backbone is None:
-        raise CriticProbeError("--lora changes a backbone that exists; a tiny model from scratch is trained whole")
+        raise CriticProbeError(
+            f"{parameter('lora')} changes a backbone that exists; a tiny model from scratch is trained whole"
+        )
     if options.lora and backbone is not None:
         named = portable_name(backbone)
         trainee = replace(trainee, model=with_lora(trainee.model, options.lora, options.freeze_layers, named))
@@ -121,10 +123,10 @@ def warmup(
     sequences = [sequence for pair in split.train for sequence in pair.group.sequences]
     reason = "asked for" if options.engine == "padded" else why_no_tree(trainee, sample_sequences(sequences))
     if reason and options.engine == "tree":
-        raise CriticProbeError(f"--engine tree: {reason}; use --engine auto")
+        raise CriticProbeError(f"{parameter('engine', 'tree')}: {reason}; use {parameter('engine', 'auto')}")
     if reason and options.engine == "auto":
         notices.append(Notice("engine", f"trained without the prefix tree: {reason}"))
-    told(notices)
+    warn(notices)
     if options.early_stopping:
         options = _with_best_kept(options, bool(split.held_out))
 
@@ -177,12 +179,12 @@ def _with_best_kept(options: Options, held_out: bool) -> Options:
         CriticProbeError: Nothing is measured, or checkpoints are saved where nothing is.
     """
     if not (held_out and options.evaluate_every):
-        raise CriticProbeError("--early-stopping needs held-out pairs and --eval-every")
+        raise CriticProbeError(f"{parameter('early_stopping')} needs held-out pairs and {parameter('evaluate_every')}")
     every = options.save_every or options.evaluate_every
     if every % options.evaluate_every:
         raise CriticProbeError(
-            f"--early-stopping keeps the best measured checkpoint: --save-every {every} must be a multiple of "
-            f"--eval-every {options.evaluate_every}"
+            f"{parameter('early_stopping')} keeps the best measured checkpoint: {parameter('save_every', every)} must "
+            f"be a multiple of {parameter('evaluate_every', options.evaluate_every)}"
         )
     return replace(options, save_every=every)
 
@@ -193,11 +195,14 @@ def _checkpoint(out: Path, options: Options) -> str | None:
     whole = {int(p.parent.name.split("-")[1]): p.parent for p in out.glob("checkpoint-*/trainer_state.json")}
     if not options.resume:
         if whole or (out / RECORD).exists():
-            raise CriticProbeError(f"{out}: holds an earlier warm-up; use --resume to go on, or give another directory")
+            raise CriticProbeError(
+                f"{out}: holds an earlier warm-up; use {parameter('resume', True)} to go on, or give another directory"
+            )
         return None
     if not whole:
         raise CriticProbeError(
-            f"{out}: no whole checkpoint to resume; leave out --resume, and save some with --save-every"
+            f"{out}: no whole checkpoint to resume; leave out {parameter('resume')}, and save some with "
+            f"{parameter('save_every')}"
         )
     return str(whole[max(whole)])
 
@@ -214,8 +219,10 @@ def _require_same_run(out: Path, options: Options, data: str) -> None:
     if options.resume and file.exists():
         before = json.loads(file.read_text(encoding="utf-8"))
         if changed := [name for name in begun if begun[name] != before.get(name)]:
-            told = ", ".join(f"{name} {before.get(name)} -> {begun[name]}" for name in changed)
-            raise CriticProbeError(f"{out}: --resume goes on with what the run began with, but {told}; give the same")
+            changes = ", ".join(f"{name} {before.get(name)} -> {begun[name]}" for name in changed)
+            raise CriticProbeError(
+                f"{out}: {parameter('resume')} goes on with what the run began with, but {changes}; give the same"
+            )
     if not options.resume:
         out.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(begun, indent=2) + "\n", encoding="utf-8")

@@ -15,7 +15,7 @@ from torch import Tensor
 from critic_probe.aggregation import Aggregation
 from critic_probe.checkpoint import Anatomy, Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse, Group, encode_pair
-from critic_probe.errors import CriticProbeError, Notice
+from critic_probe.errors import CriticProbeError, Notice, parameter
 from critic_probe.pairs import TOO_LONG, BadRowError, Pair, PairFile, Pairs
 from critic_probe.scoring.cache import Cache
 from critic_probe.scoring.engine import Engine, Stats
@@ -142,7 +142,8 @@ class Bench:
             listed = ", ".join(shown) + (f" and {len(survey.too_long) - 5} more" if survey.too_long[5:] else "")
             raise CriticProbeError(
                 f"{len(survey.too_long)} of {len(self.pairs)} pairs are longer than the critic's context of {limit} "
-                f"tokens (longest {survey.longest}): {listed}; nothing is cut: shorten them, or use --on-too-long skip",
+                f"tokens (longest {survey.longest}): {listed}; nothing is cut: shorten them, or use "
+                f"{parameter('on_too_long', 'skip')}",
                 check="truncation",
             )
         if not survey.pairs:
@@ -181,13 +182,13 @@ class Bench:
         if not self.released:
             return next(self.values([group]))
         firsts = [len(group.prompt_ids) - 1] * len(group.responses)
-        found: list[Tensor | None] = [None] * len(firsts)
+        known: list[Tensor | None] = [None] * len(firsts)
         for engine in ("tree", "reference"):  # a long text may have made the engine change its mind
-            kept = found if self.cache is None else self.cache.get(group.sequences, firsts, engine)
-            found = [new if old is None else old for old, new in zip(found, kept, strict=True)]
-        if any(values is None for values in found):
+            kept = known if self.cache is None else self.cache.get(group.sequences, firsts, engine)
+            known = [new if old is None else old for old, new in zip(known, kept, strict=True)]
+        if any(values is None for values in known):
             raise CriticProbeError(f"{self.name}: values of this run are gone from the cache; run it again")
-        return [self._at_position(values) for values in found if values is not None]
+        return [self._at_position(values) for values in known if values is not None]
 
     def _at_position(self, values: Tensor) -> Tensor:
         """Of the engine's values (1 + R,), which begin at the prompt's last token, those (R,) of the response."""
@@ -288,9 +289,9 @@ class Bench:
 
     def notices(self) -> list[Notice]:
         """What was found before scoring, and what happened while it went on."""
-        told = [*self.engine.notices, *(self.cache.notices if self.cache else ())]
+        messages = [*self.engine.notices, *(self.cache.notices if self.cache else ())]
         rounding = [] if self._noise is None else self._noise.notices
-        happened = [Notice("engine", f"{self.name}: {message}") for message in told]
+        happened = [Notice("engine", f"{self.name}: {message}") for message in messages]
         return [*self._preflight, *self.survey.notices, *self._lost(), *rounding, *happened, *read_otherwise(self)]
 
     @property

@@ -10,7 +10,7 @@ from torch import Tensor
 from critic_probe import tolerance
 from critic_probe.aggregation import Aggregation, parse
 from critic_probe.encoding import EncodedPair
-from critic_probe.errors import CriticProbeError, Notice
+from critic_probe.errors import CriticProbeError, Notice, parameter
 from critic_probe.scoring.engine import disagreement
 from critic_probe.scoring.reference import padded_values
 
@@ -80,14 +80,14 @@ class Noise:
         sequences = [prompt + side.ids for prompt, side in self._sides]
 
         def cut(values: Sequence[Tensor]) -> list[Tensor]:
-            told = zip(values, self._sides, strict=True)
-            return [v[bench.window(len(prompt), len(side.ids))] for v, (prompt, side) in told]
+            ways = zip(values, self._sides, strict=True)
+            return [v[bench.window(len(prompt), len(side.ids))] for v, (prompt, side) in ways]
 
         alone = cut([critic.values(ids) for ids in sequences])
         if reason := disagreement(ran, alone, self.dtype, tolerance.of_batches):
             raise CriticProbeError(
-                f"{critic.name}: {reason}, more than rounding can make; use --engine reference and --no-cache, and let "
-                "doctor say what in the model does it"
+                f"{critic.name}: {reason}, more than rounding can make; use {parameter('engine', 'reference')} and "
+                f"{parameter('cache', False)}, and let doctor say what in the model does it"
             )
         yield from (ran, alone)
         longer = [(*ids, ids[-1]) if bench.fits(len(ids) + 1) else ids for ids in sequences]
@@ -101,8 +101,8 @@ class Noise:
 
     def _if_steady(self, where: str, way: list[Tensor], alone: list[Tensor]) -> Iterator[list[Tensor]]:
         if reason := disagreement(way, alone, self.dtype, tolerance.of_batches):
-            told = "more than rounding can make: what computes them so gives other scores than these"
-            self.notices.append(Notice("unsteady-values", f"{self._bench.name}: {where} {reason}, {told}"))
+            message = "more than rounding can make: what computes them so gives other scores than these"
+            self.notices.append(Notice("unsteady-values", f"{self._bench.name}: {where} {reason}, {message}"))
         else:
             yield way
 
@@ -123,8 +123,8 @@ class Noise:
             apart = scores[0] - scores[-1]
             moved.append(f"{aggregation.name} {float(apart.mean()):+.2g} (at most {float(apart.abs().max()):.2g})")
         name = str(self.dtype).removeprefix("torch.")
-        told = f"{name} moves the scores of {len(self._sides)} responses against float32 by {', '.join(moved)}"
-        return Notice("half-precision", f"{self._bench.name}: {told}")
+        message = f"{name} moves the scores of {len(self._sides)} responses against float32 by {', '.join(moved)}"
+        return Notice("half-precision", f"{self._bench.name}: {message}")
 
 
 def _spread(scores: Tensor) -> float:

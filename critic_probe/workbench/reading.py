@@ -70,11 +70,11 @@ def read_otherwise(bench: "Bench") -> list[Notice]:
         trained = "last"  # the convention's own token
     others = [a.name for a in settings.aggregations if a.name != trained]
     if trained and others:
-        told = f"{critic.name}: trained to be read under {trained}; {', '.join(others)} read it otherwise"
-        notices.append(Notice("other-read-out", told))
+        message = f"{critic.name}: trained to be read under {trained}; {', '.join(others)} read it otherwise"
+        notices.append(Notice("other-read-out", message))
     closes = settings.eos == "include" or "eos" in bench.convention.closing
     for name, value in (("eos", "include" if closes else "exclude"), ("value_position", bench.position)):
         if critic.training.get(name, value) != value:
-            told = f"{critic.name}: trained with {name} {critic.training[name]}, read with {value}"
-            notices.append(Notice(f"other-{name.replace('_', '-')}", told))
+            message = f"{critic.name}: trained with {name} {critic.training[name]}, read with {value}"
+            notices.append(Notice(f"other-{name.replace('_', '-')}", message))
     return notices

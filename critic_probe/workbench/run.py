@@ -51,7 +51,7 @@ class Run:
         benches: One a critic, in order; released where their critic was.
         data: The pairs' hash.
         records: What identifies each critic.
-        told: What was told of each critic.
+        of_each: The notices of each critic, in order.
         input: The first pair exactly as the first critic is fed it; see `encoding.shown_input`.
     """
 
@@ -59,13 +59,13 @@ class Run:
     benches: list[Bench]
     data: str
     records: list[CriticRecord]
-    told: list[list[Notice]]
+    of_each: list[list[Notice]]
     input: dict[str, Any]
 
     @property
     def notices(self) -> list[Notice]:
         """What was told of each critic in turn, each once."""
-        return list({(n.code, n.message, *n.ids): n for told in self.told for n in told}.values())
+        return list({(n.code, n.message, *n.ids): n for notices in self.of_each for n in notices}.values())
 
     def signature(self, **more: Any) -> Signature:
         """Everything that determined the figures; see `signature`."""
@@ -83,13 +83,13 @@ def run(benches: Iterable[Bench], measures: Sequence[Measure]) -> Run:
         CriticProbeError: A pair cannot be scored honestly.
     """
     gone: list[Bench] = []
-    records, told = [], []
+    records, notices = [], []
     for bench in benches:
         bench.admit()
         bench.measure(measures)
         records.append(bench.record())
-        told.append(bench.notices())
+        notices.append(bench.notices())
         gone.append(bench)
     first = gone[0]
     shown = shown_input(first.survey.sample[0], first.encoder)
-    return Run(first.settings, gone, hash_of(first.pairs), records, told, shown)
+    return Run(first.settings, gone, hash_of(first.pairs), records, notices, shown)

@@ -85,7 +85,7 @@ def survey(bench: "Bench") -> Survey:
         if trained and encoded.length > 2 * trained:
             beyond.append(pair.id)
     limit = bench.encoder.context_length
-    found = (
+    warnings = (
         ("too-long", too_long, f"{bench.name}: {len(too_long)} pairs longer than {limit} tokens were skipped"),
         (
             "eos-one-side",
@@ -103,7 +103,7 @@ def survey(bench: "Bench") -> Survey:
     read = bench.pairs.notices if isinstance(bench.pairs, PairFile) else []
     refused = [replace(notice, message=f"{bench.name}: {notice.message}") for notice in faults.notices]
     notices = [*read, *bench.encoder.notices, *refused]
-    notices += [Notice(code, told, which) for code, which, told in found if which]
+    notices += [Notice(code, message, which) for code, which, message in warnings if which]
     return Survey(ids, count, tokens, unique, sample, answers, too_long, longest, faults, notices)
 
 
@@ -122,6 +122,8 @@ def preflight(critic: Critic) -> list[Notice]:
     if critic.head.normalisation is not None:
         mean, std = critic.head.normalisation
         who = framework(anatomy)
-        told = f"scores are normalised as {who} does, (raw - {mean:g}) / {std:g}; raw ones stand beside them in files"
-        notices.append(Notice("normalised", f"{critic.name}: {told}"))
+        message = (
+            f"scores are normalised as {who} does, (raw - {mean:g}) / {std:g}; raw ones stand beside them in files"
+        )
+        notices.append(Notice("normalised", f"{critic.name}: {message}"))
     return notices

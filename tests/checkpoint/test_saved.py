@@ -429,7 +429,7 @@ def test_a_row_of_a_head_with_two_labels(source, tmp_path, row, right):
     assert inspect(dissect(path, head_row=row))["head"]["row"] == row
     message = refusal(path)
     assert (
-        "its rows are 0 (wrong), 1 (right): read one with --head-row 1, or their log-odds with --head-row 1-0"
+        "its rows are 0 (wrong), 1 (right): read one with head_row='1', or their log-odds with head_row='1-0'"
         in message
     )
     assert "names no row of score.weight [2, 32]" in refusal(path, head_row="2")

@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 
 from critic_probe.checkpoint.gguf import backbones
 from critic_probe.cli import app
-from critic_probe.cli.declare import checked, with_options
+from critic_probe.cli.declare import with_options
 from critic_probe.cli.options import Scoring
 from critic_probe.errors import CriticProbeError
-from critic_probe.option import Option
+from critic_probe.option import Option, checked
 from critic_probe.scoring.cache import cache_path
 
 ROOT = Path(__file__).parents[2]
@@ -106,7 +106,7 @@ def test_every_option_says_what_it_does():
 
 
 def test_an_unknown_word_is_refused_in_python_too():
-    with pytest.raises(CriticProbeError, match=r"--value-position 'after' is unknown; choose from at, before"):
+    with pytest.raises(CriticProbeError, match=r"^value_position 'after' is unknown; choose from at, before"):
         checked(Scoring(value_position="after"))
 
 

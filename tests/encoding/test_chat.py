@@ -85,7 +85,7 @@ def test_a_template_that_writes_the_answer_apart_from_the_prompt_is_refused():
 LEFT_OUT = {
     "a role": ("{% for m in messages if m.role != 'developer' %}", {"prompt": (turn("Be brief.", "developer"), USER)},
                "a message of role 'developer'"),
-    "tools": ("{% for m in messages %}", {"arguments": {"tools": [TOOL]}}, "tools; .* --ignore-field tools"),
+    "tools": ("{% for m in messages %}", {"arguments": {"tools": [TOOL]}}, "tools; .* fields.ignore tools"),
     "documents": ("{% for m in messages %}", {"arguments": {"documents": [{"text": "a"}]}}, "documents"),
     "calls": ("{% for m in messages %}", {"prompt": (USER, turn("", tool_calls=[CALL]), USER)}, "tool calls"),
     "reasoning": ("{% for m in messages %}", {"teacher": Turns((turn("x", reasoning_content="y"),))},
@@ -116,7 +116,7 @@ def test_a_prompt_that_is_rendered_already():
     rendered = "<|im_start|>user\nWhat boils water?<|im_end|>\n<|im_start|>assistant\n"
     tokenizer = tokenizer_of()
     for prompt in (rendered, (turn(rendered, "user"),)):
-        with pytest.raises(CriticProbeError, match=r"the prompt holds <\|im_\w+\|>, which .* --template raw"):
+        with pytest.raises(CriticProbeError, match=r"the prompt holds <\|im_\w+\|>, which .* template='raw'"):
             encode_pair(pair(prompt), encoder(tokenizer))
     encoded = encode_pair(pair(rendered), encoder(tokenizer, template="raw"))
     assert encoded.prompt_ids + encoded.teacher.ids + tuple(tokenizer("<|im_end|>\n")["input_ids"]) == templated(
@@ -188,9 +188,9 @@ def test_arguments_of_the_run_are_recorded_and_a_rows_own_come_first():
     assert coder.prompt((USER,)) == off
     on = templated(tokenizer, [USER], add_generation_prompt=True, enable_thinking=True)
     assert coder.prompt((USER,), {"enable_thinking": True}) == on != off
-    with pytest.raises(CriticProbeError, match="--template-arg 'enable_thinkin': the chat template reads no argument"):
+    with pytest.raises(CriticProbeError, match=r"^arguments 'enable_thinkin': the chat template reads no argument"):
         encoder(tokenizer, arguments={"enable_thinkin": False})
-    with pytest.raises(CriticProbeError, match="--template-arg: no chat template is in use"):
+    with pytest.raises(CriticProbeError, match="arguments: no chat template is in use"):
         encoder(tokenizer, arguments={"enable_thinking": False}, template="raw")
 
 
@@ -300,10 +300,10 @@ def test_arguments_and_a_date_as_they_are_written():
         "enable_thinking": False, "a": True, "b": None, "c": {"x": 1}, "d": "high", "e": "1=2", "f": "",
     }  # fmt: skip
     for wrong in ("enable_thinking", "=x", "a b=1"):
-        with pytest.raises(CriticProbeError, match=f"--template-arg '{wrong}' is not KEY=VALUE"):
+        with pytest.raises(CriticProbeError, match=f"^arguments '{wrong}' is not KEY=VALUE"):
             template_arguments([wrong])
     assert read_date("2031-02-03") == datetime.date(2031, 2, 3)
-    with pytest.raises(CriticProbeError, match="--date 'today' is no day; write it as 2024-07-26"):
+    with pytest.raises(CriticProbeError, match=r"^date 'today' is no day; write it as 2024-07-26"):
         read_date("today")
 
 
@@ -312,11 +312,7 @@ def test_what_every_template_is_given_otherwise_is_no_argument():
     taken = [name for name in inspect.signature(tokenizer.apply_chat_template).parameters if name != "kwargs"]
     assert {"conversation", "tools", "tokenize"} < {*taken}
     for name in (*taken, "messages"):
-        with pytest.raises(
-            CriticProbeError, match=f"^--template-arg '{name}': .*; (leave it out|give it as the row's)"
-        ):
+        with pytest.raises(CriticProbeError, match=f"^arguments '{name}': .*; (leave it out|give it as the row's)"):
             template_arguments([f"{name}=true"])
-        with pytest.raises(
-            CriticProbeError, match=f"^--template-arg '{name}': .*; (leave it out|give it as the row's)"
-        ):
+        with pytest.raises(CriticProbeError, match=f"^arguments '{name}': .*; (leave it out|give it as the row's)"):
             encoder(tokenizer, arguments={name: True})

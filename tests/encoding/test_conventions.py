@@ -250,7 +250,9 @@ def test_conventions_of_one_name_are_signed_by_what_they_say(tmp_path):
 
 
 def test_a_convention_that_is_not_there(tmp_path):
-    with pytest.raises(CriticProbeError, match=r"--as 'tlr' is no known convention; choose from gad, trl, trl-0"):
+    with pytest.raises(
+        CriticProbeError, match=r"^convention 'tlr' is no known convention; choose from gad, trl, trl-0"
+    ):
         find_convention("tlr")
     with pytest.raises(CriticProbeError, match=r"nowhere\.toml: cannot be read \(No such file"):
         find_convention(str(tmp_path / "nowhere.toml"))
@@ -259,7 +261,9 @@ def test_a_convention_that_is_not_there(tmp_path):
 def test_eos_to_add_needs_an_eos_token():
     tokenizer = tokenizer_of()
     tokenizer.eos_token = None
-    with pytest.raises(CriticProbeError, match="--as trl closes responses with EOS, and the tokenizer names no EOS"):
+    with pytest.raises(
+        CriticProbeError, match="convention='trl' closes responses with EOS, and the tokenizer names no EOS"
+    ):
         Encoder(tokenizer, eos_ids=frozenset(), vocabulary=259, context_length=None, convention=CONVENTIONS["trl"])
 
 

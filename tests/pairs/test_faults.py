@@ -69,7 +69,7 @@ def test_all_faults_are_told_together(tmp_path):
     assert "row 2: 'student' is empty" in told
     assert "row 6: id 'first' is already that of row 1" in told
     assert "row 7" not in told  # the first five
-    assert told.endswith("; and 11 more; mend them, or leave them out with --on-bad-row skip")
+    assert told.endswith("; and 11 more; mend them, or leave them out with on_bad_row='skip'")
     assert "\n" not in told
 
 

@@ -79,7 +79,7 @@ def test_named_fields_are_joined_as_known_ones_are(tmp_path, layout):
 
 def test_two_systems_are_refused(tmp_path):
     for row in ({"system": "Be long.", "prompt": [SYSTEM, USER]}, {"system": "a", "system_prompt": "b", "prompt": "p"}):
-        with pytest.raises(CriticProbeError, match=r"'system.*' is .*system.*--ignore-field"):
+        with pytest.raises(CriticProbeError, match=r"'system.*' is .*system.*fields\.ignore"):
             read(tmp_path, row | SIDES)
 
 
@@ -99,7 +99,7 @@ def test_two_systems_are_refused(tmp_path):
 )
 def test_what_could_be_input_and_has_no_place_is_refused_by_name(tmp_path, field):
     [name] = field
-    with pytest.raises(CriticProbeError, match=rf"row 1: '{name}' could be part .* with --ignore-field {name}$"):
+    with pytest.raises(CriticProbeError, match=rf"row 1: '{name}' could be part .* with fields\.ignore {name}$"):
         read(tmp_path, {"prompt": ASKED} | SIDES | field)
     pairs = read(tmp_path, {"prompt": ASKED} | SIDES | field, fields=Fields(ignore=(name,)))
     [pair] = pairs
@@ -108,7 +108,7 @@ def test_what_could_be_input_and_has_no_place_is_refused_by_name(tmp_path, field
 
 
 def test_a_field_to_ignore_must_be_there(tmp_path):
-    with pytest.raises(CriticProbeError, match=r"x\.jsonl: --ignore-field 'imges' is in no row"):
+    with pytest.raises(CriticProbeError, match=r"x\.jsonl: fields\.ignore 'imges' is in no row"):
         read(tmp_path, {"prompt": ASKED} | SIDES, fields=Fields(ignore=("imges",)))
 
 

@@ -152,7 +152,7 @@ def test_fields_can_be_named(tmp_path):
     path = write(tmp_path / "x.csv", [{"q": "p", "a": "s", "b": "t", "student": "not this"}])
     [pair] = read_pairs(path, Fields(prompt="q", student="a", teacher="b"))
     assert (pair.prompt, pair.student, pair.teacher) == ("p", "s", "t")
-    with pytest.raises(CriticProbeError, match=r"x\.csv row 1: --teacher-field 'c' is not in the row \(found q, a, b"):
+    with pytest.raises(CriticProbeError, match=r"x\.csv row 1: fields\.teacher 'c' is not in the row \(found q, a, b"):
         read_pairs(path, Fields(prompt="q", student="a", teacher="c"))
     path.write_text("q,a,b\np,,t\n")
     with pytest.raises(CriticProbeError, match=r"x\.csv row 1: no 'a' \(found q, a, b\); give the row both sides"):
@@ -189,7 +189,7 @@ BAD_ROWS = {
     "both null": (GOOD | {"student": None, "teacher": None}, r"no 'student' .*; give the row both sides"),
     "null": (GOOD | {"student": None}, r"no 'student'"),
     "empty": (GOOD | {"student": "  "}, r"'student' is empty"),
-    "no prompt": ({"student": "s", "teacher": "t"}, r"no prompt \(found student, teacher\).*--prompt-field"),
+    "no prompt": ({"student": "s", "teacher": "t"}, r"no prompt \(found student, teacher\).*fields\.prompt"),
     "an object": (GOOD | {"teacher": {"a": 1}}, r"'teacher' holds .*; every message needs a role and a content"),
     "python repr": (
         GOOD | {"prompt": "[{'role': 'user', 'content': 'p'}]"},

@@ -81,7 +81,7 @@ def test_the_wide_table_puts_equal_tokens_in_one_row(trace):
         rows([("A", 1.0), ("B", 1.0), ("Z", 1.0)], [("A", 1.0), ("Z", 2.0)]),
     ).assign(critic="c", id="p", token_id=[10, 11, 12, 10, 12])
     console = Console(file=io.StringIO(), width=140)
-    print_trace(type(trace)(tokens, trace.scores[:0], "p", [], {"critics": []}), console)
+    print_trace(type(trace)(tokens, trace.scores[:0], "p", notices=[], signature={"critics": []}), console)
     [row] = [line for line in console.file.getvalue().splitlines() if "'Z'" in line]
     assert row.count("'Z'") == 2
 

@@ -197,7 +197,7 @@ def test_architectures_take_part_or_fall_back_with_the_reason(family, tmp_path, 
         return
     assert engine.name == "reference"
     assert FALLBACK[family] in engine.notices[0]
-    with pytest.raises(CriticProbeError, match=r"--engine tree: .*use --engine auto"):
+    with pytest.raises(CriticProbeError, match=r"engine='tree': .*use engine='auto'"):
         list(Engine(critic, mode="tree").values(groups))
 
 

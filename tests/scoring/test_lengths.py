@@ -141,7 +141,7 @@ def test_a_value_that_is_no_number_is_an_error_that_names_pair_dtype_and_tensor(
         list(Engine(poisoned, mode).values(BAD))
     assert "pair second: 1 of its 2 responses have values that are NaN or infinite in float32" in str(caught.value)
     assert "first in embed_tokens, whose weight is not finite" in str(caught.value)
-    assert "--on-bad-row skip" in str(caught.value)
+    assert "on_bad_row='skip'" in str(caught.value)
 
 
 @pytest.mark.parametrize("mode", ["auto", "reference"])
@@ -172,7 +172,7 @@ def test_an_overflow_of_float16_is_told_with_its_layer(critic_dir, tmp_path):
     with pytest.raises(CriticProbeError) as caught:
         load_critic(path, device="cpu", dtype="float16")
     assert "NaN or infinite in float16, first in layers.1.mlp.down_proj" in str(caught.value)
-    assert "where float32 is finite (float16 overflows above 65,504); use --dtype float32" in str(caught.value)
+    assert "where float32 is finite (float16 overflows above 65,504); use dtype='float32'" in str(caught.value)
 
 
 def test_doctor_reads_all_weights_and_not_the_heads_alone(poisoned, critic_dir):

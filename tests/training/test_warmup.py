@@ -329,7 +329,7 @@ def test_nothing_is_cut(encoder):
     [
         ({"aggregation": "medium"}, "'medium' is not a known aggregation"),
         ({"resume": True}, "no whole checkpoint to resume"),
-        ({"early_stopping": 2}, "--early-stopping needs held-out pairs"),
+        ({"early_stopping": 2}, "early_stopping needs held-out pairs and evaluate_every"),
         ({"learning_rate": 1e30, "steps": 8}, "step [2-8]: a score is NaN or infinite"),
         ({"freeze_layers": 9}, "the model has 2 layers"),
     ],
@@ -341,7 +341,7 @@ def test_options_that_cannot_be_followed_are_refused(language_model, tmp_path, c
 
 def test_the_best_checkpoint_must_be_a_measured_one(language_model, tmp_path):
     options = quick(early_stopping=2, evaluate_every=4, save_every=6)
-    with pytest.raises(CriticProbeError, match="--save-every 6 must be a multiple of --eval-every 4"):
+    with pytest.raises(CriticProbeError, match="save_every=6 must be a multiple of evaluate_every=4"):
         warmup(comma_pairs(16), comma_pairs(8, seed=1), language_model, tmp_path / "out", options)
 
 

@@ -8,7 +8,7 @@ from io import StringIO
 from rich.cells import cell_len
 from rich.console import Console, Group
 
-from critic_probe.measures.result import Result
+from critic_probe.measures.result import Measured, Result
 from critic_probe.report.terminal.pieces import FIRST, read_as, signature_line, warning
 from critic_probe.workbench import Signature
 
@@ -30,9 +30,9 @@ def show(result: Result, console: Console, rows: int = 10, view: str = "table") 
         view: Of a trace, `table` or `line`.
     """
     first = [*read_as(getattr(result, "signature", Signature()))]
-    if hasattr(result, "notices"):
+    if isinstance(result, Measured):
         first += [warning(notice) for notice in result.notices if notice.code in FIRST]
-        result = replace(result, notices=[n for n in result.notices if n.code not in FIRST])  # type: ignore[type-var]
+        result = replace(result, notices=[n for n in result.notices if n.code not in FIRST])
     if first:
         console.print(Group(*first))
         console.print()

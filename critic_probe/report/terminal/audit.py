@@ -55,13 +55,13 @@ def _claims(result: AuditResult) -> Iterator[list[RenderableType]]:
         for row in of_claim:
             verdict = Text(row["verdict"], style=_CLAIM_STYLES[row["verdict"]])
             measured.add_row(plain(row["critic"]), verdict, _estimate(row, "figure"), f"n = {number(row['n'], 0)}")
-        told = dict.fromkeys((row["verdict"], row["told"]) for row in of_claim if row["told"])
+        sentences = dict.fromkeys((row["verdict"], row["told"]) for row in of_claim if row["told"])
         yield [
             Text(),
             heading(first["says"]),
             label(f"{first['measured']}; holds if {first['holds_if']}"),
             Padding(measured, (0, 0, 0, 2)),
-            *(label(f"-> {verdict}: {words}") for verdict, words in told),
+            *(label(f"-> {verdict}: {words}") for verdict, words in sentences),
             label(f"$ {first['reproduce']}"),
         ]
 

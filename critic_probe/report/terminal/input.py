@@ -28,6 +28,6 @@ def print_input(critic: str, because: str, shown: dict[str, Any], console: Conso
         text.append(neutralise(parts["closing"], newlines=True), style="dim")
         start, end, read = (parts[key] for key in ("response_start", "response_end", "read"))
         where = f"answer: ids {start} to {end - 1} of {len(parts['ids'])}"
-        told = where if read is None else f"{where}; read at id {read}"
-        sides.append(block(f"{side} ({told})", text, Text(" ".join(map(str, parts["ids"])), "dim", overflow="fold")))
+        header = where if read is None else f"{where}; read at id {read}"
+        sides.append(block(f"{side} ({header})", text, Text(" ".join(map(str, parts["ids"])), "dim", overflow="fold")))
     print_blocks(console, Text(safe(first), overflow="fold"), *sides)

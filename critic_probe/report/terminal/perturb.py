@@ -131,23 +131,25 @@ def _by_kind(result: PerturbResult, kind: str, title: str, console: Console) -> 
 
     def cells(row: Record) -> dict[str, str]:
         """Cells by heading; those that only a wide console has room for are left out of a narrow one."""
-        found = {"n": number(row["n"], 0)}
+        cells_of_row = {"n": number(row["n"], 0)}
         if wide or not ordered:
-            found["median\n|Δ|"] = number(row["median_abs_delta"], raw)
+            cells_of_row["median\n|Δ|"] = number(row["median_abs_delta"], raw)
         if ordered:
-            found["mean\nΔ/SD"] = number(row["mean_delta_over_sd"], signed=True)
-            found["right order"] = interval(row["figure"], row["low"], row["high"])
-            found["ending\nrestored"] = number(row["right_order_ending_restored"])
+            cells_of_row["mean\nΔ/SD"] = number(row["mean_delta_over_sd"], signed=True)
+            cells_of_row["right order"] = interval(row["figure"], row["low"], row["high"])
+            cells_of_row["ending\nrestored"] = number(row["right_order_ending_restored"])
         else:
             scaled = number(row["median_abs_delta_over_sd"])
-            found["median |Δ|\n/SD"] = interval(row["figure"], row["low"], row["high"]) if row["preset"] else scaled
-            found["p95\n/SD"] = number(row["p95_abs_delta_over_sd"])
+            cells_of_row["median |Δ|\n/SD"] = (
+                interval(row["figure"], row["low"], row["high"]) if row["preset"] else scaled
+            )
+            cells_of_row["p95\n/SD"] = number(row["p95_abs_delta_over_sd"])
         if wide:
-            found["max\n/SD"] = number(row["max_abs_delta_over_sd"])
-            found["below\nfloor"] = number(row["below_floor"])
+            cells_of_row["max\n/SD"] = number(row["max_abs_delta_over_sd"])
+            cells_of_row["below\nfloor"] = number(row["below_floor"])
         if wide or not ordered:
-            found["flip\nrate"] = number(row["flip_rate"])
-        return found | {"MDE": number(row["detectable"]), "verdict": row["verdict"]}
+            cells_of_row["flip\nrate"] = number(row["flip_rate"])
+        return cells_of_row | {"MDE": number(row["detectable"]), "verdict": row["verdict"]}
 
     table = table_of(console, *cells(rows[0]))
     for of_edit in grouped(rows, "family", "position"):

@@ -262,8 +262,8 @@ def effect(value: Any, largest: float) -> str:
 
 def largest_of(*columns: pd.Series) -> float:
     """The largest magnitude of columns that are drawn on one scale; 0 where they hold nothing."""
-    found = pd.concat(columns).abs().max()
-    return 0.0 if missing(found) else float(found)
+    largest = pd.concat(columns).abs().max()
+    return 0.0 if missing(largest) else float(largest)
 
 
 # The signature
@@ -281,8 +281,8 @@ def signature_line(signature: Signature) -> str:
         return f"{word} {_short(value)}" if value not in (None, "") else ""
 
     families = rest.pop("families", ())
-    told = ",".join(families)
-    rest["families"] = told if len(families) <= _IDS else f"{len(families)}:{zlib.crc32(told.encode()):08x}"
+    listed = ",".join(families)
+    rest["families"] = listed if len(families) <= _IDS else f"{len(families)}:{zlib.crc32(listed.encode()):08x}"
     names = [
         f"{critic.get('name', '')}@{_short(critic.get('fingerprint'))} {_tagged('head', critic.get('head'))}"
         for critic in critics

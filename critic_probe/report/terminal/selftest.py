@@ -17,14 +17,14 @@ def print_selftest(result: SelftestResult, console: Console) -> None:
     """
     table = Table.grid("", "critic", "read-out", "found", padding=(0, 2, 0, 0))
     for row in result.checks.itertuples():
-        found = Text(row.found, overflow="fold")
+        biases = Text(row.found, overflow="fold")
         if row.verdict == "fail":
-            found.append(f"\n-> expected: {row.expected}", style="bold")
+            biases.append(f"\n-> expected: {row.expected}", style="bold")
         table.add_row(
-            Text(row.verdict, style=VERDICT_STYLES[row.verdict]), Text(row.critic), Text(row.aggregation), found
+            Text(row.verdict, style=VERDICT_STYLES[row.verdict]), Text(row.critic), Text(row.aggregation), biases
         )
     console.print(table)
     failed = int((result.checks.verdict == "fail").sum())
     console.print()
-    told = "the probes found every planted rule, and no other" if not failed else f"{failed} of these do not hold"
-    console.print(Text(told, "bold"))
+    sentence = "the probes found every planted rule, and no other" if not failed else f"{failed} of these do not hold"
+    console.print(Text(sentence, "bold"))

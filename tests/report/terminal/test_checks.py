@@ -42,7 +42,7 @@ def test_inspect_shows_a_fact_a_line(fixtures):
     assert line_of(shown, "fingerprint") == f"fingerprint {found['fingerprint']}"
     assert line_of(shown, "context") == f"context {found['context_length']} tokens"
     assert line_of(shown, "read as") == f"read as {found['reading'][0]}"
-    assert line_of(shown, "convention") == "convention gad (it was told); --as reads it otherwise"
+    assert line_of(shown, "convention") == "convention gad (it was told); convention reads it otherwise"
 
 
 def test_verdicts_show_what_fails_last_with_the_pairs_to_look_at(compare):

@@ -93,12 +93,12 @@ def test_how_to_read_it_follows_from_the_tables(result):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", r"x\.json: cannot be read .*; give what --json or -o FILE\.json wrote"),
-        ("[]", r"x\.json: no schema; give what --json or -o FILE\.json of compare, .* wrote"),
-        ('{"schema": "critic-probe/warmup/1"}', r'x\.json: schema "critic-probe/warmup/1"; give what .* wrote'),
+        ("{", r"x\.json: cannot be read .*; give the JSON of a result"),
+        ("[]", r"x\.json: no schema; give the JSON of audit, .*, verify"),
+        ('{"schema": "critic-probe/warmup/1"}', r'x\.json: schema "critic-probe/warmup/1"; give the JSON of audit'),
         (
             '{"schema": "critic-probe/tokens/1"}',
-            r"x\.json: has no 'positions' of tokens; give the file as it was written",
+            r"x\.json: has no 'warnings' of tokens; give the file as it was written",
         ),
     ],
 )
