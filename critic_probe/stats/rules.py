@@ -101,15 +101,15 @@ def traits(text: str, ids: tuple[int, ...], eos: bool) -> Traits:
         eos: Whether EOS closes it.
     """
     counts = np.zeros(len(_CLASSES))
-    for char, count in Counter(text).items():
-        counts += count * np.array(_classes(char), float)
+    for char, times in Counter(text).items():
+        counts += times * np.array(_classes(char), float)
     end = text.rstrip()[-1:]
     at_end = _classes(end) if end else (False,) * len(_CLASSES)
     n = max(len(ids), 1)
     repeated = len(ids) - len(set(ids))
     features: list[float] = []
-    for found, last in zip(counts.tolist(), at_end, strict=True):
-        features += (found, float(found > 0), found / n, float(last))
+    for count, last in zip(counts.tolist(), at_end, strict=True):
+        features += (count, float(count > 0), count / n, float(last))
     features += (repeated, repeated / n, len(ids), float(np.log1p(len(ids))))
     features += (float(ends_in_terminal(text)), float(end in TERMINAL_MARKS and end != ""), float(eos))
     courtesies = len(_COURTESY.findall(text))
