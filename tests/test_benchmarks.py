@@ -25,6 +25,7 @@ def test_heads_that_learnt_nothing_are_seldom_called_above_chance():
     command = [sys.executable, "-m", "benchmarks.untrained_heads", "--show"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() in (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8")
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines() if "|" in line]
     untrained = [line for line in lines if line[0].startswith("untrained ") or line[0] == "SmolLM2"]
     assert {line[0] for line in untrained} == {"untrained Llama", "untrained Qwen3", "SmolLM2"}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
-from functools import wraps
+from functools import cache, wraps
 from inspect import Parameter, Signature, signature
 from typing import Annotated, Any, TypeVar, get_type_hints
 
@@ -84,6 +84,7 @@ def _filled(group: Any, values: dict[str, Any]) -> Any:
     return checked(group(**values))
 
 
+@cache
 def _optional(group: Any) -> dict[str, Any]:
     """The fields that are options, with their `Annotated` types."""
     types = get_type_hints(group, include_extras=True)

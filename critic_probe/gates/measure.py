@@ -14,17 +14,18 @@ from critic_probe.measures.compare import Compare
 from critic_probe.measures.doctor import Doctor, DoctorResult
 from critic_probe.measures.perturb import Perturb
 from critic_probe.measures.report import Keep, ReportResult, report
-from critic_probe.measures.result import Measured
+from critic_probe.measures.result import Measured, Statement
 from critic_probe.measures.tokens import Tokens
 from critic_probe.measures.variants import Plan as Edits
 from critic_probe.probes import all_families, choose
+from critic_probe.text import listed
 from critic_probe.workbench import Bench, Run, Signature, run
 
 Results = dict[str, Any]
 """Command -> its result, as `figures` takes it."""
 
 # What the pictures of a report need, told as gates without a bound.
-_PICTURED = tuple(Gate(name) for name in ("compare.d_acc", "perturb.signal_to_noise", "tokens.d_acc"))
+_PICTURED = tuple(Gate(name) for name in ("compare.d_acc", "perturb.strongest_harmless", "tokens.d_acc"))
 
 
 @dataclass(frozen=True, repr=False)
@@ -49,6 +50,19 @@ class CheckResult(Measured):
     on_unclear: str
     exit_code: int
     drift: pd.DataFrame | None = None
+
+    def answer(self) -> list[Statement]:
+        """Whether the gates hold, how many do not, and what moved against a baseline."""
+        counts = {word: int((self.gates.verdict == word).sum()) for word in ("fail", "cannot tell", "pass")}
+        names = {"fail": "fail", "cannot tell": f"cannot be told (counts as {self.on_unclear})", "pass": "hold"}
+        counted = listed([f"{count} {names[word]}" for word, count in counts.items() if count])
+        word = "Passed" if self.passed else "Failed"
+        text = f"{word} ({self.source}): of {len(self.gates)} bounded figures {counted}; exit code {self.exit_code}."
+        said = [Statement(text, {**counts, "exit_code": self.exit_code})]
+        if self.drift is not None:
+            moved = f"{len(self.drift)} figures differ from" if len(self.drift) else "Nothing differs from"
+            said.append(Statement(f"{moved} the baseline.", {"drift": len(self.drift)}))
+        return said
 
     @property
     def passed(self) -> bool:

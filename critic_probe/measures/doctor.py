@@ -13,8 +13,9 @@ from critic_probe.checkpoint.audit import weights_check
 from critic_probe.encoding import EncodedPair, missing_input, shown_input
 from critic_probe.errors import CriticProbeError, parameter
 from critic_probe.measures.checks import value_checks
-from critic_probe.measures.result import Measured
+from critic_probe.measures.result import Measured, Statement
 from critic_probe.pairs import Pairs
+from critic_probe.text import listed
 from critic_probe.workbench import Ask, Bench, Progress, Settings, Values, hash_of, signature, silent
 
 CHECKS = (
@@ -75,6 +76,15 @@ class DoctorResult(Measured):
     main = "checks"
 
     checks: pd.DataFrame
+
+    def answer(self) -> list[Statement]:
+        """How many checks say what, and what those say that found something."""
+        counts = self.checks.verdict.value_counts().to_dict()
+        words = {"fail": "found a fault", "warn": "warn", "not run": "were not run", "ok": "found nothing"}
+        counted = [f"{counts[word]} {says}" for word, says in words.items() if word in counts]
+        trusted = "These values are not to be trusted" if "fail" in counts else "Nothing found makes these values wrong"
+        first = f"{trusted}: of {len(self.checks)} checks {listed(counted)}."
+        return [Statement(first, {word: counts.get(word, 0) for word in words})]
 
 
 def doctor(

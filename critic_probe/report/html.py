@@ -10,7 +10,7 @@ import gzip
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
@@ -24,6 +24,7 @@ from critic_probe.errors import CriticProbeError
 from critic_probe.measures.report import ReportResult, Traced, TracedSide
 from critic_probe.report.heat import BLUES, ORANGES, aligned
 from critic_probe.report.pictures import pictures, to_svg
+from critic_probe.report.profile import CAPTION, EFFECT, MARKS, ends, ranked, readers
 from critic_probe.report.terminal import signature_line
 from critic_probe.report.verdicts import sentences
 from critic_probe.text import neutralise
@@ -32,6 +33,7 @@ LIMIT = 5_900_000  # bytes of a page; what does not fit is left out, from the le
 _CHUNK = 40  # traces that are compressed together: opening one unpacks no more
 _PROMPT = 400  # characters of a prompt that are kept
 _ASKED = 60  # of them those that the table of pairs shows
+_FIRST = 6  # sentences of the answer that stand in the first window; the rest unfolds
 _DIGITS = 4  # significant ones of the largest value of a critic
 _WORDS = {"pass": "holds", "fail": "fails", "cannot tell": "cannot be told"}
 
@@ -73,8 +75,8 @@ def page(result: ReportResult, source: str, verdicts: pd.DataFrame) -> str:
         {
             "picture": picture,
             "charts": [
-                (critic, to_svg(chart, f"{picture.name}-{number}", f"{picture.title}: {_line(critic)}"))
-                for number, (critic, chart) in enumerate(picture.charts.items())
+                (name, to_svg(chart, f"{picture.name}-{number}", f"{picture.title}: {_line(name)}"))
+                for number, (name, chart) in enumerate(picture.charts.items())
             ],
             "columns": [] if picture.table is None else _columns(picture.table),
             "rows": [] if picture.table is None else _rows(picture.table),
@@ -92,9 +94,13 @@ def page(result: ReportResult, source: str, verdicts: pd.DataFrame) -> str:
             critics=list(result.compare.summary.critic.unique()),
             pairs=result.compare.pairs.id.nunique(),
             traced=traced,
-            verdict=result.verdict,
+            answer=[each.text for each in result.answer()],
+            readers=readers(result.perturb.summary),
+            profile=_profile(result),
             gates=_gates(verdicts),
             gate_sentences=sentences(verdicts[verdicts.verdict != "pass"]),
+            caption=CAPTION,
+            first=_FIRST,
             source=source,
             summary=_summary(result),
             baselines=result.compare.baselines.to_dict("records"),
@@ -141,6 +147,28 @@ def _summary(result: ReportResult) -> list[dict[str, Any]]:
     wide = result.compare.summary.merge(result.compare.statistics.drop(columns="n"), on=keys)
     wide = wide.merge(result.perturb.headline, on=keys, how="left")
     return [{str(key): value for key, value in row.items()} for row in wide.to_dict("records")]
+
+
+def _profile(result: ReportResult) -> list[dict[str, Any]]:
+    """A row an edit: its name, its mark, and for every critic and read-out the effect with the ends of its bar, in
+    shares of the widest; None where there is none."""
+    reactions = ranked(result.perturb.summary)
+    widest = max((ends(row)[1] for each in reactions for row in each.rows.values() if pd.notna(row[EFFECT])), default=0)
+
+    def bar(row: dict[Hashable, Any] | None) -> dict[str, float] | None:
+        if row is None or pd.isna(row[EFFECT]):
+            return None
+        low, high = ends(row)
+        shares = dict(zip(("from", "at", "to"), (low, row[EFFECT], high), strict=True))
+        return {"effect": row[EFFECT], "low": low, "high": high} | {
+            name: 100 * value / max(widest, 1e-9) for name, value in shares.items()
+        }
+
+    series = readers(result.perturb.summary)
+    return [
+        {"mark": MARKS[each.kind], "name": each.name, "bars": [bar(each.rows.get(reader)) for reader in series]}
+        for each in reactions
+    ]
 
 
 def _columns(table: pd.DataFrame) -> list[str]:
@@ -210,7 +238,7 @@ def _tables(
         ]
         for edit, of_edit in _grouped(result.edits, "edit")
     ]
-    return {"pairs": pairs, "edits": edits}
+    return {"pairs": pairs, "edits": edits, "examples": result.examples}
 
 
 def _below(row: dict[str, Any]) -> bool:

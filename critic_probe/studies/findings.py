@@ -30,8 +30,9 @@ from critic_probe.stats.edits import right_order
 from critic_probe.stats.pairs import credit
 from critic_probe.stats.rates import separation
 from critic_probe.studies import synthetic
-from critic_probe.studies.demo import THE_CASES, held_out_pairs, training_pairs, write_base
+from critic_probe.studies.demo import write_base
 from critic_probe.studies.synthetic import Task, complete, concise, make_task
+from critic_probe.studies.synthetic_pairs import THE_CASES, held_out_pairs, training_pairs
 from critic_probe.training.options import Options
 from critic_probe.training.warmup import RECORD, warmup
 from critic_probe.workbench import Settings

@@ -10,6 +10,7 @@ from tiny import save_critic
 from typer.testing import CliRunner
 
 from critic_probe import cli
+from critic_probe.bundled import find_critics
 from critic_probe.cli import app
 
 EOS = 258  # of the byte tokenizer
@@ -52,6 +53,23 @@ def test_a_critic_is_given_once(critic_dir):
         result = CliRunner().invoke(app, ["compare", "-c", first, "-c", same])
         assert (result.exit_code, result.stdout) == (2, "")
         assert "is given twice; give each critic once" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["rm_a/final", "rm_plain/final"], ["rm_a/final", "rm_plain/final"]),
+        (["rm_a/final", "rm_plain/final", "other"], ["rm_a/final", "rm_plain/final", "other"]),
+        (["x/run/final", "y/run/final", "y/walk/final"], ["x/run/final", "y/run/final", "walk/final"]),
+        (["rm_a/final", "bundled:last"], ["final", "bundled:last"]),
+    ],
+)
+def test_critics_of_one_name_are_all_told_apart_by_what_stands_before_it(paths, names):
+    assert list(find_critics(paths).paths) == names
+
+
+def test_a_directory_that_is_a_whole_path_is_told_from_one_that_ends_like_it():
+    assert list(find_critics(["/final", "/a/final"]).paths) == ["/final", "a/final"]
 
 
 def test_an_error_that_no_one_foresaw_exits_with_3_and_keeps_its_traceback(monkeypatch, capsys):

@@ -82,6 +82,14 @@ def test_one_wrong_row_is_found_when_all_are_scored_again(tmp_path, pairs, criti
     assert (found["figures"], found["scores"]) == ("pass", "fail")
 
 
+def test_the_sample_is_counted_as_it_was_drawn(tmp_path, pairs, critic_dir):
+    path = recorded(tmp_path, pairs, critic_dir, "compare")
+    for sample, told in (("50", "30 pairs of each critic"), ("1", "1 pair of each critic")):
+        command = ["verify", str(path), str(pairs), "-c", str(critic_dir), "--sample", sample]
+        shown = " ".join(CliRunner().invoke(app, command).stdout.split())
+        assert f"the record holds (sample: {told}, seed" in shown
+
+
 def test_another_critic_and_other_data_are_told(tmp_path, pairs, critic_dir):
     path = recorded(tmp_path, pairs, "bundled:last", "compare")
     found = checks(path, pairs, "bundled:mean")

@@ -12,6 +12,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 from typer.testing import CliRunner
 
+from benchmarks.fresh_head import head as benchmark_head
+from critic_probe.checkpoint.head import looks_untrained
 from critic_probe.cli import app
 from critic_probe.measures.doctor import CHECKS
 
@@ -280,6 +282,25 @@ def shards(healthy, tmp_path_factory) -> Path:
 def test_inspect_and_doctor_work_on_real_shards(shards, healthy, tmp_path, mode):
     found = examine(shards / mode, tmp_path, healthy)
     assert (found["format"], found["framework"], found["step"]) == ("verl-fsdp", "verl", 20)
+
+
+@pytest.mark.parametrize(("uniform", "changed"), [(False, 0.005), (True, 5e-5)])
+def test_a_head_that_training_changed_little_cannot_be_told_from_a_fresh_one(uniform, changed):
+    heads = [benchmark_head(896, uniform, changed, seed) for seed in range(40)]
+    found = [fresh for head in heads if (fresh := looks_untrained(head, 0.02)) is not None]
+    assert len(found) > 20  # what training did is not seen in most draws
+    unseen = found[0].unseen
+    assert unseen > changed  # and that is said
+    clear = [looks_untrained(benchmark_head(896, uniform, 1.2 * unseen, seed), 0.02) for seed in range(40)]
+    assert sum(fresh is not None for fresh in clear) <= 6
+
+
+def test_a_head_that_looks_fresh_is_not_called_untrained(healthy, tmp_path):
+    critic = shutil.copytree(healthy, tmp_path / "critic")
+    fresh_head(critic)
+    _, rows, _ = doctor(critic, write_pairs(tmp_path / "p.jsonl", PAIRS))
+    evidence = rows["head-untrained"]["evidence"]
+    assert evidence.startswith("cannot tell whether it was trained")
 
 
 def examine(path: Path, tmp_path: Path, healthy: Path) -> dict:

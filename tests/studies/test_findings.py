@@ -9,9 +9,9 @@ import torch
 from tiny import save_critic
 
 from critic_probe.studies import findings
-from critic_probe.studies.demo import training_pairs
 from critic_probe.studies.findings import Backbone, Run, asked_pairs, measure, runs, train
 from critic_probe.studies.synthetic import is_held_out
+from critic_probe.studies.synthetic_pairs import training_pairs
 from critic_probe.training.options import Options
 
 

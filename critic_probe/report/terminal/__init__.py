@@ -1,45 +1,83 @@
 """Results on a terminal: rich tables that hold at 80 columns, in a pipe and without colour; one file a result."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib import import_module
 from inspect import signature
 from io import StringIO
+from typing import Any
 
 from rich.cells import cell_len
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
+from rich.text import Text
 
 from critic_probe.measures.result import Measured, Result
-from critic_probe.report.terminal.pieces import FIRST, read_as, signature_line, warning
+from critic_probe.report.terminal.pieces import (
+    FIRST,
+    in_short,
+    item,
+    print_blocks,
+    read_as,
+    safe,
+    signature_line,
+    warning,
+)
 from critic_probe.workbench import Signature
 
 __all__ = ["as_html", "as_text", "show", "signature_line"]
 
+SCREEN = 40  # lines of a first screen
+FULL_ROWS = 10  # pairs or cases that a full print shows where no number is asked for
 _PAGE = '<pre style="white-space: pre; overflow-x: auto; line-height: normal; font-family: monospace">{code}</pre>'
 _WIDE = '<span style="display: inline-block; width: 2ch">{}</span>'
 
 
-def show(result: Result, console: Console, rows: int = 10, view: str = "table") -> None:
-    """Prints a result as its command does: as what critics are read, what changes the reading, then the rest.
+def show(result: Result, console: Console, rows: int | None = None, view: str = "table", *, full: bool = False) -> None:
+    """Prints a result as its command does: as what critics are read, what changes the reading, the answer, the rest.
 
-    The file of its command here has the function `print_COMMAND` that prints the rest.
+    The file of its command here has the function `print_COMMAND` that prints the rest, and where that is more than a
+    screen, `first_COMMAND` that gives the blocks of the first one.
 
     Args:
         result: Any result of a measurement or a study.
         console: Where to print.
-        rows: How many pairs, cases or families a table shows, where it shows the first ones only.
+        rows: How many pairs, cases or families a table shows, where it shows the first ones only; None for as many as
+            have room.
         view: Of a trace, `table` or `line`.
+        full: Whether everything is printed, where there is a first screen.
     """
+    head = [part for part in _head(result) if part]
+    print_blocks(console, *head)
+    if head:
+        console.print()
+    if isinstance(result, Measured):
+        result = replace(result, notices=[n for n in result.notices if n.code not in FIRST])
+    name = type(result).command
+    module = import_module(f"{__name__}.{name}")
+    first = None if full else getattr(module, f"first_{name}", None)
+    if first is not None and isinstance(result, Measured):
+        foot = in_short(result.notices, result.signature)
+        room = SCREEN - sum(len(console.render_lines(part)) + 1 for part in (*head, *foot) if part)
+        blocks = _asked(first, result, console=console, rows=rows, room=room)
+        print_blocks(console, *blocks, *foot)
+    else:
+        rows = FULL_ROWS if rows is None else rows
+        _asked(getattr(module, f"print_{name}"), result, console=console, rows=rows, view=view)
+
+
+def _asked(printer: Callable[..., Any], result: Result, **given: Any) -> Any:
+    """Calls a printer with what it takes."""
+    return printer(result, **{key: value for key, value in given.items() if key in signature(printer).parameters})
+
+
+def _head(result: Result) -> Iterator[RenderableType | None]:
+    """As what critics are read and the warnings that change the reading, then the answer."""
     first = [*read_as(getattr(result, "signature", Signature()))]
     if isinstance(result, Measured):
         first += [warning(notice) for notice in result.notices if notice.code in FIRST]
-        result = replace(result, notices=[n for n in result.notices if n.code not in FIRST])
-    if first:
-        console.print(Group(*first))
-        console.print()
-    name = type(result).command
-    printer = getattr(import_module(f"{__name__}.{name}"), f"print_{name}")
-    asked = {"rows": rows, "view": view}
-    printer(result, console, **{key: value for key, value in asked.items() if key in signature(printer).parameters})
+    answer = [item(Text(safe(statement.text), overflow="fold")) for statement in result.answer()]
+    yield Group(*first) if first else None
+    yield Group(*answer) if answer else None
 
 
 def as_text(result: Result) -> str:

@@ -1,0 +1,23 @@
+"""Figures in words, written alike in every answer."""
+
+import math
+from typing import Any
+
+from critic_probe.measures.result import Statement
+
+
+def percent(value: float, low: float, high: float) -> str:
+    """A share with its interval, in per cent: `95 % [88, 98]`; without the interval where there is none."""
+    ends = "" if math.isnan(low) else f" [{100 * low:.0f}, {100 * high:.0f}]"
+    return f"{100 * value:.0f} %{ends}"
+
+
+def in_sd(value: float, low: float, high: float) -> str:
+    """An effect in SD with its interval: `1.63 SD [1.50, 1.71]`."""
+    ends = "" if math.isnan(low) else f" [{low:.2f}, {high:.2f}]"
+    return f"{value:.2f} SD{ends}"
+
+
+def statement(text: str, row: dict[str, Any], *names: str) -> Statement:
+    """A sentence with the figures of a table's row that it rests on."""
+    return Statement(text, {name: row[name] for name in ("critic", "aggregation", *names) if name in row})
