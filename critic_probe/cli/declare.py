@@ -27,7 +27,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     names parameters as the command's options.
     """
     types = get_type_hints(command, include_extras=True)
-    groups = {name: kind for name, kind in types.items() if is_dataclass(kind)}
+    groups: dict[str, Any] = {name: kind for name, kind in types.items() if is_dataclass(kind)}
     spelling = _spelling([*_SHARED, *groups.values()], types)
     flat: list[Parameter] = []
     for given in signature(command).parameters.values():
