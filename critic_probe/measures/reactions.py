@@ -5,13 +5,14 @@ from typing import Any
 import pandas as pd
 
 from critic_probe.measures.result import Statement
-from critic_probe.measures.wording import counted, in_sd
+from critic_probe.measures.wording import counted, in_sd, statement
 from critic_probe.probes import all_families
 from critic_probe.stats.edits import INVARIANCE_FLOOR, of_controls
 from critic_probe.stats.headline import TAIL_FLOOR
 from critic_probe.text import listed
 
 _STRONGEST = ("strongest_harmless", "strongest_harmless_low", "strongest_harmless_high")
+_CONTROLS = ("controls_right", "fault", "fault_right", "fault_right_low", "fault_right_high", "rule_explains")
 _WORTH = ("harmless_per_wrong_fact", "harmless_per_wrong_fact_low", "harmless_per_wrong_fact_high")
 
 
@@ -28,9 +29,7 @@ def answer(headline: pd.DataFrame, worst: pd.DataFrame) -> list[Statement]:
         if row["strongest"]:
             alike.setdefault((row["critic"], *row["strongest"], _still(row)), []).append(row)
     statements = [_strongest(of_edit) for of_edit in alike.values()]
-    for row in rows:
-        figures = {key: row[key] for key in ("critic", "aggregation", "controls_right", "fault_right", "rule_explains")}
-        statements += [Statement(f"{_name(row)}: {text}.", figures) for text in of_controls(row)]
+    statements += _controls(rows)
     tails: dict[str, list[str]] = {}
     for row in rows:
         for edit in row["tails"]:
@@ -76,6 +75,27 @@ def _far(row: dict[str, Any]) -> str:
     fail = counted([(row["harmless_fails"], "harmless edit fails", "harmless edits fail")])
     notes += [fail] if fail else []
     return text + (f" ({'; '.join(notes)})" if notes else "")
+
+
+def _controls(rows: list[dict[str, Any]]) -> list[Statement]:
+    """What the order of controls shows of each read-out; of those of a critic that order every kind rightly, at once."""
+    above: dict[str, list[dict[str, Any]]] = {}
+    statements = []
+    for row in rows:
+        if row["controls_word"] == "above chance":
+            above.setdefault(row["critic"], []).append(row)
+        else:
+            statements += [statement(f"{_name(row)}: {text}.", row, *_CONTROLS) for text in of_controls(row)]
+    for critic, alike in above.items():
+        least = [
+            f"{row['fault_right']:.2f} [{row['fault_right_low']:.2f}, {row['fault_right_high']:.2f}] of "
+            f"'{row['fault']}' read as {row['aggregation']}"
+            for row in alike
+        ]
+        text = f"{critic}: controls are above chance in every kind of fault (the least: {'; '.join(least)})."
+        figures = {f"{row['aggregation']}.{name}": row[name] for row in alike for name in _CONTROLS}
+        statements.append(Statement(text, {"critic": critic, **figures}))
+    return statements
 
 
 def _name(row: dict[str, Any]) -> str:
