@@ -1,9 +1,9 @@
 """Whether the strongest of many harmless edits is said to move a score that none of them moves.
 
 `python -m benchmarks.headline` simulates critics whose harmless families all have the same true effect (no effect, or
-one exactly at the bound of 0.2 SD) and prints how often the cross-fitted interval of the strongest lies above it, beside
-the naive one, which is measured where it was chosen; then how often the interval holds the true effect where one family
-is the strongest.
+one exactly at the bound of 0.2 SD) and prints how often the cross-fitted interval of the strongest lies above it,
+beside the naive one, which is measured where it was chosen; then how often the interval holds the true effect where one
+family is the strongest.
 """
 
 import argparse

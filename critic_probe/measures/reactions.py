@@ -78,7 +78,7 @@ def _far(row: dict[str, Any]) -> str:
 
 
 def _controls(rows: list[dict[str, Any]]) -> list[Statement]:
-    """What the order of controls shows of each read-out; of those of a critic that order every kind rightly, at once."""
+    """What the order of controls shows of each read-out; those of a critic that order every kind rightly share one."""
     above: dict[str, list[dict[str, Any]]] = {}
     statements = []
     for row in rows:

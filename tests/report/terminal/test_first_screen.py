@@ -129,11 +129,7 @@ def test_the_figures_of_an_answer_are_cells_of_its_tables(request, command):
         for column in getattr(result, name).select_dtypes("number")
         for cell in getattr(result, name)[column].dropna()
     }
-    numbers = [
-        value
-        for said in result.answer()
-        for value in said.figures.values()
-        if isinstance(value, float | int | np.number)
-    ]
+    figures = [value for said in result.answer() for value in said.figures.values()]
+    numbers = [value for value in figures if isinstance(value, float | int | np.number)]
     assert len(numbers) > 4
     assert {float(value) for value in numbers if not pd.isna(value)} <= cells
