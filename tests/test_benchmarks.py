@@ -39,7 +39,7 @@ def test_heads_that_learnt_nothing_are_seldom_called_above_chance():
 
 
 def test_what_is_said_of_the_strongest_edit_is_seldom_wrong():
-    """The committed run of `benchmarks.headline`, which the docs print: of critics that no harmless edit moves by 0.2 SD."""
+    """The committed run of `benchmarks.headline`, which the docs print: critics that no harmless edit moves."""
     shown = (ROOT / "benchmarks" / "headline.txt").read_text(encoding="utf-8")
     assert shown.strip() in (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8")
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in shown.splitlines() if "|" in line][2:]

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from critic_probe.measures.result import Statement
-from critic_probe.measures.wording import counted, in_sd, statement
+from critic_probe.measures.wording import counted, in_sd, statement, would_tell
 from critic_probe.probes import all_families
 from critic_probe.stats.edits import INVARIANCE_FLOOR, of_controls
 from critic_probe.stats.headline import TAIL_FLOOR
@@ -59,7 +59,7 @@ def _strongest(rows: list[dict[str, Any]]) -> Statement:
     text = f"{critic}: of harmless edits {edit} moves the score most, by {far}."
     if _still(rows[0]):
         text = f"{critic}: no harmless edit moves the score by {INVARIANCE_FLOOR:g} SD; the most, {edit}, by {far}."
-    of_each = (*_STRONGEST, *_WORTH, "harmless_fails", "failing")
+    of_each = (*_STRONGEST, *_WORTH, "harmless_fails", "failing", "strongest_prompts")
     figures = {f"{row['aggregation']}.{name}": row[name] for row in rows for name in of_each}
     return Statement(text, {"critic": critic, "strongest": names, **figures})
 
@@ -70,7 +70,8 @@ def _far(row: dict[str, Any]) -> str:
     unsure = low <= INVARIANCE_FLOOR <= high
     text = f"{in_sd(row['strongest_harmless'], low, high)} read as {row['aggregation']}"
     worth, least, most = (row[name] for name in _WORTH)
-    notes = [f"not told apart from {INVARIANCE_FLOOR:g}"] if unsure else []
+    more = would_tell(row["strongest_prompts"], row["strongest_harmless"], low, high, INVARIANCE_FLOOR)
+    notes = [f"not told apart from {INVARIANCE_FLOOR:g}", *filter(None, [more])] if unsure else []
     notes += [] if pd.isna(worth) else [f"worth {worth:.2f} [{least:.2f}, {most:.2f}] wrong facts"]
     fail = counted([(row["harmless_fails"], "harmless edit fails", "harmless edits fail")])
     notes += [fail] if fail else []
