@@ -1,8 +1,7 @@
 """Writes the README's pictures, of the terminal and of the report: `python docs/picture.py`.
 
 The terminal's is the real output of `COMMAND`, exported by rich and mended so that it needs no remote font and keeps
-CJK columns aligned; four categories keep it short. The report's is its first window, of the bundled
-pairs in Chromium.
+CJK columns aligned; four categories keep it short. The report's is the first window of the bundled pairs' in Chromium.
 """
 
 import shutil

@@ -17,8 +17,8 @@ from critic_probe.measures.report import Keep, ReportResult, report
 from critic_probe.measures.result import Measured, Statement
 from critic_probe.measures.tokens import Tokens
 from critic_probe.measures.variants import Plan as Edits
+from critic_probe.measures.wording import counted
 from critic_probe.probes import all_families, choose
-from critic_probe.text import listed
 from critic_probe.workbench import Bench, Run, Signature, run
 
 Results = dict[str, Any]
@@ -54,14 +54,15 @@ class CheckResult(Measured):
     def answer(self) -> list[Statement]:
         """Whether the gates hold, how many do not, and what moved against a baseline."""
         counts = {word: int((self.gates.verdict == word).sum()) for word in ("fail", "cannot tell", "pass")}
-        names = {"fail": "fail", "cannot tell": f"cannot be told (counts as {self.on_unclear})", "pass": "hold"}
-        counted = listed([f"{count} {names[word]}" for word, count in counts.items() if count])
+        unclear = f"cannot be told (as {self.on_unclear})"
+        verbs = {"fail": ("fails", "fail"), "cannot tell": (unclear, unclear), "pass": ("holds", "hold")}
+        told = counted((count, *verbs[word]) for word, count in counts.items())
         word = "Passed" if self.passed else "Failed"
-        text = f"{word} ({self.source}): of {len(self.gates)} bounded figures {counted}; exit code {self.exit_code}."
+        text = f"{word} ({self.source}): of {len(self.gates)} bounded figures {told}; exit code {self.exit_code}."
         said = [Statement(text, {**counts, "exit_code": self.exit_code})]
         if self.drift is not None:
-            moved = f"{len(self.drift)} figures differ from" if len(self.drift) else "Nothing differs from"
-            said.append(Statement(f"{moved} the baseline.", {"drift": len(self.drift)}))
+            moved = counted([(len(self.drift), "figure differs", "figures differ")]) or "Nothing differs"
+            said.append(Statement(f"{moved} from the baseline.", {"drift": len(self.drift)}))
         return said
 
     @property

@@ -14,8 +14,8 @@ from critic_probe.encoding import EncodedPair, missing_input, shown_input
 from critic_probe.errors import CriticProbeError, parameter
 from critic_probe.measures.checks import value_checks
 from critic_probe.measures.result import Measured, Statement
+from critic_probe.measures.wording import counted
 from critic_probe.pairs import Pairs
-from critic_probe.text import listed
 from critic_probe.workbench import Ask, Bench, Progress, Settings, Values, hash_of, signature, silent
 
 CHECKS = (
@@ -80,11 +80,15 @@ class DoctorResult(Measured):
     def answer(self) -> list[Statement]:
         """How many checks say what, and what those say that found something."""
         counts = self.checks.verdict.value_counts().to_dict()
-        words = {"fail": "found a fault", "warn": "warn", "not run": "were not run", "ok": "found nothing"}
-        counted = [f"{counts[word]} {says}" for word, says in words.items() if word in counts]
-        trusted = "These values are not to be trusted" if "fail" in counts else "Nothing found makes these values wrong"
-        first = f"{trusted}: of {len(self.checks)} checks {listed(counted)}."
-        return [Statement(first, {word: counts.get(word, 0) for word in words})]
+        verbs = {
+            "fail": ("found a fault", "found a fault"),
+            "warn": ("warns", "warn"),
+            "not run": ("was not run", "were not run"),
+            "ok": ("found nothing", "found nothing"),
+        }
+        told = counted((counts.get(word, 0), *of_word) for word, of_word in verbs.items())
+        trusted = "Do not trust these values" if "fail" in counts else "No check found these values wrong"
+        return [Statement(f"{trusted}: of {len(self.checks)} checks {told}.", {w: counts.get(w, 0) for w in verbs})]
 
 
 def doctor(

@@ -119,15 +119,15 @@ def judge(frame: pd.DataFrame, kind: str, sign: int, scores: Totals | None = Non
         return Verdict(moved, moved, moved, 0.0, 0.0, "fail" if moved else "pass")
     prompts = list(frame.prompt_hash)
     if sign:
-        found, preset = rate_interval(right_order(frame, frame.delta), prompts), ORDER_FLOOR
-        word = "pass" if found.low > preset else "fail" if found.high < preset else "cannot tell"
+        interval, preset = rate_interval(right_order(frame, frame.delta), prompts), ORDER_FLOOR
+        word = "pass" if interval.low > preset else "fail" if interval.high < preset else "cannot tell"
     else:
-        found, preset = median_interval(frame.delta_over_sd.abs(), prompts, scores), INVARIANCE_FLOOR
-        word = "pass" if found.high < preset else "fail" if found.low > preset else "cannot tell"
+        interval, preset = median_interval(frame.delta_over_sd.abs(), prompts, scores), INVARIANCE_FLOOR
+        word = "pass" if interval.high < preset else "fail" if interval.low > preset else "cannot tell"
     distinct = frame.prompt_hash.nunique()
     if too_few(len(frame), distinct):
         word = "cannot tell"
-    return Verdict(*found, preset, detectable(found, distinct), word)
+    return Verdict(*interval, preset, detectable(interval, distinct), word)
 
 
 def faults(cases: pd.DataFrame) -> pd.DataFrame:
@@ -144,8 +144,8 @@ def order_of(controls: pd.DataFrame) -> tuple[Interval, list[Fault]]:
     def rate(frame: pd.DataFrame) -> Interval:
         return rate_interval(right_order(frame, frame.delta), list(frame.prompt_hash))
 
-    found = by_fault(controls)
-    return rate(controls), [Fault(f, len(part), part.prompt_hash.nunique(), *rate(part)) for f, part in found]
+    kinds = by_fault(controls)
+    return rate(controls), [Fault(kind, len(part), part.prompt_hash.nunique(), *rate(part)) for kind, part in kinds]
 
 
 def contrasts(cases: pd.DataFrame, spreads: Spreads) -> pd.DataFrame:
@@ -211,9 +211,9 @@ def read_aloud(summary: pd.DataFrame, ratios: pd.DataFrame, cases: pd.DataFrame)
         "distance from the floor that so many prompts could show. An identity has nothing to estimate.",
     ]
     sentences += [
-        f"{row['critic']}/{row['aggregation']}: {told}."
+        f"{row['critic']}/{row['aggregation']}: {clause}."
         for row in ratios.to_dict("records")
-        for told in of_controls(row)
+        for clause in of_controls(row)
     ]
     sentences += _dilution(cases)
     enough = (summary.ending_n >= FEW) & (summary.prompts >= FEW_PROMPTS)
@@ -228,14 +228,17 @@ def read_aloud(summary: pd.DataFrame, ratios: pd.DataFrame, cases: pd.DataFrame)
 
 def of_controls(row: dict[str, Any]) -> list[str]:
     """What the order of controls shows, from a row of `headline`: one clause, none where there are none."""
-    share = f"{row['controls_right']:.2f} of the worse answers score lower"
-    low, high = row["fault_right_low"], row["fault_right_high"]
-    fault = f"of '{row['fault']}' {row['fault_right']:.2f} [{low:.2f}, {high:.2f}]"
+
+    def shown(name: str) -> str:
+        return "none" if pd.isna(row[name]) else f"{row[name]:.2f}"
+
+    share = f"{shown('controls_right')} of the worse answers score lower"
+    fault = f"of '{row['fault']}' {shown('fault_right')} [{shown('fault_right_low')}, {shown('fault_right_high')}]"
     nothing = "nothing here shows that this score reads content"
-    told = {
-        "a simple rule": f"the rule '{row['rule']}' alone explains {row['rule_explains']:.2f} of the moves "
-        f"[{row['rule_explains_low']:.2f}, {row['rule_explains_high']:.2f}]"
-        + ("" if pd.isna(row["rule_gaps"]) else f" and {row['rule_gaps']:.2f} of the pairs' gaps")
+    clauses = {
+        "a simple rule": f"the rule '{row['rule']}' alone explains {shown('rule_explains')} of the moves "
+        f"[{shown('rule_explains_low')}, {shown('rule_explains_high')}]"
+        + ("" if pd.isna(row["rule_gaps"]) else f" and {shown('rule_gaps')} of the pairs' gaps")
         + f": {nothing}"
         + (f", though {share}" if row["controls"] else ""),
         "at chance": f"controls are at chance ({share}): {nothing}",
@@ -246,7 +249,7 @@ def of_controls(row: dict[str, Any]) -> list[str]:
         "above chance": f"controls are above chance in every kind of fault ({share}; {fault}, the least)",
         "below chance": f"the worse answer scores higher more often than not ({share})",
     }
-    return [told[row["controls_word"]]] if row["controls_word"] in told else []
+    return [clauses[row["controls_word"]]] if row["controls_word"] in clauses else []
 
 
 def _dilution(cases: pd.DataFrame) -> list[str]:

@@ -15,6 +15,7 @@ from critic_probe.measures.perturb import Perturb, PerturbResult
 from critic_probe.measures.result import Measured, Statement
 from critic_probe.measures.tokens import variance_ratio, variance_terms
 from critic_probe.measures.variants import Plan
+from critic_probe.measures.wording import counted
 from critic_probe.objective import TEMPERATURE, loss
 from critic_probe.pairs import Pairs
 from critic_probe.probes import BUILT_IN, WRONG_FACTS, Family
@@ -41,7 +42,6 @@ from critic_probe.studies.claims import CLAIMS, FAILS, READING_TRAINED, READING_
 from critic_probe.studies.gathered import Drawn, Responses
 from critic_probe.studies.gradients import LEVELS, SIDES, Gradients, gradients
 from critic_probe.studies.untrained import HEADS, Untrained, untrained
-from critic_probe.text import listed
 from critic_probe.workbench import CriticRecord, Progress, Settings, Signature, benches, run
 
 READ_OUTS = ("last", "mean", "mix:0.5", "last+eos", "mean+eos")
@@ -55,7 +55,12 @@ GARBAGE = ("gibberish", "other-answer", "empty", "master-key")
 FORMS = tuple(f.name for f in BUILT_IN.values() if f.group == "layout" and f.name not in ("typo", "homoglyph"))
 
 
-_WORDS = ("holds", "does not hold", "cannot tell")
+_WORDS = {
+    "holds": ("holds", "hold"),
+    "does not hold": ("does not hold", "do not hold"),
+    "cannot tell": ("cannot be told", "cannot be told"),
+}
+"""Verdict -> what one claim does, and what several do."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -86,8 +91,8 @@ class AuditResult(Measured):
         said = []
         for critic, frame in self.claims.groupby("critic", sort=False):
             by_word = {word: list(frame.claim[frame.verdict == word]) for word in _WORDS}
-            parts = [f"{len(names)} {word}" for word, names in by_word.items() if names]
-            text = f"{critic}: of {len(frame)} claims {listed(parts)}."
+            told = counted((len(by_word[word]), *verbs) for word, verbs in _WORDS.items())
+            text = f"{critic}: of {len(frame)} claims {told}."
             said.append(Statement(text, {"critic": critic, **by_word}))
         return said
 

@@ -115,7 +115,8 @@ SHOWN = (
     ("sentence-repeated: lower", True),
 )
 LAST, MEAN = ("last", "last"), ("mean", "mean")
-MARK, TWICE = "closing mark: median |delta|", "sentence-repeated: lower"
+# The mean, not the median: effects fall into groups by the kind of answer, and a median jumps from one to the other.
+MARK, TWICE = "closing mark: mean |delta|", "sentence-repeated: lower"
 
 
 def _one(column: Column, name: str, field: str = "over_sd") -> Any:
