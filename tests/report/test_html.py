@@ -179,7 +179,9 @@ def test_the_answer_is_that_of_compare_and_perturb(measured):
     both = [each.text for of in (result.perturb, result.compare) for each in of.answer()]
     assert sorted(texts) == sorted(text for text in both if not text.startswith("Next: "))
     assert len(texts) < len(both)
-    assert all("harmless edit" in text or "puts the teacher first" in text for text in texts[:6])
+    leading = ["strongest" in each.figures or "puts the teacher first" in each.text for each in result.answer()]
+    assert leading == sorted(leading, reverse=True)
+    assert leading[0]
 
 
 def test_below_stand_gates_and_every_kind_of_picture_with_a_switch(opened):
