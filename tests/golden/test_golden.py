@@ -56,7 +56,10 @@ b,3+3?,"Six, or so",Six.,0.7,0.2,0.3,0.9
 c,1+1?,Two,Two.,-0.4,0.6,0.1,0.1
 """
 # Of these the answer and what it rests on have room on one screen.
-SCREENS = frozenset("compare perturb perturb-punct completeness tokens audit diff doctor check check-gates".split())
+SCREENS = {
+    *("compare", "perturb", "perturb-punct", "completeness", "tokens", "audit"),
+    *("diff", "doctor", "check", "check-gates"),
+}
 # name: (arguments, exit code); each is held as it shows at 80 columns, and with --json as plain values
 COMMANDS = {
     "compare": (f"compare pairs.jsonl {BOTH}", 0),
