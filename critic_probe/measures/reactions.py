@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from critic_probe.measures.result import Statement
-from critic_probe.measures.wording import counted, in_sd, statement, would_tell
+from critic_probe.measures.wording import counted, in_sd, percent, statement, would_tell
 from critic_probe.probes import all_families
 from critic_probe.stats.edits import INVARIANCE_FLOOR, of_controls
 from critic_probe.stats.headline import TAIL_FLOOR
@@ -16,11 +16,12 @@ _CONTROLS = ("controls_right", "fault", "fault_right", "fault_right_low", "fault
 _WORTH = ("harmless_per_wrong_fact", "harmless_per_wrong_fact_low", "harmless_per_wrong_fact_high")
 
 
-def answer(headline: pd.DataFrame, worst: pd.DataFrame) -> list[Statement]:
+def answer(headline: pd.DataFrame, summary: pd.DataFrame, worst: pd.DataFrame) -> list[Statement]:
     """What each critic reacts to most, what it misses, and what to look at next.
 
     Args:
         headline: See `PerturbResult`.
+        summary: Its verdicts, by family.
         worst: Its cases, the largest |delta| over SD first.
     """
     rows = headline.to_dict("records")
@@ -29,7 +30,7 @@ def answer(headline: pd.DataFrame, worst: pd.DataFrame) -> list[Statement]:
         if row["strongest"]:
             alike.setdefault((row["critic"], *row["strongest"], _still(row)), []).append(row)
     statements = [_strongest(of_edit) for of_edit in alike.values()]
-    statements += _controls(rows)
+    statements += [*_in_full(summary[summary.kind == "directional"]), *_controls(rows)]
     tails: dict[str, list[str]] = {}
     for row in rows:
         for edit in row["tails"]:
@@ -76,6 +77,18 @@ def _far(row: dict[str, Any]) -> str:
     fail = counted([(row["harmless_fails"], "harmless edit fails", "harmless edits fail")])
     notes += [fail] if fail else []
     return text + (f" ({'; '.join(notes)})" if notes else "")
+
+
+def _in_full(summary: pd.DataFrame) -> list[Statement]:
+    """How often each critic scores the same facts higher where they are told in full."""
+    statements = []
+    for critic, frame in summary.groupby("critic", sort=False):
+        rows = frame.to_dict("records")
+        shares = [f"{percent(row['figure'], row['low'], row['high'])} read as {row['aggregation']}" for row in rows]
+        text = f"{critic}: told in full, the same facts score higher in {' and '.join(shares)} (n = {rows[0]['n']})."
+        figures = {f"{row['aggregation']}.{name}": row[name] for row in rows for name in ("figure", "low", "high", "n")}
+        statements.append(Statement(text, {"critic": critic, **figures}))
+    return statements
 
 
 def _controls(rows: list[dict[str, Any]]) -> list[Statement]:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from critic_probe.gates.drift import TOLD
 from critic_probe.gates.measure import CheckResult
-from critic_probe.report.terminal.pieces import VERDICT_STYLES, below, missing, p_value, print_blocks
+from critic_probe.report.terminal.pieces import VERDICT_STYLES, below, fitting, missing, p_value, print_blocks
 from critic_probe.text import neutralise
 
 ORDER = {"fail": 0, "cannot tell": 1, "pass": 2}
@@ -20,19 +20,25 @@ _MISSED = 8  # gates that do not hold, on the first screen
 DRIFT = 20  # differences that are shown
 
 
-def first_check(result: CheckResult) -> Iterator[RenderableType | None]:
+def first_check(result: CheckResult, console: Console, room: int) -> list[RenderableType]:
     """What stands below the answer: what does not hold with the pairs to look at, what moved, and what holds by name.
 
     Args:
         result: What the gates say.
+        console: Where to print.
+        room: The lines that there are.
     """
+    return fitting(lambda most: _first(result, most), _MISSED, console, room)
+
+
+def _first(result: CheckResult, most: int) -> Iterator[RenderableType | None]:
     rows = sorted(result.gates.to_dict("records"), key=lambda row: ORDER[row["verdict"]])
     missed = [row for row in rows if row["verdict"] != "pass"]
-    yield _lines(missed[:_MISSED]) if missed else None
-    if len(missed) > _MISSED:
-        yield Text(f"... and {len(missed) - _MISSED} more: --full prints them", style="dim")
+    yield _lines(missed[:most]) if missed else None
+    if len(missed) > most:
+        yield Text(f"... and {len(missed) - most} more: --full prints them", style="dim")
     if result.drift is not None and len(result.drift):
-        yield Group(*_drift(result.drift.head(_MISSED)))
+        yield Group(*_drift(result.drift.head(most)))
     held = Counter(row["metric"] for row in rows if row["verdict"] == "pass")
     names = ", ".join(f"{metric} ({count})" if count > 1 else metric for metric, count in held.items())
     yield Text(f"holds: {names}", style="green", overflow="fold") if held else None

@@ -1,7 +1,5 @@
 """One critic against another, on a terminal."""
 
-from collections.abc import Iterator
-
 from rich.console import Console, RenderableType
 
 from critic_probe.measures.diff import DiffResult
@@ -10,6 +8,7 @@ from critic_probe.report.terminal.pieces import (
     Record,
     below,
     block,
+    fitting,
     grouped,
     heading,
     interval,
@@ -25,16 +24,19 @@ from critic_probe.report.terminal.pieces import (
 )
 
 
-def first_diff(result: DiffResult, rows: int | None) -> Iterator[RenderableType | None]:
+def first_diff(result: DiffResult, console: Console, rows: int | None, room: int) -> list[RenderableType]:
     """What stands below the answer: verdicts, and the largest changes.
 
     Args:
         result: What was found.
         console: Where to print.
-        rows: How many families of each read-out to show; None for as many as fit.
+        console: Where to print.
+        rows: How many families of each read-out to show; None for as many as have room, three at most.
+        room: The lines that there are.
     """
-    yield _verdicts(result)
-    yield _families(result, 3 if rows is None else rows)
+    if rows is not None:
+        return [_verdicts(result), _families(result, rows)]
+    return fitting(lambda most: (_verdicts(result), _families(result, most)), 3, console, room)
 
 
 def print_diff(result: DiffResult, console: Console, rows: int = 10) -> None:

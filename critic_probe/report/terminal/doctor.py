@@ -2,22 +2,31 @@
 
 from collections.abc import Iterator
 
+import pandas as pd
 from rich.console import Console, RenderableType
 from rich.text import Text
 
 from critic_probe.measures.doctor import DoctorResult
-from critic_probe.report.terminal.pieces import VERDICT_STYLES, checks_table, signed
+from critic_probe.report.terminal.pieces import VERDICT_STYLES, checks_table, fitting, signed
 from critic_probe.text import neutralise
 
 
-def first_doctor(result: DoctorResult) -> Iterator[RenderableType | None]:
+def first_doctor(result: DoctorResult, console: Console, room: int) -> list[RenderableType]:
     """What stands below the answer: the checks that found something.
 
     Args:
         result: What the doctor found.
+        console: Where to print.
+        room: The lines that there are.
     """
-    findings = result.checks[result.checks.verdict.isin(("fail", "warn"))]
-    yield checks_table(findings) if len(findings) else None
+    return fitting(lambda most: _first(result, most), max(len(result.checks), 1), console, room)
+
+
+def _first(result: DoctorResult, most: int) -> Iterator[RenderableType | None]:
+    findings = pd.concat([result.checks[result.checks.verdict == verdict] for verdict in ("fail", "warn")])
+    yield checks_table(findings.head(most)) if len(findings) else None
+    if len(findings) > most:
+        yield Text(f"... and {len(findings) - most} more: --full prints them", style="dim")
     skipped = list(result.checks.check[result.checks.verdict == "not run"])
     yield Text(f"not run: {', '.join(skipped)}", style="dim", overflow="fold") if skipped else None
 

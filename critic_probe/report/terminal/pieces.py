@@ -51,6 +51,25 @@ def print_blocks(console: Console, *blocks: RenderableType | None) -> None:
         console.print(part)
 
 
+def fitting(
+    blocks: Callable[[int], Iterable[RenderableType | None]], most: int, console: Console, room: int
+) -> list[RenderableType]:
+    """Blocks that show as many rows as have room, at least one.
+
+    Args:
+        blocks: Makes them with so many rows.
+        most: Rows where there is room enough.
+        console: Where to print.
+        room: The lines that there are.
+    """
+    made: list[RenderableType] = []
+    for rows in range(most, 0, -1):
+        made = [part for part in blocks(rows) if part is not None]
+        if sum(len(console.render_lines(part)) + 1 for part in made) <= room:
+            break
+    return made
+
+
 def block(title: str, *content: RenderableType) -> RenderableType:
     """What belongs together under a title."""
     return Group(Text(title, style="bold", overflow="fold"), *content)

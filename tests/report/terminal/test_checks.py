@@ -60,4 +60,6 @@ def test_verdicts_show_what_fails_last_with_the_pairs_to_look_at(compare):
     told = [line for line in sentences(found.gates) if line.startswith("fail: compare.d_acc bundled:last/last")]
     assert told[0].removeprefix("fail: ").split("; look at")[0] in "\n".join(lines)
     assert f"-> {told[0].split('; ')[1]}" in "\n".join(line.strip() for line in lines)
-    assert "mine: 4 pass, 4 fail, 1 cannot tell; a gate that cannot be told counts as fail: exit code 1" in lines
+    [said] = found.answer()
+    counted = "4 fail, 1 cannot be told (as fail) and 4 hold"
+    assert said.text == f"Failed (mine): of 9 bounded figures {counted}; exit code 1."
