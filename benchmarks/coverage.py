@@ -71,8 +71,8 @@ class Sample:
     def latent(self) -> Floats:
         """(n,) standard normal, of the given correlation within a prompt."""
         shared, own = self._rng.normal(size=(2, len(self.prompts)))
-        found: Floats = np.sqrt(self._correlation) * shared[self.prompts] + np.sqrt(1 - self._correlation) * own
-        return found
+        figures: Floats = np.sqrt(self._correlation) * shared[self.prompts] + np.sqrt(1 - self._correlation) * own
+        return figures
 
     def right(self, truth: float) -> Floats:
         """(n,) 1 with that probability, else 0."""
@@ -215,8 +215,8 @@ def _finds_something(sample: Sample) -> bool:
         prompt_hash=np.tile(sample.prompts, 2 * FAMILIES),
         family=np.tile(np.repeat(np.arange(FAMILIES), n), 2),
     )
-    found = contrasts(cases, spreads)
-    return bool((found.p_holm < 0.05).any())
+    table = contrasts(cases, spreads)
+    return bool((table.p_holm < 0.05).any())
 
 
 class Row(NamedTuple):
@@ -230,16 +230,16 @@ class Row(NamedTuple):
 
 def _shares(happens: Callable[[Sample], bool | None], correlation: float, runs: int, seed: str) -> list[float]:
     """How often something happens, per design; NaN where it cannot, or nothing can correlate."""
-    found = []
+    shares = []
     for design in DESIGNS:
         if correlation and not design.repeated:
-            found.append(np.nan)
+            shares.append(np.nan)
             continue
         rng = np.random.default_rng([zlib.crc32(seed.encode()), design.n, design.repeated])
         each = [happens(Sample(design, correlation, rng)) for _ in range(runs)]
         known = [bool(one) for one in each if one is not None]
-        found.append(float(np.mean(known)) if known else np.nan)
-    return found
+        shares.append(float(np.mean(known)) if known else np.nan)
+    return shares
 
 
 def _covered(covers: Covers) -> Callable[[Sample], bool]:
@@ -273,14 +273,14 @@ def simulate(runs: int, only: list[str]) -> Iterator[Row]:
     """Every line of the tables.
 
     Args:
-        runs: Of each cell; a tenth of them for the family-wise error, which is of whole tables.
+        runs: Of each cell; a twentieth of them for the family-wise error, which is of whole tables.
         only: What names begin with; all where empty.
     """
     asked: list[tuple[str, str, Callable[[Sample], bool | None], int]] = [
         *(("coverage", name, _covered(covers), runs) for name, covers in COVERED.items()),
         *(("type I", name, _rejects(test), runs) for name, test in TESTS.items()),
         *(("FAIL at the bound", name, _fails(verdict), runs) for name, verdict in AT_BOUND.items()),
-        ("family-wise", f"diff, {FAMILIES} families", _apart, max(runs // 10, 1)),
+        ("family-wise", f"diff, {FAMILIES} families", _apart, max(runs // 20, 1)),
     ]
     for table, name, happens, times in asked:
         if only and not any(name.startswith(beginning) for beginning in only):
@@ -298,7 +298,8 @@ def markdown(rows: list[Row]) -> str:
         for row in rows:
             if row.table == table:
                 cells = ("-" if np.isnan(share) else f"{share:.3f}".lstrip("0") for share in row.shares)
-                lines.append(f"| {row.name} | {row.correlation:g} | {' | '.join(cells)} |")
+                name = row.name.replace("|", "\\|")
+                lines.append(f"| {name} | {row.correlation:g} | {' | '.join(cells)} |")
     return "\n".join(lines[1:])
 
 

@@ -29,7 +29,7 @@ def made(seeds: dict[int, float], n: int = 30, prompts: int = 30):
     """Runs trained and read as a mean, by seed with this effect of the closing mark."""
 
     def figure(value):
-        return {"name": "closing mark: median |delta|", "value": value, "over_sd": value, "n": n, "prompts": prompts}
+        return {"name": "closing mark: mean |delta|", "value": value, "over_sd": value, "n": n, "prompts": prompts}
 
     return [
         {"condition": "terse", "trained": "mean", "seed": seed, "figures": [{"read": "mean", **figure(value)}]}

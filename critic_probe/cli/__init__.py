@@ -16,14 +16,14 @@ What does a critic's score really react to? Four commands to start with:
   critic-probe doctor DIR PAIRS
       Can its values be trusted at all?
   critic-probe compare PAIRS -c DIR
-      Does the teacher score above the student, and beyond length and punctuation?
+      Does the teacher score above the student, beyond length and punctuation?
   critic-probe perturb --all PAIRS -c DIR
       Which harmless edits move the score, and which wrong answers go unnoticed?
   critic-probe trace PAIRS --id ID -c DIR
       Which token does it?
 
-DIR is what training wrote, PAIRS a .jsonl, .json, .csv or .parquet file. Without them
-compare shows two toy critics that ship with the tool:  critic-probe compare
+DIR is what training wrote, PAIRS a .jsonl, .json, .csv or .parquet file.
+Without them, two toy critics that ship with the tool:  critic-probe compare
 All commands: critic-probe --help; one's options and examples: COMMAND --help.\
 """
 READER_GONE = 141  # 128 + SIGPIPE: what a shell says of any program whose output `head` no longer reads

@@ -83,7 +83,7 @@ def command(
     scoring: options.DefaultReadOuts,
     fields: options.PairFields,
     training: Training,
-    output: options.Output,
+    output: options.Screen,
 ) -> None:
     """Measure what was claimed of last-token and mean scores: gradients, variance, punctuation, content, EOS."""
     session.check_outputs(output)
@@ -103,7 +103,7 @@ def command(
     asked = [*([pairs] if pairs else []), *_as_loaded(critics, loading), *as_words(scoring), *as_words(fields)]
     commands = [_with(each, asked, seed) for each in result.claims.reproduce]
     result = replace(result, claims=result.claims.assign(reproduce=commands))
-    session.finish(result, critics, output, default_pairs=pairs is None)
+    session.finish(result, critics, output, default_pairs=pairs is None, show=output.show)
 
 
 def _as_loaded(critics: Critics, loading: options.Loading) -> list[str]:
@@ -124,7 +124,7 @@ def _training_pairs(file: str | None, count: int, fields: options.PairFields) ->
         return lambda _: read
 
     def generated(seed: int) -> Sequence[Pair]:
-        from critic_probe.studies.demo import training_pairs
+        from critic_probe.studies.synthetic_pairs import training_pairs
 
         return training_pairs(seed, count)
 

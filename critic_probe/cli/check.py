@@ -28,7 +28,6 @@ PANEL = panels.GATES
 EXAMPLES = (
     "critic-probe check -c bundled:mean -a mean",
     "critic-probe check -c bundled:mean -a mean --save-baseline baseline.json",
-    "critic-probe check -c bundled:mean -a mean --baseline baseline.json",
 )
 
 
@@ -104,6 +103,7 @@ class Reports:
         Path | None, options.of_output("Also write Markdown; $GITHUB_STEP_SUMMARY gets it too.", metavar="FILE")
     ] = None
     json: options.Json = False
+    full: options.Full = False
 
 
 @with_options
@@ -169,7 +169,7 @@ def _tell(result: "CheckResult", output: Reports, *, accepted: bool) -> None:
     if output.json:
         typer.echo(dump_json(result))
     else:
-        result.show()
+        result.show(full=output.full)
 
 
 def _measured(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
-from functools import wraps
+from functools import cache, wraps
 from inspect import Parameter, Signature, signature
 from typing import Annotated, Any, TypeVar, get_type_hints
 
@@ -27,7 +27,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     names parameters as the command's options.
     """
     types = get_type_hints(command, include_extras=True)
-    groups = {name: kind for name, kind in types.items() if is_dataclass(kind)}
+    groups: dict[str, Any] = {name: kind for name, kind in types.items() if is_dataclass(kind)}
     spelling = _spelling([*_SHARED, *groups.values()], types)
     flat: list[Parameter] = []
     for given in signature(command).parameters.values():
@@ -68,9 +68,10 @@ def _spelling(groups: Iterable[Any], types: dict[str, Any]) -> Spelling:
 def as_words(group: Any) -> list[str]:
     """The words of a command line that ask for these options; those at their defaults are left out."""
     words: list[str] = []
-    for field, kind in _optional(type(group)).items():
+    declared: Any = type(group)
+    for field, kind in _optional(declared).items():
         value = getattr(group, field)
-        if value != getattr(type(group), field, None):
+        if value != getattr(declared, field, None):
             name = max(_names(field, kind.__metadata__[0]), key=len)
             values = value if isinstance(value, list | tuple) else [value]
             words += [name] if value is True else [word for each in values for word in (name, str(each))]
@@ -84,6 +85,7 @@ def _filled(group: Any, values: dict[str, Any]) -> Any:
     return checked(group(**values))
 
 
+@cache
 def _optional(group: Any) -> dict[str, Any]:
     """The fields that are options, with their `Annotated` types."""
     types = get_type_hints(group, include_extras=True)

@@ -33,7 +33,7 @@ def command(
     loading: options.Loading,
     scoring: Examined,
     fields: options.PairFields,
-    output: options.Output,
+    output: options.Screen,
 ) -> None:
     """Check head, tokens, positions, padding and scores of one critic. Exits with 1 if a check fails."""
     session.check_outputs(output)
@@ -49,6 +49,6 @@ def command(
 
     with session.progress() as progress:
         result = doctor(path, lambda: fields.pairs(pairs, critics), settings, progress, name=name, **critics.loading)
-    session.finish(result, critics, output, default_pairs=pairs is None)
+    session.finish(result, critics, output, default_pairs=pairs is None, show=output.show)
     if (result.checks.verdict == "fail").any():
         raise typer.Exit(1)

@@ -49,6 +49,8 @@ Seed = Annotated[int, of_edits("Decides every choice that an edit leaves to chan
 DryRun = Annotated[bool, of_output("Only say what the run would cost.")]
 Json = Annotated[bool, of_output("Print one JSON object to stdout, and nothing else there.")]
 
+Full = Annotated[bool, of_output("Print all tables and notes, not the answer alone.")]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Loading:
@@ -306,11 +308,22 @@ class Output:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tables(Output):
+class Screen(Output):
+    """Where a result goes, and whether all of it is shown."""
+
+    full: Full = False
+
+    def show(self, result: "Result") -> None:
+        """Prints it."""
+        result.show(full=self.full)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tables(Screen):
     """Where a result goes, and how much of it is shown."""
 
-    rows: Annotated[int, of_output("How many pairs or cases to show.", min=0)] = 10
+    rows: Annotated[int | None, of_output("How many pairs or cases to show. Default: as many as fit.", min=0)] = None
 
     def show(self, result: "Result") -> None:
         """Prints it with so many rows."""
-        result.show(self.rows)
+        result.show(self.rows, full=self.full)

@@ -14,7 +14,7 @@ def command(
     loading: options.Loading,
     scoring: options.DefaultReadOuts,
     fields: options.PairFields,
-    output: options.Output,
+    output: options.Screen,
 ) -> None:
     """Show when a verdict is known, how dependent token values are, and which kinds of token carry them."""
     session.check_outputs(output)
@@ -23,4 +23,4 @@ def command(
 
     with session.progress(resumable=not scoring.no_cache) as progress:
         result = tokens(critics.load(), read, settings, progress)
-    session.finish(result, critics, output, default_pairs=pairs is None)
+    session.finish(result, critics, output, default_pairs=pairs is None, show=output.show)

@@ -18,7 +18,7 @@ from critic_probe.text import listed
 PANEL = panels.LOOK
 EXAMPLES = (
     "critic-probe trace --id case-1-comma -c bundled:last --view line",
-    "critic-probe trace --prompt '2+2?' --student Five, --teacher Four. -c bundled:mean",
+    "critic-probe trace --prompt 2+2? --student 5. --teacher 4. -c bundled:mean",
 )
 
 

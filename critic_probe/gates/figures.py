@@ -56,20 +56,25 @@ _EDITS = {
         )
     ),
 }
-_PARTS = {
-    "signal_to_noise": ("control", "invariance"),
-    "punct_over_wrong_fact": ("punct", "wrong_fact"),
-    "controls_right": ("control",),
-    "fault_right": ("fault",),
-    "rule_explains": ("rule",),
+_SIZES = {
+    "strongest_harmless": ("strongest_n", "strongest_prompts"),
+    "harmless_per_wrong_fact": ("strongest_n", "harmless_per_wrong_fact_prompts"),
+    "controls_right": ("controls", "control_prompts"),
+    "fault_right": ("faults", "fault_prompts"),
+    "rule_explains": ("rules", "rule_prompts"),
 }
-_HEADLINE = {name: (f"{name}_low", f"{name}_high") for name in _PARTS}
+_HEADLINE = {name: (f"{name}_low", f"{name}_high") for name in _SIZES}
+GONE = {
+    "perturb.signal_to_noise": "perturb.strongest_harmless, perturb.controls_right",
+    "perturb.punct_over_wrong_fact": "perturb.harmless_per_wrong_fact",
+}
+"""Figures that families which move nothing diluted -> what stands in their place."""
 _TOKENS = ("lag1", "effective_tokens", "variance_ratio")
 METRICS: frozenset[str] = frozenset(
     [
         *(f"compare.{name}" for name in (*_COMPARE, "median_abs_gap")),
         *(f"{command}.{name}" for command in ("perturb", "completeness") for name in (*_EDITS, "median_abs_delta")),
-        *(f"perturb.{name}" for name in _HEADLINE),
+        *(f"perturb.{name}" for name in (*_HEADLINE, "harmless_fails")),
         "completeness.complete_score",
         *(f"tokens.{name}" for name in (*_TOKENS, "d_acc")),
         "doctor.fails",
@@ -169,10 +174,9 @@ def _edits(command: str, result: PerturbResult) -> Iterator[Row]:
     if command == "perturb":
         for record in result.headline.to_dict("records"):
             for name, interval in _HEADLINE.items():
-                parts = _PARTS[name]  # the smallest of what a figure is made of is its size
-                sizes = {"n": min(record[f"{part}s"] for part in parts)}
-                sizes["prompts"] = min(record[f"{part}_prompts"] for part in parts)
+                sizes = dict(zip(("n", "prompts"), (record[size] for size in _SIZES[name]), strict=True))
                 yield _figure(f"perturb.{name}", record | sizes, name, interval)
+            yield _figure("perturb.harmless_fails", record | {"n": record["harmless"]}, "harmless_fails", None)
 
 
 def _tokens(command: str, result: TokensResult) -> Iterator[Row]:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from critic_probe.aggregation import parse
 from critic_probe.errors import CriticProbeError, parameter
-from critic_probe.gates.figures import METRICS
+from critic_probe.gates.figures import GONE, METRICS
 from critic_probe.gates.shipped import DEFAULT_PROFILE, profile_text
 from critic_probe.stats.rates import too_few
 
@@ -147,6 +147,11 @@ def read_gate(given: Any, where: str, families: Collection[str]) -> Gate:
         raise CriticProbeError(f"{where}: is no table; write [[gates]]")
     if unknown := [key for key in given if key not in names]:
         raise CriticProbeError(f"{where}: '{unknown[0]}' is unknown; choose from {', '.join(names)}")
+    if given.get("metric") in GONE:
+        raise CriticProbeError(
+            f"{where}: metric '{given['metric']}' is gone, since edits that move nothing hid in it those that do; "
+            f"bound {GONE[given['metric']]}"
+        )
     if given.get("metric") not in METRICS:
         raise CriticProbeError(
             f"{where}: metric '{given.get('metric')}' is unknown; choose from {', '.join(sorted(METRICS))}"

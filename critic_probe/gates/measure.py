@@ -14,9 +14,10 @@ from critic_probe.measures.compare import Compare
 from critic_probe.measures.doctor import Doctor, DoctorResult
 from critic_probe.measures.perturb import Perturb
 from critic_probe.measures.report import Keep, ReportResult, report
-from critic_probe.measures.result import Measured
+from critic_probe.measures.result import Measured, Statement
 from critic_probe.measures.tokens import Tokens
 from critic_probe.measures.variants import Plan as Edits
+from critic_probe.measures.wording import counted
 from critic_probe.probes import all_families, choose
 from critic_probe.workbench import Bench, Run, Signature, run
 
@@ -24,7 +25,7 @@ Results = dict[str, Any]
 """Command -> its result, as `figures` takes it."""
 
 # What the pictures of a report need, told as gates without a bound.
-_PICTURED = tuple(Gate(name) for name in ("compare.d_acc", "perturb.signal_to_noise", "tokens.d_acc"))
+_PICTURED = tuple(Gate(name) for name in ("compare.d_acc", "perturb.strongest_harmless", "tokens.d_acc"))
 
 
 @dataclass(frozen=True, repr=False)
@@ -49,6 +50,20 @@ class CheckResult(Measured):
     on_unclear: str
     exit_code: int
     drift: pd.DataFrame | None = None
+
+    def answer(self) -> list[Statement]:
+        """Whether the gates hold, how many do not, and what moved against a baseline."""
+        counts = {word: int((self.gates.verdict == word).sum()) for word in ("fail", "cannot tell", "pass")}
+        unclear = f"cannot be told (as {self.on_unclear})"
+        verbs = {"fail": ("fails", "fail"), "cannot tell": (unclear, unclear), "pass": ("holds", "hold")}
+        told = counted((count, *verbs[word]) for word, count in counts.items())
+        word = "Passed" if self.passed else "Failed"
+        text = f"{word} ({self.source}): of {len(self.gates)} bounded figures {told}; exit code {self.exit_code}."
+        said = [Statement(text, {**counts, "exit_code": self.exit_code})]
+        if self.drift is not None:
+            moved = counted([(len(self.drift), "figure differs", "figures differ")]) or "Nothing differs"
+            said.append(Statement(f"{moved} from the baseline.", {"drift": len(self.drift)}))
+        return said
 
     @property
     def passed(self) -> bool:

@@ -1,6 +1,5 @@
 """Student against teacher under every critic and read-out."""
 
-import itertools
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,9 +12,11 @@ from critic_probe.aggregation import Aggregation
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse
 from critic_probe.errors import Notice
+from critic_probe.measures import compared
 from critic_probe.measures.blind import Texts, baselines, rules_of
-from critic_probe.measures.result import Measured
-from critic_probe.objective import SATURATED, TEMPERATURE
+from critic_probe.measures.compared import reading, warnings
+from critic_probe.measures.result import Measured, Statement
+from critic_probe.objective import TEMPERATURE
 from critic_probe.pairs import Pairs
 from critic_probe.stats import pairs as pairwise
 from critic_probe.stats.paired import flips
@@ -70,13 +71,17 @@ class CompareResult(Measured):
     baselines: pd.DataFrame
     pairs: pd.DataFrame
 
+    def answer(self) -> list[Statement]:
+        """Whom each critic puts first, whether its read-outs disagree, and what makes that doubtful."""
+        return compared.answer(self.summary, self.statistics, self.lengths, self.contrasts)
+
     def read_aloud(self) -> list[str]:
         """Plain sentences on how to read it, from its own tables and signature."""
         critics = self.signature["critics"]
         floor = GIVEN if critics[0]["fingerprint"] == GIVEN_SCORES else floor_sentence(critics)
         return [
-            *_reading(self.summary, self.statistics, self.baselines),
-            *_warnings(self.statistics, self.lengths),
+            *reading(self.summary, self.statistics, self.baselines),
+            *warnings(self.statistics, self.lengths),
             floor,
         ]
 
@@ -197,7 +202,7 @@ def tabulated(
         pairs=_most_disputed_first(scored),
         notices=notices,
         signature=signed,
-        reading=[*_reading(summary, figures, blind), *_warnings(figures, lengths), floor],
+        reading=[*reading(summary, figures, blind), *warnings(figures, lengths), floor],
     )
 
 
@@ -343,61 +348,3 @@ def _pair_notices(scored: pd.DataFrame, texts: Mapping[str, Texts]) -> list[Noti
         if frame.sd.iloc[0] == 0 or (len(frame) == 1 and frame.gap.iloc[0] == 0):
             notices.append(Notice("constant", f"{critic}/{aggregation}: every score is the same; nothing can be told"))
     return notices
-
-
-def _reading(summary: pd.DataFrame, found: pd.DataFrame, baselines: pd.DataFrame) -> list[str]:
-    sentences = [
-        "d_acc is the share of pairs whose teacher scores above the student (a tie counts as half), with a 95 % "
-        "interval that counts prompts, not pairs.",
-        "Compare gap/SD, not raw gaps, across read-outs: averaging N values shrinks every gap and the SD with it.",
-    ]
-    if len(baselines):
-        best = baselines.loc[baselines.accuracy.idxmax()]
-        sure = summary.merge(found[["critic", "aggregation", "beyond_low"]], on=["critic", "aggregation"], how="left")
-        matched = [
-            f"{row.critic}/{row.aggregation}"
-            for row in sure.itertuples()
-            if too_few(row.n, row.prompts) or not row.beyond_low > 0
-        ]
-        rule = f"The rule '{best.baseline}', which reads no content, is right in {best.accuracy:.2f} of the pairs"
-        sentences.append(
-            f"{rule}; {', '.join(matched)} cannot be told from it or {_do(matched)} worse." if matched else f"{rule}."
-        )
-    for _, frame in summary.groupby("critic", sort=False):
-        for a, b in itertools.combinations(frame.itertuples(), 2):
-            if (abs(a.mean_gap) - abs(b.mean_gap)) * (abs(a.gap_over_sd) - abs(b.gap_over_sd)) < 0:
-                raw, scaled = (a, b) if abs(a.mean_gap) > abs(b.mean_gap) else (b, a)
-                sentences.append(
-                    f"{a.critic}: {raw.aggregation} has the larger raw gap, {scaled.aggregation} the larger gap/SD: "
-                    "the raw figure shows a scale, not a better separation."
-                )
-    return sentences
-
-
-def _warnings(figures: pd.DataFrame, lengths: pd.DataFrame) -> list[str]:
-    sentences = []
-    saturated = [row for row in figures.itertuples() if row.saturated > 0.5]
-    if saturated:
-        shares = ", ".join(f"{r.critic}/{r.aggregation} {r.saturated:.0%}" for r in saturated)
-        sentences.append(
-            f"At T = {saturated[0].temperature:g} more than half of the pairs are saturated (|d|/T > "
-            f"{SATURATED:g}) and train no more: {shares}."
-        )
-    for row in lengths.itertuples():
-        sides = ((getattr(row, f"teacher_{name}_n"), getattr(row, f"teacher_{name}_prompts")) for name in _SIDES)
-        if any(too_few(*side) for side in sides):
-            continue
-        if row.teacher_longer_low > row.teacher_shorter_high or row.teacher_shorter_low > row.teacher_longer_high:
-            better = "longer" if row.teacher_longer_d_acc > row.teacher_shorter_d_acc else "shorter"
-            sentences.append(
-                f"{row.critic}/{row.aggregation}: right in {row.teacher_longer_d_acc:.2f} of the pairs whose teacher "
-                f"is longer and in {row.teacher_shorter_d_acc:.2f} where it is shorter: it favours the {better} answer."
-            )
-    return sentences
-
-
-_SIDES = ("longer", "shorter")
-
-
-def _do(names: Sequence[str]) -> str:
-    return "does" if len(names) == 1 else "do"

@@ -1,12 +1,14 @@
 """One critic against another: paired tests on the same pairs and the same edits, and the verdicts that flipped."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from critic_probe.measures.compare import CompareResult
 from critic_probe.measures.perturb import PerturbResult
-from critic_probe.measures.result import Measured
+from critic_probe.measures.result import Measured, Statement
 from critic_probe.stats.rates import holm
 from critic_probe.text import listed
 
@@ -35,10 +37,16 @@ class DiffResult(Measured):
     families: pd.DataFrame
     flipped: pd.DataFrame
 
+    def answer(self) -> list[Statement]:
+        """Whether verdicts changed, and to what the new critic reacts otherwise."""
+        new = self.signature["critics"][1]["name"]
+        said = [Statement(text, figures) for text, figures in _found(new, self.pairs, self.families)]
+        return [*said, Statement("Next: trace shows a pair that flipped, token by token.", {})]
+
     def read_aloud(self) -> list[str]:
         """Plain sentences on how to read it, from its own tables and signature."""
         old, new = (critic["name"] for critic in self.signature["critics"])
-        return _reading(old, new, self.pairs, self.families)
+        return [_reading(old, new)]
 
 
 def diff(compared: CompareResult, edited: PerturbResult) -> DiffResult:
@@ -57,7 +65,7 @@ def diff(compared: CompareResult, edited: PerturbResult) -> DiffResult:
         flipped=flipped,
         notices=[*compared.notices, *(n for n in edited.notices if n not in compared.notices)],
         signature=edited.signature,
-        reading=_reading(old, new, pairs, families),
+        reading=[_reading(old, new)],
         input=compared.input,
     )
 
@@ -129,28 +137,33 @@ def _flipped(scored: pd.DataFrame, old: str, new: str) -> pd.DataFrame:
     return table.iloc[(-change).argsort(kind="stable")].reset_index(drop=True)
 
 
-def _reading(old: str, new: str, pairs: pd.DataFrame, families: pd.DataFrame) -> list[str]:
-    sentences = [
+def _reading(old: str, new: str) -> str:
+    return (
         f"Every difference is {new} minus {old}, over the same pairs and the same edits, in SD of each critic's own "
-        "scores: raw scores of two critics have no common scale. p is Holm's over its table.",
-    ]
-    for row in pairs.itertuples():
-        word = "differ" if row.p_holm < ALPHA else "cannot be told apart"
-        sentences.append(
-            f"{row.aggregation}: the verdicts {word} ({row.flips} of {row.n} pairs flipped sides; d_acc "
-            f"{row.old_d_acc:.2f} -> {row.new_d_acc:.2f})."
-        )
+        "scores: raw scores of two critics have no common scale. p is Holm's over its table."
+    )
+
+
+def _found(new: str, pairs: pd.DataFrame, families: pd.DataFrame) -> Iterator[tuple[str, dict[str, Any]]]:
+    for row in pairs.to_dict("records"):
+        word = "differ" if row["p_holm"] < ALPHA else "cannot be told apart"
+        flipped = f"{row['flips']} of {row['n']} pairs flipped sides"
+        d_acc = f"d_acc {row['old_d_acc']:.2f} -> {row['new_d_acc']:.2f}"
+        text = f"{row['aggregation']}: the verdicts {word} ({flipped}; {d_acc})."
+        yield text, {name: row[name] for name in ("aggregation", "flips", "n", "old_d_acc", "new_d_acc", "p_holm")}
     for aggregation, frame in families.groupby("aggregation", sort=False):
         changed = frame[frame.p_holm < ALPHA]
         more, less = (list(changed.family[side]) for side in (changed.difference > 0, changed.difference < 0))
         parts = [f"{word} to {listed(names)}" for word, names in (("more", more), ("less", less)) if names]
         reacts = f"{new} reacts {'; '.join(parts)}" if parts else "no family of edits can be told apart"
-        sentences.append(f"{aggregation}: {reacts}.")
+        yield f"{aggregation}: {reacts}.", {"aggregation": aggregation, "more": more, "less": less}
         right = frame[frame.right_p_holm < ALPHA]
         better, worse = (
             list(right.family[side]) for side in (right.new_right > right.old_right, right.new_right < right.old_right)
         )
         for word, names in (("more", better), ("less", worse)):
             if names:
-                sentences.append(f"{aggregation}: {new} orders rightly {word} often: {listed(names)}.")
-    return sentences
+                yield (
+                    f"{aggregation}: {new} orders rightly {word} often: {listed(names)}.",
+                    {"aggregation": aggregation, f"right_{word}": names},
+                )

@@ -13,7 +13,8 @@ from critic_probe.checkpoint.audit import weights_check
 from critic_probe.encoding import EncodedPair, missing_input, shown_input
 from critic_probe.errors import CriticProbeError, parameter
 from critic_probe.measures.checks import value_checks
-from critic_probe.measures.result import Measured
+from critic_probe.measures.result import Measured, Statement
+from critic_probe.measures.wording import counted
 from critic_probe.pairs import Pairs
 from critic_probe.workbench import Ask, Bench, Progress, Settings, Values, hash_of, signature, silent
 
@@ -75,6 +76,19 @@ class DoctorResult(Measured):
     main = "checks"
 
     checks: pd.DataFrame
+
+    def answer(self) -> list[Statement]:
+        """How many checks say what, and what those say that found something."""
+        counts = self.checks.verdict.value_counts().to_dict()
+        verbs = {
+            "fail": ("found a fault", "found a fault"),
+            "warn": ("warns", "warn"),
+            "not run": ("was not run", "were not run"),
+            "ok": ("found nothing", "found nothing"),
+        }
+        told = counted((counts.get(word, 0), *of_word) for word, of_word in verbs.items())
+        trusted = "Do not trust these values" if "fail" in counts else "No check found these values wrong"
+        return [Statement(f"{trusted}: of {len(self.checks)} checks {told}.", {w: counts.get(w, 0) for w in verbs})]
 
 
 def doctor(

@@ -15,12 +15,14 @@ from critic_probe.aggregation import Aggregation
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse
 from critic_probe.errors import CriticProbeError, Notice
-from critic_probe.measures.result import Measured
+from critic_probe.measures.reactions import answer
+from critic_probe.measures.result import Measured, Statement
 from critic_probe.measures.variants import SIDES, Plan, Variant, responses_of, variants_of
 from critic_probe.pairs import Pairs
 from critic_probe.probes import in_context
 from critic_probe.scoring.reference import padded_values
-from critic_probe.stats.edits import Spreads, contrasts, faults, headline, read_aloud, summarise
+from critic_probe.stats.edits import Spreads, contrasts, faults, read_aloud, summarise
+from critic_probe.stats.headline import headline
 from critic_probe.stats.intervals import Totals, sd_of, totals
 from critic_probe.stats.rates import FEW, FEW_PROMPTS, too_few, verdict
 from critic_probe.stats.rules import Traits, change, simple_rules, traits
@@ -52,9 +54,10 @@ class PerturbResult(Measured):
             over the SD of the unedited scores; the signed mean; how often the student/teacher verdict flips; the share
             below the noise floor; the rate of the right order, also with the closing mark restored; the ending's
             effect; and the verdict with its figure, interval, preset floor and smallest detectable effect.
-        headline: One row per critic and aggregation: median |delta| of controls and invariances, raw and in SD, their
-            ratio (signal to noise), punctuation over wrong facts, the controls' rate of the right order, the kind of
-            fault that is ordered worst, the simple rule that explains most, and the word on these three.
+        headline: One row per critic and aggregation: the strongest harmless edit (family and position, two where the
+            halves of the prompts choose apart) with its effect in SD, what it is worth in wrong facts, the harmless
+            edits that fail and those with a far tail, the controls' rate of the right order, the kind of fault that is
+            ordered worst, the simple rule that explains most, and the word on these three.
         faults: How often each kind of fault scores lower than the answer without it; see `stats.chance`.
         rules: Rules that read no content, and how much of the moves and of the pairs' gaps each explains; see
             `stats.rules.simple_rules`.
@@ -79,6 +82,10 @@ class PerturbResult(Measured):
     not_measured: pd.DataFrame
     command: str = "perturb"
     spreads: Spreads = field(default_factory=dict)
+
+    def answer(self) -> list[Statement]:
+        """What each critic reacts to most, what it misses, and what to look at next."""
+        return answer(self.headline, self.cases)
 
     def read_aloud(self) -> list[str]:
         """Plain sentences on how to read it, from its own tables and signature."""
@@ -251,7 +258,8 @@ def judged(
     """The figures and verdicts of scored cases."""
     # An empty response has nothing that a rule could count, and is read at its EOS by every read-out.
     rules = simple_rules(cases[(cases.kind != "identity") & (cases.family != "empty")], gaps)
-    summary, ratios = summarise(cases, spreads), headline(cases, rules)
+    summary = summarise(cases, spreads)
+    ratios = headline(cases, summary, rules, spreads)
     estimated = summary[summary.kind != "identity"]
     few = estimated[[bool(too_few(*size)) for size in zip(estimated.n, estimated.prompts, strict=True)]]
     if len(few):

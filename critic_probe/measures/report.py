@@ -1,10 +1,10 @@
 """What a report shows beside the results of `compare`, `perturb` and `tokens`: figures by family, place and confidence,
 and the values of every token behind its rows."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise as neighbours
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,20 +14,23 @@ from torch import Tensor
 from critic_probe.encoding import EncodedPair, EncodedResponse, Group
 from critic_probe.measures.compare import CompareResult
 from critic_probe.measures.perturb import PerturbResult
+from critic_probe.measures.result import Statement
 from critic_probe.measures.tokens import TokensResult
 from critic_probe.measures.variants import Edit, Plan, compared_texts, edit_of
 from critic_probe.objective import TEMPERATURE
 from critic_probe.pairs import Pair, Prompt, content_text
 from critic_probe.stats import pairs as pairwise
-from critic_probe.stats.edits import of_controls
-from critic_probe.stats.intervals import median_interval, ratio_of_medians_interval
-from critic_probe.stats.rates import FEW, too_few
+from critic_probe.stats.headline import names_of
+from critic_probe.stats.intervals import median_interval
+from critic_probe.stats.rates import FEW
 from critic_probe.workbench import Bench
 
 BINS = 8
 TRACED = 3_000_000  # token values that are kept; the page holds as many of them as its size allows
 WORST = 5  # edits of a family that are traced
+EXAMPLES = 3  # pairs that show the strongest harmless edit
 
+_LEADING = {"strongest", "d_acc"}  # figures of the sentences that an answer begins with
 _KEY = ["critic", "aggregation"]
 _EDIT = ["id", "side", "family", "position", "left", "removed", "added", "right"]
 
@@ -77,29 +80,36 @@ class ReportResult:
         compare: Student against teacher.
         perturb: Edits of punctuation and controls.
         tokens: Values along responses.
-        signal: One row per critic, aggregation and harmless family: median |delta| of the controls over that of the
-            family, with its interval.
         places: One row per critic, aggregation and position of harmless punctuation edits: median |delta| over SD,
             with its interval.
         reliability: One row per critic, aggregation and bin of pairs: the mean confidence sigmoid(|d| / T), the mean
             |gap| over SD, and d_acc with its interval.
         edits: One row per critic, aggregation and edit that is traced: the columns of `PerturbResult.cases`, and
             `edit`, one number an edit.
+        examples: The edits, by their number, that show the strongest harmless one best: those that move the score of
+            one read-out most, each of another pair.
+        examples_under: The critic and the read-out.
         prompts: By id, what was asked.
         traces: Of the most disputed pairs, and of the edits.
-        verdict: What was found, in plain words.
     """
 
     compare: CompareResult
     perturb: PerturbResult
     tokens: TokensResult
-    signal: pd.DataFrame
     places: pd.DataFrame
     reliability: pd.DataFrame
     edits: pd.DataFrame
+    examples: list[int]
+    examples_under: tuple[str, str]
     prompts: dict[str, str]
     traces: list[Traced]
-    verdict: list[str]
+
+    def answer(self) -> list[Statement]:
+        """What each critic reacts to most, whom it puts first, and what makes that doubtful, from `perturb` and
+        `compare`; what to run next is left out, as a report shows it."""
+        both = [*self.perturb.answer(), *self.compare.answer()]
+        measured = [each for each in both if not each.text.startswith("Next: ")]
+        return sorted(measured, key=lambda each: not _LEADING & {name.rpartition(".")[2] for name in each.figures})
 
 
 class Keep:
@@ -144,20 +154,21 @@ def report(
         temperature: T of the loss that trains on these scores.
         traced: At most this many token values are kept, of all critics together.
     """
-    edits = _worst_edits(perturbed.cases)
+    best = perturbed.headline.sort_values("strongest_harmless", ascending=False).iloc[0]
+    edits, examples = _worst_edits(perturbed.cases, best)
     kept = _most_disputed(compared.pairs, traced - _tokens_of(edits))
     order = compared.summary[_KEY]
     return ReportResult(
         compare=compared,
         perturb=perturbed,
         tokens=along,
-        signal=order.merge(_signal(perturbed.cases), on=_KEY),
         places=order.merge(_places(perturbed), on=_KEY),
         reliability=reliability(compared.pairs, temperature),
         edits=edits,
+        examples=examples,
+        examples_under=(best.critic, best.aggregation),
         prompts={key: _asked(pair.prompt) for key, pair in pairs.items()},
         traces=[trace for bench in benches for trace in _traces(bench, pairs, kept, edits, plan)],
-        verdict=_plain_words(compared, perturbed),
     )
 
 
@@ -194,18 +205,6 @@ def reliability(scored: pd.DataFrame, temperature: float) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _signal(cases: pd.DataFrame) -> pd.DataFrame:
-    rows = []
-    for (critic, aggregation), frame in cases.groupby(_KEY, sort=False):
-        controls = frame[frame.kind == "control"]
-        for family, part in frame[frame.kind == "invariance"].groupby("family", sort=True):
-            interval = ratio_of_medians_interval(
-                controls.delta.abs(), list(controls.prompt_hash), part.delta.abs(), list(part.prompt_hash)
-            )
-            rows.append((critic, aggregation, family, len(part), *interval))
-    return pd.DataFrame(rows, columns=[*_KEY, "family", "n", "signal_to_noise", "low", "high"])
-
-
 def _places(perturbed: PerturbResult) -> pd.DataFrame:
     cases = perturbed.cases
     harmless = cases[(cases.kind == "invariance") & (cases.group == "punct")]
@@ -217,16 +216,28 @@ def _places(perturbed: PerturbResult) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*_KEY, "position", "n", "median_abs_delta_over_sd", "low", "high"])
 
 
-def _worst_edits(cases: pd.DataFrame) -> pd.DataFrame:
-    """The edits of each family under which any read-out does worst: harmless ones that move it most, others that move
-    it the wrong way most. An edit that cannot be told from another of its pair is left out."""
+def _worst_edits(cases: pd.DataFrame, best: pd.Series) -> tuple[pd.DataFrame, list[int]]:
+    """The examples, and the edits of each family under which any read-out does worst: harmless ones that move it most,
+    others that move it the wrong way most. An edit that cannot be told from another of its pair is left out."""
     clear = cases[~cases.duplicated([*_KEY, *_EDIT], keep=False) & (cases.removed + cases.added != "")]
     moved = clear.delta_over_sd.where(clear.sign != 0, clear.delta_over_sd.abs())
     bad = moved.where(clear.sign == 0, -clear.delta_over_sd * clear.sign)
     worst = clear.assign(_bad=bad).groupby(_EDIT, sort=False)._bad.max().dropna().sort_values(ascending=False)
-    chosen = worst.reset_index().groupby("family", sort=False).head(WORST)
-    chosen = chosen.drop(columns="_bad").assign(edit=range(len(chosen)))
-    return chosen.merge(clear, on=_EDIT, how="left")
+    examples = _examples(clear, best)
+    chosen = pd.concat([examples, worst.reset_index().groupby("family", sort=False).head(WORST)[_EDIT]])
+    chosen = chosen.drop_duplicates().assign(edit=lambda edits: range(len(edits)))
+    return chosen.merge(clear, on=_EDIT, how="left"), list(range(len(examples)))
+
+
+def _examples(clear: pd.DataFrame, best: pd.Series) -> pd.DataFrame:
+    """The largest moves of the strongest harmless edit under the read-out that it moves most, which is a row of the
+    headline; each of another pair, and of any harmless edit where none could be judged."""
+    of_one = (clear.critic == best.critic) & (clear.aggregation == best.aggregation)
+    harmless = clear[of_one & (clear.kind == "invariance")].dropna(subset="delta_over_sd")
+    strongest = harmless[names_of(harmless).isin(best.strongest)]
+    pool = strongest if len(strongest) else harmless
+    order = pool.delta_over_sd.abs().sort_values(ascending=False, kind="stable").index
+    return pool.loc[order].drop_duplicates("id")[_EDIT].head(EXAMPLES)
 
 
 def _tokens_of(edits: pd.DataFrame) -> int:
@@ -279,38 +290,3 @@ def _side(bench: Bench, response: EncodedResponse, values: Tensor) -> TracedSide
 
 def _asked(prompt: Prompt) -> str:
     return prompt if isinstance(prompt, str) else "\n".join(map(content_text, prompt))
-
-
-def _plain_words(compared: CompareResult, perturbed: PerturbResult) -> list[str]:
-    """A sentence per critic and read-out: verdicts against the best rule that reads no content, then what moves it."""
-    wide = compared.summary.merge(compared.statistics.drop(columns="n"), on=_KEY)
-    ratios = {(row["critic"], row["aggregation"]): row for row in perturbed.headline.to_dict("records")}
-    return [
-        "; ".join([_ordered(row), *_moved(ratios.get((row["critic"], row["aggregation"])))]) + "."
-        for row in wide.to_dict("records")
-    ]
-
-
-def _ordered(row: dict[str, Any]) -> str:
-    share = f"{row['d_acc']:.0%} [{row['d_acc_low']:.0%}, {row['d_acc_high']:.0%}]"
-    sentence = f"{row['critic']} read as {row['aggregation']} orders {share} of {row['n']} pairs as the data does"
-    if "beyond" not in row or pd.isna(row["beyond_low"]):
-        return sentence
-    if why := too_few(row["n"], row["prompts"]):
-        return f"{sentence}: {why} to hold it against the rule '{row['baseline']}', which reads no content"
-    word = "more than" if row["beyond_low"] > 0 else "less than" if row["beyond_high"] < 0 else "not told apart from"
-    return f"{sentence}, {word} the rule '{row['baseline']}', which reads no content"
-
-
-def _moved(row: dict[str, Any] | None) -> Sequence[str]:
-    if row is None:
-        return ()
-    sentences = []
-    if not pd.isna(row["controls_right"]):
-        share = f"{row['controls_right']:.0%} [{row['controls_right_low']:.0%}, {row['controls_right_high']:.0%}]"
-        sentences += of_controls(row) or [f"an answer made worse scores lower in {share} of {row['controls']} edits"]
-    if not pd.isna(row["punct_over_wrong_fact"]):
-        low, high = row["punct_over_wrong_fact_low"], row["punct_over_wrong_fact_high"]
-        ratio = f"{row['punct_over_wrong_fact']:.2f} [{low:.2f}, {high:.2f}]"
-        sentences.append(f"harmless punctuation moves the score {ratio} times as far as a wrong fact")
-    return sentences

@@ -2,10 +2,22 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from critic_probe.errors import Notice
 from critic_probe.workbench import Signature
+
+
+class Statement(NamedTuple):
+    """A sentence of an answer, and the figures that it rests on.
+
+    Attributes:
+        text: The sentence, as every renderer prints it.
+        figures: Name -> value, as they stand in the result's tables.
+    """
+
+    text: str
+    figures: dict[str, Any]
 
 
 class Result:
@@ -29,17 +41,23 @@ class Result:
         """Plain sentences on how to read it, from its own tables and signature."""
         return []
 
-    def show(self, rows: int = 10) -> None:
-        """Prints it as its command does.
+    def answer(self) -> list[Statement]:
+        """What was found, in two to six plain sentences, the most important first: what every renderer begins with."""
+        return []
+
+    def show(self, rows: int | None = None, *, full: bool = False) -> None:
+        """Prints it as its command does: the answer and what it rests on, on one screen.
 
         Args:
-            rows: How many pairs, cases or families a table shows, where it shows the first ones only.
+            rows: How many pairs, cases or families a table shows, where it shows the first ones only; None for as many
+                as have room.
+            full: Whether everything is printed.
         """
         from rich.console import Console
 
         from critic_probe.report.terminal import show
 
-        show(self, Console(), rows)
+        show(self, Console(), rows, full=full)
 
     def save(self, path: str | Path) -> None:
         """Writes all of it (.json) or its main table (.csv, .parquet), as `-o FILE` does.

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import EncodedPair, EncodedResponse
-from critic_probe.measures.result import Measured
+from critic_probe.measures.result import Measured, Statement
 from critic_probe.measures.variants import SIDES
+from critic_probe.measures.wording import percent, statement
 from critic_probe.pairs import Pairs
 from critic_probe.stats import pairs as pairwise
 from critic_probe.stats.intervals import Totals, by_prompt
@@ -56,6 +57,15 @@ class TokensResult(Measured):
     positions: pd.DataFrame
     dependence: pd.DataFrame
     classes: pd.DataFrame
+
+    def answer(self) -> list[Statement]:
+        """From which share of a response on the verdict stands, and how far its values depend on each other."""
+        early = self.positions[self.positions.share < 1].share.max()
+        statements = []
+        for critic, frame in self.positions.groupby("critic", sort=False):
+            statements.append(_late(str(critic), *(frame[frame.share == at].to_dict("records") for at in (early, 1.0))))
+        statements += [_dependent(row) for row in self.dependence.to_dict("records")]
+        return [*statements, Statement("Next: trace shows the values of one pair, token by token.", {})]
 
     def read_aloud(self) -> list[str]:
         """Plain sentences on how to read it, from its own tables."""
@@ -317,6 +327,30 @@ def _by_class(bench: Bench, response: EncodedResponse) -> Iterator[tuple[str, ND
             classes.append("digit" if any(char.isdecimal() for char in piece.text) else "content")
     names = np.array(classes)
     yield from ((name, names == name) for name in dict.fromkeys(classes))
+
+
+def _late(critic: str, early: list[dict[str, Any]], whole: list[dict[str, Any]]) -> Statement:
+    """Whether the last tokens decide, of a critic's rows under each read-out."""
+    parts: list[str] = []
+    figures: dict[str, Any] = {}
+    for before, after in zip(early, whole, strict=True):
+        name = before["aggregation"]
+        shares = (percent(row["d_acc"], row["d_acc_low"], row["d_acc_high"]) for row in (before, after))
+        decides = ", so that the end decides" if before["d_acc_high"] < after["d_acc_low"] else ""
+        parts.append(f"{' and '.join(shares)} read as {name}{decides}")
+        figures |= {f"{name}.before": before["d_acc"], f"{name}.before_high": before["d_acc_high"]}
+        figures |= {f"{name}.whole": after["d_acc"], f"{name}.whole_low": after["d_acc_low"]}
+    text = f"{critic} is right after {early[0]['share']:.0%} of a response and at its end in {'; '.join(parts)}."
+    return Statement(text, {"critic": critic, **figures})
+
+
+def _dependent(row: dict[str, Any]) -> Statement:
+    """How many independent tokens a response is worth."""
+    worth = f"are worth {row['effective_tokens']:.0f} independent ones"
+    text = f"{row['critic']}: the {row['tokens']:.0f} tokens of a response {worth}"
+    if row["too_short"] + row["constant"] == row["responses"]:
+        text = f"{row['critic']}: no response is long enough to tell how far its values depend on each other"
+    return statement(text + ".", row, "tokens", "effective_tokens", "responses")
 
 
 def _reading(table: pd.DataFrame) -> list[str]:

@@ -72,7 +72,7 @@ _STANDS_ALONE = re.compile(  # openings that a courtesy would not introduce
     r"|(?:it|that|here)['’]s|that (?:is|sounds)|this is an?|please|you['’]re welcome"
     r"|i ?(?:['’](?:m|d|ve)|am|apologi[sz]e|would|can|ca|do|have|hope|understand))\b"
     r"|好的|好，|当然|没问题|以下|下面|您好|你好|抱歉|对不起|很抱歉|不好意思|作为|谢谢|感谢|是|不|没|对|我|非常|很高兴"
-    r"|请告|请问|请提供|请继续|无法|嗨|亲爱|尊敬|答案|这里|例如|比如)"
+    r"|让我们|请告|请问|请提供|请继续|无法|嗨|亲爱|尊敬|答案|这里|例如|比如)"
 )
 
 

@@ -141,6 +141,12 @@ def _converter(way: str) -> Callable[[str], str] | None:
     return convert
 
 
+# Characters with several forms in the other script: which, hangs on words that OpenCC may part wrongly.
+_SEVERAL = re.compile(
+    "[干后发里台面松只系历卷复了征斗谷周余几制别占回坛姜尽布并恶才托折术板汇注症种累脏舍苏药获蒙表赞适郁采钟闲须佣出准冲游向御升丑云克著]"
+)
+
+
 def _script(subject: Subject) -> Iterator[Change]:
     """Simplified to traditional characters, or back."""
     text = subject.text
@@ -150,15 +156,14 @@ def _script(subject: Subject) -> Iterator[Change]:
     if to_traditional is None or to_simplified is None:
         yield Change("whole", None, "OpenCC is not installed: pip install opencc-python-reimplemented")
         return
-    if "了如" in text:
-        yield Change("whole", None, "了如 is not always 瞭如")
-        return
     han = re.compile(r"[\u3400-\u9fff]+")
     simplified = _outside_code(text, han, lambda match: to_simplified(match[0]))
-    if simplified == text:
-        yield Change("whole", _outside_code(text, han, lambda match: to_traditional(match[0])))
-    else:
+    if _SEVERAL.search(text):
+        yield Change("whole", None, "a character has several forms")
+    elif simplified != text:
         yield Change("whole", simplified)
+    else:
+        yield Change("whole", _outside_code(text, han, lambda match: to_traditional(match[0])))
 
 
 _HOMOPHONES = {"的": "地", "在": "再", "做": "作", "作": "做", "已": "己", "像": "象", "账": "帐"}

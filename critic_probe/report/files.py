@@ -30,8 +30,9 @@ def to_json(result: Result) -> dict[str, Any]:
     NaN and infinities become None. A lone surrogate, which no UTF-8 file can hold, becomes U+FFFD.
     """
     if isinstance(result, CheckResult):
-        return cast(dict[str, Any], _plain(verdicts.to_json(result)))
-    data: dict[str, Any] = {"schema": f"critic-probe/{result.command}/1"}
+        checked = _plain(verdicts.to_json(result))
+        return {"schema": checked.pop("schema"), **answered(result), **checked}
+    data: dict[str, Any] = {"schema": f"critic-probe/{result.command}/1", **answered(result)}
     data |= {name: _plain(getattr(result, name)) for name in result.facts}
     data |= {table: _records(getattr(result, table)) for table in result.tables}
     if isinstance(result, Measured):
@@ -43,6 +44,12 @@ def to_json(result: Result) -> dict[str, Any]:
     if hasattr(result, "signature"):
         data["signature"] = _plain(result.signature)
     return data
+
+
+def answered(result: Result) -> dict[str, Any]:
+    """The sentences of the answer with their figures, under `answer`; nothing where a result has none."""
+    statements = [{"text": _plain(text), "figures": _plain(figures)} for text, figures in result.answer()]
+    return {"answer": statements} if statements else {}
 
 
 def dump_json(result: Result) -> str:
@@ -71,7 +78,8 @@ def read_result(path: str | Path) -> Result:
         raise CriticProbeError(f"{path}: {what}; give the JSON of {', '.join(sorted(kinds))}")
     kind = kinds[command]
     values: dict[str, Any] = {"command": command, "reading": [], "input": data.get("input")}
-    names = [field.name for field in fields(kind)]
+    written = {*values, *kind.facts, *kind.tables, "notices", "signature"}
+    names = [field.name for field in fields(kind) if field.name in written]
     for name in (name for name in names if name not in values):
         key = "warnings" if name == "notices" else name
         values[name] = data.get(key)

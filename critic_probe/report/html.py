@@ -10,9 +10,10 @@ import gzip
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from importlib.resources import files
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from critic_probe.errors import CriticProbeError
 from critic_probe.measures.report import ReportResult, Traced, TracedSide
 from critic_probe.report.heat import BLUES, ORANGES, aligned
 from critic_probe.report.pictures import pictures, to_svg
+from critic_probe.report.profile import EFFECT, MARKS, ends, ranked, readers
 from critic_probe.report.terminal import signature_line
 from critic_probe.report.verdicts import sentences
 from critic_probe.text import neutralise
@@ -32,6 +34,7 @@ LIMIT = 5_900_000  # bytes of a page; what does not fit is left out, from the le
 _CHUNK = 40  # traces that are compressed together: opening one unpacks no more
 _PROMPT = 400  # characters of a prompt that are kept
 _ASKED = 60  # of them those that the table of pairs shows
+_FIRST = 6  # sentences of the answer that stand in the first window; the rest unfolds
 _DIGITS = 4  # significant ones of the largest value of a critic
 _WORDS = {"pass": "holds", "fail": "fails", "cannot tell": "cannot be told"}
 
@@ -73,8 +76,8 @@ def page(result: ReportResult, source: str, verdicts: pd.DataFrame) -> str:
         {
             "picture": picture,
             "charts": [
-                (critic, to_svg(chart, f"{picture.name}-{number}", f"{picture.title}: {_line(critic)}"))
-                for number, (critic, chart) in enumerate(picture.charts.items())
+                (name, to_svg(chart, f"{picture.name}-{number}", f"{picture.title}: {_line(name)}"))
+                for number, (name, chart) in enumerate(picture.charts.items())
             ],
             "columns": [] if picture.table is None else _columns(picture.table),
             "rows": [] if picture.table is None else _rows(picture.table),
@@ -92,9 +95,17 @@ def page(result: ReportResult, source: str, verdicts: pd.DataFrame) -> str:
             critics=list(result.compare.summary.critic.unique()),
             pairs=result.compare.pairs.id.nunique(),
             traced=traced,
-            verdict=result.verdict,
+            answer=[each.text for each in result.answer()],
+            readers=[
+                (critic, [aggregation for _, aggregation in of_critic])
+                for critic, of_critic in groupby(readers(result.perturb.summary), key=itemgetter(0))
+            ],
+            under=result.examples_under,
+            strongest=result.perturb.headline.set_index(["critic", "aggregation"]).strongest[result.examples_under],
+            profile=_profile(result),
             gates=_gates(verdicts),
             gate_sentences=sentences(verdicts[verdicts.verdict != "pass"]),
+            first=_FIRST,
             source=source,
             summary=_summary(result),
             baselines=result.compare.baselines.to_dict("records"),
@@ -141,6 +152,28 @@ def _summary(result: ReportResult) -> list[dict[str, Any]]:
     wide = result.compare.summary.merge(result.compare.statistics.drop(columns="n"), on=keys)
     wide = wide.merge(result.perturb.headline, on=keys, how="left")
     return [{str(key): value for key, value in row.items()} for row in wide.to_dict("records")]
+
+
+def _profile(result: ReportResult) -> list[dict[str, Any]]:
+    """A row an edit: its name, its mark, and for every critic and read-out the effect with its interval and where they
+    end on the axis, in percent; None where there is none."""
+    reactions = ranked(result.perturb.summary)
+    widest = max((ends(row)[1] for each in reactions for row in each.rows.values() if pd.notna(row[EFFECT])), default=0)
+
+    def bar(row: Mapping[Hashable, Any] | None) -> dict[str, float] | None:
+        if row is None or pd.isna(row[EFFECT]):
+            return None
+        low, high = ends(row)
+        shares = dict(zip(("from", "at", "to"), (low, row[EFFECT], high), strict=True))
+        return {"n": row["n"], "effect": row[EFFECT], "low": low, "high": high} | {
+            name: 100 * value / max(widest, 1e-9) for name, value in shares.items()
+        }
+
+    series = readers(result.perturb.summary)
+    return [
+        {"mark": MARKS[each.kind], "name": each.name, "bars": [bar(each.rows.get(reader)) for reader in series]}
+        for each in reactions
+    ]
 
 
 def _columns(table: pd.DataFrame) -> list[str]:
@@ -210,7 +243,7 @@ def _tables(
         ]
         for edit, of_edit in _grouped(result.edits, "edit")
     ]
-    return {"pairs": pairs, "edits": edits}
+    return {"pairs": pairs, "edits": edits, "examples": result.examples, "under": series.index(result.examples_under)}
 
 
 def _below(row: dict[str, Any]) -> bool:

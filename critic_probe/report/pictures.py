@@ -1,7 +1,8 @@
 """The pictures of a report, drawn by Altair and made SVG by vl-convert: no script, and nothing from elsewhere."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from html import escape
 from itertools import cycle, islice
 from pathlib import Path
@@ -12,6 +13,7 @@ import pandas as pd
 
 from critic_probe.errors import CriticProbeError
 from critic_probe.measures.report import ReportResult
+from critic_probe.report.profile import CAPTION, EFFECT, MARKS, ends, ranked
 from critic_probe.report.svg import to_png
 from critic_probe.text import neutralise
 
@@ -23,19 +25,21 @@ _SERIES = ("#8e5bb5", "#009e73", "#cc79a7", "#b8860b", "#7f7f7f", "#4a6fe3")
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 _DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 1], [1, 3])
 _SIDES = {"student": "#d55e00", "teacher": "#0b84c8"}
+_KINDS = {"~": "harmless", "!": "worse", "=": "the same facts"}
+_KIND_COLOURS = {"harmless": "#d55e00", "worse": "#0b84c8", "the same facts": "#7f7f7f"}
 _VERDICTS = {"teacher": "#0b84c8", "student": "#d55e00", "tie": "#7f7f7f"}
 _POSITIONS = ["initial", "medial", "terminal", "whole"]
 _NUMBER = re.compile(r"(\d+\.\d{2})\d+")
 
 
 class Picture(NamedTuple):
-    """One kind of picture, drawn once a critic.
+    """One kind of picture, drawn once a critic, or once a critic and read-out.
 
     Attributes:
         name: Short and fixed: files are called by it.
         title: What it shows.
         caption: How to read it.
-        charts: Critic -> Vega-Lite specification.
+        charts: What it is of -> Vega-Lite specification.
         table: The figures as rows, for those who cannot see them; None where a row would be a pair.
     """
 
@@ -47,7 +51,7 @@ class Picture(NamedTuple):
 
 
 def pictures(result: ReportResult) -> list[Picture]:
-    """Everything a report draws; kinds of which nothing was measured are left out."""
+    """What a report draws below its first window; kinds of which nothing was measured are left out."""
     temperature = result.compare.signature["temperature"]
     pairs = result.compare.pairs
     drawn = pairs[pairs.id.isin(_evenly(pairs.id.unique()))]
@@ -55,7 +59,9 @@ def pictures(result: ReportResult) -> list[Picture]:
     some = "" if counts[0] == counts[1] else f" {counts[0]} of {counts[1]} pairs are drawn, evenly taken."
     positions = result.tokens.positions
     scores = ["student_score", "teacher_score"]
-    kinds: list[tuple[str, str, str, pd.DataFrame, Callable[[pd.DataFrame], Any], bool]] = [
+    gaps = _measured(drawn, "gap_over_sd")
+    single, pooled = ["critic", "aggregation"], ["critic"]
+    kinds: list[tuple[str, str, str, pd.DataFrame, Callable[[pd.DataFrame], Any], list[str]]] = [
         (
             "scores",
             "Scores of both sides",
@@ -63,7 +69,7 @@ def pictures(result: ReportResult) -> list[Picture]:
             "no common scale: look at how far the two sides lie apart, not at the numbers.",
             _measured(pairs, *scores),
             _distributions,
-            False,
+            single,
         ),
         (
             "student-teacher",
@@ -71,17 +77,7 @@ def pictures(result: ReportResult) -> list[Picture]:
             "A point is a pair. Above the diagonal the teacher scores higher, which is right." + some,
             _measured(drawn, *scores),
             _scatter,
-            False,
-        ),
-        (
-            "signal-to-noise",
-            "Signal to noise by family of harmless edits",
-            "How many times as far answers made worse move the score as a harmless edit of the family does: medians, "
-            "95 % intervals over prompts. Scale-free. At 1 a harmless edit weighs as much as a fault. A family whose "
-            "median is 0 is not drawn.",
-            _measured(result.signal[result.signal.signal_to_noise > 0], "signal_to_noise"),
-            _signal,
-            True,
+            single,
         ),
         (
             "positions",
@@ -90,16 +86,16 @@ def pictures(result: ReportResult) -> list[Picture]:
             "beginning, within, at the end, or throughout a response.",
             _measured(result.places, "median_abs_delta_over_sd"),
             _places,
-            True,
+            pooled,
         ),
         (
             "length",
             "Gap against length",
             "A point is a pair: teacher minus student in tokens, and in SD of the scores. A slope means that length "
             "alone could explain verdicts." + some,
-            _measured(drawn, "gap_over_sd"),
-            _lengths,
-            False,
+            gaps,
+            partial(_lengths, domain=[float(gaps.gap_over_sd.min()), float(gaps.gap_over_sd.max())]),
+            single,
         ),
         (
             "reliability",
@@ -109,7 +105,7 @@ def pictures(result: ReportResult) -> list[Picture]:
             "worse: compare heights; the table has |gap| in SD.",
             _measured(result.reliability, "d_acc", "confidence"),
             _reliability,
-            True,
+            pooled,
         ),
         (
             "along",
@@ -117,17 +113,33 @@ def pictures(result: ReportResult) -> list[Picture]:
             "Share of pairs ordered rightly when each side is read after a share of its tokens (95 % intervals).",
             _measured(positions, "d_acc"),
             _along,
-            True,
+            pooled,
         ),
     ]
     shown = []
-    for name, title, caption, frame, draw, tabled in kinds:
+    for name, title, caption, frame, draw, by in kinds:
         charts = {
-            str(critic): _finished(draw(part)) for critic, part in frame.groupby("critic", sort=False) if len(part)
+            " read as ".join(of): _finished(draw(part)) for of, part in frame.groupby(by, sort=False) if len(part)
         }
         if charts:
-            shown.append(Picture(name, title, caption, charts, frame if tabled else None))
+            shown.append(Picture(name, title, caption, charts, frame if by == pooled else None))
     return shown
+
+
+def profile_picture(result: ReportResult) -> Picture:
+    """The reaction profile, which the page draws itself."""
+    frame = pd.DataFrame(
+        [
+            {"critic": critic, "aggregation": aggregation, "edit": f"{MARKS[reaction.kind]} {reaction.name}"}
+            | {"kind": _KINDS[MARKS[reaction.kind]], "effect": row[EFFECT]}
+            | dict(zip(("low", "high"), ends(row), strict=True))
+            for reaction in ranked(result.perturb.summary)
+            for (critic, aggregation), row in reaction.rows.items()
+        ]
+    )
+    frame = _measured(frame, "effect")
+    charts = {str(critic): _finished(_profile(part)) for critic, part in frame.groupby("critic", sort=False)}
+    return Picture("profile", "Reaction profile", CAPTION, charts, None)
 
 
 def to_svg(chart: dict[str, Any], name: str = "", label: str = "") -> str:
@@ -161,7 +173,7 @@ def write_pictures(folder: Path, result: ReportResult) -> list[Path]:
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for picture in pictures(result):
+        for picture in (profile_picture(result), *pictures(result)):
             for number, (critic, chart) in enumerate(picture.charts.items(), start=1):
                 shown = chart | {"background": "white", "title": {"text": neutralise(f"{picture.title}: {critic}")}}
                 svg = vl_convert.vegalite_to_svg(shown).replace("currentColor", "#222")
@@ -234,53 +246,67 @@ def _dashed(frame: pd.DataFrame) -> Any:
     return alt.StrokeDash("aggregation:N", scale=alt.Scale(domain=names, range=dashes))
 
 
-def _by_read_out(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    yield from ((str(name), part) for name, part in frame.groupby("aggregation", sort=False))
-
-
 def _coloured(colours: dict[str, str]) -> Any:
     import altair as alt
 
     return alt.Scale(domain=list(colours), range=list(colours.values()))
 
 
+def _profile(frame: pd.DataFrame) -> Any:
+    import altair as alt
+
+    shown = frame.assign(edit=frame.edit.map(neutralise))
+    charts: list[Any] = []
+    for name, part in shown.groupby("aggregation", sort=False):
+        y = alt.Y(
+            "edit:N",
+            sort=list(shown.edit.unique()),
+            scale=alt.Scale(domain=list(shown.edit.unique())),
+            title=None,
+            axis=None if charts else alt.Axis(labelLimit=190, ticks=False),
+        )
+        scale = alt.Scale(domain=[0, float(shown.high.max())])
+        base = alt.Chart(part, width=150, title=name).encode(y=y)
+        colour = alt.Color("kind:N", scale=_coloured(_KIND_COLOURS))
+        bars = base.mark_bar(aria=False, opacity=0.75).encode(
+            x=alt.X("effect:Q", scale=scale, title="median |change| / SD"), color=colour
+        )
+        intervals = base.mark_rule(aria=False, color="currentColor").encode(x=alt.X("low:Q", scale=scale), x2="high:Q")
+        charts.append((bars + intervals).properties(height=alt.Step(13)))
+    return alt.hconcat(*charts, spacing=10).resolve_scale(color="shared")
+
+
 def _distributions(frame: pd.DataFrame) -> Any:
     import altair as alt
 
-    charts = []
-    for name, part in _by_read_out(frame):
-        scores = part.melt(value_vars=["student_score", "teacher_score"], var_name="side", value_name="score")
-        data = scores.assign(side=scores.side.str.removesuffix("_score"))[["side", "score"]]
-        base = alt.Chart(data, width=_WIDTH, height=100, title=name).encode(
-            x=alt.X("score:Q", bin=alt.Bin(maxbins=36), title="score"),
-            y=alt.Y("count()", stack=None, title="responses"),
-        )
-        colour = alt.Color("side:N", scale=_coloured(_SIDES))
-        charts.append(base.mark_bar(aria=False, opacity=0.65, binSpacing=0).encode(color=colour))
-    return alt.vconcat(*charts, spacing=8).resolve_scale(color="shared")
+    scores = frame.melt(value_vars=["student_score", "teacher_score"], var_name="side", value_name="score")
+    data = scores.assign(side=scores.side.str.removesuffix("_score"))[["side", "score"]]
+    base = alt.Chart(data, width=_WIDTH, height=210).encode(
+        x=alt.X("score:Q", bin=alt.Bin(maxbins=36), title="score"),
+        y=alt.Y("count()", stack=None, title="responses"),
+    )
+    colour = alt.Color("side:N", scale=_coloured(_SIDES))
+    return base.mark_bar(aria=False, opacity=0.65, binSpacing=0).encode(color=colour)
 
 
 def _scatter(frame: pd.DataFrame) -> Any:
     import altair as alt
 
-    charts = []
-    for name, part in _by_read_out(frame):
-        low = float(part[["student_score", "teacher_score"]].min().min())
-        high = float(part[["student_score", "teacher_score"]].max().max())
-        scale = alt.Scale(domain=[low, high if high > low else low + 1], nice=True, zero=False)
-        points = (
-            alt.Chart(part[["student_score", "teacher_score", "verdict"]], width=138, height=138, title=name)
-            .mark_point(aria=False, filled=True, size=14, opacity=0.7)
-            .encode(
-                x=alt.X("student_score:Q", scale=scale, title="student", axis=alt.Axis(tickCount=4)),
-                y=alt.Y("teacher_score:Q", scale=scale, title="teacher", axis=alt.Axis(tickCount=4)),
-                color=alt.Color("verdict:N", scale=_coloured(_VERDICTS)),
-            )
+    low = float(frame[["student_score", "teacher_score"]].min().min())
+    high = float(frame[["student_score", "teacher_score"]].max().max())
+    scale = alt.Scale(domain=[low, high if high > low else low + 1], nice=True, zero=False)
+    points = (
+        alt.Chart(frame[["student_score", "teacher_score", "verdict"]], width=210, height=210)
+        .mark_point(aria=False, filled=True, size=14, opacity=0.7)
+        .encode(
+            x=alt.X("student_score:Q", scale=scale, title="student", axis=alt.Axis(tickCount=4)),
+            y=alt.Y("teacher_score:Q", scale=scale, title="teacher", axis=alt.Axis(tickCount=4)),
+            color=alt.Color("verdict:N", scale=_coloured(_VERDICTS)),
         )
-        ends = pd.DataFrame({"a": [low, high], "b": [low, high]})
-        diagonal = alt.Chart(ends).mark_line(aria=False, color="currentColor", opacity=0.5, strokeWidth=1)
-        charts.append(diagonal.encode(x=alt.X("a:Q", scale=scale), y=alt.Y("b:Q", scale=scale)) + points)
-    return alt.concat(*charts, columns=2, spacing=14).resolve_scale(color="shared", x="independent", y="independent")
+    )
+    corners = pd.DataFrame({"a": [low, high], "b": [low, high]})
+    diagonal = alt.Chart(corners).mark_line(aria=False, color="currentColor", opacity=0.5, strokeWidth=1)
+    return diagonal.encode(x=alt.X("a:Q", scale=scale), y=alt.Y("b:Q", scale=scale)) + points
 
 
 def _rule(**at: Any) -> Any:
@@ -289,28 +315,6 @@ def _rule(**at: Any) -> Any:
     [(channel, value)] = at.items()
     mark = alt.Chart(pd.DataFrame({"at": [value]})).mark_rule(aria=False, color="currentColor", opacity=0.5)
     return mark.encode(**{channel: alt.datum(value)})
-
-
-def _signal(frame: pd.DataFrame) -> Any:
-    import altair as alt
-
-    shown = frame.assign(family=frame.family.map(neutralise))
-    floor = shown.signal_to_noise.min() / 4
-    shown = shown.assign(low=shown.low.where(shown.low > 0, floor), high=shown.high.fillna(shown.signal_to_noise))
-    # The read-out that stands first in the table orders the families.
-    order = list(shown.sort_values("signal_to_noise").family.unique())
-    offset = alt.YOffset("aggregation:N", sort=list(frame.aggregation.unique()))
-    y = alt.Y("family:N", sort=order, title=None, axis=alt.Axis(labelLimit=150, grid=True, ticks=False))
-    base = alt.Chart(shown[["family", "aggregation", "signal_to_noise", "low", "high"]], width=_WIDTH - 110)
-    x = alt.X("signal_to_noise:Q", scale=alt.Scale(type="log"), title="controls over harmless edit (log)")
-    bars = base.mark_rule(aria=False, strokeWidth=1.5, opacity=0.6, clip=True).encode(
-        x=x, x2="high:Q", y=y, yOffset=offset, color=_series(frame)["color"]
-    )
-    bars = bars.encode(x=alt.X("low:Q", title="controls over harmless edit (log)", scale=alt.Scale(type="log")))
-    points = base.mark_point(aria=False, filled=True, size=40, opacity=1).encode(
-        x=x, y=y, yOffset=offset, **_series(frame)
-    )
-    return (_rule(x=1) + bars + points).properties(height=alt.Step(max(14, 9 * frame.aggregation.nunique())))
 
 
 def _with_intervals(
@@ -339,24 +343,20 @@ def _places(frame: pd.DataFrame) -> Any:
     return alt.layer(*_with_intervals(frame, x, y, ("low", "high"), offset, line=False))
 
 
-def _lengths(frame: pd.DataFrame) -> Any:
+def _lengths(frame: pd.DataFrame, domain: list[float]) -> Any:
     import altair as alt
 
-    frame = frame.assign(longer=frame.teacher_tokens - frame.student_tokens)
-    charts = []
-    y_scale = alt.Scale(domain=[float(frame.gap_over_sd.min()), float(frame.gap_over_sd.max())], nice=True)
-    for name, part in _by_read_out(frame):
-        points = (
-            alt.Chart(part[["longer", "gap_over_sd", "verdict"]], width=138, height=138, title=name)
-            .mark_point(aria=False, filled=True, size=14, opacity=0.7)
-            .encode(
-                x=alt.X("longer:Q", title="tokens, teacher - student", axis=alt.Axis(tickCount=4)),
-                y=alt.Y("gap_over_sd:Q", title="gap / SD", scale=y_scale, axis=alt.Axis(tickCount=5)),
-                color=alt.Color("verdict:N", scale=_coloured(_VERDICTS)),
-            )
+    shown = frame.assign(longer=frame.teacher_tokens - frame.student_tokens)[["longer", "gap_over_sd", "verdict"]]
+    points = (
+        alt.Chart(shown, width=_WIDTH, height=210)
+        .mark_point(aria=False, filled=True, size=14, opacity=0.7)
+        .encode(
+            x=alt.X("longer:Q", title="tokens, teacher - student", axis=alt.Axis(tickCount=4)),
+            y=alt.Y("gap_over_sd:Q", title="gap / SD", scale=alt.Scale(domain=domain, nice=True)),
+            color=alt.Color("verdict:N", scale=_coloured(_VERDICTS)),
         )
-        charts.append(_rule(y=0) + points)
-    return alt.concat(*charts, columns=2, spacing=14).resolve_scale(color="shared")
+    )
+    return _rule(y=0) + points
 
 
 def _reliability(frame: pd.DataFrame) -> Any:
@@ -364,8 +364,8 @@ def _reliability(frame: pd.DataFrame) -> Any:
 
     x = alt.X("confidence:Q", title="mean confidence", scale=alt.Scale(domain=[0.5, 1]), axis=alt.Axis(format="%"))
     y = alt.Y("d_acc:Q", title="right", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))
-    ends = pd.DataFrame({"a": [0.5, 1.0]})
-    diagonal = alt.Chart(ends).mark_line(aria=False, color="currentColor", opacity=0.5, strokeWidth=1)
+    corners = pd.DataFrame({"a": [0.5, 1.0]})
+    diagonal = alt.Chart(corners).mark_line(aria=False, color="currentColor", opacity=0.5, strokeWidth=1)
     return alt.layer(diagonal.encode(x="a:Q", y="a:Q"), *_with_intervals(frame, x, y, ("d_acc_low", "d_acc_high")))
 
 

@@ -1,4 +1,4 @@
-"""What the deltas of edits say: figures by family, verdicts against preset floors, signal to noise, named biases.
+"""What the deltas of edits say: figures by family, verdicts against preset floors, one read-out against another.
 
 Raw deltas shrink with every read-out that averages, so every judgement here is on deltas over the SD of the unedited
 scores, on rates, or on ratios.
@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 
 from critic_probe import tolerance
-from critic_probe.probes import WRONG_FACTS
-from critic_probe.stats.chance import Fault, by_fault, controls_word, weakest
+from critic_probe.stats.chance import Fault, by_fault
 from critic_probe.stats.intervals import (
     Interval,
     Totals,
@@ -22,7 +21,6 @@ from critic_probe.stats.intervals import (
     estimate,
     median_interval,
     rate_interval,
-    ratio_of_medians_interval,
     totals,
 )
 from critic_probe.stats.paired import paired_p
@@ -30,16 +28,6 @@ from critic_probe.stats.rates import FEW, FEW_PROMPTS, holm, too_few
 
 INVARIANCE_FLOOR = 0.2  # SD: Cohen's (1988) small effect
 ORDER_FLOOR = 0.75  # halfway between chance and always
-_NO_RULE = {
-    "says": "",
-    "named": False,
-    "n": 0,
-    "prompts": 0,
-    "explained": np.nan,
-    "low": np.nan,
-    "high": np.nan,
-    "gaps": np.nan,
-}
 
 Spreads = Mapping[tuple[str, str], Totals]
 """(critic, aggregation) -> `totals` of the unedited scores, whose SD the deltas are set against."""
@@ -68,6 +56,7 @@ def summarise(cases: pd.DataFrame, spreads: Spreads) -> pd.DataFrame:
         ends = frame.dropna(subset=["ending_effect"])
         right = right_order(frame, frame.delta)
         judged = judge(frame, str(kind), sign, spreads[critic, aggregation])
+        effect = median_interval(scaled, list(frame.prompt_hash), spreads[critic, aggregation])
         ordered = rate_interval(right, list(frame.prompt_hash)) if sign else None
         rows.append(
             {
@@ -83,7 +72,9 @@ def summarise(cases: pd.DataFrame, spreads: Spreads) -> pd.DataFrame:
                 "median_abs_delta": raw.median(),
                 "p95_abs_delta": raw.quantile(0.95),
                 "max_abs_delta": raw.max(),
-                "median_abs_delta_over_sd": scaled.median(),
+                "median_abs_delta_over_sd": effect.value,
+                "median_abs_delta_over_sd_low": effect.low,
+                "median_abs_delta_over_sd_high": effect.high,
                 "p95_abs_delta_over_sd": scaled.quantile(0.95),
                 "max_abs_delta_over_sd": scaled.max(),
                 "mean_delta": frame.delta.mean(),
@@ -128,85 +119,15 @@ def judge(frame: pd.DataFrame, kind: str, sign: int, scores: Totals | None = Non
         return Verdict(moved, moved, moved, 0.0, 0.0, "fail" if moved else "pass")
     prompts = list(frame.prompt_hash)
     if sign:
-        found, preset = rate_interval(right_order(frame, frame.delta), prompts), ORDER_FLOOR
-        word = "pass" if found.low > preset else "fail" if found.high < preset else "cannot tell"
+        interval, preset = rate_interval(right_order(frame, frame.delta), prompts), ORDER_FLOOR
+        word = "pass" if interval.low > preset else "fail" if interval.high < preset else "cannot tell"
     else:
-        found, preset = median_interval(frame.delta_over_sd.abs(), prompts, scores), INVARIANCE_FLOOR
-        word = "pass" if found.high < preset else "fail" if found.low > preset else "cannot tell"
+        interval, preset = median_interval(frame.delta_over_sd.abs(), prompts, scores), INVARIANCE_FLOOR
+        word = "pass" if interval.high < preset else "fail" if interval.low > preset else "cannot tell"
     distinct = frame.prompt_hash.nunique()
     if too_few(len(frame), distinct):
         word = "cannot tell"
-    return Verdict(*found, preset, detectable(found, distinct), word)
-
-
-def headline(cases: pd.DataFrame, rules: pd.DataFrame) -> pd.DataFrame:
-    """One row per critic and read-out: controls against invariances, punctuation against wrong facts.
-
-    `controls_right` is the rate at which an answer made worse scores lower, `fault_right` that of the kind of fault
-    that is ordered worst, and `controls_word` what the two show, once rules that read no content had their turn.
-
-    `signal_to_noise` is the median |delta| of controls over that of invariances; a scale cancels in it. A small one
-    with a high rate of right orders, and the reverse, both occur: read the two together.
-
-    Args:
-        cases: One row per critic, read-out and edit.
-        rules: As `simple_rules` gives them.
-    """
-    best = {(row["critic"], row["aggregation"]): row for row in reversed(rules.to_dict("records"))}
-    rows = []
-    for (critic, aggregation), frame in cases.groupby(["critic", "aggregation"], sort=False):
-        control, invariance = frame[frame.kind == "control"], frame[frame.kind == "invariance"]
-        punct = frame[(frame.kind == "invariance") & (frame.group == "punct")]
-        wrong = frame[frame.family.isin(WRONG_FACTS)]
-        ratio, marks = _ratio(control, invariance), _ratio(punct, wrong)
-        right, of_faults = order_of(control)
-        worst = weakest(of_faults)
-        rule = best.get((critic, aggregation), _NO_RULE)
-        named = rule["says"] if rule["named"] else ""
-        rows.append(
-            {
-                "critic": critic,
-                "aggregation": aggregation,
-                **{
-                    key: size
-                    for name, part in (
-                        ("control", control),
-                        ("invariance", invariance),
-                        ("punct", punct),
-                        ("wrong_fact", wrong),
-                    )
-                    for key, size in ((f"{name}s", len(part)), (f"{name}_prompts", part.prompt_hash.nunique()))
-                },
-                "control_median_abs_delta": control.delta.abs().median(),
-                "invariance_median_abs_delta": invariance.delta.abs().median(),
-                "control_median_over_sd": control.delta_over_sd.abs().median(),
-                "invariance_median_over_sd": invariance.delta_over_sd.abs().median(),
-                "signal_to_noise": ratio.value,
-                "signal_to_noise_low": ratio.low,
-                "signal_to_noise_high": ratio.high,
-                "punct_over_wrong_fact": marks.value,
-                "punct_over_wrong_fact_low": marks.low,
-                "punct_over_wrong_fact_high": marks.high,
-                "controls_right": right.value,
-                "controls_right_low": right.low,
-                "controls_right_high": right.high,
-                "fault": worst.fault if len(control) else "",
-                "faults": worst.n,
-                "fault_prompts": worst.prompts,
-                "fault_right": worst.right,
-                "fault_right_low": worst.low,
-                "fault_right_high": worst.high,
-                "rule": rule["says"],
-                "rules": rule["n"],
-                "rule_prompts": rule["prompts"],
-                "rule_explains": rule["explained"],
-                "rule_explains_low": rule["low"],
-                "rule_explains_high": rule["high"],
-                "rule_gaps": rule["gaps"],
-                "controls_word": controls_word(right, len(control), control.prompt_hash.nunique(), of_faults, named),
-            }
-        )
-    return pd.DataFrame(rows)
+    return Verdict(*interval, preset, detectable(interval, distinct), word)
 
 
 def faults(cases: pd.DataFrame) -> pd.DataFrame:
@@ -223,8 +144,8 @@ def order_of(controls: pd.DataFrame) -> tuple[Interval, list[Fault]]:
     def rate(frame: pd.DataFrame) -> Interval:
         return rate_interval(right_order(frame, frame.delta), list(frame.prompt_hash))
 
-    found = by_fault(controls)
-    return rate(controls), [Fault(f, len(part), part.prompt_hash.nunique(), *rate(part)) for f, part in found]
+    kinds = by_fault(controls)
+    return rate(controls), [Fault(kind, len(part), part.prompt_hash.nunique(), *rate(part)) for kind, part in kinds]
 
 
 def contrasts(cases: pd.DataFrame, spreads: Spreads) -> pd.DataFrame:
@@ -278,12 +199,6 @@ def _without_ending(frame: pd.DataFrame) -> pd.Series:
     return frame.delta - frame.ending_effect.fillna(0.0)
 
 
-def _ratio(top: pd.DataFrame, bottom: pd.DataFrame) -> Interval:
-    return ratio_of_medians_interval(
-        top.delta.abs(), list(top.prompt_hash), bottom.delta.abs(), list(bottom.prompt_hash)
-    )
-
-
 def read_aloud(summary: pd.DataFrame, ratios: pd.DataFrame, cases: pd.DataFrame) -> list[str]:
     """Plain sentences on how to read the tables."""
     sentences = [
@@ -296,17 +211,10 @@ def read_aloud(summary: pd.DataFrame, ratios: pd.DataFrame, cases: pd.DataFrame)
         "distance from the floor that so many prompts could show. An identity has nothing to estimate.",
     ]
     sentences += [
-        f"{row['critic']}/{row['aggregation']}: {told}."
+        f"{row['critic']}/{row['aggregation']}: {clause}."
         for row in ratios.to_dict("records")
-        for told in of_controls(row)
+        for clause in of_controls(row)
     ]
-    rare = summary[(summary.kind == "invariance") & (summary.verdict == "pass") & (summary.p95_abs_delta_over_sd > 1)]
-    for (critic, aggregation), frame in rare.groupby(["critic", "aggregation"], sort=False):
-        sentences.append(
-            f"{critic}/{aggregation}: {', '.join(dict.fromkeys(frame.family))} pass by their median, yet one edit in "
-            "twenty moves the score by more than 1 SD: look at p95 and the flips."
-        )
-    sentences += _raw_against_scaled(ratios)
     sentences += _dilution(cases)
     enough = (summary.ending_n >= FEW) & (summary.prompts >= FEW_PROMPTS)
     ends = summary[enough & (summary.ending_effect_over_sd > INVARIANCE_FLOOR)]
@@ -320,17 +228,20 @@ def read_aloud(summary: pd.DataFrame, ratios: pd.DataFrame, cases: pd.DataFrame)
 
 def of_controls(row: dict[str, Any]) -> list[str]:
     """What the order of controls shows, from a row of `headline`: one clause, none where there are none."""
-    share = f"{row['controls_right']:.2f} of the worse answers score lower"
-    low, high = row["fault_right_low"], row["fault_right_high"]
-    fault = f"of '{row['fault']}' {row['fault_right']:.2f} [{low:.2f}, {high:.2f}]"
+
+    def shown(name: str) -> str:
+        return "none" if pd.isna(row[name]) else f"{row[name]:.2f}"
+
+    share = f"{shown('controls_right')} of the worse answers score lower"
+    fault = f"of '{row['fault']}' {shown('fault_right')} [{shown('fault_right_low')}, {shown('fault_right_high')}]"
     nothing = "nothing here shows that this score reads content"
-    told = {
-        "a simple rule": f"the rule '{row['rule']}' alone explains {row['rule_explains']:.2f} of the moves "
-        f"[{row['rule_explains_low']:.2f}, {row['rule_explains_high']:.2f}]"
-        + ("" if pd.isna(row["rule_gaps"]) else f" and {row['rule_gaps']:.2f} of the pairs' gaps")
+    clauses = {
+        "a simple rule": f"the rule '{row['rule']}' alone explains {shown('rule_explains')} of the moves "
+        f"[{shown('rule_explains_low')}, {shown('rule_explains_high')}]"
+        + ("" if pd.isna(row["rule_gaps"]) else f" and {shown('rule_gaps')} of the pairs' gaps")
         + f": {nothing}"
         + (f", though {share}" if row["controls"] else ""),
-        "at chance": f"controls are at chance ({share}): {nothing}, whatever its signal to noise",
+        "at chance": f"controls are at chance ({share}): {nothing}",
         "not every fault": f"{share}, but {fault}: heads that learnt nothing order some kinds of fault rightly too, "
         f"and {nothing}",
         "cannot tell": f"{share}, but too few of them are '{row['fault']}' ({row['faults']} of {row['fault_prompts']} "
@@ -338,30 +249,7 @@ def of_controls(row: dict[str, Any]) -> list[str]:
         "above chance": f"controls are above chance in every kind of fault ({share}; {fault}, the least)",
         "below chance": f"the worse answer scores higher more often than not ({share})",
     }
-    return [told[row["controls_word"]]] if row["controls_word"] in told else []
-
-
-def _raw_against_scaled(ratios: pd.DataFrame) -> list[str]:
-    sentences = []
-    for critic, frame in ratios.groupby("critic", sort=False):
-        records = frame.to_dict("records")
-        for i, a in enumerate(records):
-            for b in records[i + 1 :]:
-                raw = a["invariance_median_abs_delta"] - b["invariance_median_abs_delta"]
-                scaled = a["invariance_median_over_sd"] - b["invariance_median_over_sd"]
-                noise = b["signal_to_noise"] - a["signal_to_noise"]
-                small, other = (a, b) if raw < 0 else (b, a)
-                if raw * scaled < 0:
-                    sentences.append(
-                        f"{critic}: {small['aggregation']} moves less than {other['aggregation']} in raw score under "
-                        "harmless edits, and more in SD: the raw figure shows its scale, not its calm."
-                    )
-                elif raw * noise < 0:
-                    sentences.append(
-                        f"{critic}: {small['aggregation']} moves less than {other['aggregation']} under harmless "
-                        "edits, and its signal to noise is lower: it moves even less under real faults."
-                    )
-    return sentences
+    return [clauses[row["controls_word"]]] if row["controls_word"] in clauses else []
 
 
 def _dilution(cases: pd.DataFrame) -> list[str]:

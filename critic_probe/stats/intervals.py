@@ -138,21 +138,21 @@ def estimate(figure: Callable[..., Floats], *tables: Totals) -> Estimate:
 
 def mean_of(total: Floats) -> Floats:
     """The mean, of a row of `totals`."""
-    found: Floats = total[..., 1] / total[..., 0]
-    return found
+    mean: Floats = total[..., 1] / total[..., 0]
+    return mean
 
 
 def sd_of(total: Floats) -> Floats:
     """The standard deviation (n - 1), of a row of `totals`."""
     n, added, squares = total[..., 0], total[..., 1], total[..., 2]
-    found: Floats = np.sqrt(np.maximum(squares - added**2 / n, 0) / (n - 1))
-    return found
+    sd: Floats = np.sqrt(np.maximum(squares - added**2 / n, 0) / (n - 1))
+    return sd
 
 
 def mean_over_sd(values: Floats, scores: Floats) -> Floats:
     """The mean of values over the SD of scores, of rows of their `totals`."""
-    found: Floats = mean_of(values) / sd_of(scores)
-    return found
+    ratio: Floats = mean_of(values) / sd_of(scores)
+    return ratio
 
 
 def difference_over_sd(values: Floats, scores: Floats, others: Floats, other_scores: Floats) -> Floats:
@@ -214,13 +214,34 @@ def median_interval(values: ArrayLike, clusters: Sequence[Hashable], scores: Tot
         scores: `totals` of the scores over whose SD the values were divided: that SD is an estimate too. None where
             they were not.
     """
-    found, pull = _median(values, clusters)
-    if scores is None or not found.value > 0:
-        return found
+    median, pull = _median(values, clusters)
+    if scores is None or not median.value > 0:
+        return median
     sd = estimate(lambda row: np.log(sd_of(row)), scores)
     spread = Interval(0.0, *(end - sd.value for end in sd.interval[1:]))
     r = _correlation(*_aligned(pull, Totals(scores.prompts, sd.influence)))
-    return _exp(_mover(_log(found), spread, r))
+    return _exp(_mover(_log(median), spread, r))
+
+
+def quantile_interval(values: ArrayLike, clusters: Sequence[Hashable], share: float) -> Interval:
+    """The value that this share of all cases does not exceed; see `median_interval`.
+
+    Args:
+        values: (n,) one figure a case; NaN is left out.
+        clusters: (n,) the prompt of each case.
+        share: From 0 to 1.
+    """
+    data, codes, prompts = _clean(values, clusters)
+    if not len(data):
+        return NOTHING
+    value = float(np.quantile(data, share, method="hazen"))
+    if len(prompts) < 2:
+        return Interval(value, np.nan, np.nan)
+    below = (data <= value).astype(float)
+    cases = _effective(below - below.mean(), codes, len(prompts))
+    half = _t(len(prompts)) * np.sqrt(share * (1 - share) / cases)
+    low, high = np.quantile(data, np.clip([share - half, share + half], 0, 1), method="hazen")
+    return Interval(value, float(low), float(high))
 
 
 def ratio_of_medians_interval(

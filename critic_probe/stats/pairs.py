@@ -138,8 +138,8 @@ def beyond(scored: pd.DataFrame, rules: pd.DataFrame, best: str) -> pd.DataFrame
     rows = []
     for (critic, aggregation), frame in scored.groupby(["critic", "aggregation"], sort=False):
         rule = rules.loc[frame.id, best].to_numpy()
-        found = rate_difference_interval(credit(frame.verdict), rule, list(frame.prompt_hash))
-        rows.append((critic, aggregation, best, *found))
+        interval = rate_difference_interval(credit(frame.verdict), rule, list(frame.prompt_hash))
+        rows.append((critic, aggregation, best, *interval))
     return pd.DataFrame(rows, columns=["critic", "aggregation", "baseline", "beyond", "beyond_low", "beyond_high"])
 
 
@@ -164,10 +164,10 @@ def lengths(scored: pd.DataFrame) -> pd.DataFrame:
             "within_prompt_spearman": _within_prompt_spearman(frame),
         }
         for name, part in (("matched", matched), ("teacher_longer", longer), ("teacher_shorter", shorter)):
-            found = d_acc(part)
+            interval = d_acc(part)
             row |= {f"{name}_n": len(part), f"{name}_prompts": part.prompt_hash.nunique()}
-            row |= {f"{name}_d_acc": found.value}
-            row |= {f"{name}_low": found.low, f"{name}_high": found.high}
+            row |= {f"{name}_d_acc": interval.value}
+            row |= {f"{name}_low": interval.low, f"{name}_high": interval.high}
         rows.append(row | {"length_controlled": controlled, "not_controlled": why})
     return pd.DataFrame(rows)
 

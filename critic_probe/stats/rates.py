@@ -22,8 +22,8 @@ def verdict(gap: float, floor: float) -> str:
 
 def holm(p: pd.Series) -> pd.Series:
     """p adjusted for all tests of a table by Holm's step-down (1979); NaN stays NaN and counts as no test."""
-    found = p.dropna().astype(float).sort_values(kind="stable")
-    return (found * np.arange(len(found), 0, -1)).cummax().clip(upper=1.0).reindex(p.index)
+    ordered = p.dropna().astype(float).sort_values(kind="stable")
+    return (ordered * np.arange(len(ordered), 0, -1)).cummax().clip(upper=1.0).reindex(p.index)
 
 
 def separation(student: pd.Series, teacher: pd.Series) -> float:

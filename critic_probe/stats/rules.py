@@ -29,7 +29,8 @@ _MARKDOWN = frozenset("*#`|~_>")
 _WORD = re.compile(
     r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\d_\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+|[^\w\s]|_"
 )
-_WORD_FAMILIES = 3  # a word that fewer families touch is what those families do, not what a score reads
+_FAMILIES = 3  # what fewer families change is what those families do, not what a score reads
+_ALONE = frozenset({"EOS"})  # no part of a text, so that one family alone can change it
 
 Floats = NDArray[np.float64]
 
@@ -101,15 +102,15 @@ def traits(text: str, ids: tuple[int, ...], eos: bool) -> Traits:
         eos: Whether EOS closes it.
     """
     counts = np.zeros(len(_CLASSES))
-    for char, count in Counter(text).items():
-        counts += count * np.array(_classes(char), float)
+    for char, times in Counter(text).items():
+        counts += times * np.array(_classes(char), float)
     end = text.rstrip()[-1:]
     at_end = _classes(end) if end else (False,) * len(_CLASSES)
     n = max(len(ids), 1)
     repeated = len(ids) - len(set(ids))
     features: list[float] = []
-    for found, last in zip(counts.tolist(), at_end, strict=True):
-        features += (found, float(found > 0), found / n, float(last))
+    for count, last in zip(counts.tolist(), at_end, strict=True):
+        features += (count, float(count > 0), count / n, float(last))
     features += (repeated, repeated / n, len(ids), float(np.log1p(len(ids))))
     features += (float(ends_in_terminal(text)), float(end in TERMINAL_MARKS and end != ""), float(eos))
     courtesies = len(_COURTESY.findall(text))
@@ -135,6 +136,7 @@ class Fit(NamedTuple):
     feature: str
     n: int
     prompts: int
+    families: int
     explained: float
     low: float
     high: float
@@ -150,8 +152,9 @@ def simple_rules(moves: pd.DataFrame, gaps: pd.DataFrame) -> pd.DataFrame:
     With f the change of a rule's feature and d the score's, the share is that of the squares of d that b f reproduces
     with one b, (sum f d)^2 / (sum f^2 sum d^2): 1 for a score that is that feature, and 0 for one that does not move
     with it. A rule has several features (a count, its presence, its share of the tokens, whether the last character
-    is one); the best is taken. The interval is over prompts. A rule is named where it explains the most and all of
-    its interval lies above `EXPLAINED`.
+    is one); the best is taken. The interval is over prompts. A rule is named where it explains the most, all of its
+    interval lies above `EXPLAINED`, and edits of three families change its feature: EOS aside, what fewer change is
+    what those edits are.
 
     Args:
         moves: One row per critic, read-out and edit: critic, aggregation, prompt_hash, family, delta, floor, change.
@@ -159,15 +162,15 @@ def simple_rules(moves: pd.DataFrame, gaps: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         critic, aggregation, rule, says (which way the score follows it), feature, n (edits that change it), prompts,
-        explained with low and high, gaps (of the pairs' gaps, 1 - sum (d - b f)^2 / sum d^2 with the b of the edits, at
-        least 0), preset and named.
+        families, explained with low and high, gaps (of the pairs' gaps, 1 - sum (d - b f)^2 / sum d^2 with the b of
+        the edits, at least 0), preset and named.
     """
     rows: list[tuple[object, ...]] = []
     of_pairs = dict(list(gaps.groupby(["critic", "aggregation"], sort=False)))
     for key, frame in moves.groupby(["critic", "aggregation"], sort=False):
         fits = sorted(_fits(frame, of_pairs[key]), key=lambda fit: -np.nan_to_num(fit.explained))
         for place, fit in enumerate(fits):
-            enough = not too_few(fit.n, fit.prompts)
+            enough = not too_few(fit.n, fit.prompts) and (fit.families >= _FAMILIES or fit.rule in _ALONE)
             named = place == 0 and enough and fit.low > EXPLAINED
             rows.append((*key, *fit, EXPLAINED, named))
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -202,6 +205,7 @@ def _fits(frame: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[Fit]:
             form,
             int(touched.sum()),
             len(set(codes[touched])),
+            frame.family[touched].nunique(),
             min(float(share[best]), 1.0),
             low,
             high,
@@ -239,4 +243,4 @@ def _words(changes: Sequence[Change], families: Sequence[str]) -> list[str]:
     for each, family in zip(changes, families, strict=True):
         for word in each.words:
             seen.setdefault(word, Counter())[family] += 1
-    return sorted(word for word, by in seen.items() if len(by) >= _WORD_FAMILIES and by.total() >= FEW)
+    return sorted(word for word, by in seen.items() if len(by) >= _FAMILIES and by.total() >= FEW)

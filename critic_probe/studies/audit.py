@@ -12,13 +12,15 @@ from critic_probe.aggregation import parse
 from critic_probe.checkpoint import Critic
 from critic_probe.errors import Notice
 from critic_probe.measures.perturb import Perturb, PerturbResult
-from critic_probe.measures.result import Measured
+from critic_probe.measures.result import Measured, Statement
 from critic_probe.measures.tokens import variance_ratio, variance_terms
 from critic_probe.measures.variants import Plan
+from critic_probe.measures.wording import counted
 from critic_probe.objective import TEMPERATURE, loss
 from critic_probe.pairs import Pairs
 from critic_probe.probes import BUILT_IN, WRONG_FACTS, Family
 from critic_probe.stats.edits import dilution, right_order
+from critic_probe.stats.headline import per_wrong_fact
 from critic_probe.stats.intervals import (
     NOTHING,
     Floats,
@@ -53,6 +55,14 @@ GARBAGE = ("gibberish", "other-answer", "empty", "master-key")
 FORMS = tuple(f.name for f in BUILT_IN.values() if f.group == "layout" and f.name not in ("typo", "homoglyph"))
 
 
+_WORDS = {
+    "holds": ("holds", "hold"),
+    "does not hold": ("does not hold", "do not hold"),
+    "cannot tell": ("cannot be told", "cannot be told"),
+}
+"""Verdict -> what one claim does, and what several do."""
+
+
 @dataclass(frozen=True, repr=False)
 class AuditResult(Measured):
     """The claims of the original proposal, measured.
@@ -75,6 +85,16 @@ class AuditResult(Measured):
     claims: pd.DataFrame
     figures: pd.DataFrame
     training: pd.DataFrame
+
+    def answer(self) -> list[Statement]:
+        """Of each critic, which claims hold, which do not, and which cannot be told."""
+        said = []
+        for critic, frame in self.claims.groupby("critic", sort=False):
+            by_word = {word: list(frame.claim[frame.verdict == word]) for word in _WORDS}
+            told = counted((len(by_word[word]), *verbs) for word, verbs in _WORDS.items())
+            text = f"{critic}: of {len(frame)} claims {told}."
+            said.append(Statement(text, {"critic": critic, **by_word}))
+        return said
 
     def read_aloud(self) -> list[str]:
         """Plain sentences on how to read it."""
@@ -325,9 +345,11 @@ def _of_endings(found: _Findings, edited: PerturbResult, spreads: dict[str, Tota
         found.note("punctuation-gap", f"{name}: mean |delta| / SD", means, n)
         medians = median_interval(size[name], prompts, spreads[name])
         found.note("punctuation-gap", f"{name}: median |delta| / SD", medians, n)
-    for row in edited.headline[edited.headline.aggregation.isin(("last", "mean"))].itertuples():
-        ratio = Interval(row.punct_over_wrong_fact, row.punct_over_wrong_fact_low, row.punct_over_wrong_fact_high)
-        found.note("punctuation-gap", f"{row.aggregation}: |delta| of closing marks over wrong facts", ratio, n)
+    cases = edited.cases
+    for name in ("last", "mean"):
+        own = cases[cases.aggregation == name]
+        ratio, _ = per_wrong_fact(own[own.family.isin(ENDINGS)], own[own.family.isin(WRONG_FACTS)])
+        found.note("punctuation-gap", f"{name}: |delta| of closing marks over wrong facts", ratio, n)
     for share, name in ((0, "mean"), (0.5, "mix:0.5"), (1, "last")):
         means = estimate(mean_over_sd, *parts[name]).interval
         found.note("progressive-keeps", f"A = {share:g}: mean |delta| / SD", means, n)

@@ -13,7 +13,7 @@ so far was wrong", so that its hidden states carry the mismatch between prompt a
 So the base was taught to mark wrong facts. The critics show how a read-out carries or dilutes what the backbone knows,
 not that either read-out makes a critic find content.
 
-A script that is read from top to bottom, longer than other files: what it writes must come out the same byte for byte.
+What it writes must come out the same byte for byte.
 """
 
 import argparse
@@ -24,35 +24,36 @@ import random
 import shutil
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
-from transformers import AutoModelForTokenClassification, PreTrainedTokenizerFast, Qwen3ForCausalLM
+from transformers import Qwen3ForCausalLM
 from transformers.utils import logging
 
-from critic_probe.aggregation import aggregate
-from critic_probe.encoding import Encoder
+from critic_probe.aggregation import parse
+from critic_probe.checkpoint import Critic, load_critic
+from critic_probe.encoding import Encoder, Group, encode_pair
 from critic_probe.pairs import Pair
 from critic_probe.scoring.reference import pad_rows
 from critic_probe.studies import synthetic
 from critic_probe.studies.synthetic import Task, complete, concise, make_task
-from critic_probe.training.model import CHATML, tiny_model
+from critic_probe.studies.synthetic_pairs import as_row, held_out_pairs, training_pairs, write_pairs
+from critic_probe.training.model import byte_bpe, tiny_model
 from critic_probe.training.options import Options
 from critic_probe.training.warmup import warmup
+from critic_probe.workbench import Bench, Settings
 
 AGGREGATIONS = ("last", "mean")
 COPY_STEPS, BASE_STEPS, CRITIC_STEPS = 300, 1500, 250
-BUILD_SEED, PAIRS_SEED, MEASURE_SEED = 0, 20_000, 30_000
+BUILD_SEED, MEASURE_SEED = 0, 30_000
 
-PAD, START, EOS = 0, 1, 2
+PAD, EOS = 0, 2  # of `byte_bpe`
 SO_FAR = (3, 4)  # the tokens "every fact so far is right", "some fact so far is wrong"
 THIS_FACT = (5, 6)  # the tokens "this fact is right", "this fact is wrong"
-SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|ok|>", "<|bad|>", "<|right|>", "<|wrong|>"]
+VERDICTS = ["<|ok|>", "<|bad|>", "<|right|>", "<|wrong|>"]  # ids 3 to 6
 
 
 class Sample(NamedTuple):
@@ -65,46 +66,22 @@ class Sample(NamedTuple):
     right: bool
 
 
-class Ids(NamedTuple):
-    """A prompt and a response as ids."""
-
-    prompt: tuple[int, ...]
-    response: tuple[int, ...]
-
-
-def build_tokenizer() -> PreTrainedTokenizerFast:
+def build_tokenizer() -> Any:
     """A byte-level BPE that keeps marks, items and numbers up to 99 apart from what stands beside them."""
     rng = random.Random(1)
     tasks = [make_task(rng, held_out=False) for _ in range(6000)]
     texts = [text for task in tasks for text in (task.prompt, concise(task), complete(task))]
     chinese, english = ("|".join(synthetic.ITEMS[language]) for language in ("zh", "en"))
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(rf"\d{{1,2}}|[\p{{P}}\p{{S}}]|{chinese}| ?(?:{english})\b"), "isolated"),
-            pre_tokenizers.Split(Regex(r" ?[a-zA-Z]+|\s+"), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=1024,
-        special_tokens=SPECIALS,
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=SPECIALS[PAD], eos_token=SPECIALS[EOS])  # type: ignore[no-untyped-call]
-    fast.chat_template = CHATML
-    return fast
+    apart = [rf"\d{{1,2}}|[\p{{P}}\p{{S}}]|{chinese}| ?(?:{english})\b", r" ?[a-zA-Z]+|\s+"]
+    return byte_bpe(texts, apart, 1024, VERDICTS)
 
 
-def build_encoder(tokenizer: PreTrainedTokenizerFast) -> Encoder:
+def build_encoder(tokenizer: Any) -> Encoder:
     """The encoder that scoring uses too, so that both see the same ids."""
     return Encoder(tokenizer, eos_ids=frozenset({EOS}), vocabulary=len(tokenizer), context_length=None)
 
 
-def train_base(tokenizer: PreTrainedTokenizerFast, seed: int) -> Any:
+def train_base(tokenizer: Any, seed: int) -> Any:
     """Steps (1) and (2): a backbone that copies facts and marks wrong ones; its head stays untrained."""
     model = tiny_model(len(tokenizer), seed, pad=PAD, eos=EOS)
     rng = random.Random(1000 + seed)
@@ -216,31 +193,6 @@ def _base_loss(model: Any, samples: Sequence[Sample]) -> Tensor:
     )
 
 
-def scores(model: Any, sequences: Sequence[Ids], aggregation: str) -> Tensor:
-    """Scores (B,) of a padded batch; right padding changes nothing in a causal model."""
-    ids, _, _ = pad_rows([s.prompt + s.response for s in sequences], PAD)
-    values = model.score(_hidden(model, ids)).squeeze(-1)  # (B, T)
-    mask = torch.zeros_like(ids)
-    for row, sequence in enumerate(sequences):
-        mask[row, len(sequence.prompt) : len(sequence.prompt) + len(sequence.response)] = 1
-    return aggregate(aggregation, values, mask)
-
-
-def training_pairs(seed: int, count: int, languages: Sequence[str] = ("zh", "en"), in_full: bool = False) -> list[Pair]:
-    """Pairs of prompts that are not held out, in order: the first 30 % of them have wrong facts alone.
-
-    The teachers are terse, or with `in_full` complete.
-    """
-    rng = random.Random(5000 + seed)
-    pairs: list[Pair] = []
-    while len(pairs) < count:
-        only_wrong_facts = len(pairs) < 0.3 * count
-        task, student = synthetic.training_pair(rng, held_out=False, only_wrong_facts=only_wrong_facts, in_full=in_full)
-        if task.language in languages:
-            pairs.append(Pair(f"{seed}-{len(pairs)}", task.prompt, student, synthetic.answer(task)))
-    return pairs
-
-
 def write_base(path: Path, seed: int) -> None:
     """Trains a backbone and writes it as a language model's directory."""
     tokenizer = build_tokenizer()
@@ -266,23 +218,20 @@ def train_critic(base: Path, out: Path, aggregation: str, seed: int) -> None:
     warmup(training_pairs(seed, CRITIC_STEPS * options.batch_size), 0.0, base, out, options)
 
 
-def _sequence(encoder: Encoder, task: Task, text: str) -> Ids:
-    return Ids(encoder.prompt(task.prompt), encoder.response(text).ids)
-
-
-@torch.no_grad()
-def measure(model: Any, tokenizer: PreTrainedTokenizerFast, aggregation: str, count: int = 300) -> dict[str, float]:
+def measure(critic: Critic, aggregation: str, count: int = 300) -> dict[str, float]:
     """What a critic reacts to under one read-out, on held-out prompts of a seed that chose nothing.
 
     Effects are mean |teacher - edited| over the SD of all scores of `count` held-out pairs, except
     `concise - complete`, which keeps its sign.
     """
-    encoder = build_encoder(tokenizer)
+    read_out = parse(aggregation)
+    bench = Bench(critic, [], Settings((read_out,)))
     rng = random.Random(MEASURE_SEED)
 
     def score(rows: Sequence[tuple[Task, str]]) -> Tensor:
-        chunks = [rows[i : i + 64] for i in range(0, len(rows), 64)]
-        return torch.cat([scores(model, [_sequence(encoder, *row) for row in chunk], aggregation) for chunk in chunks])
+        pairs = [encode_pair(Pair("", task.prompt, text, text), bench.encoder) for task, text in rows]
+        values = bench.values(Group(pair.prompt_ids, (pair.student.ids,)) for pair in pairs)
+        return torch.tensor([bench.score(v, p.student, read_out) for p, [v] in zip(pairs, values, strict=True)])
 
     def gaps(edit: Callable[[random.Random, Task], str], *kinds: str) -> Tensor:
         tasks = [make_task(rng, held_out=True, kinds=kinds) for _ in range(count)]
@@ -311,86 +260,6 @@ def measure(model: Any, tokenizer: PreTrainedTokenizerFast, aggregation: str, co
     }
 
 
-# Category, defect, kinds of task and number of the bundled pairs.
-KINDS: tuple[tuple[str, Callable[[random.Random, Task], str], tuple[str, ...], int], ...] = (
-    ("digit", synthetic.wrong_fact, ("record", "json"), 12),
-    ("item", synthetic.wrong_fact, ("list",), 12),
-    ("final-comma", synthetic.final_comma, ("record", "list"), 8),
-    ("final-dropped", synthetic.final_dropped, ("record", "list"), 4),
-    ("interior-swap", synthetic.interior_swap, ("record", "list"), 6),
-    ("verbose", synthetic.other_form, ("record", "list"), 8),
-    ("missing", synthetic.missing, ("record", "list", "json"), 6),
-    ("truncated", synthetic.truncated, ("record", "list"), 6),
-    ("repeated", synthetic.repeated, ("record", "list"), 4),
-    ("off-topic", synthetic.off_topic, ("record", "list"), 4),
-    ("json-layout", synthetic.other_form, ("json",), 3),
-    ("identical", lambda _, task: synthetic.answer(task), ("record", "list"), 3),
-    ("identical-eos", lambda _, task: synthetic.answer(task), ("record", "list"), 3),
-)
-
-
-def held_out_pairs(
-    seed: int, count: int, languages: Sequence[str] = ("zh", "en"), in_full: bool = False
-) -> list[dict[str, Any]]:
-    """Rows of held-out prompts, one named defect each, in the proportions of the bundled pairs.
-
-    The teachers are terse, or with `in_full` complete.
-    """
-    rng = random.Random(7000 + seed)
-    cycle = [(category, edit, kinds) for category, edit, kinds, number in KINDS for _ in range(number)]
-    cycle = [kind for kind in cycle if kind[0] != "identical-eos"]  # their ids are the bundled tokenizer's
-    rows: list[dict[str, Any]] = []
-    while len(rows) < count:
-        category, edit, kinds = cycle[len(rows) % len(cycle)]
-        task = replace(make_task(rng, held_out=True, kinds=kinds), in_full=in_full)
-        if task.language in languages:
-            rows.append(_row(f"{category}-{len(rows)}", category, task, edit(rng, task)))
-    return rows
-
-
-_RECORD = Task(
-    "record", "zh", "病历：年龄52岁、心率88次、体重66公斤。请写摘要。", ("年龄52岁", "心率88次", "体重66公斤")
-)
-_SHOPPING = Task("list", "zh", "清单：苹果、牛奶、鸡蛋。要买什么？", ("苹果", "牛奶", "鸡蛋"))
-_DATA = Task("json", "zh", "数据：年龄: 52、心率: 62。请输出JSON。", ('"年龄": 52', '"心率": 62'))
-# The three cases that the proposal showed: name, category, task, the student's answer.
-THE_CASES = (
-    ("case-1-comma", "final-comma", _RECORD, synthetic.final_comma(random.Random(0), _RECORD)),
-    ("case-2-complete", "verbose", _SHOPPING, complete(_SHOPPING)),
-    ("case-3-json", "json-layout", _DATA, complete(_DATA)),
-)
-
-
-def write_pairs(path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
-    """Writes the held-out pairs: the three cases, one defect a pair, and identical texts with and without EOS ids."""
-    rng = random.Random(PAIRS_SEED)
-    rows = [_row(*case) for case in THE_CASES]
-    seen = {row["prompt"] for row in rows}
-    assert all(map(synthetic.is_held_out, seen)), "a case's prompt may be drawn in training; choose other numbers"
-    for category, edit, kinds, count in KINDS:
-        for number in range(1, count + 1):
-            task = make_task(rng, held_out=True, kinds=kinds)
-            while task.prompt in seen or (task.language == "zh") != (number % 2 == 1):
-                task = make_task(rng, held_out=True, kinds=kinds)
-            seen.add(task.prompt)
-            row = _row(f"{category}-{number:02d}", category, task, edit(rng, task))
-            if category == "identical-eos":
-                row["student_ids"] = [*tokenizer(row["student"], add_special_tokens=False)["input_ids"], EOS]
-            rows.append(row)
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-
-
-def _plain(pair: Pair) -> dict[str, Any]:
-    return {"id": pair.id, "prompt": pair.prompt, "student": pair.student, "teacher": pair.teacher}
-
-
-def _row(name: str, category: str, task: Task, student: str) -> dict[str, Any]:
-    sides = {"student": student, "teacher": synthetic.answer(task)}
-    row = {"id": name, "category": category, "prompt": task.prompt, **sides}
-    same_facts = {"complete": complete(task), "concise": concise(task)} if category == "verbose" else {}
-    return row | same_facts
-
-
 def build(out: Path, work: Path) -> None:
     """Rebuilds everything that is committed under `fixtures/`, and prints the checksums of the weights."""
     base = _base(work, BUILD_SEED)
@@ -401,23 +270,21 @@ def build(out: Path, work: Path) -> None:
         shutil.copytree(critic, target, ignore=shutil.ignore_patterns("metrics.jsonl", "warmup.json", "events.*"))
         weights = (target / "model.safetensors").read_bytes()
         print(f"{hashlib.sha256(weights).hexdigest()}  critics/{aggregation}/model.safetensors")
-    write_pairs(out / "pairs.jsonl", build_tokenizer())
+    write_pairs(out / "pairs.jsonl", build_tokenizer(), EOS)
 
 
 def table(seeds: Sequence[int], work: Path, file: Path | None) -> None:
     """Trains base and critics afresh per seed and prints what they react to: mean over seeds, least to most."""
-    tokenizer = build_tokenizer()
-    found: dict[str, list[dict[str, float]]] = {}
+    measured: dict[str, list[dict[str, float]]] = {}
     for seed in seeds:
         base = _base(work, seed)
         for trained in AGGREGATIONS:
-            critic = _critic(work, base, trained, seed)
-            model = AutoModelForTokenClassification.from_pretrained(critic, dtype=torch.float32).eval()
+            critic = load_critic(_critic(work, base, trained, seed), device="cpu", dtype="float32")
             for read in AGGREGATIONS:
-                found.setdefault(f"{trained} / {read}", []).append(measure(model, tokenizer, read))
+                measured.setdefault(f"{trained} / {read}", []).append(measure(critic, read))
     if file is not None:
-        file.write_text(json.dumps({"seeds": list(seeds), "measured": found}, indent=1) + "\n", encoding="utf-8")
-    print(format_table(found))
+        file.write_text(json.dumps({"seeds": list(seeds), "measured": measured}, indent=1) + "\n", encoding="utf-8")
+    print(format_table(measured))
 
 
 def _base(work: Path, seed: int) -> Path:
@@ -435,14 +302,14 @@ def _critic(work: Path, base: Path, aggregation: str, seed: int) -> Path:
     return path
 
 
-def format_table(found: dict[str, list[dict[str, float]]]) -> str:
+def format_table(measured: dict[str, list[dict[str, float]]]) -> str:
     """A Markdown table of measurements: one column per critic / read-out, `mean (least to most)` over seeds."""
-    columns = list(found)
+    columns = list(measured)
     lines = ["| trained / read | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
-    for figure in next(iter(found.values()))[0]:
+    for figure in next(iter(measured.values()))[0]:
         cells = []
         for column in columns:
-            values = [measured[figure] for measured in found[column]]
+            values = [of_seed[figure] for of_seed in measured[column]]
             cells.append(f"{statistics.fmean(values):.2f} ({min(values):.2f} to {max(values):.2f})")
         lines.append(f"| {figure} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -510,7 +377,7 @@ def main() -> None:
     else:
         asked = (arguments.seed, arguments.count, arguments.language or ("zh", "en"))
         rows: Iterable[dict[str, Any]] = (
-            held_out_pairs(*asked) if arguments.held_out else map(_plain, training_pairs(*asked))
+            held_out_pairs(*asked) if arguments.held_out else map(as_row, training_pairs(*asked))
         )
         arguments.out.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), encoding="utf-8")
 

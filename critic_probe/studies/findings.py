@@ -1,7 +1,7 @@
 """Trains and measures the critics of `docs/findings.md`: read-outs, rates, seeds and teachers on several backbones.
 
-    python -m critic_probe.studies.findings --work DIR                    # trains and measures what is not there yet
-    python -m critic_probe.studies.findings --work DIR --only-measure     # measures what is trained
+    python -m critic_probe.studies.findings --work DIR                   # trains and measures what is not there yet
+    python -m critic_probe.studies.findings --work DIR --only measure    # measures what is trained; or --only train
 
 Critics are kept in DIR, figures as a line a run in docs/findings/runs.jsonl; what has a line is not measured again. A
 run takes 2 to 3 minutes on one thread, measuring it half a minute.
@@ -30,8 +30,9 @@ from critic_probe.stats.edits import right_order
 from critic_probe.stats.pairs import credit
 from critic_probe.stats.rates import separation
 from critic_probe.studies import synthetic
-from critic_probe.studies.demo import THE_CASES, held_out_pairs, training_pairs, write_base
+from critic_probe.studies.demo import write_base
 from critic_probe.studies.synthetic import Task, complete, concise, make_task
+from critic_probe.studies.synthetic_pairs import THE_CASES, held_out_pairs, training_pairs
 from critic_probe.training.options import Options
 from critic_probe.training.warmup import RECORD, warmup
 from critic_probe.workbench import Settings
@@ -39,7 +40,7 @@ from critic_probe.workbench import Settings
 SEEDS = 3
 READ = ("last", "mean")
 MIXED = 76  # held-out pairs, one round of the generator's defects
-EDITED = 3  # the teacher's answer of every third is edited
+EDITED = 2  # the teacher's answer of every second is edited
 PROMPTS = 22  # of each kind of pair that one question is about
 MEASURE_SEED = 40_000
 # Edits that leave the content as it is, beside those of the closing mark; and those that make an answer worse.
@@ -226,8 +227,8 @@ def _figures(mixed: pd.DataFrame, asked: pd.DataFrame, edits: pd.DataFrame, sd: 
     ):
         frame = edits[edits.family.isin(families)]
         if len(frame):
-            # The edits' own deltas: no edit is asked of pairs outside the mixed ones, whose SD this is.
             yield of(f"{name}: median |delta|", frame.delta.abs().median(), frame)
+            yield of(f"{name}: mean |delta|", frame.delta.abs().mean(), frame)
     for name, families in (("worse", WORSE), *((family, (family,)) for family in WORSE)):
         frame = edits[edits.family.isin(families)]
         if len(frame):
@@ -242,14 +243,15 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="where critics are kept, and found again")
     parser.add_argument("--output", "-o", type=Path, default=Path("docs/findings/runs.jsonl"))
     parser.add_argument("--backbone", choices=BACKBONES, action="append", help="default: smollm2 and gemma3")
-    parser.add_argument("--only-measure", action="store_true", help="leave out what is not trained yet")
+    parser.add_argument("--only", choices=("train", "measure"), help="default: both, run by run")
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # sums in one order, so that one seed gives one result
     torch.use_deterministic_algorithms(True)
     for run in runs(arguments.backbone or ("smollm2", "gemma3")):
-        if not arguments.only_measure:
+        if arguments.only != "measure":
             train(run, arguments.work)
-        if (arguments.work / run.name / RECORD).exists() and run not in _measured(arguments.output):
+        trained = (arguments.work / run.name / RECORD).exists()
+        if arguments.only != "train" and trained and run not in _measured(arguments.output):
             with arguments.output.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(measure(run, arguments.work)) + "\n")
 

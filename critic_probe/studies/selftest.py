@@ -81,13 +81,13 @@ def selftest(tokenizer: Path, progress: Progress) -> SelftestResult:
 
 def _row(result: PerturbResult, plant: str, read_out: str, wanted: str) -> dict[str, object]:
     """What must be named and what was; only the critic that reads content may be above chance."""
-    [told] = result.headline[result.headline.aggregation == read_out].to_dict("records")
+    [row] = result.headline[result.headline.aggregation == read_out].to_dict("records")
     rules = result.rules[(result.rules.aggregation == read_out) & result.rules.named]
     word = "above chance" if plant == "content" else ""
     named = ", ".join(rules.rule)
-    above = told["controls_word"] if told["controls_word"] == "above chance" else ""
+    above = row["controls_word"] if row["controls_word"] == "above chance" else ""
     return {
-        "critic": told["critic"],
+        "critic": row["critic"],
         "aggregation": read_out,
         "expected": wanted or word or "no rule",
         "found": named or above or "no rule",

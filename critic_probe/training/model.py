@@ -123,27 +123,40 @@ def tiny_trainee(texts: Iterable[str], *, seed: int) -> Trainee:
 
     The tokenizer is a byte-level BPE of up to 2,048 tokens that keeps digits and marks apart from their neighbours.
     """
+    tokenizer = byte_bpe(texts, [r"\d|[\p{P}\p{S}]| ?\p{L}+|\s+"], _TINY_VOCABULARY)
+    model = tiny_model(len(tokenizer), seed, pad=0, eos=2)
+    return Trainee(model, tokenizer, frozenset({2}), model.config.max_position_embeddings, None)
+
+
+def byte_bpe(texts: Iterable[str], apart: Sequence[str], vocabulary: int, markers: Sequence[str] = ()) -> Any:
+    """A byte-level BPE learnt from texts, with ChatML for a template.
+
+    Args:
+        texts: What it learns from.
+        apart: What no token may straddle, as regular expressions, one after the other.
+        vocabulary: At most so many tokens.
+        markers: Special tokens behind the pad (0), the begin (1) and the end of a turn (2), which is EOS.
+    """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
-    specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *markers]
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(r"\d|[\p{P}\p{S}]| ?\p{L}+|\s+"), "isolated"),
+            *(pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in apart),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
     bpe.decoder = decoders.ByteLevel()
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(
-        vocab_size=_TINY_VOCABULARY, special_tokens=specials, initial_alphabet=alphabet, show_progress=False
+        vocab_size=vocabulary, special_tokens=specials, initial_alphabet=alphabet, show_progress=False
     )
     bpe.train_from_iterator(texts, trainer)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token=specials[0], eos_token=specials[2])  # type: ignore[no-untyped-call]
     tokenizer.chat_template = CHATML
-    model = tiny_model(len(tokenizer), seed, pad=0, eos=2)
-    return Trainee(model, tokenizer, frozenset({2}), model.config.max_position_embeddings, None)
+    return tokenizer
 
 
 def tiny_model(vocabulary: int, seed: int, *, pad: int, eos: int) -> Any:

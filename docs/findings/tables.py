@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from critic_probe.stats.rates import FEW
+from critic_probe.stats.rates import too_few
 from critic_probe.studies.before_after import EXPECTATIONS
 from critic_probe.studies.claims import UNCLEAR, judged
 from critic_probe.studies.findings import BACKBONES, READ, SEEDS, runs
@@ -27,7 +27,6 @@ CONDITIONS = {
     "complete": "Complete teachers, the first learning rate",
 }
 TRAINED = ("last", "mean", "progressive")
-FEWEST_PROMPTS = 10
 DISAGREE = "seeds disagree"
 
 Row = dict[str, Any]
@@ -95,6 +94,7 @@ SHOWN = (
     ("gap", True),
     ("separation", True),
     ("closing mark: median |delta|", True),
+    ("closing mark: mean |delta|", False),
     ("closing mark dropped: median |delta|", False),
     ("case 1: gap", True),
     ("case-1-comma: gap", True),
@@ -115,7 +115,8 @@ SHOWN = (
     ("sentence-repeated: lower", True),
 )
 LAST, MEAN = ("last", "last"), ("mean", "mean")
-MARK, TWICE = "closing mark: median |delta|", "sentence-repeated: lower"
+# The mean, not the median: effects fall into groups by the kind of answer, and a median jumps from one to the other.
+MARK, TWICE = "closing mark: mean |delta|", "sentence-repeated: lower"
 
 
 def _one(column: Column, name: str, field: str = "over_sd") -> Any:
@@ -231,7 +232,7 @@ def _stated(statement: Statement, measured: Measured) -> Iterator[str]:
             continue
         values.append(value)
         seeds.add(seed)
-        few = few or figure["n"] < FEW or figure["prompts"] < FEWEST_PROMPTS
+        few = few or bool(too_few(figure["n"], figure["prompts"]))
     words = {judged(value, value, statement.low, statement.high) for value in values}
     yield f"**{UNCLEAR if few or len(seeds) < 2 else words.pop() if len(words) == 1 else DISAGREE}**"
     if values:
@@ -251,8 +252,7 @@ def training_table(measured: Measured, condition: str) -> Iterator[str]:
             continue
         of_name = {column: measured.seeds(condition, column, name) for column in columns}
         first = next(figure for of_seed in of_name.values() for figure in of_seed.values())
-        few = first["n"] < FEW or first["prompts"] < FEWEST_PROMPTS
-        count = f"{first['n']}" + (" (few)" if few else "")
+        count = f"{first['n']}" + (" (few)" if too_few(first["n"], first["prompts"]) else "")
         for field, unit in (("value", ""), ("over_sd", ", in SD")):
             if field in first and (raw or unit):
                 cells = [_over_seeds([figure[field] for figure in of_name[column].values()]) for column in columns]

@@ -130,12 +130,20 @@ def test_another_scale_of_a_runs_own_lora_is_another_critic(source, tmp_path):
     assert found[0] != found[1]
 
 
+def tiny(kind: type, path: Path, **shape: object) -> transformers.PretrainedConfig:
+    """The config of a tiny random model, whose tokenizer is saved."""
+    torch.manual_seed(0)
+    byte_tokenizer().save_pretrained(path)
+    return kind(vocab_size=259, hidden_size=32, **shape)
+
+
 @pytest.mark.parametrize("cap", [50.0, 5.0])
 def test_gemma_2_keeps_its_softcap(tmp_path, cap):
-    torch.manual_seed(0)
-    shape = {"vocab_size": 259, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
-    config = transformers.Gemma2Config(
-        **shape,
+    config = tiny(
+        transformers.Gemma2Config,
+        tmp_path,
+        intermediate_size=64,
+        num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
         head_dim=8,
@@ -146,7 +154,6 @@ def test_gemma_2_keeps_its_softcap(tmp_path, cap):
         pad_token_id=0,
     )
     transformers.AutoModelForTokenClassification.from_config(config).save_pretrained(tmp_path)
-    byte_tokenizer().save_pretrained(tmp_path)
     critic = load_critic(tmp_path, device="cpu")
     assert critic.attention == "eager"
     close(critic.values(IDS), own_values(tmp_path))
@@ -250,10 +257,9 @@ def test_zero_to_fp32_writes_weights_alone(source, expected, tmp_path):
 
 
 def test_opt_projects_its_states_before_the_head(tmp_path):
-    torch.manual_seed(0)
-    config = transformers.OPTConfig(
-        vocab_size=259,
-        hidden_size=32,
+    config = tiny(
+        transformers.OPTConfig,
+        tmp_path,
         word_embed_proj_dim=16,
         ffn_dim=64,
         num_hidden_layers=2,
@@ -265,7 +271,6 @@ def test_opt_projects_its_states_before_the_head(tmp_path):
     )
     model = transformers.OPTForSequenceClassification(config).eval()
     model.save_pretrained(tmp_path)
-    byte_tokenizer().save_pretrained(tmp_path)
     with torch.no_grad():
         hidden = model.model(input_ids=torch.tensor([IDS])).last_hidden_state[0]
         assert hidden.shape == (len(IDS), 16)
@@ -273,10 +278,9 @@ def test_opt_projects_its_states_before_the_head(tmp_path):
 
 
 def test_a_router_is_no_head(tmp_path):
-    torch.manual_seed(0)
-    config = transformers.LongcatFlashConfig(
-        vocab_size=259,
-        hidden_size=32,
+    config = tiny(
+        transformers.LongcatFlashConfig,
+        tmp_path,
         ffn_hidden_size=64,
         expert_ffn_hidden_size=32,
         num_layers=2,
@@ -299,23 +303,19 @@ def test_a_router_is_no_head(tmp_path):
     weights = load_file(file)
     assert any("router.classifier.weight" in name for name in weights)
     save_file(weights | {"score.weight": head}, file, {"format": "pt"})
-    byte_tokenizer().save_pretrained(tmp_path)
     close(values(tmp_path), states(tmp_path) @ head[0])
 
 
 @pytest.mark.parametrize("layers", [2, 8])  # the class divides the weights of deeper layers as it runs
 def test_rwkv_with_trls_head(tmp_path, layers):
-    torch.manual_seed(0)
-    config = transformers.RwkvConfig(
-        vocab_size=259, hidden_size=32, attention_hidden_size=32, num_hidden_layers=layers, intermediate_size=64
-    )
+    shape = {"attention_hidden_size": 32, "num_hidden_layers": layers, "intermediate_size": 64}
+    config = tiny(transformers.RwkvConfig, tmp_path, **shape)
     model = transformers.RwkvForCausalLM(config).eval()
     head = torch.randn(1, 32)
     weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     assert "head.weight" in weights
     save_file(weights | {"v_head.summary.weight": head}, tmp_path / "model.safetensors", {"format": "pt"})
     config.save_pretrained(tmp_path)
-    byte_tokenizer().save_pretrained(tmp_path)
     with torch.no_grad():
         close(values(tmp_path), model.rwkv(input_ids=torch.tensor([IDS])).last_hidden_state[0] @ head[0])
 

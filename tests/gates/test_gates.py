@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from critic_probe.errors import CriticProbeError
-from critic_probe.gates.figures import METRICS
+from critic_probe.gates.figures import GONE, METRICS
 from critic_probe.gates.gate import Gate, Plan, evaluate, exit_code, load_gates
 from critic_probe.gates.shipped import profile_names, profile_text
 
@@ -114,12 +114,25 @@ def test_every_profile_that_ships_is_valid():
         profile_text("nonesuch")
 
 
+def test_what_stands_in_the_place_of_a_figure_that_is_gone_can_be_bounded():
+    assert not GONE.keys() & METRICS
+    assert {name for names in GONE.values() for name in names.split(", ")} <= METRICS
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("gates = 3", "holds no gates"),
         ("[[gates]", "not valid TOML"),
         ("[[gates]]\nmetric = 'compare.acc'\nmin = 1", "metric 'compare.acc' is unknown; choose from compare.auc"),
+        (
+            "[[gates]]\nmetric = 'perturb.signal_to_noise'\nmin = 1",
+            r"'perturb.signal_to_noise' is gone, .*; bound perturb.strongest_harmless, perturb.controls_right",
+        ),
+        (
+            "[[gates]]\nmetric = 'perturb.punct_over_wrong_fact'\nmax = 1",
+            "'perturb.punct_over_wrong_fact' is gone, .*; bound perturb.harmless_per_wrong_fact",
+        ),
         ("[[gates]]\nmetric = 'compare.d_acc'", "has no bound; give min or max"),
         ("[[gates]]\nmetric = 'compare.d_acc'\nmin = 1\nmax = 0", "min 1 is above max 0"),
         ("[[gates]]\nmetric = 'compare.d_acc'\nmin = 'much'", "min 'much' must be a number"),

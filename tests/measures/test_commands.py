@@ -164,6 +164,26 @@ def test_perturb_leaves_ids_alone_that_their_text_would_not_give(critic):
     assert set(result.cases.side) == {"teacher"}
 
 
+def test_perturb_finds_another_answer_of_like_language_and_length_late_in_the_file(critic):
+    english = [Pair(f"e{i}", f"ask {i}", "No.", f"It is {i} of course.") for i in range(20)]
+    chinese = [Pair("z1", "问", "否", "天冷，我们回家吧。"), Pair("z2", "再问", "否", "他们都去了北方。")]
+    result = perturb([critic], [*english, *chinese], settings("last"), Plan([BUILT_IN["other-answer"]]), quiet)
+    added = {row.id: row.left + row.added + row.right for row in result.cases.itertuples()}
+    assert "北方" in added["z1"]
+    assert "回家" in added["z2"]
+
+
+def test_perturb_tells_families_what_is_asked_and_what_the_teacher_says(critic):
+    asked = ({"role": "user", "content": "Is it cold?"},)
+    pairs = [Pair("x", asked, "No.", "Yes."), Pair("y", asked, "Yes, it is.", "Yes, so it is.")]
+    result = perturb([critic], pairs, settings("last"), Plan([BUILT_IN["wrong-option"]]), quiet)
+    assert {(row.id, row.side) for row in result.cases.itertuples()} == {
+        ("x", "teacher"),
+        ("y", "student"),
+        ("y", "teacher"),
+    }
+
+
 def test_perturb_without_any_edit_is_an_error(critic):
     with pytest.raises(CriticProbeError, match="no edit applies to any response"):
         perturb([critic], [Pair("x", "ask", "`code`", "`more`")], settings(), PUNCTUATION, quiet)

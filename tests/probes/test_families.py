@@ -290,6 +290,9 @@ def test_simplified_becomes_traditional_and_back():
     assert made("script", "国家汉语") == {"whole": "國家漢語"}
     assert made("script", "國家漢語") == {"whole": "国家汉语"}
     assert made("script", "Go home.") == {}
+    for parted_wrongly in ("概述了如何选择", "平台风险", "它被发送到远方"):
+        assert made("script", parted_wrongly) == {"whole": "<a character has several forms>"}
+    assert made("script", "国家 `国家`") == {"whole": "國家 `国家`"}
 
 
 def test_families_are_chosen_by_group_and_name_and_a_wrong_name_is_told():

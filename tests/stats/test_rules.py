@@ -86,6 +86,15 @@ def test_few_prompts_name_nothing():
     assert not simple_rules(moves(len, made), moves(len)).named.any()
 
 
+def test_a_feature_that_two_families_change_names_nothing():
+    """All that `completeness` makes is a longer answer shorter, or the reverse."""
+    frame = moves(len)
+    two, three = frame[frame.family != "three"], frame
+    assert simple_rules(two, two).families.max() == 2
+    assert not simple_rules(two, two).named.any()
+    assert simple_rules(three, three).named.any()
+
+
 def test_eos_is_a_rule_of_its_own():
     frame = moves(lambda _: 0.0)
     toggled = frame.assign(delta=1.0, change=[change(seen("x"), seen("x", eos=True))] * len(frame))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from scipy.stats import t
 from tiny import byte_tokenizer
 from transformers import AutoModelForTokenClassification
 
@@ -197,7 +198,9 @@ def test_without_attention_the_last_token_does_starve_the_others(planted):
 def test_a_mask_that_holds_eos_shows_where_a_critic_reads_it(planted):
     assert planted["eos"].verdict["eos-excluded"] == "does not hold"
     assert planted["eos"].figure["eos-excluded"] == 1
-    assert planted["nothing"].verdict["eos-excluded"] == "holds"
+    row = planted["nothing"].loc["eos-excluded"]  # none of 40 prompts moves: no proof yet that fewer than .05 would
+    assert (row.figure, row.verdict) == (0, "cannot tell")
+    assert row.high == pytest.approx(t.ppf(0.975, 39) ** 2 / (40 + t.ppf(0.975, 39) ** 2))
 
 
 def test_a_critic_that_reads_no_content_is_never_said_to(planted):
@@ -205,7 +208,8 @@ def test_a_critic_that_reads_no_content_is_never_said_to(planted):
         assert found.verdict["mean-reads-content"] != "holds"
         assert found.verdict["above-zero"] == "does not hold"
     assert planted["ending"].verdict["dilution"] == "holds"
-    assert planted["ending"].verdict["punctuation-gap"] == "holds"
+    row = planted["ending"].loc["punctuation-gap"]  # mean's SD hangs on a few short responses, and is an estimate
+    assert (row.figure < 0, row.verdict) == (True, "cannot tell")
     assert planted["ending"].told["punctuation-gap"] == CLAIMS["punctuation-gap"].caveat
     assert planted["ending"].told["above-zero"] == CLAIMS["above-zero"].instead
 

@@ -3,16 +3,16 @@ import json
 import random
 
 import pytest
-import torch
 from transformers import AutoModelForTokenClassification
 
 from critic_probe.aggregation import parse
 from critic_probe.checkpoint import load_critic
 from critic_probe.measures.compare import compare
 from critic_probe.measures.perturb import Plan, perturb
-from critic_probe.pairs import read_pairs
+from critic_probe.pairs import Pair, read_pairs
 from critic_probe.probes import BUILT_IN
-from critic_probe.studies import demo
+from critic_probe.studies import demo, synthetic
+from critic_probe.studies.synthetic_pairs import write_pairs
 from critic_probe.workbench import Settings
 
 
@@ -63,18 +63,23 @@ def test_identical_texts_tie_although_one_side_carries_eos(summary):
     assert set(same.verdict) == {"tie"}
 
 
-def test_training_scores_are_the_scores_that_are_reported(critics, fixtures, summary):
-    tokenizer = critics["mean"].tokenizer
-    model = AutoModelForTokenClassification.from_pretrained(fixtures / "critics" / "mean", dtype=torch.float32).eval()
-    pairs = read_pairs(fixtures / "pairs.jsonl")[:8]
-    encoder = demo.build_encoder(tokenizer)
-    rows = [demo.Ids(encoder.prompt(p.prompt), encoder.response(p.teacher).ids) for p in pairs]
-    reported = summary.pairs.query("critic == 'mean'").set_index(["aggregation", "id"]).teacher_score
-    for aggregation in demo.AGGREGATIONS:
-        with torch.no_grad():
-            trained = demo.scores(model, rows, aggregation)
-        expected = torch.tensor([reported[aggregation, pair.id] for pair in pairs]).float()
-        torch.testing.assert_close(trained, expected, rtol=0, atol=2e-5 * max(1, expected.abs().max()))
+def test_the_bundled_pairs_and_tokenizer_are_those_that_the_script_writes(fixtures, tmp_path):
+    tokenizer = demo.build_tokenizer()
+    tokenizer.save_pretrained(tmp_path)
+    for name in demo.AGGREGATIONS:
+        bundled = fixtures / "critics" / name / "tokenizer.json"
+        assert bundled.read_bytes() == (tmp_path / "tokenizer.json").read_bytes()
+    write_pairs(tmp_path / "pairs.jsonl", tokenizer, demo.EOS)
+    assert (fixtures / "pairs.jsonl").read_bytes() == (tmp_path / "pairs.jsonl").read_bytes()
+
+
+def test_what_is_measured_is_what_compare_reports(critics, tmp_path):
+    figures = demo.measure(critics["last"], "last", count=12)
+    rng = random.Random(demo.MEASURE_SEED)
+    drawn = [synthetic.training_pair(rng, held_out=True) for _ in range(12)]
+    pairs = [Pair(str(i), task.prompt, student, synthetic.concise(task)) for i, (task, student) in enumerate(drawn)]
+    reported = compare([critics["last"]], pairs, Settings((parse("last"),)), lambda *_: lambda: None).summary
+    assert figures["d_acc"] == pytest.approx(reported.d_acc.item())
 
 
 def test_every_base_sample_labels_each_fact_once(fixtures):

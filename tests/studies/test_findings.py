@@ -9,9 +9,9 @@ import torch
 from tiny import save_critic
 
 from critic_probe.studies import findings
-from critic_probe.studies.demo import training_pairs
 from critic_probe.studies.findings import Backbone, Run, asked_pairs, measure, runs, train
 from critic_probe.studies.synthetic import is_held_out
+from critic_probe.studies.synthetic_pairs import training_pairs
 from critic_probe.training.options import Options
 
 
@@ -60,7 +60,7 @@ def test_a_run_is_trained_and_measured_once(tmp_path, monkeypatch):
     train(run, tmp_path)
     assert (tmp_path / run.name / "model.safetensors").read_bytes() == weights
     out = tmp_path / "runs.jsonl"
-    arguments = ["findings", "--work", str(tmp_path), "-o", str(out), "--backbone", "tiny", "--only-measure"]
+    arguments = ["findings", "--work", str(tmp_path), "-o", str(out), "--backbone", "tiny", "--only", "measure"]
     monkeypatch.setattr(sys, "argv", arguments)
     for _ in range(2):
         findings.main()

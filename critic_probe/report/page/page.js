@@ -270,14 +270,14 @@ function scoresNode(under, names, decimals) {
   return make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows));
 }
 
-async function showTrace(panel, indices, data) {
+async function showTrace(panel, indices, data, first = 0, brief = false) {
   const traces = await Promise.all(indices.map((index) => traceAt(index, data.chunk)));
-  const state = { trace: 0, critic: 0 };
+  const state = { trace: 0, critic: first };
   const prompt = make("details", { open: traces[0].prompt.length < 300 }, make("summary", {}, "Prompt"), make("div", { className: "prompt" }, traces[0].prompt));
-  const place = make("div");
+  const [tokens, rest] = [make("div"), make("div")];
   const choose = (label, options, name) => {
     if (options.length < 2) return null;
-    const select = make("select", {}, ...options.map((option, index) => make("option", { value: index }, option)));
+    const select = make("select", {}, ...options.map((option, index) => make("option", { value: index, selected: index === state[name] }, option)));
     select.addEventListener("input", () => { state[name] = Number(select.value); render(); });
     return make("label", {}, `${label} `, select);
   };
@@ -292,8 +292,12 @@ async function showTrace(panel, indices, data) {
     const largest = Math.max(...sides.flat().map((group) => Math.abs(group.value)).filter(Number.isFinite), 1e-12);
     const legend = document.getElementById("legend").content.cloneNode(true);
     legend.querySelector("output").textContent = largest.toFixed(Math.min(decimals, 2));
-    place.replaceChildren(legend, ...tokensNode(aligned(source.runs, ...sides), names, largest, decimals),
-      ...[runningNode(sides, names, decimals), scoresNode(under, names, decimals)].filter(Boolean));
+    const [flow, tip] = tokensNode(aligned(source.runs, ...sides), names, largest, decimals);
+    const below = [runningNode(sides, names, decimals), scoresNode(under, names, decimals)].filter(Boolean);
+    tokens.replaceChildren(...(brief ? [flow, tip] : [legend, flow, tip, ...below]));
+    rest.replaceChildren(...(brief ? [legend, ...below] : []));
+    const edit = flow.querySelector(".alone");
+    if (brief && edit) flow.scrollTop = edit.offsetTop - flow.clientHeight / 2;
   };
   const label = (trace) => {
     if (trace.edit === null) return "student against teacher";
@@ -301,7 +305,9 @@ async function showTrace(panel, indices, data) {
     return `edit: ${family}, ${position} (${side})`;
   };
   const switches = [choose("Critic", data.critics, "critic"), choose("Compare", traces.map(label), "trace")].filter(Boolean);
-  panel.append(prompt, make("div", { className: "switch" }, ...switches), place);
+  const chosen = make("div", { className: "switch" }, ...switches);
+  if (brief) panel.append(tokens, make("details", {}, make("summary", {}, "prompt, running means, scores"), chosen, prompt, rest));
+  else panel.append(prompt, chosen, tokens);
   render();
 }
 
@@ -372,9 +378,56 @@ function editsSheet(data) {
   return new Sheet("edits", columns, data.edits, keep, (row, panel) => showTrace(panel, [row[12]], data));
 }
 
-unpack(document.getElementById("data").textContent).then((data) => {
+// The edits that show the answer, open at once.
+async function showExamples(data) {
+  const place = document.getElementById("examples");
+  const critic = data.series[data.under][0];
+  for (const row of data.examples.map((edit) => data.edits[edit]).filter((of) => of[12] >= 0)) {
+    const told = data.series.flatMap(([of, readOut], i) => (of === critic && row[10][i] !== null ? [`${readOut} ${signed(row[10][i], 2)}`] : []));
+    const panel = make("article", { className: "example" }, make("h3", {}, make("bdi", {}, row[2]),
+      make("small", {}, ` ${row[0]}, ${row[3]}; ${critic}: ${told.join(", ")} SD`)));
+    place.append(panel);
+    await showTrace(panel, [row[12]], data, data.critics.indexOf(critic), true);
+  }
+}
+
+function switchPictures() {
+  for (const figure of document.querySelectorAll("figure")) {
+    const choice = figure.querySelector(".choice");
+    if (!choice) continue;
+    const charts = [...figure.querySelectorAll(".chart")];
+    const select = choice.querySelector("select");
+    const show = () => charts.forEach((chart, index) => { chart.hidden = index !== select.selectedIndex; });
+    select.addEventListener("input", show);
+    choice.hidden = false;
+    show();
+  }
+}
+
+// A link to what a fold holds opens it, and paper has every fold open.
+function unfold() {
+  const reveal = () => {
+    const target = location.hash && document.getElementById(location.hash.slice(1));
+    const folded = target && target.closest("details.fold");
+    if (folded) { folded.open = true; target.scrollIntoView(); }
+  };
+  addEventListener("hashchange", reveal);
+  for (const link of document.querySelectorAll('a[href^="#"]')) link.addEventListener("click", () => setTimeout(reveal));
+  reveal();
+  let opened = [];
+  addEventListener("beforeprint", () => {
+    opened = [...document.querySelectorAll("details:not([open])")];
+    for (const folded of opened) folded.open = true;
+  });
+  addEventListener("afterprint", () => { for (const folded of opened) folded.open = false; });
+}
+
+unpack(document.getElementById("data").textContent).then(async (data) => {
   pairsSheet(data);
   editsSheet(data);
+  switchPictures();
+  await showExamples(data);
+  unfold();
   document.documentElement.dataset.ready = "true";
 }, (error) => {
   document.getElementById("pairs-status").textContent =

@@ -30,6 +30,25 @@ from critic_probe.studies.audit import AuditResult
 _CLAIM_STYLES = {"holds": "green", "does not hold": "bold red", "cannot tell": "bold yellow"}
 
 
+def first_audit(result: AuditResult) -> Iterator[RenderableType]:
+    """What stands below the answer: a line a claim, with what decided it.
+
+    Args:
+        result: What was measured.
+        console: Where to print.
+    """
+    claims = rows_of(result.claims)
+    critics = list(dict.fromkeys(row["critic"] for row in claims))
+    table = table_of(*(Column(safe(critic), overflow="fold") for critic in critics), label="claim")
+    for of_claim in grouped(claims, "claim"):
+        by_critic = {
+            row["critic"]: Text.assemble((row["verdict"], _CLAIM_STYLES[row["verdict"]]), f" {row['figure']:.3g}")
+            for row in of_claim
+        }
+        table.add_row(plain(of_claim[0]["claim"]), *(by_critic.get(critic, MISSING) for critic in critics))
+    yield table
+
+
 def print_audit(result: AuditResult, console: Console) -> None:
     """Prints every claim with its figure, verdict, what is true instead and how to reproduce it; then other figures.
 

@@ -1,10 +1,12 @@
 """Verdicts of gates on a terminal, and the words for them that every other medium uses too."""
 
 import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -14,7 +16,26 @@ from critic_probe.report.terminal.pieces import VERDICT_STYLES, below, missing, 
 from critic_probe.text import neutralise
 
 ORDER = {"fail": 0, "cannot tell": 1, "pass": 2}
+_MISSED = 8  # gates that do not hold, on the first screen
 DRIFT = 20  # differences that are shown
+
+
+def first_check(result: CheckResult) -> Iterator[RenderableType | None]:
+    """What stands below the answer: what does not hold with the pairs to look at, what moved, and what holds by name.
+
+    Args:
+        result: What the gates say.
+    """
+    rows = sorted(result.gates.to_dict("records"), key=lambda row: ORDER[row["verdict"]])
+    missed = [row for row in rows if row["verdict"] != "pass"]
+    yield _lines(missed[:_MISSED]) if missed else None
+    if len(missed) > _MISSED:
+        yield Text(f"... and {len(missed) - _MISSED} more: --full prints them", style="dim")
+    if result.drift is not None and len(result.drift):
+        yield Group(*_drift(result.drift.head(_MISSED)))
+    held = Counter(row["metric"] for row in rows if row["verdict"] == "pass")
+    names = ", ".join(f"{metric} ({count})" if count > 1 else metric for metric, count in held.items())
+    yield Text(f"holds: {names}", style="green", overflow="fold") if held else None
 
 
 def print_check(result: CheckResult, console: Console) -> None:
@@ -24,25 +45,27 @@ def print_check(result: CheckResult, console: Console) -> None:
         result: What the gates say.
         console: Where to print.
     """
+    console.print(_lines(sorted(result.gates.to_dict("records"), key=lambda row: -ORDER[row["verdict"]])))
+    console.print()
+    if result.drift is not None:
+        console.print(Group(*_drift(result.drift.head(DRIFT))))
+        console.print(Text(against(result.drift), "bold"))
+    print_blocks(console, *below([], result.notices, result.signature))
+
+
+def _lines(rows: Sequence[dict[str, Any]]) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
-    for row in sorted(result.gates.to_dict("records"), key=lambda row: -ORDER[row["verdict"]]):
+    for row in rows:
         line = Text(neutralise(sentence(row)), overflow="fold")
         if row["ids"]:
             line.append(f"\n-> {look_at(row)}", style="bold")
         word = row["verdict"] + (" (warn)" if row["severity"] == "warn" and row["verdict"] != "pass" else "")
         table.add_row(Text(word, style=VERDICT_STYLES[row["verdict"]]), line)
-    console.print(table)
-    console.print()
-    if result.drift is not None:
-        for row in result.drift.head(DRIFT).to_dict("records"):
-            console.print(Text(f"{row['verdict']}: {change(row)}", overflow="fold"))
-        console.print(Text(against(result.drift), "bold"))
-    counts = result.gates.verdict.value_counts()
-    counted = ", ".join(f"{counts[word]} {word}" for word in VERDICT_STYLES if word in counts)
-    unclear = f"a gate that cannot be told counts as {result.on_unclear}: exit code {result.exit_code}"
-    console.print(Text(f"{result.source}: {counted}; {unclear}", "bold"))
-    console.print()
-    print_blocks(console, *below([], result.notices, result.signature))
+    return table
+
+
+def _drift(moved: pd.DataFrame) -> list[Text]:
+    return [Text(f"{row['verdict']}: {change(row)}", overflow="fold") for row in moved.to_dict("records")]
 
 
 def against(moved: pd.DataFrame) -> str:

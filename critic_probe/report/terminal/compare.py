@@ -1,5 +1,6 @@
 """Student against teacher on a terminal."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -32,6 +33,7 @@ from critic_probe.report.terminal.pieces import (
     table_of,
 )
 
+_PAIRS = 7  # lines of the disputed pairs beside the pairs
 _VERDICT_STYLES = {"student": "dark_orange", "tie": "dim"}
 
 
@@ -55,8 +57,25 @@ def print_compare(result: CompareResult, console: Console, rows: int = 10) -> No
     )
 
 
-def _compare_summary(result: CompareResult) -> RenderableType | None:
-    rows, baselines = rows_of(result.summary), rows_of(result.baselines)
+def first_compare(
+    result: CompareResult, console: Console, rows: int | None, room: int
+) -> Iterator[RenderableType | None]:
+    """What stands below the answer: accuracy, and the most disputed pairs.
+
+    Args:
+        result: What the comparison found.
+        console: Where to print.
+        rows: How many pairs to show; None for as many as have room, three at most.
+        room: The lines that there are.
+    """
+    accuracy = _compare_summary(result, full=False)
+    room -= len(console.render_lines(accuracy)) + _PAIRS if accuracy else 0
+    yield accuracy
+    yield _pairs(result, min(max(room // (1 + len(result.summary)), 0), 3) if rows is None else rows)
+
+
+def _compare_summary(result: CompareResult, *, full: bool = True) -> RenderableType | None:
+    rows, baselines = rows_of(result.summary), rows_of(result.baselines) if full else []
     if not rows:
         return None
     gap = decimals_of(result.summary["mean_gap"], result.summary["sd"])

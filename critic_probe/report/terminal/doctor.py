@@ -1,11 +1,25 @@
 """What is wrong with a checkpoint, on a terminal."""
 
-from rich.console import Console
+from collections.abc import Iterator
+
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 from critic_probe.measures.doctor import DoctorResult
 from critic_probe.report.terminal.pieces import VERDICT_STYLES, checks_table, signed
 from critic_probe.text import neutralise
+
+
+def first_doctor(result: DoctorResult) -> Iterator[RenderableType | None]:
+    """What stands below the answer: the checks that found something.
+
+    Args:
+        result: What the doctor found.
+    """
+    findings = result.checks[result.checks.verdict.isin(("fail", "warn"))]
+    yield checks_table(findings) if len(findings) else None
+    skipped = list(result.checks.check[result.checks.verdict == "not run"])
+    yield Text(f"not run: {', '.join(skipped)}", style="dim", overflow="fold") if skipped else None
 
 
 def print_doctor(result: DoctorResult, console: Console) -> None:

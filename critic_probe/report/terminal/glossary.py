@@ -23,8 +23,6 @@ WORDS = (
     *(
         "below floor",
         "MDE",
-        "signal to noise",
-        "punct. over wrong fact",
         "lag 1",
         "effective tokens",
         "Var(mean)",

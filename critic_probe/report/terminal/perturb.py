@@ -1,24 +1,27 @@
 """What edits do to scores, on a terminal."""
 
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Any
+
 from rich.console import Console, Group, RenderableType
 from rich.table import Column
 from rich.text import Text
 
 from critic_probe.measures.perturb import PerturbResult
 from critic_probe.report.edits import change
+from critic_probe.report.profile import CAPTION, EFFECT, MARKS, ends, ranked, readers
 from critic_probe.report.terminal.pieces import (
+    MISSING,
     WIDE,
     Record,
     above_floor,
     below,
     block,
     decimals_of,
-    effect,
     grouped,
     heading,
     interval,
     label,
-    largest_of,
     missing,
     namer,
     number,
@@ -30,8 +33,27 @@ from critic_probe.report.terminal.pieces import (
 )
 
 
+def first_perturb(
+    result: PerturbResult, console: Console, rows: int | None, room: int
+) -> Iterator[RenderableType | None]:
+    """What stands below the answer: how far the strongest edits move the score, and the worst cases.
+
+    Args:
+        result: What the edits did.
+        console: Where to print.
+        rows: How many of the worst cases to show; None for one, where it has room.
+        room: The lines that there are.
+    """
+    worst = _cases(result, 1 if rows is None else rows)
+    room -= _PROFILE + (len(console.render_lines(worst)) if worst else 0)
+    if rows is None and room < _FEWEST:
+        worst = None
+    yield _profile(result, console, max(room, _FEWEST))
+    yield worst
+
+
 def print_perturb(result: PerturbResult, console: Console, rows: int = 10) -> None:
-    """Prints what edits do to scores: the summary, the worst cases and what was not measured.
+    """Prints what edits do to scores: all of them on one axis, verdicts, the worst cases and what was not measured.
 
     Args:
         result: What the edits did.
@@ -40,7 +62,7 @@ def print_perturb(result: PerturbResult, console: Console, rows: int = 10) -> No
     """
     print_blocks(
         console,
-        _headline(result),
+        _profile(result, console),
         _shown(result),
         *(_by_kind(result, kind, title, console) for kind, title in _KINDS),
         _cases(result, rows),
@@ -49,6 +71,8 @@ def print_perturb(result: PerturbResult, console: Console, rows: int = 10) -> No
     )
 
 
+_PROFILE = 7  # lines of the reaction profile beside its edits
+_FEWEST = 5  # edits of the reaction profile that a first screen shows, room or not
 _KINDS = (
     ("identity", "Identities: the same response once more (must move by nothing)"),
     ("invariance", "Invariances: the meaning stays, so should the score (|Δ|/SD)"),
@@ -58,41 +82,41 @@ _KINDS = (
 )
 
 
-def _headline(result: PerturbResult) -> RenderableType | None:
-    rows = [row for row in rows_of(result.headline) if row["controls"] or row["invariances"]]
-    if not rows:
+def _profile(result: PerturbResult, console: Console, most: int | None = None) -> RenderableType | None:
+    """All edits on one axis, the one that moves a score most first: a bar in SD, shaded over its interval."""
+    reactions = ranked(result.summary)
+    if not reactions:
         return None
-    raw = decimals_of(result.headline["control_median_abs_delta"], result.headline["invariance_median_abs_delta"])
-    bars = Column("", justify="left")
-    moves = table_of("controls\nmedian |Δ|", "\n/SD", bars, "harmless\nmedian |Δ|", "\n/SD", bars)
-    largest = largest_of(result.headline["control_median_over_sd"], result.headline["invariance_median_over_sd"])
-    ratios = table_of("signal to noise", "punct. over\nwrong fact", "controls right")
-    with_controls = not all(missing(row["controls_right"]) for row in rows)
-    for of_critic in grouped(rows, "critic"):
-        for table in (moves, ratios):
-            table.add_row(heading(of_critic[0]["critic"]))
-        for row in of_critic:
-            moves.add_row(
-                label(row["aggregation"]),
-                number(row["control_median_abs_delta"], raw),
-                number(row["control_median_over_sd"]),
-                effect(row["control_median_over_sd"], largest).lstrip("+"),
-                number(row["invariance_median_abs_delta"], raw),
-                number(row["invariance_median_over_sd"]),
-                effect(row["invariance_median_over_sd"], largest).lstrip("+"),
-            )
-            ratios.add_row(
-                label(row["aggregation"]),
-                *(
-                    interval(row[name], row[f"{name}_low"], row[f"{name}_high"])
-                    for name in ("signal_to_noise", "punct_over_wrong_fact", "controls_right")
-                ),
-            )
-    return block(
-        "What the score reacts to (Δ = edited - original; SD of the unedited scores)",
-        moves,
-        *((Text(), ratios) if with_controls else ()),
-    )
+    columns = readers(result.summary)
+    cells = min(max((console.width - _LABEL) // len(columns) - 6, 4), 24)
+    table = table_of(*(Column(_reader(result, reader), justify="left") for reader in columns), label="edit")
+    largest = max(reactions[0].strength, 1e-9)
+    shown = reactions[:most]
+    for reaction in shown:
+        colour = _COLOURS[MARKS[reaction.kind]]
+        table.add_row(
+            Text(f"{MARKS[reaction.kind]} {reaction.name}", style=colour),
+            *(_bar(reaction.rows.get(reader), largest, cells, colour) for reader in columns),
+        )
+    left = len(reactions) - len(shown)
+    rest = [Text(f"... and {left} edits that move it less: --full", style="dim")] if left else []
+    return block(CAPTION, table, *rest)
+
+
+_COLOURS = {"~": "dark_orange", "!": "blue", "=": "cyan"}
+_LABEL = 28  # columns of an edit's name
+
+
+def _reader(result: PerturbResult, reader: tuple[str, str]) -> str:
+    return reader[1] if result.summary.critic.nunique() == 1 else "\n".join(map(safe, reader))
+
+
+def _bar(row: Mapping[Hashable, Any] | None, largest: float, cells: int, colour: str) -> Text:
+    """The figure and its bar: full up to the interval's low end, shaded from there to its high end."""
+    if row is None or missing(row[EFFECT]):
+        return Text(MISSING)
+    full, shaded = (min(round(cells * end / largest), cells) for end in ends(row))
+    return Text.assemble(f"{row[EFFECT]:4.2f} ", ("█" * full + "▒" * (shaded - full), colour))
 
 
 def _shown(result: PerturbResult) -> RenderableType | None:

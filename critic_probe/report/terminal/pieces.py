@@ -47,7 +47,8 @@ def print_blocks(console: Console, *blocks: RenderableType | None) -> None:
     for part in shown[:-1]:
         console.print(part)
         console.print()
-    console.print(shown[-1])
+    for part in shown[-1:]:
+        console.print(part)
 
 
 def block(title: str, *content: RenderableType) -> RenderableType:
@@ -59,9 +60,19 @@ def below(
     reading: Sequence[str], notices: Sequence[Notice], signature: Signature
 ) -> tuple[RenderableType | None, RenderableType | None, RenderableType]:
     """What stands below the tables of a result: how to read them, warnings, and the signature."""
-    read = block("How to read it", *(_item(Text(neutralise(s))) for s in reading)) if reading else None
-    warned = block("Warnings", *(_item(warning(notice)) for notice in notices)) if notices else None
+    read = block("How to read it", *(item(Text(neutralise(s))) for s in reading)) if reading else None
+    warned = block("Warnings", *(item(warning(notice)) for notice in notices)) if notices else None
     return read, warned, signed(signature)
+
+
+def in_short(notices: Sequence[Notice], signature: Signature) -> tuple[RenderableType | None, RenderableType]:
+    """What stands below a first screen: the warnings by name, and where the rest is."""
+    codes = ", ".join(dict.fromkeys(notice.code for notice in notices))
+    warned = Text.assemble(("Warnings", "bold yellow"), f": {codes}", overflow="fold") if codes else None
+    critics = ", ".join(f"{c.get('name', '')}@{_short(c.get('fingerprint'))}" for c in signature.get("critics", ()))
+    parts = [f"critic-probe {signature.get('version', '')}".strip(), safe(critics), _short(signature.get("data", ""))]
+    line = " | ".join(part for part in (*parts, "--full prints the rest") if part)
+    return warned, Text(line, style="dim", overflow="fold")
 
 
 def read_as(signature: Signature) -> Iterator[Text]:
@@ -89,7 +100,8 @@ def warning(notice: Notice) -> Text:
     )
 
 
-def _item(text: Text) -> RenderableType:
+def item(text: Text) -> RenderableType:
+    """A line of a list."""
     line = Table.grid(padding=(0, 1, 0, 0))
     line.add_row("-", text)
     return line

@@ -1,6 +1,8 @@
 """Values along responses, on a terminal."""
 
-from rich.console import Console
+from collections.abc import Iterator
+
+from rich.console import Console, RenderableType
 
 from critic_probe.measures.tokens import TokensResult
 from critic_probe.report.terminal.pieces import (
@@ -20,6 +22,20 @@ from critic_probe.report.terminal.pieces import (
 )
 
 
+def first_tokens(result: TokensResult, console: Console, room: int) -> Iterator[RenderableType]:
+    """What stands below the answer: accuracy by position, and how dependent values are where that has room.
+
+    Args:
+        result: What was found.
+        console: Where to print.
+        room: The lines that there are.
+    """
+    positions, dependence = _positions(result), _dependence(result)
+    yield positions
+    if room > sum(len(console.render_lines(part)) + 1 for part in (positions, dependence)):
+        yield dependence
+
+
 def print_tokens(result: TokensResult, console: Console) -> None:
     """Prints values along responses: accuracy by position, dependence of tokens, values by token class.
 
@@ -27,28 +43,40 @@ def print_tokens(result: TokensResult, console: Console) -> None:
         result: What was found.
         console: Where to print.
     """
-    positions = table_of(*result.positions.aggregation.unique())
+    print_blocks(
+        console,
+        _positions(result),
+        _dependence(result),
+        _classes(result),
+        *below(result.reading, result.notices, result.signature),
+    )
+
+
+def _positions(result: TokensResult) -> RenderableType:
+    table = table_of(*result.positions.aggregation.unique())
     for of_critic in grouped(rows_of(result.positions), "critic"):
-        positions.add_row(heading(of_critic[0]["critic"]))
+        table.add_row(heading(of_critic[0]["critic"]))
         for rows in grouped(of_critic, "share"):
             cells = [interval(r["d_acc"], r["d_acc_low"], r["d_acc_high"]) for r in rows]
-            positions.add_row(label(f"{rows[0]['share']:.0%}"), *cells)
-    dependence = table_of("tokens", "lag 1", "effective\ntokens", "Var(mean) over\nsigma^2/N", "too short\nor constant")
+            table.add_row(label(f"{rows[0]['share']:.0%}"), *cells)
+    return block("d_acc when read after a share of each response's tokens", table)
+
+
+def _dependence(result: TokensResult) -> RenderableType:
+    table = table_of("tokens", "lag 1", "effective\ntokens", "Var(mean) over\nsigma^2/N", "too short\nor constant")
     for row in rows_of(result.dependence):
         cells = [number(row[name], 1) for name in ("tokens", "lag1", "effective_tokens", "variance_ratio")]
-        dependence.add_row(plain(row["critic"]), *cells, part_of(row["too_short"] + row["constant"], row["responses"]))
-    classes = table_of("side", "n", "mean", "SD", "mean, in SD of\nits response")
+        table.add_row(plain(row["critic"]), *cells, part_of(row["too_short"] + row["constant"], row["responses"]))
+    return block("How dependent the values of one response are", table)
+
+
+def _classes(result: TokensResult) -> RenderableType:
+    table = table_of("side", "n", "mean", "SD", "mean, in SD of\nits response")
     decimals = decimals_of(result.classes["mean"], result.classes["sd"])
     for rows in grouped(rows_of(result.classes), "critic"):
-        classes.add_row(heading(rows[0]["critic"]))
+        table.add_row(heading(rows[0]["critic"]))
         for row in rows:
             cells = [number(row[name], decimals) for name in ("mean", "sd")]
             scaled = number(row["mean_over_response_sd"], signed=True)
-            classes.add_row(label(row["token_class"]), row["side"], number(row["n"], 0), *cells, scaled)
-    print_blocks(
-        console,
-        block("d_acc when read after a share of each response's tokens", positions),
-        block("How dependent the values of one response are", dependence),
-        block("Value by kind of token", classes),
-        *below(result.reading, result.notices, result.signature),
-    )
+            table.add_row(label(row["token_class"]), row["side"], number(row["n"], 0), *cells, scaled)
+    return block("Value by kind of token", table)
