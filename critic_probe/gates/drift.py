@@ -37,11 +37,11 @@ def drift(old: Side, new: Side, tolerance: float) -> pd.DataFrame:
 
     On the same pairs a figure that is a mean or a median over pairs or edits is tested in pairs, by random signs over
     prompts. On other pairs, with no prompt in common, and for figures that are neither, both intervals make an interval
-    of the difference, and its test. A figure has moved where Holm's p over all figures is at most 0.05; fewer than
-    `FEW_PROMPTS` prompts are no test, and where the whole file has no more, that cannot be told. A figure without an
-    interval has moved, on the same pairs, where it differs by more than the tolerance, relative to the larger
-    magnitude. Other settings or data, and rows that are missing, are differences and never skipped; a setting that one
-    side does not tell is none.
+    of the difference, and its test. A figure has moved where Holm's p over all figures is at most 0.05 and the interval
+    does not hold 0, which a few large changes may make it; fewer than `FEW_PROMPTS` prompts are no test, and where the
+    whole file has no more, that cannot be told. A figure without an interval has moved, on the same pairs, where it
+    differs by more than the tolerance, relative to the larger magnitude. Other settings or data, and rows that are
+    missing, are differences and never skipped; a setting that one side does not tell is none.
 
     Args:
         old: The baseline.
@@ -120,7 +120,7 @@ def _figures(old: Side, new: Side, tolerance: float, *, same: bool, other: bool)
     for name, moved in found.items():
         a, b = before[name], after[name]
         by_size = np.isnan(moved.change) and not other and _changed(a, b, tolerance)
-        if p[name] <= _LEVEL or by_size:
+        if (p[name] <= _LEVEL and not moved.low <= 0 <= moved.high) or by_size:
             told = {"change": moved.change, "low": moved.low, "high": moved.high, "p_holm": p[name]}
             rows.append(_row(name, a["value"], b["value"], "moved") | told)
     untested = [name for name, moved in found.items() if np.isnan(moved.p) and not np.isnan(moved.change)]

@@ -83,6 +83,14 @@ def test_the_same_pairs_are_compared_in_pairs():
     assert (found.verdict == "flipped").sum() == 8
 
 
+def test_a_change_whose_interval_holds_0_is_none_whatever_its_signs():
+    gaps = np.linspace(0.5, 2, 40)
+    fall = np.full(40, 0.01)
+    fall[0] = 30.0  # all fell, so that no random sign goes as far; how much is one pair's doing
+    old, new = (of_gaps(list(g), "compare.mean_gap") for g in (gaps, gaps - fall))
+    assert "moved" not in set(drift(old, new, 0.05).verdict)
+
+
 def test_verdicts_of_one_prompt_are_one_piece_of_evidence():
     old, new = [[1.0] * 170 + [-1.0] * 30, [1.0] * 162 + [-1.0] * 38]
     prompts = [f"q{i // 10}" for i in range(200)]  # the eight stand in two prompts
