@@ -60,7 +60,8 @@ def _spelling(groups: Iterable[Any], types: dict[str, Any]) -> Spelling:
     }
 
     def spell(name: str, value: object) -> str:
-        return names[name] if value is None or isinstance(value, bool) else f"{names[name]} {value}"
+        option = names.get(name) or _names(name, Option(""))[0]
+        return option if value is None or isinstance(value, bool) else f"{option} {value}"
 
     return spell
 
@@ -68,7 +69,8 @@ def _spelling(groups: Iterable[Any], types: dict[str, Any]) -> Spelling:
 def as_words(group: Any) -> list[str]:
     """The words of a command line that ask for these options; those at their defaults are left out."""
     words: list[str] = []
-    for field, kind in _optional(type(group)).items():
+    options_of: Any = type(group)
+    for field, kind in _optional(options_of).items():
         value = getattr(group, field)
         if value != getattr(type(group), field, None):
             name = max(_names(field, kind.__metadata__[0]), key=len)

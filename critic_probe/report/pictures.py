@@ -256,7 +256,7 @@ def _profile(frame: pd.DataFrame) -> Any:
     import altair as alt
 
     shown = frame.assign(edit=frame.edit.map(neutralise))
-    charts = []
+    charts: list[Any] = []
     for name, part in shown.groupby("aggregation", sort=False):
         y = alt.Y(
             "edit:N",

@@ -1,6 +1,6 @@
 """The reaction profile: all edits on one axis, in SD of the unedited scores, harmless and harmful ones together."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -48,7 +48,7 @@ def readers(summary: pd.DataFrame) -> list[tuple[str, str]]:
     return list(dict.fromkeys(zip(summary.critic, summary.aggregation, strict=True)))
 
 
-def ends(row: dict[Hashable, Any]) -> tuple[float, float]:
+def ends(row: Mapping[Hashable, Any]) -> tuple[float, float]:
     """The interval of an edit's effect; the effect twice where it has none."""
     low, high = row[f"{EFFECT}_low"], row[f"{EFFECT}_high"]
     return (row[EFFECT],) * 2 if pd.isna(low) or pd.isna(high) else (low, high)
