@@ -1,7 +1,7 @@
 """Writes the README's pictures, of the terminal and of the report: `python docs/picture.py`.
 
 The terminal's is the real output of `COMMAND`, exported by rich and mended so that it needs no remote font and keeps
-CJK columns aligned; four categories keep it short. The report's is that of the bundled pairs in Chromium, one row open.
+CJK columns aligned; four categories keep it short. The report's is the first window of the bundled pairs' in Chromium.
 """
 
 import shutil
@@ -23,7 +23,6 @@ from critic_probe.report.terminal.compare import print_compare
 ROOT = Path(__file__).parents[1]
 CATEGORIES = ("final-comma", "digit", "item", "verbose")
 COMMAND = f"""grep -E '"({"|".join(CATEGORIES)})"' fixtures/pairs.jsonl | critic-probe compare - --rows 2"""
-PAIR = "case-1-comma"
 
 
 def main() -> None:
@@ -48,15 +47,12 @@ def picture_terminal(target: Path) -> None:
 
 
 def picture_report(page: Path, target: Path) -> None:
-    """Photographs a page with one pair opened."""
+    """Photographs the first window of a page."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        shown = browser.new_page(viewport={"width": 1200, "height": 860})
+        shown = browser.new_page(viewport={"width": 1200, "height": 800})
         shown.goto(page.as_uri())
-        shown.get_by_label("Search").first.fill(PAIR.rpartition("-")[0])
-        shown.get_by_role("button", name=PAIR, exact=True).click()
-        shown.locator(".tokens .tok.read").last.focus()
-        shown.locator("#pairs").evaluate("section => section.scrollIntoView()")
+        shown.locator("html[data-ready]").wait_for()
         shown.screenshot(path=target)
         browser.close()
 

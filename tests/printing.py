@@ -7,9 +7,9 @@ from rich.console import Console
 from critic_probe.report.terminal import show
 
 
-def printed(result, width=200, rows=10, **options):
+def printed(result, width=200, rows=10, *, full=True, **options):
     console = Console(file=io.StringIO(), width=width, **options)
-    show(result, console, rows)
+    show(result, console, rows, full=full)
     return console.file.getvalue()
 
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from scipy.stats import binomtest
 
 ROOT = Path(__file__).parents[1]
 
@@ -36,6 +37,19 @@ def test_heads_that_learnt_nothing_are_seldom_called_above_chance():
     trained = [line for line in lines if line[0].startswith("bundled:") and len(line) == 6]
     assert len(trained) == 4
     assert {line[-1] for line in trained} == {"above chance"}
+
+
+def test_what_is_said_of_the_strongest_edit_is_seldom_wrong():
+    """The committed run of `benchmarks.headline`, which the docs print: critics that no harmless edit moves."""
+    shown = (ROOT / "benchmarks" / "headline.txt").read_text(encoding="utf-8")
+    assert shown.strip() in (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8")
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in shown.splitlines() if "|" in line][2:]
+    still = [line for line in lines if line[0] in ("none: all 0.02", "all 0.2")]
+    assert len(still) == 12
+    runs = int(shown.split()[0])
+    for _, _, _, _, fitted, _ in still:
+        assert binomtest(round(float(fitted) * runs), runs, 0.05, alternative="greater").pvalue > 0.01
+    assert max(float(line[3]) for line in still) > 0.05  # read where it was chosen
 
 
 @pytest.mark.parametrize("script", ["growth", "load_memory"])

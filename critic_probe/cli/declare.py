@@ -69,10 +69,10 @@ def _spelling(groups: Iterable[Any], types: dict[str, Any]) -> Spelling:
 def as_words(group: Any) -> list[str]:
     """The words of a command line that ask for these options; those at their defaults are left out."""
     words: list[str] = []
-    options_of: Any = type(group)
-    for field, kind in _optional(options_of).items():
+    declared: Any = type(group)
+    for field, kind in _optional(declared).items():
         value = getattr(group, field)
-        if value != getattr(type(group), field, None):
+        if value != getattr(declared, field, None):
             name = max(_names(field, kind.__metadata__[0]), key=len)
             values = value if isinstance(value, list | tuple) else [value]
             words += [name] if value is True else [word for each in values for word in (name, str(each))]

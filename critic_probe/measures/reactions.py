@@ -5,13 +5,14 @@ from typing import Any
 import pandas as pd
 
 from critic_probe.measures.result import Statement
-from critic_probe.measures.wording import in_sd, statement
+from critic_probe.measures.wording import counted, in_sd, statement, would_tell
 from critic_probe.probes import all_families
 from critic_probe.stats.edits import INVARIANCE_FLOOR, of_controls
 from critic_probe.stats.headline import TAIL_FLOOR
 from critic_probe.text import listed
 
 _STRONGEST = ("strongest_harmless", "strongest_harmless_low", "strongest_harmless_high")
+_CONTROLS = ("controls_right", "fault", "fault_right", "fault_right_low", "fault_right_high", "rule_explains")
 _WORTH = ("harmless_per_wrong_fact", "harmless_per_wrong_fact_low", "harmless_per_wrong_fact_high")
 
 
@@ -23,10 +24,12 @@ def answer(headline: pd.DataFrame, worst: pd.DataFrame) -> list[Statement]:
         worst: Its cases, the largest |delta| over SD first.
     """
     rows = headline.to_dict("records")
-    statements = [_strongest(row) for row in rows if row["strongest"]]
+    alike: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
-        figures = {key: row[key] for key in ("critic", "aggregation", "controls_right", "fault_right", "rule_explains")}
-        statements += [Statement(f"{_name(row)}: {text}.", figures) for text in of_controls(row)]
+        if row["strongest"]:
+            alike.setdefault((row["critic"], *row["strongest"], _still(row)), []).append(row)
+    statements = [_strongest(of_edit) for of_edit in alike.values()]
+    statements += _controls(rows)
     tails: dict[str, list[str]] = {}
     for row in rows:
         for edit in row["tails"]:
@@ -41,26 +44,59 @@ def answer(headline: pd.DataFrame, worst: pd.DataFrame) -> list[Statement]:
     return statements
 
 
-def _strongest(row: dict[str, Any]) -> Statement:
-    """The strongest harmless edit, whether it moves the score, what it is worth, and how many fail."""
+def _still(row: dict[str, Any]) -> bool:
+    """Whether not even the strongest harmless edit moves the score."""
+    return bool(row["strongest_harmless_high"] < INVARIANCE_FLOOR)
+
+
+def _strongest(rows: list[dict[str, Any]]) -> Statement:
+    """The strongest harmless edit of a critic under read-outs that share it: whether it moves them, and how far."""
+    critic, names = rows[0]["critic"], rows[0]["strongest"]
+    edit = " or ".join(names)
+    if len(names) == 1:
+        edit += f" ({all_families()[names[0].split()[0]].description})"
+    far = " and by ".join(map(_far, rows))
+    text = f"{critic}: of harmless edits {edit} moves the score most, by {far}."
+    if _still(rows[0]):
+        text = f"{critic}: no harmless edit moves the score by {INVARIANCE_FLOOR:g} SD; the most, {edit}, by {far}."
+    of_each = (*_STRONGEST, *_WORTH, "harmless_fails", "failing", "strongest_prompts")
+    figures = {f"{row['aggregation']}.{name}": row[name] for row in rows for name in of_each}
+    return Statement(text, {"critic": critic, "strongest": names, **figures})
+
+
+def _far(row: dict[str, Any]) -> str:
+    """How far the strongest harmless edit moves one read-out, what it is worth, and how many harmless edits fail."""
     low, high = row["strongest_harmless_low"], row["strongest_harmless_high"]
-    moved = in_sd(row["strongest_harmless"], low, high)
-    edit = " or ".join(row["strongest"])
-    if len(row["strongest"]) == 1:
-        edit += f" ({all_families()[edit.split()[0]].description})"
-    word = "" if low > INVARIANCE_FLOOR or high < INVARIANCE_FLOOR else f", not told apart from {INVARIANCE_FLOOR:g}"
-    text = f"{_name(row)}: of harmless edits {edit} moves the score most, by {moved}{word}"
-    if high < INVARIANCE_FLOOR:
-        text = (
-            f"{_name(row)}: no harmless edit moves the score by {INVARIANCE_FLOOR:g} SD; the most, {edit}, by {moved}"
-        )
+    unsure = low <= INVARIANCE_FLOOR <= high
+    text = f"{in_sd(row['strongest_harmless'], low, high)} read as {row['aggregation']}"
     worth, least, most = (row[name] for name in _WORTH)
-    if not pd.isna(worth):
-        text += f", worth {worth:.2f} [{least:.2f}, {most:.2f}] wrong facts"
-    if row["harmless_fails"]:
-        text += f"; {row['harmless_fails']} harmless edit{'s' if row['harmless_fails'] > 1 else ''} fail"
-        text += "s" if row["harmless_fails"] == 1 else ""
-    return statement(text + ".", row, "strongest", *_STRONGEST, *_WORTH, "harmless_fails", "failing")
+    more = would_tell(row["strongest_prompts"], row["strongest_harmless"], low, high, INVARIANCE_FLOOR)
+    notes = [f"not told apart from {INVARIANCE_FLOOR:g}", *filter(None, [more])] if unsure else []
+    notes += [] if pd.isna(worth) else [f"worth {worth:.2f} [{least:.2f}, {most:.2f}] wrong facts"]
+    fail = counted([(row["harmless_fails"], "harmless edit fails", "harmless edits fail")])
+    notes += [fail] if fail else []
+    return text + (f" ({'; '.join(notes)})" if notes else "")
+
+
+def _controls(rows: list[dict[str, Any]]) -> list[Statement]:
+    """What the order of controls shows of each read-out; those of a critic that order every kind rightly share one."""
+    above: dict[str, list[dict[str, Any]]] = {}
+    statements = []
+    for row in rows:
+        if row["controls_word"] == "above chance":
+            above.setdefault(row["critic"], []).append(row)
+        else:
+            statements += [statement(f"{_name(row)}: {text}.", row, *_CONTROLS) for text in of_controls(row)]
+    for critic, alike in above.items():
+        least = [
+            f"{row['fault_right']:.2f} [{row['fault_right_low']:.2f}, {row['fault_right_high']:.2f}] of "
+            f"'{row['fault']}' read as {row['aggregation']}"
+            for row in alike
+        ]
+        text = f"{critic}: controls are above chance in every kind of fault (the least: {'; '.join(least)})."
+        figures = {f"{row['aggregation']}.{name}": row[name] for row in alike for name in _CONTROLS}
+        statements.append(Statement(text, {"critic": critic, **figures}))
+    return statements
 
 
 def _name(row: dict[str, Any]) -> str:

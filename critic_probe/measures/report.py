@@ -30,6 +30,7 @@ TRACED = 3_000_000  # token values that are kept; the page holds as many of them
 WORST = 5  # edits of a family that are traced
 EXAMPLES = 3  # pairs that show the strongest harmless edit
 
+_LEADING = {"strongest", "d_acc"}  # figures of the sentences that an answer begins with
 _KEY = ["critic", "aggregation"]
 _EDIT = ["id", "side", "family", "position", "left", "removed", "added", "right"]
 
@@ -87,6 +88,7 @@ class ReportResult:
             `edit`, one number an edit.
         examples: The edits, by their number, that show the strongest harmless one best: those that move the score of
             one read-out most, each of another pair.
+        examples_under: The critic and the read-out.
         prompts: By id, what was asked.
         traces: Of the most disputed pairs, and of the edits.
     """
@@ -98,17 +100,16 @@ class ReportResult:
     reliability: pd.DataFrame
     edits: pd.DataFrame
     examples: list[int]
+    examples_under: tuple[str, str]
     prompts: dict[str, str]
     traces: list[Traced]
 
     def answer(self) -> list[Statement]:
         """What each critic reacts to most, whom it puts first, and what makes that doubtful, from `perturb` and
         `compare`; what to run next is left out, as a report shows it."""
-        edits, pairs = (
-            [each for each in of.answer() if not each.text.startswith("Next: ")] for of in (self.perturb, self.compare)
-        )
-        strongest = [each for each in edits if "strongest" in each.figures]
-        return [*strongest, *pairs, *(each for each in edits if each not in strongest)]
+        both = [*self.perturb.answer(), *self.compare.answer()]
+        measured = [each for each in both if not each.text.startswith("Next: ")]
+        return sorted(measured, key=lambda each: not _LEADING & {name.rpartition(".")[2] for name in each.figures})
 
 
 class Keep:
@@ -153,7 +154,8 @@ def report(
         temperature: T of the loss that trains on these scores.
         traced: At most this many token values are kept, of all critics together.
     """
-    edits, examples = _worst_edits(perturbed.cases, perturbed.headline)
+    best = perturbed.headline.sort_values("strongest_harmless", ascending=False).iloc[0]
+    edits, examples = _worst_edits(perturbed.cases, best)
     kept = _most_disputed(compared.pairs, traced - _tokens_of(edits))
     order = compared.summary[_KEY]
     return ReportResult(
@@ -164,6 +166,7 @@ def report(
         reliability=reliability(compared.pairs, temperature),
         edits=edits,
         examples=examples,
+        examples_under=(best.critic, best.aggregation),
         prompts={key: _asked(pair.prompt) for key, pair in pairs.items()},
         traces=[trace for bench in benches for trace in _traces(bench, pairs, kept, edits, plan)],
     )
@@ -213,23 +216,22 @@ def _places(perturbed: PerturbResult) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*_KEY, "position", "n", "median_abs_delta_over_sd", "low", "high"])
 
 
-def _worst_edits(cases: pd.DataFrame, headline: pd.DataFrame) -> tuple[pd.DataFrame, list[int]]:
+def _worst_edits(cases: pd.DataFrame, best: pd.Series) -> tuple[pd.DataFrame, list[int]]:
     """The examples, and the edits of each family under which any read-out does worst: harmless ones that move it most,
     others that move it the wrong way most. An edit that cannot be told from another of its pair is left out."""
     clear = cases[~cases.duplicated([*_KEY, *_EDIT], keep=False) & (cases.removed + cases.added != "")]
     moved = clear.delta_over_sd.where(clear.sign != 0, clear.delta_over_sd.abs())
     bad = moved.where(clear.sign == 0, -clear.delta_over_sd * clear.sign)
     worst = clear.assign(_bad=bad).groupby(_EDIT, sort=False)._bad.max().dropna().sort_values(ascending=False)
-    examples = _examples(clear, headline)
+    examples = _examples(clear, best)
     chosen = pd.concat([examples, worst.reset_index().groupby("family", sort=False).head(WORST)[_EDIT]])
     chosen = chosen.drop_duplicates().assign(edit=lambda edits: range(len(edits)))
     return chosen.merge(clear, on=_EDIT, how="left"), list(range(len(examples)))
 
 
-def _examples(clear: pd.DataFrame, headline: pd.DataFrame) -> pd.DataFrame:
-    """The largest moves of the strongest harmless edit under the read-out that it moves most, each of another pair;
-    of any harmless edit where none could be judged."""
-    best = headline.sort_values("strongest_harmless", ascending=False).iloc[0]
+def _examples(clear: pd.DataFrame, best: pd.Series) -> pd.DataFrame:
+    """The largest moves of the strongest harmless edit under the read-out that it moves most, which is a row of the
+    headline; each of another pair, and of any harmless edit where none could be judged."""
     of_one = (clear.critic == best.critic) & (clear.aggregation == best.aggregation)
     harmless = clear[of_one & (clear.kind == "invariance")].dropna(subset="delta_over_sd")
     strongest = harmless[names_of(harmless).isin(best.strongest)]

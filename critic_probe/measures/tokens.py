@@ -63,9 +63,7 @@ class TokensResult(Measured):
         early = self.positions[self.positions.share < 1].share.max()
         statements = []
         for critic, frame in self.positions.groupby("critic", sort=False):
-            for name, rows in frame.groupby("aggregation", sort=False):
-                before, whole = (rows[rows.share == at].to_dict("records")[0] for at in (early, 1.0))
-                statements.append(_late(str(critic), str(name), before, whole))
+            statements.append(_late(str(critic), *(frame[frame.share == at].to_dict("records") for at in (early, 1.0))))
         statements += [_dependent(row) for row in self.dependence.to_dict("records")]
         return [*statements, Statement("Next: trace shows the values of one pair, token by token.", {})]
 
@@ -331,15 +329,19 @@ def _by_class(bench: Bench, response: EncodedResponse) -> Iterator[tuple[str, ND
     yield from ((name, names == name) for name in dict.fromkeys(classes))
 
 
-def _late(critic: str, aggregation: str, before: dict[str, Any], whole: dict[str, Any]) -> Statement:
-    """Whether the last tokens decide."""
-    early, late = (percent(row["d_acc"], row["d_acc_low"], row["d_acc_high"]) for row in (before, whole))
-    text = f"{critic} read as {aggregation}: {early} right after {before['share']:.0%} of a response, {late} at its end"
-    if before["d_acc_high"] < whole["d_acc_low"]:
-        text += ": the end decides"
-    figures = {"before": before["d_acc"], "before_high": before["d_acc_high"]}
-    figures |= {"whole": whole["d_acc"], "whole_low": whole["d_acc_low"]}
-    return Statement(text + ".", {"critic": critic, "aggregation": aggregation, **figures})
+def _late(critic: str, early: list[dict[str, Any]], whole: list[dict[str, Any]]) -> Statement:
+    """Whether the last tokens decide, of a critic's rows under each read-out."""
+    parts: list[str] = []
+    figures: dict[str, Any] = {}
+    for before, after in zip(early, whole, strict=True):
+        name = before["aggregation"]
+        shares = (percent(row["d_acc"], row["d_acc_low"], row["d_acc_high"]) for row in (before, after))
+        decides = ", so that the end decides" if before["d_acc_high"] < after["d_acc_low"] else ""
+        parts.append(f"{' and '.join(shares)} read as {name}{decides}")
+        figures |= {f"{name}.before": before["d_acc"], f"{name}.before_high": before["d_acc_high"]}
+        figures |= {f"{name}.whole": after["d_acc"], f"{name}.whole_low": after["d_acc_low"]}
+    text = f"{critic} is right after {early[0]['share']:.0%} of a response and at its end in {'; '.join(parts)}."
+    return Statement(text, {"critic": critic, **figures})
 
 
 def _dependent(row: dict[str, Any]) -> Statement:

@@ -78,7 +78,8 @@ def read_result(path: str | Path) -> Result:
         raise CriticProbeError(f"{path}: {what}; give the JSON of {', '.join(sorted(kinds))}")
     kind = kinds[command]
     values: dict[str, Any] = {"command": command, "reading": [], "input": data.get("input")}
-    names = [field.name for field in fields(kind)]
+    written = {*values, *kind.facts, *kind.tables, "notices", "signature"}
+    names = [field.name for field in fields(kind) if field.name in written]
     for name in (name for name in names if name not in values):
         key = "warnings" if name == "notices" else name
         values[name] = data.get(key)

@@ -10,9 +10,10 @@ import gzip
 import hashlib
 import json
 import math
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from importlib.resources import files
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from critic_probe.errors import CriticProbeError
 from critic_probe.measures.report import ReportResult, Traced, TracedSide
 from critic_probe.report.heat import BLUES, ORANGES, aligned
 from critic_probe.report.pictures import pictures, to_svg
-from critic_probe.report.profile import CAPTION, EFFECT, MARKS, ends, ranked, readers
+from critic_probe.report.profile import EFFECT, MARKS, ends, ranked, readers
 from critic_probe.report.terminal import signature_line
 from critic_probe.report.verdicts import sentences
 from critic_probe.text import neutralise
@@ -95,11 +96,15 @@ def page(result: ReportResult, source: str, verdicts: pd.DataFrame) -> str:
             pairs=result.compare.pairs.id.nunique(),
             traced=traced,
             answer=[each.text for each in result.answer()],
-            readers=readers(result.perturb.summary),
+            readers=[
+                (critic, [aggregation for _, aggregation in of_critic])
+                for critic, of_critic in groupby(readers(result.perturb.summary), key=itemgetter(0))
+            ],
+            under=result.examples_under,
+            strongest=result.perturb.headline.set_index(["critic", "aggregation"]).strongest[result.examples_under],
             profile=_profile(result),
             gates=_gates(verdicts),
             gate_sentences=sentences(verdicts[verdicts.verdict != "pass"]),
-            caption=CAPTION,
             first=_FIRST,
             source=source,
             summary=_summary(result),
@@ -150,17 +155,17 @@ def _summary(result: ReportResult) -> list[dict[str, Any]]:
 
 
 def _profile(result: ReportResult) -> list[dict[str, Any]]:
-    """A row an edit: its name, its mark, and for every critic and read-out the effect with the ends of its bar, in
-    shares of the widest; None where there is none."""
+    """A row an edit: its name, its mark, and for every critic and read-out the effect with its interval and where they
+    end on the axis, in percent; None where there is none."""
     reactions = ranked(result.perturb.summary)
     widest = max((ends(row)[1] for each in reactions for row in each.rows.values() if pd.notna(row[EFFECT])), default=0)
 
-    def bar(row: dict[Hashable, Any] | None) -> dict[str, float] | None:
+    def bar(row: Mapping[Hashable, Any] | None) -> dict[str, float] | None:
         if row is None or pd.isna(row[EFFECT]):
             return None
         low, high = ends(row)
         shares = dict(zip(("from", "at", "to"), (low, row[EFFECT], high), strict=True))
-        return {"effect": row[EFFECT], "low": low, "high": high} | {
+        return {"n": row["n"], "effect": row[EFFECT], "low": low, "high": high} | {
             name: 100 * value / max(widest, 1e-9) for name, value in shares.items()
         }
 
@@ -238,7 +243,7 @@ def _tables(
         ]
         for edit, of_edit in _grouped(result.edits, "edit")
     ]
-    return {"pairs": pairs, "edits": edits, "examples": result.examples}
+    return {"pairs": pairs, "edits": edits, "examples": result.examples, "under": series.index(result.examples_under)}
 
 
 def _below(row: dict[str, Any]) -> bool:

@@ -67,7 +67,7 @@ def test_the_table_names_claims_critics_verdicts_and_commands(tmp_path, critic_d
     rows = [{"prompt": f"ask {i}", "student": f"No idea, {i}", "teacher": f"It is {i}."} for i in range(3)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     asked = [str(path), "-c", str(critic_dir), "--eos", "include", "--seed", "3"]
-    shown = CliRunner().invoke(app, ["audit", *asked])
+    shown = CliRunner().invoke(app, ["audit", *asked, "--full"])
     assert shown.exit_code == 0, shown.output
     flat = " ".join(shown.stdout.split())
     for claim in CLAIMS.values():

@@ -132,7 +132,8 @@ def test_the_warnings_of_a_checkpoint_are_carried(repository, critic_dir, gate):
     told = json.loads(done.stdout)["warnings"]
     [untrained] = [notice["message"] for notice in told if notice["code"] == "head-untrained"]
     assert [notice["message"] for notice in told if notice["code"] == "bundled-pairs"]
-    shown = check(repository, *options).stdout
+    assert "head-untrained" in check(repository, *options).stdout
+    shown = check(repository, *options, "--full").stdout
     for text in (shown, (repository / "summary.md").read_text(encoding="utf-8").replace("\\", "")):
         assert f"head-untrained: {untrained}" in " ".join(text.split())
 

@@ -111,7 +111,7 @@ def test_what_training_gave_is_shown(tmp_path):
     rows = [{"id": f"p{i}", "prompt": f"Say {i}", "student": f"It is {i},", "teacher": f"It is {i}."} for i in range(8)]
     pairs = write(tmp_path / "pairs.jsonl", rows)
     options = ["--on", pairs, "--work", str(tmp_path / "work"), "--seeds", "1", "--steps", "3", "--batch-size", "2"]
-    arguments = ["audit", pairs, "-c", "bundled:mean", "--device", "cpu", "--train", str(backbone), *options]
+    arguments = ["audit", pairs, "-c", "bundled:mean", "--device", "cpu", "--train", str(backbone), *options, "--full"]
     result = CliRunner().invoke(app, arguments, catch_exceptions=False, env={"COLUMNS": "80"})
     assert result.exit_code == 0, result.output
     assert "Nothing was trained here" not in result.stdout

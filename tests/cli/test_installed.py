@@ -75,7 +75,7 @@ def test_the_readmes_main_command():
     result = run("compare", FIXTURES / "pairs.jsonl")
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
-    for text in ("bundled:last", "bundled:mean", "d_acc", "toy critics", "critic-probe "):
+    for text in ("bundled:last", "bundled:mean", "d_acc", "puts the teacher first", "bundled-critics", "critic-probe "):
         assert text in result.stdout
     assert "\x1b" not in result.stdout
 

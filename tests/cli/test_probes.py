@@ -98,7 +98,7 @@ def test_what_the_controls_show_is_told_in_one_word_everywhere():
     best = max(found["rules"], key=lambda rule: rule["explained"] or 0.0)  # None: nothing moved what it counts
     assert (row["rule"], row["rule_explains"]) == (best["says"], best["explained"])
     assert not any(rule["named"] for rule in found["rules"])
-    shown = run(*arguments).stdout
+    shown = run(*arguments, "--full").stdout
     assert "above chance" in shown
     assert best["says"] in shown
 

@@ -266,7 +266,7 @@ def test_what_is_left_out_is_said_by_check_and_doctor_too(tmp_path, token_critic
     gates.write_text('[[gates]]\nmetric = "compare.d_acc"\nmin = 0\nat = "value"\n')
     options = (pairs, "-c", token_critic, "--device", "cpu", "--on-bad-row", "skip")
     for command in (("check", *options, "--gates", gates), ("doctor", *options)):
-        shown = CliRunner().invoke(app, [*map(str, command)], catch_exceptions=False).stdout
+        shown = CliRunner().invoke(app, [*map(str, command), "--full"], catch_exceptions=False).stdout
         data = json.loads(CliRunner().invoke(app, [*map(str, command), "--json"], catch_exceptions=False).stdout)
         assert "1 left out: empty side" in " ".join(shown.split())
         assert len([notice for notice in data["warnings"] if notice["code"] == "bad-rows"]) == 1

@@ -343,7 +343,7 @@ def test_inspect_and_doctor_take_a_critic_as_an_argument_or_by_its_option(health
     critic, pairs = str(healthy), str(write_pairs(tmp_path / "p.jsonl", PAIRS))
     ways = (("doctor", critic, pairs), ("doctor", "-c", critic, pairs), ("doctor", pairs))
     monkeypatch.setenv("CRITIC_PROBE_CHECKPOINT", critic)
-    shown = [CliRunner().invoke(app, [*way, "--device", "cpu"]).stdout for way in ways]
+    shown = [CliRunner().invoke(app, [*way, "--device", "cpu", "--full"]).stdout for way in ways]
     assert f"{len(PAIRS)} pairs" in shown[0]
     assert shown[0] == shown[1] == shown[2]
     inspected = [CliRunner().invoke(app, ["inspect", *way]).stdout for way in ((critic,), ("-c", critic), ())]

@@ -41,7 +41,9 @@ min = 0.5
 metric = "compare.median_abs_gap"
 max = 0.01
 """
-KINDS = ("scores", "student-teacher", "signal-to-noise", "positions", "length", "reliability", "along")
+SINGLE = ("scores", "student-teacher", "length")  # one picture a critic and read-out
+POOLED = ("positions", "reliability", "along")  # one a critic
+WINDOW = {"width": 1200, "height": 800}
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +84,7 @@ def opened(browser, written):
     """Opens the page from the disk; afterwards nothing may have been asked for, and nothing complained of."""
     contexts, asked, complaints = [], [], []
 
-    def open_page(**options):
+    def open_page(*folds, **options):
         context = browser.new_context(offline=True, **options)
         contexts.append(context)
         shown = context.new_page()
@@ -92,6 +94,8 @@ def opened(browser, written):
         shown.on("pageerror", lambda error: complaints.append(str(error)))
         shown.goto((written / "page.html").as_uri())
         shown.locator("html[data-ready]").wait_for()
+        for fold in folds:
+            shown.locator(f"#{fold} > summary").click()
         return shown
 
     yield open_page
@@ -108,42 +112,121 @@ def rows(shown, table="pairs"):
 def open_trace(shown, name):
     button = shown.get_by_role("button", name=name, exact=True)
     button.click()
-    shown.locator(".tokens").wait_for()
+    shown.locator(".panel .tokens").wait_for()
     return button
 
 
 def tip(shown):
-    return shown.locator(".tip").inner_text()
+    return shown.locator(".panel .tip").inner_text()
 
 
-def test_it_opens_from_a_disk_with_verdict_gates_and_every_kind_of_picture(opened):
-    shown = opened()
-    head = shown.locator(".verdict").inner_text()
-    assert "gates hold" in head
-    assert "gates fail" in head
-    assert "bundled:last read as last orders" in head
-    assert "look at" in head
-    assert "these are the two bundled toy critics, not yours" in head
-    for kind in KINDS:
+def test_the_first_window_holds_the_answer_the_profile_and_three_open_pairs(opened):
+    shown = opened(viewport=WINDOW)
+    assert shown.evaluate("document.querySelectorAll('.example .tokens').length") == 3
+    sentences = shown.locator(".answer > ul > li")
+    assert 2 <= sentences.count() <= 6
+    texts = sentences.all_inner_texts()
+    assert len(set(texts)) == len(texts)
+    assert any("puts the teacher first" in text for text in texts)
+    edits = shown.locator(".profile tbody tr")
+    marked = shown.locator(".example .tok.alone")
+    in_sight = [*sentences.all(), *(edits.nth(n) for n in range(8)), *shown.locator(".example").all(), marked.first]
+    for node in in_sight:
+        box = node.bounding_box()
+        assert box["y"] >= 0
+        assert box["y"] + box["height"] <= WINDOW["height"], node
+        assert box["x"] + box["width"] <= WINDOW["width"]
+    clipped = "(node) => node.scrollHeight > node.clientHeight + 1 || node.scrollWidth > node.clientWidth + 1"
+    assert not shown.locator("#examples").evaluate(clipped)
+    assert shown.evaluate("scrollY") == 0
+    assert len(set(shown.locator(".example h3 bdi").all_inner_texts())) == 3
+    assert shown.locator("details.fold[open]").count() == 0
+
+
+def test_the_profile_ranks_every_edit_as_the_figures_do(measured):
+    result, _, verdicts = measured
+    summary = result.perturb.summary
+    shown = summary[summary.kind != "identity"]
+    drawn = re.findall(
+        r'title="([-\d.]+) \[([-\d.]+|–), ([-\d.]+|–)\] SD, n = (\d+)"', page(result, "a test", verdicts)
+    )
+    assert len(drawn) == len(shown)
+    expected = shown.groupby(["family", "position", "kind"]).median_abs_delta_over_sd.max().sort_values(ascending=False)
+    of_row = shown.critic.nunique() * shown.aggregation.nunique()
+    best = [
+        max(float(effect) for effect, *_ in drawn[start : start + of_row]) for start in range(0, len(drawn), of_row)
+    ]
+    assert best == pytest.approx(list(expected), abs=0.006)
+
+
+def test_the_examples_are_the_largest_moves_of_the_strongest_harmless_edit(measured):
+    result, _, _ = measured
+    critic, aggregation = result.examples_under
+    best = result.perturb.headline.set_index(["critic", "aggregation"]).strongest_harmless
+    assert best.idxmax() == (critic, aggregation)
+    cases = result.perturb.cases
+    own = cases[(cases.critic == critic) & (cases.aggregation == aggregation) & (cases.family == "terminal-swap")]
+    moves = own.delta_over_sd.abs().groupby(own.id).max().sort_values(ascending=False)
+    edits = result.edits.set_index(["edit", "critic", "aggregation"]).sort_index()
+    shown = [edits.loc[(edit, critic, aggregation)] for edit in result.examples]
+    assert [abs(row.delta_over_sd) for row in shown] == pytest.approx(list(moves.head(3)))
+    assert len({row.id for row in shown}) == 3
+
+
+def test_the_answer_is_that_of_compare_and_perturb(measured):
+    result, _, _ = measured
+    texts = [each.text for each in result.answer()]
+    both = [each.text for of in (result.perturb, result.compare) for each in of.answer()]
+    assert sorted(texts) == sorted(text for text in both if not text.startswith("Next: "))
+    assert len(texts) < len(both)
+    assert all("harmless edit" in text or "puts the teacher first" in text for text in texts[:6])
+
+
+def test_below_stand_gates_and_every_kind_of_picture_with_a_switch(opened):
+    shown = opened("gates", "pictures", "figures", "about")
+    assert "gates hold" in shown.locator("header").inner_text()
+    assert "gates fail" in shown.locator("header").inner_text()
+    assert "look at" in shown.locator("#gates").inner_text()
+    assert "these are the two bundled toy critics, not yours" in shown.locator("#about").inner_text()
+    assert "strongest harmless edit, in SD" in shown.locator("#figures").inner_text()
+    for kind in SINGLE + POOLED:
         figure = shown.locator(f"#picture-{kind}")
-        assert figure.get_by_role("img").count() == 2, kind
-        assert all(box["height"] > 100 for box in (svg.bounding_box() for svg in figure.locator(".chart > svg").all()))
+        pictures = figure.locator(".chart > svg")
+        assert pictures.count() == (4 if kind in SINGLE else 2), kind
+        options = figure.locator(".choice option").all_inner_texts()
+        for number, option in enumerate(options):
+            figure.get_by_label("Of").select_option(option)
+            assert [n for n, svg in enumerate(pictures.all()) if svg.is_visible()] == [number]
+            assert pictures.nth(number).bounding_box()["height"] > 100
+            assert figure.locator(".chart:not([hidden]) > p").inner_text() == option
     ids = shown.evaluate("[...document.querySelectorAll('[id]')].map((node) => node.id)")
     assert len(ids) == len(set(ids))
 
 
+def test_the_contents_open_the_fold_that_they_lead_to(opened):
+    shown = opened(viewport=WINDOW)
+    links = shown.locator("nav a, header .lead a")
+    assert links.count() == 7
+    for link in links.all():
+        fold = shown.locator(link.get_attribute("href"))
+        link.click()
+        expect(fold).to_be_visible()
+        expect(fold).to_be_in_viewport()
+        assert fold.evaluate("(node) => node.closest('details').open")
+
+
 def test_hostile_text_is_shown_and_obeyed_by_nobody(opened, written):
-    shown = opened()
+    shown = opened("pairs")
     assert shown.title().startswith("critic-probe report: bundled:last")
     shown.get_by_role("searchbox").first.fill("</script>")
     [[identity, category, prompt, *_]] = rows(shown)
     for text in (identity, category, prompt):
         assert text.lstrip("▸問问\u00a0 ").startswith(BREAK[:40])
     shown.locator("#pairs-table button.open").click()
-    shown.locator(".tokens").wait_for()
+    shown.locator(".panel .tokens").wait_for()
     assert shown.locator("img, iframe, object").count() == 0
-    assert "<img src=x" in shown.locator(".prompt").text_content()
-    assert "evil" in shown.locator(".prompt").text_content()
+    assert "<img src=x" in shown.locator(".panel .prompt").text_content()
+    assert "evil" in shown.locator(".panel .prompt").text_content()
     everything = shown.evaluate("document.documentElement.textContent")
     assert not {"\x1b", "\u202e"} & set(everything)
     assert shown.title().startswith("critic-probe report: bundled:last")
@@ -153,7 +236,7 @@ def test_hostile_text_is_shown_and_obeyed_by_nobody(opened, written):
 
 
 def test_the_table_sorts_searches_and_filters(opened):
-    shown = opened()
+    shown = opened("pairs")
     everything = rows(shown)
     disputes = [float(row[-1]) for row in everything]
     assert disputes == sorted(disputes, reverse=True)
@@ -179,15 +262,15 @@ def test_the_table_sorts_searches_and_filters(opened):
 
 
 def test_a_trace_opens_by_keyboard_and_says_what_trace_says(opened, written):
-    shown = opened()
+    shown = opened("pairs")
     button = shown.get_by_role("button", name="final-comma-01", exact=True)
     button.focus()
     shown.keyboard.press("Enter")
-    shown.locator(".tokens").wait_for()
+    shown.locator(".panel .tokens").wait_for()
     assert button.get_attribute("aria-expanded") == "true"
     options = [str(written / "pairs.jsonl"), "--id", "final-comma-01", "-c", "bundled:last", "--json"]
     told = json.loads(CliRunner().invoke(app, ["trace", *options]).stdout)
-    first = shown.locator(".tokens .tok[tabindex='0']")
+    first = shown.locator(".panel .tokens .tok[tabindex='0']")
     assert first.count() == 1
     first.focus()
     for side, key in (("student", "ArrowRight"), ("teacher", "ArrowLeft")):
@@ -201,37 +284,37 @@ def test_a_trace_opens_by_keyboard_and_says_what_trace_says(opened, written):
             shown.keyboard.press(key)
         shown.keyboard.press("End")
         shown.keyboard.press("ArrowDown")
-    assert shown.locator(".tokens .tok.read").count() == 2
+    assert shown.locator(".panel .tokens .tok.read").count() == 2
     shown.keyboard.press("Escape")
-    assert shown.locator(".tokens").count() == 0
+    assert shown.locator(".panel .tokens").count() == 0
     assert shown.evaluate("document.activeElement.textContent") == "final-comma-01"
 
 
 def test_chinese_is_aligned_character_by_character(opened):
-    shown = opened()
+    shown = opened("pairs")
     open_trace(shown, "case-1-comma")
-    cells = [cell.split("\n") for cell in shown.locator(".tokens .cell").all_inner_texts()]
+    cells = [cell.split("\n") for cell in shown.locator(".panel .tokens .cell").all_inner_texts()]
     assert "".join(top for top, *_ in cells[:3]).startswith("年龄")
     assert all(top == bottom for top, bottom in cells[:-1])
     assert [text[0] for text in cells[-1]] == ["，", "。"]
-    alone = shown.locator(".tokens .alone").all_inner_texts()
+    alone = shown.locator(".panel .tokens .alone").all_inner_texts()
     assert [text[0] for text in alone] == ["，", "。"]
-    shown.locator(".tokens .tok").first.hover()
+    shown.locator(".panel .tokens .tok").first.hover()
     assert tip(shown).startswith("student #0 “年龄”: value ")
     before = tip(shown)
     shown.locator(".panel").get_by_label("Critic").select_option("bundled:mean")
-    shown.locator(".tokens .tok").first.hover()
+    shown.locator(".panel .tokens .tok").first.hover()
     assert tip(shown) != before
 
 
 def test_an_edit_opens_original_against_edited(opened):
-    shown = opened()
+    shown = opened("pairs", "edits")
     shown.get_by_label("Search").last.fill("terminal-swap")
     family, kind, pair, *_ = rows(shown, "edits")[0]
     assert (family.lstrip("▸\u00a0"), kind) == ("terminal-swap, terminal", "invariance")
     shown.locator("#edits-table button.open").first.click()
-    shown.locator(".tokens").wait_for()
-    marked = shown.locator(".tokens .alone")
+    shown.locator(".panel .tokens").wait_for()
+    marked = shown.locator(".panel .tokens .alone")
     assert marked.count() == 2
     marked.last.focus()
     assert tip(shown).startswith("edited #")
@@ -243,16 +326,16 @@ def test_an_edit_opens_original_against_edited(opened):
 
 @pytest.mark.parametrize("width", [340, 390, 1280])
 def test_no_width_scrolls_the_page_sideways(opened, width):
-    shown = opened(viewport={"width": width, "height": 800})
+    shown = opened("gates", "figures", "pictures", "pairs", "edits", "about", viewport={"width": width, "height": 800})
     shown.locator("#pairs-table button.open").first.click()
-    shown.locator(".tokens").wait_for()
+    shown.locator(".panel .tokens").wait_for()
     assert shown.evaluate("document.documentElement.scrollWidth") <= width
     panel = shown.locator(".panel").bounding_box()
     assert panel["x"] >= 0
     assert panel["x"] + panel["width"] <= width
 
 
-def test_it_is_dark_where_the_reader_is_and_prints_without_tools(opened):
+def test_it_is_dark_where_the_reader_is_and_prints_every_fold_without_tools(opened):
     ground = "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)"
     light, dark = (max(opened(color_scheme=scheme).evaluate(ground)) for scheme in ("light", "dark"))
     assert dark < 60 < 240 < light
@@ -260,12 +343,26 @@ def test_it_is_dark_where_the_reader_is_and_prints_without_tools(opened):
     shown.emulate_media(media="print")
     assert shown.evaluate("document.documentElement.scrollWidth") <= 794
     assert not shown.locator("#pairs-tools").is_visible()
-    assert shown.locator("#pairs-table").is_visible()
+    expect(shown.locator("#pairs-table")).to_be_visible()
+    assert all(svg.is_visible() for svg in shown.locator(".chart > svg").all())
+    assert not shown.locator(".profile .scroll").evaluate("(node) => node.scrollHeight > node.clientHeight + 1")
+    shown.emulate_media(media="screen")
+    expect(shown.locator("#pairs-table")).to_be_hidden()
+    shown.evaluate("dispatchEvent(new Event('beforeprint'))")  # what browsers without ::details-content go by
+    assert shown.locator("details:not([open])").count() == 0
+    shown.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert shown.locator("details.fold[open]").count() == 0
 
 
 def test_the_pictures_are_files_that_stand_alone(written):
     names = {path.name for path in (written / "pictures").iterdir()}
-    assert names == {f"{kind}-{n}.{suffix}" for kind in KINDS for n in (1, 2) for suffix in ("svg", "png")}
+    assert names == {
+        f"{kind}-{n}.{suffix}"
+        for count, kinds in ((2, ("profile", *POOLED)), (4, SINGLE))
+        for kind in kinds
+        for n in range(1, count + 1)
+        for suffix in ("svg", "png")
+    }
     for path in (written / "pictures").glob("*.svg"):
         svg = path.read_text(encoding="utf-8")
         assert not re.search(r"https?:|<script|@import|currentColor", re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg))

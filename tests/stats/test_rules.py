@@ -90,7 +90,7 @@ def test_a_feature_that_two_families_change_names_nothing():
     """All that `completeness` makes is a longer answer shorter, or the reverse."""
     frame = moves(len)
     two, three = frame[frame.family != "three"], frame
-    assert (simple_rules(two, two).families == 2).all()
+    assert simple_rules(two, two).families.max() == 2
     assert not simple_rules(two, two).named.any()
     assert simple_rules(three, three).named.any()
 

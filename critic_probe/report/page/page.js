@@ -378,12 +378,11 @@ function editsSheet(data) {
   return new Sheet("edits", columns, data.edits, keep, (row, panel) => showTrace(panel, [row[12]], data));
 }
 
-// The edits that show the answer, open at once, under the critic that they move most.
+// The edits that show the answer, open at once.
 async function showExamples(data) {
   const place = document.getElementById("examples");
+  const critic = data.series[data.under][0];
   for (const row of data.examples.map((edit) => data.edits[edit]).filter((of) => of[12] >= 0)) {
-    const moves = row[10].map((value) => Math.abs(value ?? 0));
-    const critic = data.series[moves.indexOf(Math.max(...moves))][0];
     const told = data.series.flatMap(([of, readOut], i) => (of === critic && row[10][i] !== null ? [`${readOut} ${signed(row[10][i], 2)}`] : []));
     const panel = make("article", { className: "example" }, make("h3", {}, make("bdi", {}, row[2]),
       make("small", {}, ` ${row[0]}, ${row[3]}; ${critic}: ${told.join(", ")} SD`)));
@@ -416,10 +415,11 @@ function unfold() {
   for (const link of document.querySelectorAll('a[href^="#"]')) link.addEventListener("click", () => setTimeout(reveal));
   reveal();
   let opened = [];
-  matchMedia("print").addEventListener("change", ({ matches }) => {
-    if (matches) opened = [...document.querySelectorAll("details:not([open])")];
-    for (const folded of opened) folded.open = matches;
+  addEventListener("beforeprint", () => {
+    opened = [...document.querySelectorAll("details:not([open])")];
+    for (const folded of opened) folded.open = true;
   });
+  addEventListener("afterprint", () => { for (const folded of opened) folded.open = false; });
 }
 
 unpack(document.getElementById("data").textContent).then(async (data) => {

@@ -27,6 +27,7 @@ from critic_probe.workbench import Signature
 __all__ = ["as_html", "as_text", "show", "signature_line"]
 
 SCREEN = 40  # lines of a first screen
+_TABLES = 12  # lines of it that the answer leaves to what stands below
 FULL_ROWS = 10  # pairs or cases that a full print shows where no number is asked for
 _PAGE = '<pre style="white-space: pre; overflow-x: auto; line-height: normal; font-family: monospace">{code}</pre>'
 _WIDE = '<span style="display: inline-block; width: 2ch">{}</span>'
@@ -46,18 +47,22 @@ def show(result: Result, console: Console, rows: int | None = None, view: str = 
         view: Of a trace, `table` or `line`.
         full: Whether everything is printed, where there is a first screen.
     """
-    head = [part for part in _head(result) if part]
-    print_blocks(console, *head)
-    if head:
-        console.print()
-    if isinstance(result, Measured):
-        result = replace(result, notices=[n for n in result.notices if n.code not in FIRST])
     name = type(result).command
     module = import_module(f"{__name__}.{name}")
     first = None if full else getattr(module, f"first_{name}", None)
-    if first is not None and isinstance(result, Measured):
-        foot = in_short(result.notices, result.signature)
-        room = SCREEN - sum(len(console.render_lines(part)) + 1 for part in (*head, *foot) if part)
+    above = list(_above(result))
+    answer = [item(Text(safe(statement.text), overflow="fold")) for statement in result.answer()]
+    if isinstance(result, Measured):
+        result = replace(result, notices=[n for n in result.notices if n.code not in FIRST])
+    foot = in_short(result.notices, result.signature) if isinstance(result, Measured) else ()
+    if first is not None:
+        answer = _fitting(answer, SCREEN - _TABLES - _lines(console, *above, *foot), console)
+    head = [*above, *([Group(*answer)] if answer else [])]
+    print_blocks(console, *head)
+    if head:
+        console.print()
+    if first is not None:
+        room = SCREEN - _lines(console, *head, *foot)
         blocks = _asked(first, result, console=console, rows=rows, room=room)
         print_blocks(console, *blocks, *foot)
     else:
@@ -70,14 +75,29 @@ def _asked(printer: Callable[..., Any], result: Result, **given: Any) -> Any:
     return printer(result, **{key: value for key, value in given.items() if key in signature(printer).parameters})
 
 
-def _head(result: Result) -> Iterator[RenderableType | None]:
-    """As what critics are read and the warnings that change the reading, then the answer."""
+def _above(result: Result) -> Iterator[RenderableType]:
+    """As what critics are read, and the warnings that change the reading."""
     first = [*read_as(getattr(result, "signature", Signature()))]
     if isinstance(result, Measured):
         first += [warning(notice) for notice in result.notices if notice.code in FIRST]
-    answer = [item(Text(safe(statement.text), overflow="fold")) for statement in result.answer()]
-    yield Group(*first) if first else None
-    yield Group(*answer) if answer else None
+    if first:
+        yield Group(*first)
+
+
+def _lines(console: Console, *parts: RenderableType | None) -> int:
+    """Of parts with an empty line below each."""
+    return sum(len(console.render_lines(part)) + 1 for part in parts if part is not None)
+
+
+def _fitting(answer: list[RenderableType], room: int, console: Console) -> list[RenderableType]:
+    """The first sentences, how many have no room, and the last one, which says what to run next."""
+    shown = answer
+    for kept in range(len(answer) - 2, 0, -1):
+        if _lines(console, Group(*shown)) <= room:
+            break
+        more = item(Text(f"... and {len(answer) - 1 - kept} more: --full"))
+        shown = [*answer[:kept], more, answer[-1]]
+    return shown
 
 
 def as_text(result: Result) -> str:

@@ -22,15 +22,18 @@ from critic_probe.report.terminal.pieces import (
 )
 
 
-def first_tokens(result: TokensResult) -> Iterator[RenderableType]:
-    """What stands below the answer: accuracy by position, and how dependent values are.
+def first_tokens(result: TokensResult, console: Console, room: int) -> Iterator[RenderableType]:
+    """What stands below the answer: accuracy by position, and how dependent values are where that has room.
 
     Args:
         result: What was found.
         console: Where to print.
+        room: The lines that there are.
     """
-    yield _positions(result)
-    yield _dependence(result)
+    positions, dependence = _positions(result), _dependence(result)
+    yield positions
+    if room > sum(len(console.render_lines(part)) + 1 for part in (positions, dependence)):
+        yield dependence
 
 
 def print_tokens(result: TokensResult, console: Console) -> None:

@@ -23,7 +23,8 @@ def width(request):
 
 
 def test_no_line_is_wider_than_the_console(result, width):
-    assert max(cell_len(line) for line in printed(result, width).splitlines()) <= width
+    for full in (False, True):
+        assert max(cell_len(line) for line in printed(result, width, full=full).splitlines()) <= width
 
 
 def test_hostile_text_is_shown_literally_and_controls_nothing(compare, perturb, trace, diff, width):
@@ -44,7 +45,7 @@ def test_every_result_prints_its_signature_last(result):
 
 def test_a_prompt_shows_what_is_piped(result, capsys):
     result.show()
-    assert capsys.readouterr().out == printed(result, 80) == f"{result}\n"
+    assert capsys.readouterr().out == printed(result, 80, None, full=False) == f"{result}\n"
     assert repr(result) == str(result)
 
 

@@ -10,8 +10,8 @@ from critic_probe.report.terminal.pieces import interval, number
 def test_the_tables_say_what_the_result_says(perturb, width):
     shown = printed(perturb, width)
     row = perturb.headline.iloc[0]
-    ratio = interval(row.signal_to_noise, row.signal_to_noise_low, row.signal_to_noise_high)
-    assert line_of(shown, "signal to noise", "bundled:last", "last").startswith(f"last {ratio} ")
+    order = interval(row.fault_right, row.fault_right_low, row.fault_right_high)
+    assert line_of(shown, "What that shows", "bundled:last", "last") == f"last {row.fault} {order} {row.controls_word}"
     control = perturb.summary[perturb.summary.family == "wrong-digit"].iloc[0]
     line = line_of(shown, "Controls: the answer gets worse", "wrong-digit", "bundled:last/last")
     raw = f"{control.median_abs_delta:.2f} " if width >= 100 else ""
