@@ -41,7 +41,7 @@ MUTANTS = [
     ("workbench/survey.py", "lone.append(pair.id)", "pass", f"{EDGES} -k eos"),
     ("bundled.py", "if path.resolve() in {", "if path.resolve() in {} and {", f"{EDGES} -k given_once"),
     ("cli/__init__.py", "sys.exit(3)", "sys.exit(1)", f"{EDGES} -k exits_with_3"),
-    ("cli/session.py", "except BrokenPipeError:", "except ZeroDivisionError:", f"{EDGES} -k pipe"),
+    ("cli/__init__.py", "isinstance(ended.__context__, BrokenPipeError)", "False", f"{EDGES} -k pipe"),
     *(
         ("workbench/loop.py", before, after, tests)
         for before, after, tests in (

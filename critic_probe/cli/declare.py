@@ -60,7 +60,8 @@ def _spelling(groups: Iterable[Any], types: dict[str, Any]) -> Spelling:
     }
 
     def spell(name: str, value: object) -> str:
-        return names[name] if value is None or isinstance(value, bool) else f"{names[name]} {value}"
+        option = names.get(name) or _names(name, Option(""))[0]
+        return option if value is None or isinstance(value, bool) else f"{option} {value}"
 
     return spell
 

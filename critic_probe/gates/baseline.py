@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from critic_probe.errors import CriticProbeError
+from critic_probe.errors import CriticProbeError, parameter
 
 SCHEMA = "critic-probe/baseline/2"
 UNPAIRED = "critic-probe/baseline/1"  # has neither prompts, nor noise floors, nor what is over the SD
@@ -101,7 +101,9 @@ def load(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CriticProbeError(f"{path}: cannot be read ({error}); write one with --save-baseline") from error
+        raise CriticProbeError(
+            f"{path}: cannot be read ({error}); write one with {parameter('save_baseline')}"
+        ) from error
     if not isinstance(found, dict) or found.get("schema") not in (SCHEMA, UNPAIRED):
-        raise CriticProbeError(f"{path}: is no {SCHEMA}; write it anew with --save-baseline")
+        raise CriticProbeError(f"{path}: is no {SCHEMA}; write it anew with {parameter('save_baseline')}")
     return found

@@ -54,7 +54,7 @@ def drift(old: Side, new: Side, tolerance: float) -> pd.DataFrame:
     """
     other = _other_pairs(old, new)
     same = old["settings"]["data"] == new["settings"]["data"]
-    rows = _settings(old, new, told=other)
+    rows = _settings(old, new, disjoint=other)
     if same and UNPAIRED in (old.get("schema"), new.get("schema")):
         what = f"the baseline is a {UNPAIRED}, without prompts: write it anew for tests in pairs"
         rows.append(_row(what, None, None, "unpaired"))
@@ -64,20 +64,20 @@ def drift(old: Side, new: Side, tolerance: float) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
-def differs(found: pd.DataFrame | None) -> bool:
+def differs(rows: pd.DataFrame | None) -> bool:
     """Whether a table of `drift` holds a difference."""
-    return found is not None and not set(found.verdict) <= set(TOLD)
+    return rows is not None and not set(rows.verdict) <= set(TOLD)
 
 
 def _row(what: str, old: Any, new: Any, verdict: str) -> dict[str, Any]:
     return {"what": what, "old": old, "new": new, "verdict": verdict}
 
 
-def _settings(old: Side, new: Side, *, told: bool) -> list[dict[str, Any]]:
+def _settings(old: Side, new: Side, *, disjoint: bool) -> list[dict[str, Any]]:
     by_critic = all("critics" in side["settings"] for side in (old, new))
     before, after = (_flat(side["settings"], by_critic) for side in (old, new))
     different = [key for key in before if key in after and before[key] != after[key]]
-    word = {"data": "other pairs"} if told else {}
+    word = {"data": "other pairs"} if disjoint else {}
     return [_row(key, before[key], after[key], word.get(key, "other settings")) for key in different]
 
 
@@ -109,21 +109,21 @@ def _figures(old: Side, new: Side, tolerance: float, *, same: bool, other: bool)
             rows.append(_row(name, _value(before, name), _value(after, name), word))
     of_pairs = _differences(old, new) if same and UNPAIRED not in (old.get("schema"), new.get("schema")) else {}
     fewest = min(len(_prompts(side)) or len(side["scores"]) for side in (old, new))
-    found = {}
+    moves = {}
     for name in sorted({*before} & {*after}):
         a, b = before[name], after[name]
         if name in of_pairs:
-            found[name] = _paired(*of_pairs[name]) if _changed(a, b) else Moved(0.0, 0.0, 0.0, 1.0)
+            moves[name] = _paired(*of_pairs[name]) if _changed(a, b) else Moved(0.0, 0.0, 0.0, 1.0)
         else:
-            found[name] = _independent(a, b, fewest)
-    p = holm(pd.Series({name: moved.p for name, moved in found.items()}, dtype=float))
-    for name, moved in found.items():
+            moves[name] = _independent(a, b, fewest)
+    p = holm(pd.Series({name: moved.p for name, moved in moves.items()}, dtype=float))
+    for name, moved in moves.items():
         a, b = before[name], after[name]
         by_size = np.isnan(moved.change) and not other and _changed(a, b, tolerance)
         if (p[name] <= _LEVEL and not moved.low <= 0 <= moved.high) or by_size:
-            told = {"change": moved.change, "low": moved.low, "high": moved.high, "p_holm": p[name]}
-            rows.append(_row(name, a["value"], b["value"], "moved") | told)
-    untested = [name for name, moved in found.items() if np.isnan(moved.p) and not np.isnan(moved.change)]
+            tested = {"change": moved.change, "low": moved.low, "high": moved.high, "p_holm": p[name]}
+            rows.append(_row(name, a["value"], b["value"], "moved") | tested)
+    untested = [name for name, moved in moves.items() if np.isnan(moved.p) and not np.isnan(moved.change)]
     if fewest < FEW_PROMPTS and untested:
         what = f"{fewest} prompts are too few to test {len(untested)} figures that changed"
         rows.append(_row(what, None, None, "cannot tell"))
@@ -171,7 +171,7 @@ def _differences(old: Side, new: Side) -> dict[str, tuple[pd.Series, list[str]]]
     0 where arithmetic alone could have moved the gap or delta.
     """
     pairs = pd.DataFrame(new["pairs"], columns=["id", "prompt_hash", "category"]).set_index("id")
-    found = {}
+    differences = {}
     for rows, units, commands in (
         ("scores", _of_scores, ("compare",)),
         ("cases", _of_cases, ("perturb", "completeness")),
@@ -189,8 +189,8 @@ def _differences(old: Side, new: Side) -> dict[str, tuple[pd.Series, list[str]]]
             figure = {key: part.iloc[0][key] if key in (*by, "category") else "" for key in FIGURE[1:]}
             for command, column in itertools.product(commands, apart):
                 name = _name({"metric": f"{command}.{column}", **figure}, FIGURE)
-                found[name] = (apart.loc[part.index, column], list(part.prompt_hash))
-    return found
+                differences[name] = (apart.loc[part.index, column], list(part.prompt_hash))
+    return differences
 
 
 def _floor(side: Side, critic: str, aggregation: str) -> float:

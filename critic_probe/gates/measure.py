@@ -56,9 +56,9 @@ class CheckResult(Measured):
         counts = {word: int((self.gates.verdict == word).sum()) for word in ("fail", "cannot tell", "pass")}
         unclear = f"cannot be told (as {self.on_unclear})"
         verbs = {"fail": ("fails", "fail"), "cannot tell": (unclear, unclear), "pass": ("holds", "hold")}
-        told = counted((count, *verbs[word]) for word, count in counts.items())
+        answers = counted((count, *verbs[word]) for word, count in counts.items())
         word = "Passed" if self.passed else "Failed"
-        text = f"{word} ({self.source}): of {len(self.gates)} bounded figures {told}; exit code {self.exit_code}."
+        text = f"{word} ({self.source}): of {len(self.gates)} bounded figures {answers}; exit code {self.exit_code}."
         said = [Statement(text, {**counts, "exit_code": self.exit_code})]
         if self.drift is not None:
             moved = counted([(len(self.drift), "figure differs", "figures differ")]) or "Nothing differs"
@@ -109,10 +109,10 @@ def judge(
     verdicts = evaluate(plan, figures(results), unnamed)
     examined = results.get("doctor", ())
     measured = [each for name, each in results.items() if name != "doctor"] + [r for _, r in examined]
-    told = list(chain.from_iterable(each.notices for each in measured))
-    codes = {notice.code for notice in told}
-    told += [n for name, each in examined for n in _warned(name, each) if n.code not in codes]
-    notices = list({(n.code, n.message, *n.ids): n for n in told}.values())
+    said = list(chain.from_iterable(each.notices for each in measured))
+    codes = {notice.code for notice in said}
+    said += [n for name, each in examined for n in _warned(name, each) if n.code not in codes]
+    notices = list({(n.code, n.message, *n.ids): n for n in said}.values())
     fed = next((each.input for each in measured if each.input is not None), None)
     code = exit_code(verdicts, on_unclear)
     return CheckResult(plan.source, verdicts, on_unclear, code, signature=signature, notices=notices, input=fed)

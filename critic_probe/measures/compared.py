@@ -57,8 +57,8 @@ def _ordered(rows: list[dict[str, Any]]) -> Statement:
             word = "more" if row["beyond_low"] > 0 else "less" if row["beyond_high"] < 0 else "no more"
             words.setdefault(f"{word} often than", []).append(row["aggregation"])
         several = len(words) > 1
-        told = [f"{word} ({listed(names)})" if several else word for word, names in words.items()]
-        text += f": {listed(told)} the rule '{rows[0]['baseline']}', which reads no content"
+        orders = [f"{word} ({listed(names)})" if several else word for word, names in words.items()]
+        text += f": {listed(orders)} the rule '{rows[0]['baseline']}', which reads no content"
     return Statement(text + ".", {"critic": rows[0]["critic"], **figures})
 
 

@@ -86,9 +86,9 @@ class DoctorResult(Measured):
             "not run": ("was not run", "were not run"),
             "ok": ("found nothing", "found nothing"),
         }
-        told = counted((counts.get(word, 0), *of_word) for word, of_word in verbs.items())
+        answers = counted((counts.get(word, 0), *of_word) for word, of_word in verbs.items())
         trusted = "Do not trust these values" if "fail" in counts else "No check found these values wrong"
-        return [Statement(f"{trusted}: of {len(self.checks)} checks {told}.", {w: counts.get(w, 0) for w in verbs})]
+        return [Statement(f"{trusted}: of {len(self.checks)} checks {answers}.", {w: counts.get(w, 0) for w in verbs})]
 
 
 def doctor(

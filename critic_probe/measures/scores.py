@@ -86,13 +86,13 @@ def _told(name: str, scored: pd.DataFrame, verdicts: pd.Series, tie_within: floa
         step = tolerance.of_given_scores("float32", _larger(scored))
         words = f"{tolerance.STEPS} float32 steps of their own"
     close = (gap != 0) & (gap.abs() <= step)
-    told = f"{name}: the scores {whence}; {int(close.sum()) or 'no'} pairs lie within {words}"
+    message = f"{name}: the scores {whence}; {int(close.sum()) or 'no'} pairs lie within {words}"
     if close.any():
         ties, ordered = (credit(verdicts.mask(close, as_what)).mean() for as_what in ("tie", _ordered(gap)))
-        told += f" (d_acc {ties:.4f} if they are ties, {ordered:.4f} if ordered)"
+        message += f" (d_acc {ties:.4f} if they are ties, {ordered:.4f} if ordered)"
     if tie_within:
-        told += f"; gaps within {tie_within:g} are ties too"
-    return Notice("given-scores", told, list(scored.id[close]))
+        message += f"; gaps within {tie_within:g} are ties too"
+    return Notice("given-scores", message, list(scored.id[close]))
 
 
 def _ordered(gap: pd.Series) -> pd.Series:

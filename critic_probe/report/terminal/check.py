@@ -10,6 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from critic_probe.errors import parameter
 from critic_probe.gates.drift import TOLD
 from critic_probe.gates.measure import CheckResult
 from critic_probe.report.terminal.pieces import VERDICT_STYLES, below, fitting, missing, p_value, print_blocks
@@ -36,7 +37,7 @@ def _first(result: CheckResult, most: int) -> Iterator[RenderableType | None]:
     missed = [row for row in rows if row["verdict"] != "pass"]
     yield _lines(missed[:most]) if missed else None
     if len(missed) > most:
-        yield Text(f"... and {len(missed) - most} more: --full prints them", style="dim")
+        yield Text(f"... and {len(missed) - most} more: {parameter('full', True)} prints them", style="dim")
     if result.drift is not None and len(result.drift):
         yield Group(*_drift(result.drift.head(most)))
     held = Counter(row["metric"] for row in rows if row["verdict"] == "pass")
@@ -84,13 +85,13 @@ def against(moved: pd.DataFrame) -> str:
 def change(row: dict[str, Any]) -> str:
     """What differs from the baseline: old and new where both are known, by how much, and how sure that is."""
     both = [f"{x:.3g}" if isinstance(x, float) else str(x) for x in (row["old"], row["new"])]
-    told = row["what"] if both == ["None", "None"] else f"{row['what']}: {both[0]} -> {both[1]}"
+    text = row["what"] if both == ["None", "None"] else f"{row['what']}: {both[0]} -> {both[1]}"
     if not missing(row["change"]):
         p = p_value(row["p_holm"])
-        told += (
+        text += (
             f" ({row['change']:+.3g} [{row['low']:.3g}, {row['high']:.3g}], p {p if p[0] == '<' else f'= {p}'} (Holm))"
         )
-    return neutralise(told)
+    return neutralise(text)
 
 
 def sentence(row: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Column
 from rich.text import Text
 
+from critic_probe.errors import parameter
 from critic_probe.measures.perturb import PerturbResult
 from critic_probe.report.edits import change
 from critic_probe.report.profile import CAPTION, EFFECT, MARKS, ends, ranked, readers
@@ -99,7 +100,7 @@ def _profile(result: PerturbResult, console: Console, most: int | None = None) -
             *(_bar(reaction.rows.get(reader), largest, cells, colour) for reader in columns),
         )
     left = len(reactions) - len(shown)
-    rest = [Text(f"... and {left} edits that move it less: --full", style="dim")] if left else []
+    rest = [Text(f"... and {left} edits that move it less: {parameter('full', True)}", style="dim")] if left else []
     return block(CAPTION, table, *rest)
 
 

@@ -15,7 +15,7 @@ from rich.padding import Padding
 from rich.table import Column, Table
 from rich.text import Text
 
-from critic_probe.errors import Notice
+from critic_probe.errors import Notice, parameter
 from critic_probe.report.heat import share_of
 from critic_probe.report.terminal.tables import FigureTable
 from critic_probe.text import listed, neutralise
@@ -90,7 +90,7 @@ def in_short(notices: Sequence[Notice], signature: Signature) -> tuple[Renderabl
     warned = Text.assemble(("Warnings", "bold yellow"), f": {codes}", overflow="fold") if codes else None
     critics = ", ".join(f"{c.get('name', '')}@{_short(c.get('fingerprint'))}" for c in signature.get("critics", ()))
     parts = [f"critic-probe {signature.get('version', '')}".strip(), safe(critics), _short(signature.get("data", ""))]
-    line = " | ".join(part for part in (*parts, "--full prints the rest") if part)
+    line = " | ".join(part for part in (*parts, f"{parameter('full', True)} prints the rest") if part)
     return warned, Text(line, style="dim", overflow="fold")
 
 
