@@ -331,7 +331,8 @@ def _by_class(bench: Bench, response: EncodedResponse) -> Iterator[tuple[str, ND
 
 def _late(critic: str, early: list[dict[str, Any]], whole: list[dict[str, Any]]) -> Statement:
     """Whether the last tokens decide, of a critic's rows under each read-out."""
-    parts, figures = [], {}
+    parts: list[str] = []
+    figures: dict[str, Any] = {}
     for before, after in zip(early, whole, strict=True):
         name = before["aggregation"]
         shares = (percent(row["d_acc"], row["d_acc_low"], row["d_acc_high"]) for row in (before, after))
