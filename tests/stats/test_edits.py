@@ -132,14 +132,6 @@ def test_chance_is_called_chance():
     assert any("at chance" in sentence for sentence in read_aloud(summarise(frame, SPREADS), row, frame))
 
 
-def test_a_smaller_raw_delta_that_is_larger_in_sd_is_pointed_out():
-    last = cases(spread(2.0))
-    mean = cases(spread(0.5)).assign(aggregation="mean", delta_over_sd=spread(3.0))
-    frame = pd.concat([last, mean], ignore_index=True)
-    told = read_aloud(summarise(frame, SPREADS), headed(frame), frame)
-    assert any("raw figure shows its scale" in sentence for sentence in told)
-
-
 @pytest.mark.parametrize(
     ("earlier", "told", "holds"), [(4e-6, "equals last's delta, rounding aside", True), (1e-4, "earlier values", False)]
 )
