@@ -86,9 +86,13 @@ def verify(compare, critics, pairs):
 
 
 @pytest.fixture(scope="session")
-def audit():
-    """What `audit --train` found of the bundled critics, and of critics trained from scratch."""
-    return read_result(FINDINGS / "tiny.json")
+def audit(tmp_path_factory):
+    """What `audit` found of the bundled critics, with what `audit --train` gave of critics trained from scratch."""
+    data = json.loads((FINDINGS / "tiny.json").read_text(encoding="utf-8"))
+    data["training"] = json.loads((Path(__file__).parent / "trained.json").read_text(encoding="utf-8"))
+    path = tmp_path_factory.mktemp("audit") / "audit.json"
+    path.write_text(json.dumps(data), encoding="utf-8")
+    return read_result(path)
 
 
 RESULTS = (

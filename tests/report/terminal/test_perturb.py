@@ -34,7 +34,8 @@ def test_the_worst_cases_come_first_with_their_edit(perturb):
     case = perturb.cases.iloc[0]
     line = line_of(shown, f"{case.id}, {case.side}, {case.critic}/{case.aggregation}")
     assert f"{case.original_score:.2f} {case.variant_score:.2f} {case.delta:+.2f}" in line
-    assert neutralise(f"[-{case.removed}-]{{+{case.added}+}}") in "".join(shown.split())
+    edit = (f"[-{case.removed}-]" if case.removed else "") + (f"{{+{case.added}+}}" if case.added else "")
+    assert neutralise(edit) in "".join(shown.split())
     assert "Worst cases" not in printed(perturb, rows=0)
 
 
