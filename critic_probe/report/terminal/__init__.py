@@ -11,6 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
+from critic_probe.errors import parameter
 from critic_probe.measures.result import Measured, Result
 from critic_probe.report.terminal.pieces import (
     FIRST,
@@ -95,7 +96,7 @@ def _fitting(answer: list[RenderableType], room: int, console: Console) -> list[
     for kept in range(len(answer) - 2, 0, -1):
         if _lines(console, Group(*shown)) <= room:
             break
-        more = item(Text(f"... and {len(answer) - 1 - kept} more: --full"))
+        more = item(Text(f"... and {len(answer) - 1 - kept} more: {parameter('full', True)}"))
         shown = [*answer[:kept], more, answer[-1]]
     return shown
 

@@ -6,6 +6,7 @@ import pandas as pd
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from critic_probe.errors import parameter
 from critic_probe.measures.doctor import DoctorResult
 from critic_probe.report.terminal.pieces import VERDICT_STYLES, checks_table, fitting, signed
 from critic_probe.text import neutralise
@@ -26,7 +27,7 @@ def _first(result: DoctorResult, most: int) -> Iterator[RenderableType | None]:
     findings = pd.concat([result.checks[result.checks.verdict == verdict] for verdict in ("fail", "warn")])
     yield checks_table(findings.head(most)) if len(findings) else None
     if len(findings) > most:
-        yield Text(f"... and {len(findings) - most} more: --full prints them", style="dim")
+        yield Text(f"... and {len(findings) - most} more: {parameter('full', True)} prints them", style="dim")
     skipped = list(result.checks.check[result.checks.verdict == "not run"])
     yield Text(f"not run: {', '.join(skipped)}", style="dim", overflow="fold") if skipped else None
 
