@@ -74,7 +74,7 @@ COMMANDS = {
     "completeness": (f"completeness pairs.jsonl --side student {ALONE}", 0),
     "tokens": (f"tokens pairs.jsonl {BOTH}", 0),
     "audit": (f"audit pairs.jsonl {ALONE} --engine reference", 0),
-    "diff": ("diff bundled:last bundled:mean pairs.jsonl --device cpu --rows 3", 0),
+    "diff": ("diff bundled:last bundled:mean pairs.jsonl --device cpu --rows 2", 0),
     "trace": (f"trace pairs.jsonl --id case-1-comma {BOTH}", 0),
     "trace-eos": (f"trace pairs.jsonl --id identical-eos-01 {ALONE} -a last+eos", 0),
     "inspect": ("inspect bundled:mean", 0),
