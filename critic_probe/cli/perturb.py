@@ -128,12 +128,16 @@ def run_edits(
     session.finish(result, critics, output, default_pairs=pairs is None, show=output.show)
 
 
+_SHOWN = 10  # edits to read, where no number is asked for
+
+
 def _show_edits(name: str, pairs: "Pairs", drawing: options.SideDrawing, output: options.Tables) -> None:
     from critic_probe.probes import all_families, choose, drawn
 
     [family] = choose(all_families(), [], [name])
-    edits = list(islice(drawn(family, pairs, drawing.sides, drawing.seed), output.rows))
-    if not edits and output.rows:
+    rows = _SHOWN if output.rows is None else output.rows
+    edits = list(islice(drawn(family, pairs, drawing.sides, drawing.seed), rows))
+    if not edits and rows:
         raise CriticProbeError(f"--show {name}: the family edits no text of these pairs; give others")
     if output.json:
         from critic_probe.report.files import dump_plain

@@ -139,7 +139,11 @@ def test_the_warnings_of_a_checkpoint_are_carried(repository, critic_dir, gate):
 
 
 def test_a_gate_on_completeness_that_names_no_family_is_held_against_every_one_of_it(repository):
-    rows = [{"prompt": f"{i} + 1?", "student": f"It is {i + 2}.", "teacher": f"It is {i + 1}, so."} for i in range(4)]
+    rows = [
+        {"prompt": f"{i} + 1?", "student": f"{i + 2}.", "teacher": f"{i + 1}."}
+        | {"concise": f"{i + 1}.", "complete": f"The sum of {i} and 1 is {i + 1}."}
+        for i in range(4)
+    ]
     (repository / "few.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     text = '[[gates]]\nmetric = "completeness.right_order"\nmin = 0.5\n'
     (repository / "own.toml").write_text(text, encoding="utf-8")

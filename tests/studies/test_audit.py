@@ -183,7 +183,7 @@ def planted(tmp_path_factory, fixtures):
     pairs = list(PairFile(str(fixtures / "pairs.jsonl")))[:40]
     paths = {name: tmp_path_factory.mktemp(name) for name in ("ending", "eos", "keyword", "nothing")}
     for name, path in paths.items():
-        write_planted(name, fixtures / "critics" / "last", path)
+        write_planted({"eos": "EOS", "keyword": "word"}.get(name, name), "Qwen3", fixtures / "critics" / "last", path)
     critics = (load_critic(path, name=name, device="cpu") for name, path in paths.items())
     found = audit(critics, pairs, SETTINGS, quiet).claims
     return {name: frame.set_index("claim") for name, frame in found.groupby("critic")}
