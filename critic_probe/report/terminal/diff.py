@@ -1,5 +1,7 @@
 """One critic against another, on a terminal."""
 
+from collections.abc import Sequence
+
 from rich.console import Console, RenderableType
 
 from critic_probe.measures.diff import DiffResult
@@ -24,12 +26,11 @@ from critic_probe.report.terminal.pieces import (
 )
 
 
-def first_diff(result: DiffResult, console: Console, rows: int | None, room: int) -> list[RenderableType]:
+def first_diff(result: DiffResult, console: Console, rows: int | None, room: int) -> Sequence[RenderableType | None]:
     """What stands below the answer: verdicts, and the largest changes.
 
     Args:
         result: What was found.
-        console: Where to print.
         console: Where to print.
         rows: How many families of each read-out to show; None for as many as have room, three at most.
         room: The lines that there are.
@@ -65,7 +66,9 @@ def _verdicts(result: DiffResult) -> RenderableType:
     return block("Verdicts (p: sign-flip test over prompts)", table)
 
 
-def _families(result: DiffResult, rows: int) -> RenderableType:
+def _families(result: DiffResult, rows: int) -> RenderableType | None:
+    if rows < 1:
+        return None
     table = table_of("|delta|\n/SD", "change", "p\n(Holm)", "right order", "p\n(Holm)")
     for of_aggregation in grouped(rows_of(result.families), "aggregation"):
         table.add_row(heading(of_aggregation[0]["aggregation"]))

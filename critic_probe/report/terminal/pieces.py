@@ -54,7 +54,7 @@ def print_blocks(console: Console, *blocks: RenderableType | None) -> None:
 def fitting(
     blocks: Callable[[int], Iterable[RenderableType | None]], most: int, console: Console, room: int
 ) -> list[RenderableType]:
-    """Blocks that show as many rows as have room, at least one.
+    """Blocks that show as many rows as have room.
 
     Args:
         blocks: Makes them with so many rows.
@@ -63,7 +63,7 @@ def fitting(
         room: The lines that there are.
     """
     made: list[RenderableType] = []
-    for rows in range(most, 0, -1):
+    for rows in range(most, -1, -1):
         made = [part for part in blocks(rows) if part is not None]
         if sum(len(console.render_lines(part)) + 1 for part in made) <= room:
             break
