@@ -21,7 +21,7 @@ from critic_probe.report.terminal import SCREEN, show
 from critic_probe.workbench import Settings
 
 EIGHT = ("compare", "perturb", "completeness", "audit", "tokens", "doctor", "diff", "check")
-# What the first screen leaves out and --full prints, by command.
+# What the first screen leaves out and the rest prints, by command.
 LEFT_OUT = {
     "compare": ("By category", "One against another", "How to read it"),
     "perturb": ("Invariances: the meaning stays", "Not measured", "How to read it"),
@@ -94,7 +94,7 @@ def test_that_of_many_critics_says_how_many_sentences_it_leaves_out(perturb):
     critics = [f"critic-{number}" for number in range(9)]
     headline = pd.concat([perturb.headline.assign(critic=critic) for critic in critics], ignore_index=True)
     lines = shown(replace(perturb, headline=headline)).splitlines()
-    assert any(line.startswith("- ... and ") and line.rstrip().endswith(" more: --full") for line in lines)
+    assert any(line.startswith("- ... and ") and line.rstrip().endswith(" more: full=True") for line in lines)
     assert any(line.startswith("- Next: ") for line in lines)
 
 
