@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks import drift as simulated
 from critic_probe.cli import app
 from critic_probe.gates.baseline import SCHEMA, UNPAIRED
 from critic_probe.gates.drift import differs, drift
@@ -149,6 +150,18 @@ def test_two_samples_of_few_prompts_cannot_be_told_apart():
     found = other_pairs((0.8, 0.75, 0.85), (0.3, 0.25, 0.35), prompts=9)
     assert found.verdict.tolist() == ["other pairs", "cannot tell"]
     assert differs(found)
+
+
+def test_another_sample_seldom_moves_a_figure_and_a_fall_on_the_same_pairs_does():
+    def other(rng):
+        return [simulated.baseline(simulated.latent(rng, 50, 4, 0.5), 4, name) for name in "ab"]
+
+    def same(rng):
+        gaps = simulated.latent(rng, 200, 1, 0.0)
+        return [simulated.baseline(each, 1, "a") for each in (gaps, simulated.fallen(rng, gaps, 0.05))]
+
+    assert simulated.share_moved(40, other)[0] <= 0.1
+    assert simulated.share_moved(10, same)[2] >= 0.5
 
 
 def test_p_is_adjusted_over_all_figures():
