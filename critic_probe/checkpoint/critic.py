@@ -347,8 +347,10 @@ def _load_backbone(
         # Mismatches are let through here only to be listed and refused below.
         kind = type(skeleton.base_model)
         kept = {*(kind._keep_in_fp32_modules or ()), *(kind._keep_in_fp32_modules_strict or ())}
+        # Gemma 3 before transformers 5 does not say the prefix under which a model with a head keeps its backbone.
+        unsaid = "" if kind.base_model_prefix else "model."
         state = {
-            name: stored if kept.intersection(name.split(".")) else stored.to(dtype)
+            name.removeprefix(unsaid): stored if kept.intersection(name.split(".")) else stored.to(dtype)
             for name, stored in layout.tensors.items()
             if name not in of_head and not _OUTPUT_LAYER.search(name) and not name.startswith(NORMALIZER)
         }
