@@ -1,6 +1,6 @@
 """The claims of the original proposal ("change last to mean"), measured on a critic and its pairs; `docs/audit.md`."""
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 
 from critic_probe.aggregation import parse
 from critic_probe.checkpoint import Critic
-from critic_probe.errors import Notice
+from critic_probe.errors import Notice, parameter
 from critic_probe.measures.perturb import Perturb, PerturbResult
 from critic_probe.measures.result import Measured, Statement
 from critic_probe.measures.tokens import variance_ratio, variance_terms
@@ -38,10 +38,11 @@ from critic_probe.stats.intervals import (
     totals,
 )
 from critic_probe.stats.rates import FEW, FEW_PROMPTS
-from critic_probe.studies.claims import CLAIMS, FAILS, READING_TRAINED, READING_UNTRAINED
+from critic_probe.studies.claims import CLAIMS, FAILS, READING_TRAINED, READING_UNTRAINED, UNCLEAR
 from critic_probe.studies.gathered import Drawn, Responses
 from critic_probe.studies.gradients import LEVELS, SIDES, Gradients, gradients
 from critic_probe.studies.untrained import HEADS, Untrained, untrained
+from critic_probe.text import listed
 from critic_probe.workbench import CriticRecord, Progress, Settings, Signature, benches, run
 
 READ_OUTS = ("last", "mean", "mix:0.5", "last+eos", "mean+eos")
@@ -87,14 +88,19 @@ class AuditResult(Measured):
     training: pd.DataFrame
 
     def answer(self) -> list[Statement]:
-        """Of each critic, which claims hold, which do not, and which cannot be told."""
+        """Of each critic, how many claims hold, do not hold and cannot be told, and what more prompts would tell."""
         said = []
         for critic, frame in self.claims.groupby("critic", sort=False):
             by_word = {word: list(frame.claim[frame.verdict == word]) for word in _WORDS}
-            told = counted((len(by_word[word]), *verbs) for word, verbs in _WORDS.items())
-            text = f"{critic}: of {len(frame)} claims {told}."
+            counts = counted((len(by_word[word]), *verbs) for word, verbs in _WORDS.items())
+            text = f"{critic}: of {len(frame)} claims {counts}."
             said.append(Statement(text, {"critic": critic, **by_word}))
-        return said
+            unclear = frame[frame.verdict == UNCLEAR].to_dict("records")
+            more = [f"{words} {row['claim']}" for row in unclear if (words := _would_tell(row))]
+            if more:
+                said.append(Statement(f"{critic}: {listed(more)}.", {"critic": critic}))
+        next_ = f"Next: {parameter('full', True)} says what is true instead, and which command shows each figure."
+        return [*said, Statement(next_, {})]
 
     def read_aloud(self) -> list[str]:
         """Plain sentences on how to read it."""
@@ -156,6 +162,12 @@ def audit(
     )
 
 
+def _would_tell(row: Mapping[Hashable, Any]) -> str:
+    """About how many more prompts would tell a row of `AuditResult.claims`."""
+    figure = Interval(row["figure"], row["low"], row["high"])
+    return CLAIMS[row["claim"]].would_tell(figure, row["n"], row["prompts"])
+
+
 class _Findings:
     """What was found of one critic."""
 
@@ -168,6 +180,8 @@ class _Findings:
         """The figure that decides a claim."""
         claim = CLAIMS[name]
         verdict = claim.verdict(found, n, prompts)
+        more = claim.would_tell(found, n, prompts) if verdict == UNCLEAR else ""
+        beside = claim.instead if verdict == FAILS else claim.caveat
         self.claims.append(
             {
                 "critic": self._critic,
@@ -181,7 +195,7 @@ class _Findings:
                 "n": n,
                 "prompts": prompts,
                 "verdict": verdict,
-                "told": claim.instead if verdict == FAILS else claim.caveat,
+                "told": " ".join(filter(None, (beside, more and f"{more.capitalize()}."))),
                 "reproduce": claim.reproduce,
             }
         )

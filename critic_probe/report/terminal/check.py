@@ -21,7 +21,7 @@ _MISSED = 8  # gates that do not hold, on the first screen
 DRIFT = 20  # differences that are shown
 
 
-def first_check(result: CheckResult, console: Console, room: int) -> list[RenderableType]:
+def first_check(result: CheckResult, console: Console, room: int) -> Sequence[RenderableType | None]:
     """What stands below the answer: what does not hold with the pairs to look at, what moved, and what holds by name.
 
     Args:
@@ -29,7 +29,7 @@ def first_check(result: CheckResult, console: Console, room: int) -> list[Render
         console: Where to print.
         room: The lines that there are.
     """
-    return fitting(lambda most: _first(result, most), _MISSED, console, room)
+    return fitting(lambda most: tuple(_first(result, most)), _MISSED, console, room)
 
 
 def _first(result: CheckResult, most: int) -> Iterator[RenderableType | None]:
