@@ -50,7 +50,7 @@ class Claim(NamedTuple):
             return f"< {self.high:g}"
         return f"> {self.low:g}" if self.high == math.inf else f"{self.low:g} to {self.high:g}"
 
-    def verdict(self, found: Interval, n: int, prompts: int) -> str:
+    def verdict(self, figure: Interval, n: int, prompts: int) -> str:
         """`holds` where the whole interval lies within the bounds, `does not hold` where none of it does.
 
         Everything else is `cannot tell`: an interval that holds a bound, no interval, and for figures that are
@@ -58,7 +58,7 @@ class Claim(NamedTuple):
         """
         if not self.exact and too_few(n, prompts):
             return UNCLEAR
-        word = judged(found.low, found.high, self.low, self.high)
+        word = judged(figure.low, figure.high, self.low, self.high)
         return UNCLEAR if word == HOLDS and not self.shown_at_all else word
 
     def would_tell(self, figure: Interval, n: int, prompts: int) -> str:
