@@ -66,8 +66,8 @@ def _lines(rows: Sequence[dict[str, Any]]) -> Table:
         line = Text(neutralise(sentence(row)), overflow="fold")
         if row["ids"]:
             line.append(f"\n-> {look_at(row)}", style="bold")
-        word = row["verdict"] + (" (warn)" if row["severity"] == "warn" and row["verdict"] != "pass" else "")
-        table.add_row(Text(word, style=VERDICT_STYLES[row["verdict"]]), line)
+        style = VERDICT_STYLES["warn" if row["severity"] == "warn" else row["verdict"]]
+        table.add_row(Text(word_of(row), style=style if row["verdict"] != "pass" else VERDICT_STYLES["pass"]), line)
     return table
 
 
@@ -92,6 +92,13 @@ def change(row: dict[str, Any]) -> str:
             f" ({row['change']:+.3g} [{row['low']:.3g}, {row['high']:.3g}], p {p if p[0] == '<' else f'= {p}'} (Holm))"
         )
     return neutralise(text)
+
+
+def word_of(row: dict[str, Any]) -> str:
+    """A gate's verdict; where it only warns, that it does."""
+    if row["severity"] != "warn" or row["verdict"] == "pass":
+        return str(row["verdict"])
+    return "warn" if row["verdict"] == "fail" else f"warn, {row['verdict']}"
 
 
 def sentence(row: dict[str, Any]) -> str:
