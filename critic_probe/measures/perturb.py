@@ -86,7 +86,7 @@ class PerturbResult(Measured):
 
     def answer(self) -> list[Statement]:
         """What each critic reacts to most, what it misses, and what to look at next."""
-        return answer(self.headline, self.summary, self.cases)
+        return answer(self.headline, self.summary, self.cases, completeness=self.command == "completeness")
 
     def read_aloud(self) -> list[str]:
         """Plain sentences on how to read it, from its own tables and signature."""

@@ -17,21 +17,26 @@ _CONTROLS = ("controls_right", "fault", "fault_right", "fault_right_low", "fault
 _WORTH = ("harmless_per_wrong_fact", "harmless_per_wrong_fact_low", "harmless_per_wrong_fact_high")
 
 
-def answer(headline: pd.DataFrame, summary: pd.DataFrame, worst: pd.DataFrame) -> list[Statement]:
+def answer(
+    headline: pd.DataFrame, summary: pd.DataFrame, worst: pd.DataFrame, *, completeness: bool
+) -> list[Statement]:
     """What each critic reacts to most, what it misses, and what to look at next.
 
     Args:
         headline: See `PerturbResult`.
         summary: Its verdicts, by family.
         worst: Its cases, the largest |delta| over SD first.
+        completeness: Whether complete answers are what was asked about, and so what comes first.
     """
     rows = headline.to_dict("records")
     alike: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
         if row["strongest"]:
             alike.setdefault((row["critic"], *row["strongest"], _still(row)), []).append(row)
-    statements = [_strongest(of_edit) for of_edit in alike.values()]
-    statements += [*_in_full(summary[summary.kind == "directional"]), *_controls(rows)]
+    strongest = [_strongest(of_edit) for of_edit in alike.values()]
+    in_full = _in_full(summary[summary.kind == "directional"])
+    statements = [*in_full, *strongest] if completeness else [*strongest, *in_full]
+    statements += _controls(rows)
     tails: dict[str, list[str]] = {}
     for row in rows:
         for edit in row["tails"]:

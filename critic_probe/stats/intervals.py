@@ -89,11 +89,9 @@ def would_tell(interval: Interval, bound: float, n: int, prompts: int) -> str:
 
 
 def of_test(p: float, tests: int) -> Interval:
-    """The standard error's multiple that a two-sided p stands for, with what one of so many tests does not tell from 0.
+    """The multiple of its error that a two-sided p stands for, with what one of so many tests does not tell from 0.
 
-    Args:
-        p: Of one test.
-        tests: In its table, by whose number the level of 0.05 is divided: Holm's (1979) first step.
+    The level of 0.05 is divided by the number of tests in its table, as in Holm's (1979) first step.
     """
     z, reach = -ndtri([p / 2, 0.025 / max(tests, 1)])
     return Interval(float(z), float(z - reach), float(z + reach))
