@@ -61,7 +61,7 @@ class CheckResult(Measured):
         verbs = {
             "fail": ("fails", "fail"),
             "cannot tell": (unclear, unclear),
-            "warn": ("does not hold but only warns", "do not hold but only warn"),
+            "warn": ("only warns", "only warn"),
             "pass": ("holds", "hold"),
         }
         answers = counted((count, *verbs[word]) for word, count in counts.items())

@@ -10,7 +10,6 @@ from critic_probe.gates.gate import failing
 from critic_probe.gates.measure import CheckResult
 from critic_probe.report.terminal.check import (
     DRIFT,
-    ORDER,
     against,
     change,
     figure,
@@ -18,6 +17,7 @@ from critic_probe.report.terminal.check import (
     look_at,
     sentence,
     word_of,
+    worst_first,
 )
 from critic_probe.report.terminal.pieces import signature_line, warning
 from critic_probe.text import neutralise
@@ -54,7 +54,7 @@ def to_markdown(result: CheckResult) -> str:
         "| verdict | gate | measured | bound | look at |",
         "|---|---|---|---|---|",
     ]
-    for row in sorted(result.gates.to_dict("records"), key=lambda row: ORDER[row["verdict"]]):
+    for row in worst_first(result.gates):
         note = f" ({row['note']})" if row["note"] else ""
         cells = (word_of(row), figure_name(row), figure(row) + note, row["bound"], ", ".join(map(str, row["ids"])))
         lines.append("| " + " | ".join(map(_cell, cells)) + " |")
