@@ -256,8 +256,10 @@ def _verdict(gate: Gate, figure: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _unclear(why: str, interval: Interval, bound: float, figure: Mapping[str, Any]) -> str:
-    """Why a gate cannot be told, and about how many more prompts would tell."""
-    return ": ".join(filter(None, (why, would_tell(interval, bound, figure["n"], figure["prompts"]))))
+    """Why a gate cannot be told, and about how many more prompts would tell where it is of prompts."""
+    if pd.isna(figure["prompts"]):
+        return why
+    return ": ".join(filter(None, (why, would_tell(interval, bound, int(figure["n"]), int(figure["prompts"])))))
 
 
 def exit_code(verdicts: pd.DataFrame, on_unclear: Literal["pass", "fail"]) -> int:

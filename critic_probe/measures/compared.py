@@ -40,11 +40,12 @@ def answer(
     for critic in critics[:_CRITICS]:
         rows = wide[wide.critic == critic].to_dict("records")
         statements.append(_ordered(rows))
-        within = contrasts[(contrasts.critic == critic) & (contrasts.other_critic == critic)]
-        statements += [_read_outs(row, contrasts.p.count()) for row in within.to_dict("records")[:1]]
+        within = [row for row in contrasts.to_dict("records") if {row["critic"], row["other_critic"]} == {critic}]
+        statements += [_read_outs(row, contrasts.p.count()) for row in within[:1]]
     if len(critics) > _CRITICS:
         statements.append(Statement(f"{len(critics) - _CRITICS} more critics stand in the table.", {}))
-    statements += [_unlike(row, categories.p.count()) for row in standing_out(categories).to_dict("records")]
+    unlike = standing_out(categories).to_dict("records")
+    statements[1:1] = [_unlike(row, categories.p.count()) for row in unlike]
     doubts = warnings(statistics, lengths)
     statements += [Statement(doubt, {}) for doubt in doubts[:1]]
     statements.append(Statement("Next: perturb shows what moves these scores, trace shows where in an answer.", {}))
@@ -93,6 +94,8 @@ def _read_outs(row: dict[str, Any], tests: int) -> Statement:
 
 def standing_out(categories: pd.DataFrame) -> pd.DataFrame:
     """The row of the category that is most surely unlike all other pairs; none where none is by Holm's p."""
+    if categories.empty:  # read back, it has no columns either
+        return categories
     sure = categories[categories.p_holm.astype(float) < _LEVEL]
     return sure.sort_values("p_holm", kind="stable").head(1)
 

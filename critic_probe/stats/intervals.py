@@ -77,7 +77,7 @@ def more_prompts(interval: Interval, bound: float, n: int, prompts: int) -> int:
         end = interval.low if interval.value > bound else interval.high
         wanted = prompts * (((end - interval.value) / (bound - interval.value) * (1 + power / reach)) ** 2 - 1)
         more = max(more, math.ceil(float(f"{wanted:.2g}")) if math.isfinite(wanted) else 0)
-    return max(more, 0)
+    return int(max(more, 0))
 
 
 def would_tell(interval: Interval, bound: float, n: int, prompts: int) -> str:

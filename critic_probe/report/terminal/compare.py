@@ -23,6 +23,7 @@ from critic_probe.report.terminal.pieces import (
     interval,
     label,
     largest_of,
+    lines_of,
     missing,
     namer,
     number,
@@ -61,7 +62,7 @@ def print_compare(result: CompareResult, console: Console, rows: int = 10) -> No
 def first_compare(
     result: CompareResult, console: Console, rows: int | None, room: int
 ) -> Sequence[RenderableType | None]:
-    """What stands below the answer: accuracy, the category that stands out, and the most disputed pairs.
+    """What stands below the answer: accuracy, the category that stands out where it has room, and the most disputed pairs.
 
     Args:
         result: What the comparison found.
@@ -70,7 +71,9 @@ def first_compare(
         room: The lines that there are.
     """
     shown = [_compare_summary(result, full=False)]
-    shown += [_categories(result, category) for category in standing_out(result.categories).category]
+    unlike = [_categories(result, category) for category in standing_out(result.categories).get("category", ())]
+    if lines_of(console, *shown, *unlike) <= room:
+        shown += unlike
     return fitting(lambda count: (*shown, _pairs(result, count)), 3, console, room, rows)
 
 
