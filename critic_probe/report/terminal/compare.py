@@ -62,7 +62,7 @@ def print_compare(result: CompareResult, console: Console, rows: int = 10) -> No
 def first_compare(
     result: CompareResult, console: Console, rows: int | None, room: int
 ) -> Sequence[RenderableType | None]:
-    """What stands below the answer: accuracy, the category that stands out where it has room, and the most disputed pairs.
+    """What stands below the answer: accuracy, a category that stands out if it has room, the most disputed pairs.
 
     Args:
         result: What the comparison found.
