@@ -83,13 +83,18 @@ def headers():
     for file in sorted(Path(terminal.__file__).parent.glob("*.py")):
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("table_of", "Column"):
-                parts = [leaf for argument in node.args for leaf in ast.walk(argument)]
-                parts = [part for part in parts if not isinstance(part, ast.Call)]
+                yield from (text for argument in node.args for text in texts(argument))
             elif isinstance(node, ast.Subscript) and getattr(node.value, "id", "") == "cells_of_row":
-                parts = [node.slice]
-            else:
-                continue
-            yield from (part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str))
+                yield from texts(node.slice)
+
+
+def texts(node):
+    """The strings in a piece of source, those of keywords left out."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.keyword):
+            yield from texts(child)
 
 
 def test_every_word_that_a_table_abbreviates_is_in_the_glossary():
