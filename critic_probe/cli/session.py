@@ -82,7 +82,11 @@ def progress(resumable: bool = False) -> "Iterator[Progress]":
 
     class Speed(ProgressColumn):
         def render(self, task: Task) -> Text:
-            return Text(f"{task.speed:,.1f}/s" if task.speed else "")
+            if not task.speed:
+                return Text("")
+            replicas = task.fields["stats"].replicas
+            each = f", {task.speed / replicas:,.1f}/s each of {replicas} replicas" if replicas else ""
+            return Text(f"{task.speed:,.1f}/s{each}")
 
     class Tokens(ProgressColumn):
         def render(self, task: Task) -> Text:
@@ -146,7 +150,7 @@ def prepared(
     Raises:
         CriticProbeError: One of them is not there.
     """
-    critics, reading = loading.critics(), scoring.parsed(read_outs)
+    critics, reading = replace(loading.critics(), cluster=scoring.cluster()), scoring.parsed(read_outs)
     pairs = fields.pairs(file, critics)
     settings = reading()
     if fields.show_input is not None:

@@ -43,12 +43,14 @@ class Stats:
         computed: Positions that went through the model.
         cached: Of sequences that were found in the cache.
         rows: Forward passes.
+        replicas: That compute; 0 where it is done here.
     """
 
     given: int = 0
     computed: int = 0
     cached: int = 0
     rows: int = 0
+    replicas: int = 0
 
 
 @dataclass

@@ -19,6 +19,7 @@ from critic_probe.errors import CriticProbeError, Notice, parameter
 from critic_probe.pairs import TOO_LONG, BadRowError, Pair, PairFile, Pairs
 from critic_probe.scoring.cache import Cache
 from critic_probe.scoring.engine import Engine, Stats
+from critic_probe.scoring.replicas import RemoteCritic, Replicated
 from critic_probe.text import listed
 from critic_probe.workbench.noise import Noise
 from critic_probe.workbench.reading import make_encoder, read_as, read_otherwise
@@ -111,7 +112,11 @@ class Bench:
         )
         self.cache = None if settings.cache is None else Cache(settings.cache, identity(critic))
         on_bad = pairs.on_bad_row if isinstance(pairs, PairFile) else "error"
-        self.engine = Engine(critic, settings.engine, self.cache, on_bad=on_bad)
+        self.engine = (
+            Replicated(critic, settings.engine, self.cache, on_bad=on_bad)
+            if isinstance(critic, RemoteCritic)
+            else Engine(critic, settings.engine, self.cache, on_bad=on_bad)
+        )
         self.stats = self.engine.stats
         self.released = False
         self._noise: Noise | None = None
