@@ -90,7 +90,7 @@ def at_step(number: int, happens: Any) -> Any:
     return start
 
 
-def many(copies: int = 20) -> list[Any]:
+def many(copies: int = 4) -> list[Any]:
     """Pairs enough for some rows to be under way when something happens."""
     own = [as_text(pair) for pair in read_pairs(fixtures() / "pairs.jsonl")]
     texts = [pair for pair in own if isinstance(pair.prompt, str)]
@@ -130,7 +130,7 @@ def test_a_replica_that_is_killed_takes_nothing_with_it(nodes):
     expected = compared(load_bundled())
     for critic in replicated(on(nodes), CRITIC, {}):
         victim = process_of(next(iter(critic.pool._busy)))
-        result = compared([critic], at_step(100, partial(os.kill, victim, signal.SIGKILL)))
+        result = compared([critic], at_step(30, partial(os.kill, victim, signal.SIGKILL)))
     pd.testing.assert_frame_equal(result.pairs, expected.pairs, check_exact=True)
     assert any("a replica was lost" in notice.message for notice in result.notices)
 
@@ -140,14 +140,14 @@ def test_a_node_that_goes_takes_nothing_with_it(nodes):
     [worker] = nodes.worker_nodes
     spread = on(nodes, 3, 3, cpus=0.7)  # more than one node has room for, less than what is left cannot hold two
     for critic in replicated(spread, CRITIC, {}):
-        result = compared([critic], at_step(100, lambda: nodes.remove_node(worker, allow_graceful=False)))
+        result = compared([critic], at_step(30, lambda: nodes.remove_node(worker, allow_graceful=False)))
     pd.testing.assert_frame_equal(result.pairs, expected.pairs, check_exact=True)
     assert any("a replica was lost" in notice.message for notice in result.notices)
 
 
 def test_a_run_that_is_killed_goes_on_where_it_stopped(tmp_path):
     pairs = tmp_path / "pairs.jsonl"
-    pairs.write_text("".join(f"{json.dumps(row)}\n" for row in rows_of(many(40))), encoding="utf-8")
+    pairs.write_text("".join(f"{json.dumps(row)}\n" for row in rows_of(many(10))), encoding="utf-8")
     command = [sys.executable, "-m", "critic_probe", "compare", str(pairs), "-c", "bundled:mean", "--json"]
     ray = ["--engine", "ray", "--replicas", "2", "--cpus-per-replica", "0.5"]
     killed = subprocess.Popen([*command, *ray], stdout=subprocess.PIPE)
