@@ -4,8 +4,8 @@
     python -m benchmarks.cluster --show benchmarks/cluster.json
 
 Each way is a process of its own that scores N pairs without a cache, one thread a critic, and times the loop alone, not
-the start of Python or of Ray. `--many` scores that many pairs in two replicas; peak memory is that of the process which feeds them.
-What a million pairs would take is computed from the measured rates; the table of GPUs is on paper, and says from what.
+the start of Python or of Ray. `--many` scores that many pairs in two replicas; peak memory is that of the process that
+feeds them. What a million pairs would take is computed from the measured rates; the table of GPUs is on paper.
 """
 
 import argparse
