@@ -7,6 +7,7 @@ another one; a run that dies is started again and finds its rows in the cache.
 
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 AHEAD = 2  # rows a replica: one that it computes, and one that waits for it
 MOST_DEATHS = 3  # replicas that one row may take with it
 PATIENCE = 300.0  # seconds without any replica
+_CONNECT = 10.0  # seconds that Ray has to answer
 _SAME = ("critic-probe", "torch", "transformers")  # packages whose versions a value may depend on
 
 
@@ -396,13 +398,16 @@ def _connected(cluster: Cluster) -> Iterator[None]:
         raise CriticProbeError(
             f"{parameter('engine', 'ray')}: Ray is not installed; pip install 'critic-probe[ray]'"
         ) from error
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    own: dict[str, Any] = {}
+    where: dict[str, Any] = {"address": cluster.address}
     if cluster.address is None:  # a CPU to spare: a cluster without one can wait for itself
-        own = {"address": "local", "num_cpus": ceil(cluster.most * cluster.cpus) + 1, "include_dashboard": False}
+        cpus = ceil(cluster.most * cluster.cpus) + 1
+        where = {"address": "local", "num_cpus": cpus, "include_dashboard": False}
     try:
-        ray.init(**own or {"address": cluster.address}, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+        host, _, port = (cluster.address or "").partition(":")
+        if port:  # Ray itself tries for minutes
+            socket.create_connection((host, int(port)), timeout=_CONNECT).close()
+        ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, ValueError, RuntimeError) as error:
         raise CriticProbeError(
             f"{parameter('ray_address', cluster.address)}: no Ray there ({' '.join(str(error).split())[:120]}); start "
             "one with `ray start --head`, or leave the address out"

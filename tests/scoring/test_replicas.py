@@ -28,7 +28,7 @@ from critic_probe.workbench import Settings, benches, run
 from critic_probe.workbench.loop import silent
 
 pytestmark = [pytest.mark.cluster, pytest.mark.filterwarnings("default")]
-LIMIT = 300  # seconds: replicas that starve wait without a word
+LIMIT = 600  # seconds: replicas that starve wait without a word
 CRITIC = {"bundled:mean": fixtures() / "critics" / "mean"}
 
 
@@ -147,11 +147,11 @@ def test_a_node_that_goes_takes_nothing_with_it(nodes):
 
 def test_a_run_that_is_killed_goes_on_where_it_stopped(tmp_path):
     pairs = tmp_path / "pairs.jsonl"
-    pairs.write_text("".join(f"{json.dumps(row)}\n" for row in rows_of(many(10))), encoding="utf-8")
+    pairs.write_text("".join(f"{json.dumps(row)}\n" for row in rows_of(many())), encoding="utf-8")
     command = [sys.executable, "-m", "critic_probe", "compare", str(pairs), "-c", "bundled:mean", "--json"]
     ray = ["--engine", "ray", "--replicas", "2", "--cpus-per-replica", "0.5"]
     killed = subprocess.Popen([*command, *ray], stdout=subprocess.PIPE)
-    while cache_info(cache_path())["responses"] < 300:
+    while cache_info(cache_path())["responses"] < 100:
         assert killed.poll() is None, "done before it could be killed"
         time.sleep(0.05)
     killed.kill()
