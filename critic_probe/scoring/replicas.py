@@ -152,7 +152,8 @@ class Pool:
         kind: Any = ray.remote(Replica)
         kind = kind.options(num_cpus=cluster.cpus, num_gpus=cluster.gpus)
         self._make: Callable[[], Any] = partial(kind.remote, path, name, loading, max(1, int(cluster.cpus)), spelling())
-        self._coming: dict[Any, Any] = {}  # what a replica answers once it has loaded -> the replica
+        self._coming: dict[Any, Any] = {}  # what a replica answers once it has found room -> the replica
+        self._loading: dict[Any, Any] = {}  # the same once it has loaded
         self._busy: dict[Any, int] = {}  # replica -> rows that it has
         for _ in range(cluster.most):
             self._add()
@@ -165,30 +166,33 @@ class Pool:
 
     def _add(self) -> None:
         replica: Any = self._make()
-        self._coming[replica.facts.remote()] = replica
+        self._coming[replica.ping.remote()] = replica
 
     def _arrived(self, seconds: float) -> None:
-        """Takes in the replicas that have loaded."""
+        """Takes in the replicas that have found room, and those that have loaded."""
         import ray
 
-        if not self._coming:
-            return
-        for ready in ray.wait(list(self._coming), num_returns=1, timeout=seconds)[0]:
-            replica = self._coming.pop(ready)
+        awaited = [*self._coming, *self._loading]
+        for ready in ray.wait(awaited, num_returns=1, timeout=seconds)[0] if awaited else ():
+            replica, has_room = self._loading.pop(ready, None), ready not in self._coming
+            replica = replica or self._coming.pop(ready)
             try:
                 ray.get(ready)
             except ray.exceptions.RayActorError:
                 self._add()
-            else:
+                continue
+            if has_room:
                 self._busy[replica] = 0
+            else:
+                self._loading[replica.facts.remote()] = replica
 
     def _wait(self, count: int) -> None:
         deadline = time.monotonic() + self._cluster.patience
         while len(self._busy) < count:
-            before = len(self._busy)
+            before = len(self._coming)
             with _errors_of_replicas():
                 self._arrived(1.0)
-            if len(self._busy) > before:
+            if len(self._coming) < before or self._loading:  # loading takes what it takes
                 deadline = time.monotonic() + self._cluster.patience
             elif time.monotonic() > deadline:
                 raise self._no_room(count)
@@ -199,7 +203,7 @@ class Pool:
         asked, free = self._cluster, ray.available_resources()
         wanted = f"{asked.cpus:g} CPUs" + (f" and {asked.gpus:g} GPUs" if asked.gpus else "")
         return CriticProbeError(
-            f"{self._name}: {len(self._busy)} of {count} replicas came within {asked.patience:.0f} s; each wants "
+            f"{self._name}: {len(self._busy)} of {count} replicas found room within {asked.patience:.0f} s; each wants "
             f"{wanted}, and the cluster has {free.get('CPU', 0):g} CPUs and {free.get('GPU', 0):g} GPUs free; ask for "
             f"fewer with {parameter('replicas')} or less with {parameter('cpus_per_replica')}; what was scored is kept"
         )
@@ -277,7 +281,7 @@ class Pool:
         """Lets the replicas go."""
         import ray
 
-        for replica in (*self._busy, *self._coming.values()):
+        for replica in (*self._busy, *self._loading.values(), *self._coming.values()):
             with suppress(Exception):
                 ray.kill(replica)
 
