@@ -17,6 +17,7 @@ from critic_probe.pairs.pair import (
     data_hash,
 )
 from critic_probe.pairs.read import CandidateFile, PairFile, as_pairs, read_pairs
+from critic_probe.pairs.responses import Told
 from critic_probe.pairs.rows import RESERVED, Fields
 from critic_probe.pairs.scores import ScoredPair, holds_scores, read_scores, scores_hash
 from critic_probe.pairs.transcripts import as_turns
@@ -40,6 +41,7 @@ __all__ = [
     "RowFile",
     "ScoredPair",
     "TokenIds",
+    "Told",
     "Turns",
     "as_pairs",
     "as_text",

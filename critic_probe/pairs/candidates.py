@@ -1,13 +1,13 @@
-"""A row of a file becomes candidates: every response that it holds, alone, in a set, or as a side of a pair."""
+"""A row of a file becomes all the responses that it holds: alone, in a set, or as the sides of pairs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
 from critic_probe.errors import parameter
 from critic_probe.pairs.faults import BadRowError
 from critic_probe.pairs.messages import is_number, messages, shown
-from critic_probe.pairs.pair import Candidates
+from critic_probe.pairs.pair import Candidates, Pair
 from critic_probe.pairs.rows import (
     OPPOSED,
     Answers,
@@ -16,6 +16,7 @@ from critic_probe.pairs.rows import (
     found,
     kept,
     opposed,
+    pairs_of,
     prompt_name,
     ranked_answers,
     refuse_ids_beside,
@@ -26,44 +27,35 @@ _RESPONSES = ("response", "responses", "completion", "completions", "output", "o
 _LABELS = ("labels", "label", "correct")
 
 
-def to_candidates(row: Mapping[str, Any], number: int, source: str, fields: Fields) -> Candidates:
-    """Reads one row: all responses of a pair or candidate set, or one alone.
+def to_candidates(row: Mapping[str, Any], number: int, source: str, fields: Fields) -> Iterable[Pair | Candidates]:
+    """Reads one row: its pairs, where an answer stands against another, else its responses.
 
-    A row with a side that stands against another (`student`, `rejected`, `teacher_response`, ...) is a pair, and lacks
-    a side where there is no other. Any other row is a response or a list of them in a field of its own, or a
-    conversation that ends in the assistant's answer. A rollout dump of verl (`input`, `output`, `step`) or TRL
-    (`prompt`, `completion`, `advantage`) holds its prompt as decoded without special tokens.
+    A row with a side that stands against another (`student`, `rejected`, `teacher_response`, ...) is of pairs, and
+    lacks a side where there is no other; so is a set of ranked answers. Any other row is a response or a list of them
+    in a field of its own, or a conversation that ends in the assistant's answer. A rollout dump of verl (`input`,
+    `output`, `step`) or TRL (`prompt`, `completion`, `advantage`) holds its prompt as decoded without special tokens.
 
     Args:
         row: Field names and values.
         number: 1-based, the id of a row that has none.
-        source: File and row, which the candidates keep.
+        source: File and row, which the records keep.
         fields: Names that the user gave.
 
     Raises:
         BadRowError: A field is missing, empty or not what it must be, or has no place.
     """
     rest = kept(row, fields)
-    is_pair = fields.student or fields.teacher or (not fields.response and any(filled(rest, side) for side in OPPOSED))
-    answers = opposed(rest, fields) if is_pair else _unopposed(rest, fields)
-    names = tuple(answers.fields)
+    sides = fields.student or fields.teacher or (not fields.response and any(filled(rest, side) for side in OPPOSED))
+    answers = opposed(rest, fields) if sides else _unopposed(rest, fields)
+    if answers.pairs:
+        return pairs_of(answers, number, source)
     label, labels = _labels(answers, fields)
     answers.row.pop(label, None)
+    names = tuple(answers.fields)
     read = answers.read(number, names)
-    return Candidates(
-        read.id,
-        read.prompt,
-        read.responses,
-        names,
-        answers.ranks or (),
-        labels or _known(answers),
-        not fields.prompt and _is_dump(rest),
-        read.category,
-        read.arguments,
-        read.meta,
-        source,
-        read.notes,
-    )
+    decoded = not fields.prompt and isinstance(read.prompt, str) and _is_dump(rest)
+    about = (read.category, read.arguments, read.meta, source, read.notes)
+    return [Candidates(read.id, read.prompt, read.responses, names, labels, decoded, *about)]
 
 
 def _unopposed(row: dict[str, Any], fields: Fields) -> Answers:
@@ -101,14 +93,6 @@ def _is_text(value: Any) -> bool:
 
 def _is_dump(row: Mapping[str, Any]) -> bool:
     return {"input", "output", "step"} <= row.keys() or {"prompt", "completion", "advantage"} <= row.keys()
-
-
-def _known(answers: Answers) -> tuple[float, ...]:
-    """Labels that the layout implies: the better side is right, and so are the responses of the best rank."""
-    if answers.ranks:
-        return tuple(float(rank == min(answers.ranks)) for rank in answers.ranks)
-    better = {name for _, _, name in answers.pairs}
-    return tuple(float(name in better) for name in answers.fields) if better else ()
 
 
 def _labels(answers: Answers, fields: Fields) -> tuple[str, tuple[float, ...]]:

@@ -52,6 +52,9 @@ class Pair:
         meta: Every field of the row that is no input, side, id or label.
         source: File and row, for errors.
         notes: Codes of what reading changed, such as `answer-in-prompt`; `PairFile.notices` puts them in words.
+        row: The id of its row, where that holds several pairs; else empty.
+        called: What student and teacher are called within such a row: `r2` and `c1`, or their places `3` and `1`.
+        ranks: Theirs, where such a row ranks its answers.
     """
 
     id: str
@@ -63,6 +66,9 @@ class Pair:
     meta: Mapping[str, Any] = field(default_factory=dict, compare=False)
     source: str = field(default="", compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
+    row: str = field(default="", compare=False)
+    called: tuple[str, str] = field(default=("student", "teacher"), compare=False)
+    ranks: tuple[float, ...] = field(default=(), compare=False)
 
     names: ClassVar[tuple[str, ...]] = ("student", "teacher")
 
@@ -79,14 +85,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class Candidates:
-    """Any number of responses to one prompt, of which nothing need be known; a pair's two sides among them.
+    """Any number of responses to one prompt, of which none is known to be better than another by where it stands.
 
     Attributes:
         id: Unique within its file.
         prompt: As `Pair.prompt`.
         responses: At least one.
-        names: What each is called within its row: `response`, `student`, `teacher`, `c1`, `r2`, or its place from 1 on.
-        ranks: Of ranked responses, 1 the best; else empty.
+        names: What each is called within its row: `response`, or of several its place from 1 on.
         labels: How good each is known to be, the more the better: 1 and 0 for right and wrong; else empty.
         decoded: Whether the prompt is a rendering that lost its special tokens, as dumps of rollouts hold it.
         category: As `Pair.category`, as are those that follow.
@@ -96,7 +101,6 @@ class Candidates:
     prompt: Prompt
     responses: tuple[Response, ...]
     names: tuple[str, ...]
-    ranks: tuple[float, ...] = ()
     labels: tuple[float, ...] = ()
     decoded: bool = False
     category: str = ""
@@ -137,8 +141,8 @@ def data_hash(records: Iterable[Pair | Candidates]) -> str:
         content = [record.id, record.prompt, *map(_plain, record.responses), record.category]
         if record.arguments:
             content.append(dict(record.arguments))
-        if isinstance(record, Candidates) and record.names != Pair.names and (record.ranks or record.labels):
-            content.append([record.ranks, record.labels])
+        if isinstance(record, Candidates) and record.labels:
+            content.append(record.labels)
         digest.update(json.dumps(content, sort_keys=True, default=str).encode() + b"\n")
     return digest.hexdigest()[:12]
 

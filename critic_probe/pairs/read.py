@@ -120,10 +120,10 @@ class PairFile:
 
 
 class CandidateFile(PairFile):
-    """A file's responses, a row's together, read anew each time they are gone through: see `PairFile`."""
+    """A file's responses, those of a row as pairs or as candidates: see `PairFile` and `to_candidates`."""
 
     def _records(self, row: dict[str, Any], number: int, source: str) -> Iterable[Pair | Candidates]:
-        return [to_candidates(row, number, source, self._fields)]
+        return to_candidates(row, number, source, self._fields)
 
 
 def as_pairs(

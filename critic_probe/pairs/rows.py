@@ -120,7 +120,7 @@ class Answers:
         each: The answers that stood in a list, by field; the others are in the row.
         prompt: The field that holds the prompt; None for the one that is known.
         pairs: Of every two of which one is better: what their id ends in, the worse and the better one.
-        ranks: Of ranked answers, in order; 1 is the best.
+        ranks: Of ranked answers, by what they are called; 1 is the best.
     """
 
     row: dict[str, Any]
@@ -128,7 +128,7 @@ class Answers:
     each: dict[str, Any] = field(default_factory=dict)
     prompt: str | None = None
     pairs: Sequence[tuple[str, str, str]] = (("", "student", "teacher"),)
-    ranks: tuple[float, ...] | None = None
+    ranks: Mapping[str, float] = field(default_factory=dict)
 
     def read(self, number: int, names: Sequence[str]) -> "Read":
         """Prompt and answers.
@@ -173,9 +173,20 @@ def to_pairs(row: Mapping[str, Any], number: int, source: str, fields: Fields) -
     answers = opposed(kept(row, fields), fields)
     if not answers.pairs:
         raise BadRowError("no ranks", "'ranks' order no two responses; give two of different rank or remove the row")
+    return pairs_of(answers, number, source)
+
+
+def pairs_of(answers: Answers, number: int, source: str) -> Iterator[Pair]:
+    """The pairs of a row: see `to_pairs`."""
     for suffix, worse, better in answers.pairs:
-        identity, prompt, (student, teacher), category, arguments, meta, notes = answers.read(number, (worse, better))
-        yield Pair(identity + suffix, prompt, student, teacher, category, arguments, meta, source, notes)
+        read = answers.read(number, (worse, better))
+        student, teacher = read.responses
+        about = (read.category, read.arguments, read.meta, source, read.notes)
+        pair = Pair(read.id + suffix, read.prompt, student, teacher, *about)
+        if suffix:
+            ranks = tuple(answers.ranks[name] for name in (worse, better) if name in answers.ranks)
+            pair = replace(pair, row=read.id, called=(worse, better), ranks=ranks)
+        yield pair
 
 
 def kept(row: Mapping[str, Any], fields: Fields) -> dict[str, Any]:
@@ -234,9 +245,9 @@ def ranked_answers(
     rest = {key: value for key, value in row.items() if key != name and (ranks is None or key != "ranks")}
     names = {str(place): f"{name}[{place}]" for place in range(1, len(answers) + 1)}
     each = dict(zip(names.values(), answers, strict=True))
-    order = list(zip(names, ranks or (), strict=False))
-    pairs = [(f"/{b}>{w}", w, b) for (b, better), (w, worse) in itertools.permutations(order, 2) if better < worse]
-    return Answers(rest, names, each, prompt, pairs, None if ranks is None else tuple(ranks))
+    order = dict(zip(names, ranks or (), strict=False))
+    pairs = [(f"/{b}>{w}", w, b) for b, w in itertools.permutations(order, 2) if order[b] < order[w]]
+    return Answers(rest, names, each, prompt, pairs, order)
 
 
 def refuse_ids_beside(row: Mapping[str, Any], name: str) -> None:

@@ -209,7 +209,7 @@ class Bench:
         needed = [ids for ask in asked for ids in ask.responses]
         if not needed:
             return pair.group, asked
-        return Group(pair.prompt_ids, tuple(dict.fromkeys((*pair.group.responses, *needed))), pair.pair.id), asked
+        return Group(pair.prompt_ids, tuple(dict.fromkeys((*pair.group.responses, *needed))), pair.record.id), asked
 
     def measure(self, measures: Sequence[Measure], pairs: Iterable[Pair | Candidates] | None = None) -> None:
         """Lets pairs go by, each computed once for all that ask for it; only what the engine has in hand is held.
