@@ -95,17 +95,25 @@ class Engine:
                 sequence.
         """
         groups = iter(groups)
+        done: dict[
+            Ids, dict[Ids, Tensor]
+        ] = {}  # by prompt and response: asked for again, a response has the same values
         while window := list(islice(groups, WINDOW)):
             if self.name != "reference":
                 self._try(window)
-            done: list[dict[int, Tensor]] = [{} for _ in window]
+            last = window[0].prompt_ids
+            done = {last: done.get(last, {})}
             for row in self._rows(window):
-                sequences = [window[g].prompt_ids + window[g].responses[r] for g, r in row]
-                firsts = [len(window[g].prompt_ids) - 1 for g, _ in row]
-                for (g, r), values in zip(row, self._row(sequences, firsts), strict=True):
-                    done[g][r] = values
-            for group, of_group in zip(window, done, strict=True):
-                of_responses = [of_group[r] for r in range(len(of_group))]
+                asked = [(window[g].prompt_ids, window[g].responses[r]) for g, r in row]
+                new = [(prompt, response) for prompt, response in asked if response not in done.get(prompt, ())]
+                self.stats.given += sum(len(prompt) + len(response) for prompt, response in asked)
+                if not new:
+                    continue
+                computed = self._row([p + r for p, r in new], [len(p) - 1 for p, _ in new])
+                for (prompt, response), values in zip(new, computed, strict=True):
+                    done.setdefault(prompt, {})[response] = values
+            for group in window:
+                of_responses = [done[group.prompt_ids][response] for response in group.responses]
                 yield of_responses if self._finite(group, of_responses) else []
 
     def _finite(self, group: Group, values: Sequence[Tensor]) -> bool:
@@ -154,7 +162,6 @@ class Engine:
 
     def _row(self, sequences: Sequence[Ids], firsts: Sequence[int]) -> list[Tensor]:
         """Values of one row's sequences, each from index `first` on; what the cache has is not computed."""
-        self.stats.given += sum(map(len, sequences))
         known: list[Tensor | None] = [None] * len(sequences)
         if self.cache is not None:
             known = self.cache.get(sequences, firsts, self.name)
