@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from critic_probe.encoding.chat import DATE, ChatTemplate
 from critic_probe.encoding.convention import GAD, Closing, Convention
+from critic_probe.encoding.dumps import Dumps
 from critic_probe.encoding.ids import Encoded, EncodedCandidates, EncodedPair, EncodedResponse, Piece
 from critic_probe.errors import CriticProbeError, Notice, parameter
 from critic_probe.pairs import (
@@ -172,8 +173,16 @@ class Encoder:
         Raises:
             BadRowError: They cannot be encoded.
         """
+        if candidates.decoded and self._dumps is not None and isinstance(candidates.prompt, str):
+            candidates = candidates.answered(self._dumps.conversation(candidates.prompt), candidates.responses)
         candidates, prompt_ids, responses, _ = self._encoded(candidates)
         return EncodedCandidates(candidates, prompt_ids, responses)
+
+    @cached_property
+    def _dumps(self) -> Dumps | None:
+        if self._template is None:
+            return None
+        return Dumps(self._template, lambda text: self._tokenizer.decode(self._ids(text), skip_special_tokens=True))
 
     def _encoded(self, record: Record) -> tuple[Record, Ids, tuple[EncodedResponse, ...], tuple[str, str] | None]:
         """The record as it was read, its prompt, its responses, and what frames them where all is one text."""

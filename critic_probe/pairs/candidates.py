@@ -23,7 +23,7 @@ from critic_probe.pairs.rows import (
     several,
 )
 
-_RESPONSES = ("response", "responses", "completion", "completions", "output", "outputs", "answer", "answers")
+_RESPONSES = ("response", "responses", "completion", "output", "outputs", "answer", "answers")
 _LABELS = ("labels", "label", "correct")
 
 

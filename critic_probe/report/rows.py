@@ -7,11 +7,12 @@ stream, and their files are written from it. A file appears complete or not at a
 import csv
 import json
 import os
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,7 +34,7 @@ _BATCH = 1024  # rows that are held
 class _Part:
     """A critic's rows, and the columns that are known when they end."""
 
-    path: Path
+    file: IO[bytes]
     schema: pa.Schema
     waiting: list[Mapping[str, Any]] = field(default_factory=list)
     more: pa.Schema = field(default_factory=lambda: pa.schema([]))
@@ -42,11 +43,11 @@ class _Part:
     def batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """Its rows with all columns of a schema, those that it has not without values."""
         start = 0
-        with pa.OSFile(str(self.path)) as file:
-            for batch in pa.ipc.open_stream(file):
-                arrays = [self._column(batch, start, column) for column in schema]
-                start += len(batch)
-                yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+        self.file.seek(0)
+        for batch in pa.ipc.open_stream(self.file):
+            arrays = [self._column(batch, start, column) for column in schema]
+            start += len(batch)
+            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     def _column(self, batch: pa.RecordBatch, start: int, column: pa.Field) -> pa.Array:
         if column.name in batch.schema.names:
@@ -64,31 +65,26 @@ class ScoreRows:
         paths: Where to: .parquet, .jsonl or .csv; at least one.
 
     Raises:
-        CriticProbeError: A file cannot be written.
+        CriticProbeError: Rows cannot be kept beside the first of them.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = paths
         self._parts: list[_Part] = []
-        self._open = ExitStack()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self._open.close()
         for part in self._parts:
-            with suppress(OSError):
-                part.path.unlink()
+            part.file.close()
 
     def begin(self, columns: Mapping[str, Kind]) -> None:
         """A critic's rows begin."""
-        first = self._paths[0]
-        path = first.with_name(f".{first.name}.{os.getpid()}.{len(self._parts)}.rows")
-        self._parts.append(_Part(path, _schema(columns)))
-        with _told(first):
-            stream = self._open.enter_context(pa.OSFile(str(path), "wb"))
-            self._writer = self._open.enter_context(pa.ipc.new_stream(stream, self._parts[-1].schema))
+        with _told(self._paths[0]):
+            file = tempfile.TemporaryFile(dir=self._paths[0].parent)  # noqa: SIM115 (see __exit__)
+            self._parts.append(_Part(file, _schema(columns)))
+            self._writer = pa.ipc.new_stream(file, self._parts[-1].schema)
 
     def add(self, row: Mapping[str, Any]) -> None:
         """One more of them."""
@@ -102,19 +98,19 @@ class ScoreRows:
         part = self._parts[-1]
         self._flush(part)
         with _told(self._paths[0]):
-            self._open.close()
+            self._writer.close()
         part.more, part.values = _schema(columns), values
 
     def write(self, about: Mapping[str, Any]) -> None:
         """Writes all files.
 
         Args:
-            about: What determined the scores, which Parquet keeps beside them.
+            about: What determined the scores; Parquet keeps it as JSON under `critic-probe` in its metadata.
 
         Raises:
             CriticProbeError: One cannot be written.
         """
-        schema = pa.unify_schemas([s for part in self._parts for s in (part.schema, part.more)])
+        schema = pa.unify_schemas([each for part in self._parts for each in (part.schema, part.more)])
         schema = schema.with_metadata({"critic-probe": json.dumps(about)})
         for path in self._paths:
             beside = path.with_name(f".{path.name}.{os.getpid()}.part")

@@ -1,17 +1,11 @@
 """Scores of single responses: what is read, what is written, and that `compare` reads back what it gives itself."""
 
-import csv
 import json
 
 import pandas as pd
-import pyarrow.parquet as pq
 import pytest
-import torch
-from typer.testing import CliRunner
 
 import critic_probe as cp
-from critic_probe.cli import app
-from critic_probe.errors import CriticProbeError
 from critic_probe.measures.compare import Compare
 from critic_probe.measures.score import Score
 from critic_probe.measures.scores import compare_scores
@@ -52,7 +46,9 @@ LAYOUTS = {
         lambda q, g, b: {"messages": [user(q), says(g)], "rejected_messages": [user(q), says(b)]}
     ),
     "ms-swift, older": rows(lambda q, g, b: {"query": q, "response": g, "rejected_response": b}),
-    "RewardBench 2": rows(lambda q, g, b: {"id": q, "prompt": q, "chosen": [g, g + " Yes."], "rejected": [b, b + "!", b + "?"]}),
+    "RewardBench 2": rows(
+        lambda q, g, b: {"id": q, "prompt": q, "chosen": [g, g + " Yes."], "rejected": [b, b + "!", b + "?"]}
+    ),
     "PKU-SafeRLHF": rows(lambda q, g, b: {"prompt": q, "response_0": g, "response_1": b, "better_response_id": 0}),
     "Nectar": rows(
         lambda q, g, b: {"prompt": q, "answers": [{"answer": b, "rank": 2.0}, {"answer": g, "rank": 1.0},
@@ -76,9 +72,9 @@ def write(path, given):
     return path
 
 
-def scored(critic, path, *out, read_outs=("last", "mean"), fields=Fields(), **options):
+def scored(critic, path, *out, read_outs=("last", "mean"), fields=None, **options):
     """The result of `score`, its rows written where it is asked for."""
-    bench = cp.bench(critic, CandidateFile(path, fields), read_outs, cache=False)
+    bench = cp.bench(critic, CandidateFile(path, fields or Fields()), read_outs, cache=False)
     if not out:
         measure = Score(**options)
         return measure.result(run([bench], [measure]))

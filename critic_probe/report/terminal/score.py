@@ -26,7 +26,7 @@ from critic_probe.report.terminal.pieces import (
 
 
 def first_score(result: ScoreResult, console: Console, rows: int | None, room: int) -> Sequence[RenderableType | None]:
-    """What stands below the answer: how scores are distributed, and the best of N.
+    """What stands below the answer: the best of N where it was asked for, how scores are distributed where not.
 
     Args:
         result: What was scored.
@@ -34,11 +34,18 @@ def first_score(result: ScoreResult, console: Console, rows: int | None, room: i
         rows: How many prompts over whose best read-outs disagree; None for as many as have room, three at most.
         room: The lines that there are.
     """
+    scores, best, accuracy = _scores(result), _best_of(result), _accuracy(result)
+    if rows is not None or best is None:
+        return scores, best, accuracy, _winners(result, rows or 0)
+    kept = next(
+        (parts for parts in ((scores, best, accuracy), (best, accuracy)) if _lines(console, *parts) <= room),
+        (best,) if accuracy is None or _lines(console, accuracy) > room else (accuracy,),
+    )
+    return fitting(lambda most: (*kept, _winners(result, most)), 3, console, room)
 
-    def blocks(most: int) -> Sequence[RenderableType | None]:
-        return _scores(result), _best_of(result), _accuracy(result), _winners(result, most)
 
-    return blocks(rows) if rows is not None else fitting(blocks, 3, console, room)
+def _lines(console: Console, *parts: RenderableType | None) -> int:
+    return sum(len(console.render_lines(part)) + 1 for part in parts if part is not None)
 
 
 def print_score(result: ScoreResult, console: Console, rows: int = 10) -> None:
@@ -61,11 +68,11 @@ def print_score(result: ScoreResult, console: Console, rows: int = 10) -> None:
 
 def _scores(result: ScoreResult) -> RenderableType:
     places = ("min", "p5", "median", "p95", "max")
-    decimals = decimals_of(*(result.scores[name] for name in places))
     table = table_of("n", "mean", "SD", "min", "5 %", "median", "95 %", "max", "floor")
     for of_critic in grouped(rows_of(result.scores), "critic"):
         table.add_row(heading(of_critic[0]["critic"]))
         for row in of_critic:
+            decimals = decimals_of(row[name] for name in places)
             figures = (number(row[name], decimals) for name in ("mean", "sd", *places))
             table.add_row(label(row["aggregation"]), f"{row['n']:,}", *figures, f"{row['floor']:.1g}")
     return block("Scores of all responses", table)
