@@ -10,6 +10,7 @@ from critic_probe.pairs.messages import is_number, messages, shown
 from critic_probe.pairs.pair import Candidates, Pair
 from critic_probe.pairs.rows import (
     OPPOSED,
+    PROMPTS,
     Answers,
     Fields,
     filled,
@@ -54,16 +55,18 @@ def to_candidates(row: Mapping[str, Any], number: int, source: str, fields: Fiel
     names = tuple(answers.fields)
     read = answers.read(number, names)
     decoded = not fields.prompt and isinstance(read.prompt, str) and _is_dump(rest)
-    about = (read.category, read.arguments, read.meta, source, read.notes)
+    others = not fields.response and len(_answering(rest)) > 1
+    notes = (*read.notes, *(("other-response",) if others else ()))
+    about = (read.category, read.arguments, read.meta, source, notes)
     return [Candidates(read.id, read.prompt, read.responses, names, labels, decoded, *about)]
 
 
 def _unopposed(row: dict[str, Any], fields: Fields) -> Answers:
     """The responses of a row in which none stands against another."""
-    name = fields.response or next((name for name in _RESPONSES if filled(row, name)), None)
+    name = fields.response or next(iter(_answering(row)), None)
     if name is None:
-        name = prompt_name(row)
-        if name is None or not (turns := messages(row[name], name)) or turns[-1]["role"] != "assistant":
+        name = next((name for name in PROMPTS if _ends_in_answer(row.get(name), name)), None)
+        if name is None:
             raise BadRowError(
                 "no response",
                 f"no response (found {found(row)}); known are {', '.join(_RESPONSES)}, the sides of pairs, and "
@@ -85,6 +88,16 @@ def _unopposed(row: dict[str, Any], fields: Fields) -> Answers:
     if len(ranks) != len(answers) or not all(map(is_number, ranks)):
         raise BadRowError("no ranks", f"'ranks' is {shown(ranks)}; it must be {len(answers)} numbers, 1 the best")
     return ranked_answers(row, name, answers, ranks, prompt)
+
+
+def _answering(row: Mapping[str, Any]) -> list[str]:
+    """The fields in use for responses that a row fills; those that it has ids of alone come last."""
+    return sorted((name for name in _RESPONSES if filled(row, name)), key=lambda name: row.get(name) is None)
+
+
+def _ends_in_answer(value: Any, name: str) -> bool:
+    turns = messages(value, name)
+    return bool(turns) and turns[-1]["role"] == "assistant"
 
 
 def _is_text(value: Any) -> bool:

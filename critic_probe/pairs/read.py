@@ -15,6 +15,8 @@ from critic_probe.pairs.rows import Fields, to_pairs
 
 _NOTES = {
     "answer-in-prompt": "in {} the prompt's messages ended in one of the answers, which was taken off them",
+    "other-response": "in {} several fields could hold the response; the first of response, completion, output and "
+    "answer was read",
 }
 
 

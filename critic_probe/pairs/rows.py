@@ -39,7 +39,7 @@ _SIDES = (
     ("response", "teacher_response"),
     ("rejected_response", "response"),
 )
-_PROMPTS = ("prompt", "conversations", "messages", "content", "question", "instruction", "query")
+PROMPTS = ("prompt", "conversations", "messages", "content", "question", "instruction", "query")
 _SYSTEMS = ("system", "system_prompt", "system_message")
 _ARGUMENTS = ("tools", "documents", "chat_template_kwargs")
 RESERVED = frozenset(
@@ -346,7 +346,7 @@ def _read(row: Mapping[str, Any], number: int, prompt_field: str | None, fields:
     else:
         raise BadRowError(
             "no prompt",
-            f"no prompt (found {found(row)}); known are {', '.join(_PROMPTS)}, or name its field with "
+            f"no prompt (found {found(row)}); known are {', '.join(PROMPTS)}, or name its field with "
             f"{parameter('fields.prompt')}",
         )
     prompt, added = _with_system_and_history(prompt, {k: v for k, v in row.items() if k != names.prompt})
@@ -406,7 +406,7 @@ def _first(row: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
 
 def prompt_name(row: Mapping[str, Any], sides: Sequence[str] = ()) -> str | None:
     """The first field in use for prompts that a row fills and that is none of its sides."""
-    return _first(row, tuple(name for name in _PROMPTS if name not in sides))
+    return _first(row, tuple(name for name in PROMPTS if name not in sides))
 
 
 def _prompt(row: Mapping[str, Any], name: str) -> tuple[Prompt, set[str]]:
@@ -510,7 +510,7 @@ def _refuse_placeless(row: Mapping[str, Any], used: set[str], prompt: Prompt, re
         else:
             texts.append(response if isinstance(response, str) else response.text or "")
     for name, value in row.items():
-        could_be = name in (*_PLACELESS, *_PROMPTS, *_SYSTEMS, *_ARGUMENTS)
+        could_be = name in (*_PLACELESS, *PROMPTS, *_SYSTEMS, *_ARGUMENTS)
         if name in used or not _says(value) or not (could_be or holds_messages(value)):
             continue
         if all(any(words.strip() in part for part in texts) for words in _words(value)):
