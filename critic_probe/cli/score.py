@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PANEL = panels.LOOK
 EXAMPLES = (
     "critic-probe score -c bundled:mean -o scores.parquet",
-    "critic-probe score responses.jsonl -c bundled:mean --best-of 4 -o scores.jsonl",
+    "critic-probe score pairs.jsonl -c bundled:mean --best-of 2 -o scores.jsonl",
     "critic-probe compare scores.parquet",
 )
 

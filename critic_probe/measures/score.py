@@ -17,7 +17,7 @@ from critic_probe.measures.result import Measured, Statement
 from critic_probe.measures.steps import READ_OUTS, Steps
 from critic_probe.measures.wording import statement
 from critic_probe.stats.best_of import BestOf, best_of
-from critic_probe.text import ends_in_terminal
+from critic_probe.text import ends_in_terminal, listed
 from critic_probe.workbench import Ask, Bench, CriticRecord, Run, Values, floor_sentence, prompt_hash
 
 Kind = Literal["text", "number", "whole", "truth", "numbers"]
@@ -80,10 +80,11 @@ class ScoreResult(Measured):
         """What was scored, how often read-outs choose otherwise, and what the best of N is worth."""
         row = self.scores.iloc[0].to_dict()
         said = [statement(f"{row['n']:,} responses to {row['prompts']:,} prompts are scored.", row, "n", "prompts")]
-        said += [_choice(row) for row in self.best_of.to_dict("records") if row["first"] != row["aggregation"]]
-        if len(self.accuracy):
-            own = self.accuracy[self.accuracy.aggregation.isin(self.scores.aggregation)]
-            said += [_gain(frame) for _, frame in own.groupby(["critic", "aggregation"], sort=False)]
+        for critic in self.best_of.critic.unique() if len(self.best_of) else ():
+            said += _chosen(self.best_of[self.best_of.critic == critic])
+        for critic in self.accuracy.critic.unique() if len(self.accuracy) else ():
+            read = self.accuracy.aggregation.isin(self.scores.aggregation)
+            said.append(_worth(self.accuracy[read & (self.accuracy.critic == critic)]))
         next_ = "Next: compare reads what -o writes, where one response is known to be better than another."
         return [*said, Statement(next_, {})]
 
@@ -318,21 +319,27 @@ class _Scored:
         return pd.DataFrame(rows)
 
 
-def _choice(row: dict[str, Any]) -> Statement:
-    text = (
-        f"{row['critic']}: {row['aggregation']} takes another best of {row['n']} than {row['first']} does for "
-        f"{row['disagree']} of {row['prompts']} prompts, for {row['told']} of them by more than arithmetic can make."
-    )
-    return statement(text, row, "n", "disagree", "told", "prompts")
+def _chosen(best: pd.DataFrame) -> Iterator[Statement]:
+    """How often the other read-outs of a critic choose otherwise than its first."""
+    first, *others = best.to_dict("records")
+    if others:
+        each = [f"{row['disagree']} by {row['aggregation']} ({row['told']} beyond noise)" for row in others]
+        text = (
+            f"{first['critic']}: of {first['prompts']} prompts another response than by {first['aggregation']} is the "
+            f"best of {first['n']} in {listed(each)}."
+        )
+        named = ("disagree", "told", "prompts")
+        yield Statement(text, {f"{row['aggregation']}.{name}": row[name] for row in others for name in named})
 
 
-def _gain(frame: pd.DataFrame) -> Statement:
-    one, most = frame.iloc[0].to_dict(), frame.iloc[-1].to_dict()
-    text = (
-        f"{most['critic']}: the best of {most['n']} by {most['aggregation']} is right in {most['accuracy']:.2f} "
-        f"[{most['low']:.2f}, {most['high']:.2f}] of prompts, any one in {one['accuracy']:.2f}."
-    )
-    return statement(text, most, "n", "accuracy", "low", "high")
+def _worth(accuracy: pd.DataFrame) -> Statement:
+    """What the best of N is worth under each read-out of a critic, and any one."""
+    most = accuracy[accuracy.n == accuracy.n.max()].to_dict("records")
+    each = [f"{row['accuracy']:.2f} [{row['low']:.2f}, {row['high']:.2f}] by {row['aggregation']}" for row in most]
+    one = accuracy.accuracy[accuracy.n == 1].iloc[0]
+    text = f"{most[0]['critic']}: by the labels the best of {most[0]['n']} is worth {listed(each)}, any one {one:.2f}."
+    named = ("accuracy", "low", "high")
+    return Statement(text, {f"{row['aggregation']}.{name}": row[name] for row in most for name in named})
 
 
 def _reading(records: Sequence[CriticRecord], best: pd.DataFrame, accuracy: pd.DataFrame) -> list[str]:

@@ -25,7 +25,8 @@ class Steps:
 
     Attributes:
         separator: The text that ends a step; what follows the last one is a step too, where it says anything.
-        tokens: The tokens that end a step, by text or id; what follows the last one is no step.
+        tokens: The tokens that end a step, by text, or by id where it is a number; what follows the last one is no
+            step.
         sigmoid: Whether values are logits, whose sigmoid is the probability that a step is right.
     """
 
@@ -37,6 +38,11 @@ class Steps:
         if self.separator is not None and self.tokens:
             raise CriticProbeError(
                 f"{parameter('step_separator')} and {parameter('step_token')} both mark steps; give one"
+            )
+        if self.separator is None and not self.tokens:
+            raise CriticProbeError(
+                f"nothing marks a step; give {parameter('step_separator')} or {parameter('step_token')} beside "
+                f"{parameter('step_sigmoid', True)}"
             )
         if self.separator == "":
             raise CriticProbeError(f"{parameter('step_separator')} is empty; give the text that ends a step")
@@ -103,9 +109,12 @@ def _token_at(until: Sequence[int], end: int) -> int:
 
 def _id_of(bench: Bench, token: str) -> int:
     tokenizer = bench.critic.tokenizer
-    ids = [int(token)] if token.isdecimal() else tokenizer(token, add_special_tokens=False)["input_ids"]
-    if token in tokenizer.get_vocab():
+    if token.isdecimal():
+        ids = [int(token)]
+    elif token in tokenizer.get_vocab():
         ids = [tokenizer.convert_tokens_to_ids(token)]
+    else:
+        ids = tokenizer(token, add_special_tokens=False)["input_ids"]
     if len(ids) != 1 or ids[0] >= bench.critic.vocabulary:
         raise CriticProbeError(
             f"{bench.name}: {parameter('step_token')} '{token}' is {len(ids)} tokens of its tokenizer; name one token "

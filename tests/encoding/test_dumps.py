@@ -57,7 +57,9 @@ def test_the_prompt_is_the_one_that_was_fed(template, conversation):
 )
 def test_what_the_template_does_not_write_is_refused(template, text):
     coder = encoder(tokenizer_of(template))
-    with pytest.raises(BadRowError, match=r"no conversation that this critic's chat template writes; .* template='raw'"):
+    with pytest.raises(
+        BadRowError, match=r"no conversation that this critic's chat template writes; .* template='raw'"
+    ):
         coder.candidates(dumped(text))
 
 

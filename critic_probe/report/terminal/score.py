@@ -83,7 +83,7 @@ def _best_of(result: ScoreResult) -> RenderableType | None:
     if not rows:
         return None
     named = namer(result.best_of)
-    table = table_of("another\nbest", "told", "within\nfloor", "median\nlead", "lead\n/SD")
+    table = table_of("another\nbest", "beyond\nfloor", "within\nfloor", "median\nlead", "lead\n/SD")
     for row in rows:
         first = row["first"] == row["aggregation"]
         other = "" if first else part_of(row["disagree"], row["prompts"])
