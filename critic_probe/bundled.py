@@ -106,9 +106,13 @@ def _shortest(paths: Sequence[Path]) -> dict[Path, str]:
 
 
 def find_pairs(
-    path: str | None, fields: Fields, critics: Critics, on_bad_row: Literal["error", "skip"] = "error"
+    path: str | None,
+    fields: Fields,
+    critics: Critics,
+    on_bad_row: Literal["error", "skip"] = "error",
+    kind: type[PairFile] = PairFile,
 ) -> Pairs:
-    """The pairs of a file, or the bundled ones where no file is given.
+    """The pairs of a file, or its candidates, or the bundled pairs where no file is given.
 
     Token ids belong to one tokenizer: for other critics than the bundled toys the bundled pairs are read as
     text. A file is read anew each time it is gone through.
@@ -117,6 +121,6 @@ def find_pairs(
         CriticProbeError: The file is not there or not of pairs.
     """
     if path is not None:
-        return PairFile(path, fields, on_bad_row=on_bad_row)
+        return kind(path, fields, on_bad_row=on_bad_row)
     pairs = read_pairs(fixtures() / "pairs.jsonl", fields)
     return pairs if set(critics.paths) <= set(TOYS) else [as_text(pair) for pair in pairs]

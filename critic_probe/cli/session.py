@@ -168,7 +168,7 @@ def show_input(critics: "Critics", pairs: "Pairs", settings: "Settings", wanted:
     from rich.console import Console
 
     from critic_probe.checkpoint import dissect
-    from critic_probe.encoding import encode_pair, shown_input
+    from critic_probe.encoding import encode, shown_input
     from critic_probe.report.terminal.input import print_input
     from critic_probe.workbench.reading import encoder_of
 
@@ -179,7 +179,7 @@ def show_input(critics: "Critics", pairs: "Pairs", settings: "Settings", wanted:
     for name, path in critics.paths.items():
         trusted = bool(critics.loading.get("trust_remote_code"))
         encoder, because = encoder_of(dissect(path, trust_remote_code=trusted, **loading), settings)
-        print_input(name, because, shown_input(encode_pair(pair, encoder), encoder), Console())
+        print_input(name, because, shown_input(encode(pair, encoder), encoder), Console())
 
 
 def check_outputs(output: "Output") -> None:

@@ -59,18 +59,18 @@ class _Row:
 
     Attributes:
         window: The groups.
-        done: Per group the values of its responses, as far as they are there.
-        members: Group and response of each sequence.
+        done: By prompt and response the values (1 + R,), None where they are not there yet.
+        members: Prompt and response of each sequence.
         is_last: Whether the window is complete with it.
-        known: Values (1 + R,) of each sequence, as far as they are there.
+        known: Values of each sequence, as far as they are there.
         missing: The sequences that the cache lacked.
         engine: The way that they are computed.
         take: Gives all values of the missing ones.
     """
 
     window: list[Group]
-    done: list[dict[int, Tensor]]
-    members: list[tuple[int, int]]
+    done: dict[Ids, dict[Ids, Tensor | None]]
+    members: list[tuple[Ids, Ids]]
     is_last: bool
     known: list[Tensor | None] = field(init=False)
     missing: list[int] = field(init=False)
@@ -78,8 +78,8 @@ class _Row:
     take: Callable[[], list[Tensor]] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.sequences = [self.window[g].prompt_ids + self.window[g].responses[r] for g, r in self.members]
-        self.firsts = [len(self.window[g].prompt_ids) - 1 for g, _ in self.members]
+        self.sequences = [prompt + response for prompt, response in self.members]
+        self.firsts = [len(prompt) - 1 for prompt, _ in self.members]
         self.known = [None] * len(self.members)
 
     @property
@@ -147,21 +147,27 @@ class Engine:
             yield from self._finish(started.popleft())
 
     def _planned(self, groups: Iterator[Group]) -> Iterator["_Row"]:
-        """The rows of all groups, window after window."""
+        """The rows of all groups, window after window; a response that is asked for again keeps its values."""
+        done: dict[Ids, dict[Ids, Tensor | None]] = {}
         while window := list(islice(groups, WINDOW)):
             if self.name != "reference":
                 self._try(window)
-            done: list[dict[int, Tensor]] = [{} for _ in window]
+            first = window[0].prompt_ids
+            done = {first: done.get(first, {})}
             rows = list(self._rows(window))
-            for number, members in enumerate(rows, 1):
-                yield _Row(window, done, members, is_last=number == len(rows))
+            for number, row in enumerate(rows, 1):
+                asked = [(window[g].prompt_ids, window[g].responses[r]) for g, r in row]
+                self.stats.given += sum(len(prompt) + len(response) for prompt, response in asked)
+                new = [(prompt, response) for prompt, response in asked if response not in done.get(prompt, ())]
+                for prompt, response in new:
+                    done.setdefault(prompt, {})[response] = None
+                yield _Row(window, done, new, is_last=number == len(rows))
 
     def _start(self, row: "_Row") -> None:
         """Looks a row up in the cache, and begins to compute what it lacks."""
-        sequences, firsts = row.sequences, row.firsts
-        self.stats.given += sum(map(len, sequences))
+        sequences = row.sequences
         if self.cache is not None:
-            row.known = self.cache.get(sequences, firsts, self.name)
+            row.known = self.cache.get(sequences, row.firsts, self.name)
             self._flying.update(row.keys)
         row.missing = [i for i, values in enumerate(row.known) if values is None]
         self.stats.cached += sum(len(s) for s, values in zip(sequences, row.known, strict=True) if values is not None)
@@ -189,12 +195,12 @@ class Engine:
                 whole, begin, data = zip(*kept, strict=True)
                 self.cache.put(whole, begin, row.engine, data)
         self._flying.difference_update(row.keys)
-        for (g, r), values_of in zip(row.members, row.known, strict=True):
-            assert values_of is not None
-            row.done[g][r] = values_of
+        for (prompt, response), of_response in zip(row.members, row.known, strict=True):
+            row.done[prompt][response] = of_response
         if row.is_last:
-            for group, of_group in zip(row.window, row.done, strict=True):
-                of_responses = [of_group[r] for r in range(len(of_group))]
+            for group in row.window:
+                known = row.done[group.prompt_ids]
+                of_responses = [v for response in group.responses if (v := known[response]) is not None]
                 yield of_responses if self._finite(group, of_responses) else []
 
     def _finite(self, group: Group, values: Sequence[Tensor]) -> bool:
