@@ -110,6 +110,7 @@ def compared(critics: Any, progress: Any = silent) -> Any:
         ["compare", "-c", "bundled:last", "-c", "bundled:mean"],
         ["perturb", "--punct", "-c", "bundled:mean"],
         ["check", "-c", "bundled:mean"],
+        ["score", str(fixtures() / "pairs.jsonl"), "-c", "bundled:mean", "--values"],
     ],
     ids=lambda command: command[0],
 )
