@@ -62,7 +62,7 @@ def on(nodes: Any, fewest: int = 2, most: int = 2, **changes: Any) -> Cluster:
 
 def cli(*words: str) -> str:
     done = CliRunner().invoke(app, list(words))
-    assert done.exit_code == 0, done.output
+    assert done.exit_code in (0, 1), done.output  # 1 is a gate that fails
     return done.stdout
 
 
@@ -175,7 +175,7 @@ def test_a_bad_row_is_named_and_can_be_left_out(nodes, tmp_path):
     assert refused.exit_code == 2
     assert "row 4" in refused.stderr
     done = json.loads(cli(*words, "--on-bad-row", "skip", "--json"))
-    assert len(done["pairs"]) == len(rows) - 1
+    assert {row["id"] for row in done["pairs"]} == {row["id"] for row in rows} - {rows[3]["id"]}
 
 
 def test_a_row_that_kills_every_replica_ends_the_run(nodes):
