@@ -38,10 +38,9 @@ def write(path: Path, rows: int, prompt: int, responses: int, words: int = 40) -
     """Writes rows of so many responses of so many words to a prompt."""
     draw = random.Random(0)
     with path.open("w", encoding="utf-8") as file:
-        for _ in range(rows):
-            row = {"prompt": " ".join(draw.choices(WORDS, k=prompt))}
-            row["responses"] = [" ".join(draw.choices(WORDS, k=words)) for _ in range(responses)]  # type: ignore[assignment]
-            file.write(json.dumps(row) + "\n")
+        for i in range(rows):
+            texts = [" ".join(draw.choices(WORDS, k=k)) for k in (prompt, *[words] * responses)]
+            file.write(json.dumps({"prompt": f"{i}: {texts[0]}", "responses": [f"So {t}" for t in texts[1:]]}) + "\n")
     return path
 
 
@@ -88,6 +87,7 @@ def growth(n: int, folder: Path) -> dict[str, float]:
     child = subprocess.Popen(
         [*command, "-o", str(folder / "s.parquet")],
         stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     _, status, usage = os.wait4(child.pid, 0)
