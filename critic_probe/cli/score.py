@@ -125,6 +125,7 @@ def command(
     for path in paths:
         check_rows(path)
     critics, read, settings = session.prepared(responses, fields, loading, scoring)
+    steps = marks.steps()
     from critic_probe.measures.price import price
     from critic_probe.measures.score import Score
     from critic_probe.report.rows import ScoreRows
@@ -138,7 +139,7 @@ def command(
         progress = stack.enter_context(session.progress(resumable=not scoring.no_cache))
         rows = stack.enter_context(ScoreRows(wanted)) if wanted else None
         made = stack.enter_context(benches(critics.load(), read, settings, progress))
-        measure = Score(rows, values=output.values, steps=marks.steps(), candidates=output.best_of)
+        measure = Score(rows, values=output.values, steps=steps, candidates=output.best_of)
         result: Any = measure.result(run(made, [measure]))
         if rows is not None:
             rows.write(result.signature)

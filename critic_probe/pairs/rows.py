@@ -196,7 +196,7 @@ def kept(row: Mapping[str, Any], fields: Fields) -> dict[str, Any]:
         BadRowError: A field that the user named is not there, or one holds what is no text.
     """
     named = (("prompt", fields.prompt), ("student", fields.student), ("teacher", fields.teacher))
-    for side, name in (*named, ("response", fields.response)):
+    for side, name in (*named, ("response", fields.response), ("label", fields.label)):
         if name is not None and name not in row:
             raise BadRowError(
                 "field not in the row",

@@ -77,7 +77,8 @@ class ScoreRows:
 
     def __exit__(self, *_: Any) -> None:
         for part in self._parts:
-            part.file.close()
+            with suppress(OSError):  # of a full disk, which was told
+                part.file.close()
 
     def begin(self, columns: Mapping[str, Kind]) -> None:
         """A critic's rows begin."""

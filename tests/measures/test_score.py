@@ -2,6 +2,7 @@
 
 import csv
 import json
+import resource
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -200,6 +201,25 @@ def test_files_that_hold_no_pairs_say_so_when_they_are_read_back(critic, tmp_pat
             list(read_scores(RowFile(write(tmp_path / "u.jsonl", [rows[0], wrong]))))
     with pytest.raises(CriticProbeError, match="row 7: id 'row-1' is already that of row 1; make ids unique"):
         list(read_scores(RowFile(write(tmp_path / "u.jsonl", rows + rows))))
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
+    """A limit on the size of files stands for it: either is an error of writing."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill():
+        for i in range(5000):
+            rows.add({"id": f"row-{i}"})
+
+    with ScoreRows([tmp_path / "s.jsonl"]) as rows:
+        rows.begin({"id": "text"})
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+        try:
+            with pytest.raises(CriticProbeError, match=r"s\.jsonl: cannot be written \(File too large\)"):
+                fill()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
 
 
 # Steps
