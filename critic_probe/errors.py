@@ -58,6 +58,11 @@ def parameter(name: str, value: object = None) -> str:
     return _spelling.get()(name, value)
 
 
+def spelling() -> Spelling:
+    """How parameters are written at present."""
+    return _spelling.get()
+
+
 @contextmanager
 def spelled(spelling: Spelling) -> Iterator[None]:
     """Messages of the block name parameters by another spelling than Python's, as the command line does."""

@@ -36,7 +36,7 @@ from critic_probe.measures.trace import trace as traced
 from critic_probe.measures.variants import SIDES, Plan
 from critic_probe.objective import TEMPERATURE
 from critic_probe.option import checked
-from critic_probe.pairs import Fields, Pair, Pairs, Prompt, as_pairs
+from critic_probe.pairs import Fields, Pair, PairFile, Pairs, Prompt, as_pairs
 from critic_probe.probes import GROUPS, all_families, choose
 from critic_probe.scoring.cache import cache_path
 from critic_probe.workbench import Settings, run
@@ -416,6 +416,8 @@ def _settings(read_outs: Sequence[str], *, cache: bool, **reading: Any) -> Setti
 
 
 def _pairs(given: Any, critic: checkpoint.Critic, fields: Fields, on_bad_row: Literal["error", "skip"]) -> Pairs:
+    if isinstance(given, PairFile):
+        return given
     if given is None or isinstance(given, str | Path):
         path, own = None if given is None else str(given), {critic.name: critic.layout.path}
         return bundled.find_pairs(path, fields, bundled.Critics(own, False, {}), on_bad_row)

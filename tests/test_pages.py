@@ -101,6 +101,7 @@ def test_every_word_that_a_table_abbreviates_is_in_the_glossary():
     """Plain English needs no page; nor do columns that are named by a file or a figure of their result."""
     plain = {"", "n", "S", "T", "p", "mean", "count", "reason", "student", "teacher", "side", "original", "edited"}
     plain |= {"tokens", "shows", "teacher\nlonger", "teacher\nshorter", "too short\nor constant", "max\n/SD"}
+    plain |= {"n = ", "score", "median", "min", "max", "5 %", "95 %"}
     above = set(headers())
     assert {"d_acc", "more\nprompts", "p95\n/SD", "lag 1"} <= above
     assert not [header for header in above - plain if not explained([header])]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from critic_probe.aggregation import Aggregation
 from critic_probe.checkpoint import Critic
-from critic_probe.encoding import EncodedPair, EncodedResponse
+from critic_probe.encoding import Encoded, EncodedPair, EncodedResponse
 from critic_probe.errors import Notice
 from critic_probe.measures import compared
 from critic_probe.measures.blind import Texts, baselines, rules_of
@@ -214,7 +214,7 @@ def score_pair(bench: Bench, pair: EncodedPair, values: Sequence[Tensor]) -> Ite
     both = list(zip(values, (pair.student, pair.teacher), strict=True))
     for aggregation in bench.settings.aggregations:
         scores = [bench.score(v, side, aggregation) for v, side in both]
-        tokens = [_read_text(bench, pair, v, side, aggregation) for v, side in both]
+        tokens = [read_text(bench, pair, v, side, aggregation) for v, side in both]
         row = {
             "critic": bench.critic.name,
             "id": pair.pair.id,
@@ -316,8 +316,8 @@ def _most_disputed_first(scored: pd.DataFrame) -> pd.DataFrame:
     return scored.iloc[scored.id.map(rank).argsort(kind="stable")].drop(columns="sd").reset_index(drop=True)
 
 
-def _read_text(
-    bench: Bench, pair: EncodedPair, values: Tensor, side: EncodedResponse, aggregation: Aggregation
+def read_text(
+    bench: Bench, pair: Encoded, values: Tensor, side: EncodedResponse, aggregation: Aggregation
 ) -> str | None:
     """The decoded token at which a single-token read-out took its value."""
     index = bench.token_read(values, side, aggregation)

@@ -7,6 +7,7 @@ from pathlib import Path
 from critic_probe.errors import CriticProbeError
 
 _TABLES = (".json", ".csv", ".parquet")
+ROWS = (".jsonl", ".csv", ".parquet")
 _PICTURES = (".svg", ".html", ".png")
 
 
@@ -18,6 +19,18 @@ def check_path(path: Path) -> None:
     """
     if path.suffix.lower() not in _TABLES:
         raise CriticProbeError(f"{path}: cannot tell the format from '{path.suffix}'; use {', '.join(_TABLES)}")
+    check_folder(path)
+
+
+def check_rows(path: Path) -> None:
+    """Refuses a path that takes neither a row a response nor the result.
+
+    Raises:
+        CriticProbeError: As `check_path`.
+    """
+    known = (".parquet", ".jsonl", ".csv", ".json")
+    if path.suffix.lower() not in known:
+        raise CriticProbeError(f"{path}: cannot tell the format from '{path.suffix}'; use {', '.join(known)}")
     check_folder(path)
 
 

@@ -35,6 +35,7 @@ TOLD = {
 ALL = (CRITIC, READ_OUT, FILE, SUFFIX)
 COMMANDS = {
     ("compare",): ALL,
+    ("score",): ALL,
     ("perturb", "--punct"): ALL,
     ("completeness",): ALL,
     ("tokens",): (CRITIC, FILE, SUFFIX),
