@@ -15,6 +15,7 @@ from critic_probe.report.terminal.pieces import (
     heading,
     interval,
     label,
+    lines_of,
     namer,
     number,
     part_of,
@@ -38,14 +39,10 @@ def first_score(result: ScoreResult, console: Console, rows: int | None, room: i
     if rows is not None or best is None:
         return scores, best, accuracy, _winners(result, rows or 0)
     kept = next(
-        (parts for parts in ((scores, best, accuracy), (best, accuracy)) if _lines(console, *parts) <= room),
-        (best,) if accuracy is None or _lines(console, accuracy) > room else (accuracy,),
+        (parts for parts in ((scores, best, accuracy), (best, accuracy)) if lines_of(console, *parts) <= room),
+        (best,) if accuracy is None or lines_of(console, accuracy) > room else (accuracy,),
     )
     return fitting(lambda most: (*kept, _winners(result, most)), 3, console, room)
-
-
-def _lines(console: Console, *parts: RenderableType | None) -> int:
-    return sum(len(console.render_lines(part)) + 1 for part in parts if part is not None)
 
 
 def print_score(result: ScoreResult, console: Console, rows: int = 10) -> None:
