@@ -40,11 +40,12 @@ class Notice:
 Spelling = Callable[[str, object], str]
 
 
-def _as_argument(name: str, value: object) -> str:
+def as_argument(name: str, value: object) -> str:
+    """A parameter as Python writes it."""
     return name if value is None else f"{name}={value!r}"
 
 
-_spelling: ContextVar[Spelling] = ContextVar("spelling", default=_as_argument)
+_spelling: ContextVar[Spelling] = ContextVar("spelling", default=as_argument)
 
 
 def parameter(name: str, value: object = None) -> str:

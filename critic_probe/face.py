@@ -11,6 +11,8 @@ What comes out is what the command line prints: the same figures, notices and si
 `CriticProbeError`. A result shows itself, saves itself and is HTML in a notebook. Scores are in the critic's own unit;
 what compares across critics and read-outs is over the SD of the scores. `docs/python.md` shows all of it at work,
 `docs/statistics.md` has every estimator with its source.
+
+All that users call stands in this one file, longer than others, because it is read as one page.
 """
 
 import dataclasses

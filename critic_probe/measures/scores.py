@@ -13,7 +13,7 @@ from critic_probe.objective import TEMPERATURE
 from critic_probe.pairs import ScoredPair, Told, scores_hash
 from critic_probe.stats.pairs import credit
 from critic_probe.stats.rates import verdict
-from critic_probe.text import ends_in_terminal
+from critic_probe.text import ends_in_terminal, reader
 from critic_probe.version import __version__
 from critic_probe.workbench import CriticRecord, Signature
 
@@ -49,7 +49,7 @@ def compare_scores(
         scored = with_verdicts(of_critic.drop(columns=["student", "teacher", "floor"]), own.clip(lower=tie_within))
         for aggregation, read in of_critic.groupby("aggregation", sort=False):
             verdicts = scored[scored.aggregation == aggregation].verdict.set_axis(read.index)
-            notices.append(_told(f"{critic}/{aggregation}", read, verdicts, tie_within))
+            notices.append(_told(reader(critic, aggregation), read, verdicts, tie_within))
         frames.append(scored)
         records.append({"name": str(critic), "fingerprint": GIVEN_SCORES})
     texts = {

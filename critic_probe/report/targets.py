@@ -62,6 +62,19 @@ def check_folder(path: Path) -> None:
         raise CriticProbeError(f"{path}: its directory is not writable; choose another")
 
 
+def check_own_folder(path: Path) -> None:
+    """Refuses a directory that cannot be made or written to.
+
+    Raises:
+        CriticProbeError: It is a file, or it or what it would be made in is not writable.
+    """
+    there = next(each for each in (path, *path.absolute().parents) if each.exists())
+    if not there.is_dir():
+        raise CriticProbeError(f"{there}: is a file; name a directory")
+    if not os.access(there, os.W_OK):
+        raise CriticProbeError(f"{path}: {there} is not writable; choose another")
+
+
 def require(module: str, purpose: str) -> None:
     """Refuses what only the extra `report` can do.
 
