@@ -1,7 +1,7 @@
 """What a comparison says in words: its answer, how to read its tables, and what makes them doubtful."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -14,6 +14,7 @@ from critic_probe.text import listed
 
 _CRITICS = 3  # of which an answer speaks one by one
 _LEVEL = 0.05
+_MORE = "more often than"
 _SIDES = ("longer", "shorter")
 
 
@@ -54,12 +55,20 @@ def _ordered(rows: list[dict[str, Any]]) -> Statement:
     if isinstance(rows[0].get("baseline"), str):
         words: dict[str, list[str]] = {}
         for row in rows:
-            word = "more" if row["beyond_low"] > 0 else "less" if row["beyond_high"] < 0 else "no more"
-            words.setdefault(f"{word} often than", []).append(row["aggregation"])
+            words.setdefault(_beside_rule(row), []).append(row["aggregation"])
         several = len(words) > 1
         orders = [f"{word} ({listed(names)})" if several else word for word, names in words.items()]
         text += f": {listed(orders)} the rule '{rows[0]['baseline']}', which reads no content"
     return Statement(text + ".", {"critic": rows[0]["critic"], **figures})
+
+
+def _beside_rule(row: Mapping[Any, Any]) -> str:
+    """How often a read-out is right beside the best rule that reads no content: the words for it."""
+    if few := too_few(row["n"], row["prompts"]):
+        return f"{few} to hold against"
+    if row["beyond_low"] > 0:
+        return _MORE
+    return "less often than" if row["beyond_high"] < 0 else "no more often than"
 
 
 def _read_outs(row: dict[str, Any]) -> Statement:
@@ -84,13 +93,10 @@ def reading(summary: pd.DataFrame, statistics: pd.DataFrame, baselines: pd.DataF
     ]
     if len(baselines):
         best = baselines.loc[baselines.accuracy.idxmax()]
-        sure = summary.merge(
-            statistics[["critic", "aggregation", "beyond_low"]], on=["critic", "aggregation"], how="left"
-        )
+        keys = ["critic", "aggregation"]
+        beside = summary.merge(statistics[[*keys, "beyond_low", "beyond_high"]], on=keys, how="left")
         matched = [
-            f"{row.critic}/{row.aggregation}"
-            for row in sure.itertuples()
-            if too_few(row.n, row.prompts) or not row.beyond_low > 0
+            f"{row['critic']}/{row['aggregation']}" for row in beside.to_dict("records") if _beside_rule(row) != _MORE
         ]
         rule = f"The rule '{best.baseline}', which reads no content, is right in {best.accuracy:.2f} of the pairs"
         sentences.append(
