@@ -57,7 +57,7 @@ class Totals(NamedTuple):
 
     Attributes:
         prompts: (P,) names.
-        rows: (P, k) figures of each.
+        rows: (P, ..., k) figures of each.
     """
 
     prompts: NDArray[Any]
@@ -72,9 +72,9 @@ def totals(values: ArrayLike, clusters: Sequence[Hashable]) -> Totals:
 
 
 def by_prompt(clusters: Sequence[Hashable], rows: Floats) -> Totals:
-    """Sums of rows (n, k) over prompts."""
+    """Sums of rows (n, ...) over prompts."""
     _, codes, prompts = _clean(np.zeros(len(rows)), clusters)
-    sums = np.zeros((len(prompts), rows.shape[1]))
+    sums = np.zeros((len(prompts), *rows.shape[1:]))
     np.add.at(sums, codes, rows)
     return Totals(prompts, sums)
 
