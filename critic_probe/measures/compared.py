@@ -9,11 +9,10 @@ import pandas as pd
 from critic_probe.measures.result import Statement
 from critic_probe.measures.wording import percent, statement
 from critic_probe.objective import SATURATED
-from critic_probe.stats.rates import too_few
+from critic_probe.stats.rates import ALPHA, too_few
 from critic_probe.text import listed
 
 _CRITICS = 3  # of which an answer speaks one by one
-_LEVEL = 0.05
 _MORE = "more often than"
 _SIDES = ("longer", "shorter")
 
@@ -77,7 +76,7 @@ def _read_outs(row: dict[str, Any]) -> Statement:
     text = f"{row['critic']}: {first} and {other} give {row['flips']} of {row['n']} pairs to different sides"
     if pd.isna(row["p_holm"]):
         text += "; too few prompts to test it."
-    elif row["p_holm"] < _LEVEL:
+    elif row["p_holm"] < ALPHA:
         text += f" (p = {row['p_holm']:.3f}): they do not order pairs alike."
     else:
         text += f" (p = {row['p_holm']:.2f}): nothing here tells them apart."

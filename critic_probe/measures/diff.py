@@ -9,10 +9,8 @@ import pandas as pd
 from critic_probe.measures.compare import CompareResult
 from critic_probe.measures.perturb import PerturbResult
 from critic_probe.measures.result import Measured, Statement
-from critic_probe.stats.rates import holm
+from critic_probe.stats.rates import ALPHA, holm
 from critic_probe.text import listed
-
-ALPHA = 0.05
 
 
 @dataclass(frozen=True, repr=False)

@@ -97,7 +97,8 @@ _ENGLISH = re.compile(r"(?i)\b(?:the|is|are|was|of|and|to|in|it|he|she|they|you|
 _SAYS_HOW = re.compile(
     r"(?i)\b(?:pretend|act as|role-?play|persona|you are (?:now )?an?|(?:say|reply|respond|answer|return|output)"
     r"(?: (?:with|in|as))?(?: (?:only|just|exactly))?[ :]*[\"'“‘]"
-    r"|(?:only|just) (?:say|reply|respond|answer|return|output|write|the|with)|nothing else"
+    r"|(?:only|just) (?:say|reply|respond|answer|return|output|write|the|with)|nothing else|briefly"
+    r"|(?:one|a single) (?:word|sentence|phrase)"
     r"|no (?:other )?(?:words|text|explanations?)|without (?:words|explanations?))\b"
     r"|扮演|假装|你是一[个名位]|[只仅](?:需|要|能|用)?(?:回答|回复|输出|返回|写|说)|不要(?:解释|说明|写)"
 )

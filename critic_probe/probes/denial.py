@@ -11,7 +11,7 @@ _INVENTED = any_of(
     r"""stor(?:y|ies) poem poetry haiku songs? lyrics? novel fiction\w* script screenplay scene dialogue jokes?
     slogan imagine pretend creative characters? role-?play fairy_?tale fantasy examples? samples? generate invent
     fake quiz plot continue suggest plan design write_(?:an?|some|me|the|two|three|\d+) compose draft craft create
-    brainstorm announcements? analog(?:y|ies) adverts? advertisements? speech"""
+    brainstorm describe_a_time scenarios? announcements? analog(?:y|ies) adverts? advertisements? speech"""
 )
 _HAN_INVENTED = any_of(
     """故事 诗 歌 小说 剧 对话 笑话 作文 散文 想象 扮演 虚构 假设 童话 台词 例子 举例 创作 编写 写一[篇个段首封份条]
