@@ -2,7 +2,8 @@
 
 Latent scores of two read-outs, several pairs a prompt, become figures with the tool's intervals, and two baselines of
 them are compared by `drift` itself. *Other pairs*: the same critic on two samples; anything that moved is wrong. *Same
-pairs*: the second critic's d_acc is lower by .05 in truth, by verdicts that change in both directions.
+pairs*: the second critic's d_acc is lower by .05 in truth, by verdicts that change in both directions. Last's d_acc
+stands there among all figures, and alone: tested in pairs, and by both intervals, as an older baseline would be.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from critic_probe.gates.baseline import record
+from critic_probe.gates.baseline import FIGURE, UNPAIRED, name_of, record
 from critic_probe.gates.drift import drift
 from critic_probe.measures.compare import with_verdicts
 from critic_probe.stats import pairs as pairwise
@@ -26,6 +27,7 @@ CATEGORIES = ("facts", "form")
 NOISE = 0.15  # SD of what a second critic's gap differs by, in SD of the first one's; it changes verdicts both ways
 Floats = NDArray[np.float64]
 Gaps = dict[str, Floats]
+_LAST = "compare.d_acc last"
 
 
 def latent(rng: np.random.Generator, prompts: int, each: int, correlation: float) -> Gaps:
@@ -49,6 +51,7 @@ def baseline(gaps: Gaps, each: int, sample: str) -> dict[str, Any]:
     rows = [
         {"critic": "c", "aggregation": name, "id": f"{sample}{i}", "prompt_hash": f"{sample}{i // each}"}
         | {"category": CATEGORIES[i // each % len(CATEGORIES)], "student_score": -gap / 2, "teacher_score": gap / 2}
+        | {"student_tokens": 8, "teacher_tokens": 8}
         for name, own in gaps.items()
         for i, gap in enumerate(own)
     ]
@@ -70,14 +73,26 @@ def baseline(gaps: Gaps, each: int, sample: str) -> dict[str, Any]:
 
 
 def share_moved(runs: int, made: Callable[[np.random.Generator], tuple[dict[str, Any], dict[str, Any]]]) -> list[float]:
-    """Over `runs` draws: the share in which any figure moved, each figure's on average, and that of last's d_acc."""
+    """Over `runs` draws, the shares in which figures moved.
+
+    Returns:
+        Any of all; each on average; last's d_acc among all, alone, and alone by both intervals.
+    """
     words = []
     for seed in range(runs):
         old, new = made(np.random.default_rng(seed))
-        found = drift(old, new, np.inf)
-        moved = set(found.what[found.verdict == "moved"])
-        words.append((bool(moved), len(moved) / len(old["figures"]), "compare.d_acc last" in moved))
+        among = _moved(old, new)
+        lone = [
+            side | {"figures": [row for row in side["figures"] if name_of(row, FIGURE) == _LAST]} for side in (old, new)
+        ]
+        alone, unpaired = _moved(*lone), _moved(lone[0] | {"schema": UNPAIRED[-1]}, lone[1])
+        words.append((any(among), len(among) / len(old["figures"]), _LAST in among, any(alone), any(unpaired)))
     return list(np.mean(words, axis=0))
+
+
+def _moved(old: dict[str, Any], new: dict[str, Any]) -> set[str]:
+    found = drift(old, new, np.inf)
+    return set(found.what[found.verdict == "moved"])
 
 
 def main() -> None:
@@ -85,8 +100,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=400, help="draws a line; a quarter of them on the same pairs")
     runs = parser.parse_args().runs
-    print("| | prompts x pairs | correlation | any figure moved | each figure, on average | last's d_acc moved |")
-    print("|---|---|---|---|---|---|")
+    heads = ("any figure moved", "each figure, on average", "last's d_acc moved", "alone", "alone, by both intervals")
+    print(f"| | prompts x pairs | correlation | {' | '.join(heads)} |")
+    print(f"|---|---|---|{'---|' * len(heads)}")
     for prompts, each, correlation in ((40, 1, 0.0), (50, 4, 0.5), (200, 1, 0.0)):
 
         def other(rng: np.random.Generator) -> tuple[dict[str, Any], dict[str, Any]]:

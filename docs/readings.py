@@ -15,17 +15,20 @@ READINGS = Path(__file__).with_suffix(".toml")
 
 
 def table(text: str) -> str:
-    """A row per family: edits read and faulty ones, by language."""
-    counts: dict[str, dict[str, list[int]]] = defaultdict(lambda: {"zh": [0, 0], "en": [0, 0]})
-    for reading in tomllib.loads(text)["readings"]:
-        cell = counts[reading["family"]][reading["language"]]
-        cell[0] += reading["read"]
-        cell[1] += reading["faulty"]
-    rows = ["| family | 中文: faulty of read | English: faulty of read |", "|---|---|---|"]
-    for family, cells in counts.items():
-        shown = (f"{faulty} of {read}" if read else "" for read, faulty in (cells["zh"], cells["en"]))
-        rows.append(f"| `{family}` | {' | '.join(shown)} |")
-    return "\n".join(rows)
+    """A row per family: edits read and faulty ones, by language; then of families that were mended since."""
+    found = tomllib.loads(text)
+    lines = []
+    for name, head in (("readings", "family"), ("mended", "before it was mended")):
+        lines += ["", f"| {head} | 中文: faulty of read | English: faulty of read |", "|---|---|---|"]
+        counts: dict[str, dict[str, list[int]]] = defaultdict(lambda: {"zh": [0, 0], "en": [0, 0]})
+        for reading in found[name]:
+            cell = counts[reading["family"]][reading["language"]]
+            cell[0] += reading["read"]
+            cell[1] += reading["faulty"]
+        for family, cells in counts.items():
+            shown = (f"{faulty} of {read}" if read else "" for read, faulty in (cells["zh"], cells["en"]))
+            lines.append(f"| `{family}` | {' | '.join(shown)} |")
+    return "\n".join(lines[1:])
 
 
 def spans(path: str) -> None:

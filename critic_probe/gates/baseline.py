@@ -14,16 +14,16 @@ import pandas as pd
 
 from critic_probe.errors import CriticProbeError, parameter
 
-SCHEMA = "critic-probe/baseline/2"
-UNPAIRED = "critic-probe/baseline/1"  # has neither prompts, nor noise floors, nor what is over the SD
+SCHEMA = "critic-probe/baseline/3"
+UNPAIRED = ("critic-probe/baseline/1", "critic-probe/baseline/2")  # lack some of what tests in pairs need
 ONLY = "the critic"  # one critic's figures are compared whatever its directory is called
 _SETTINGS = ("data", "aggregations", "eos", "value_position")
 READ = ("convention", "template", "value_position")  # of each critic
 FIGURE = ("metric", "critic", "aggregation", "family", "position", "category")
 SCORE = ("critic", "aggregation", "id")
 CASE = (*SCORE, "side", "family", "position", "removed", "added")
-_OF_SCORE = ("student_score", "teacher_score", "gap_over_sd", "verdict")
-_OF_CASE = ("sign", "delta", "delta_over_sd")
+_OF_SCORE = ("student_score", "teacher_score", "gap_over_sd", "verdict", "student_tokens", "teacher_tokens")
+_OF_CASE = ("command", "kind", "sign", "delta", "delta_over_sd", "flip")
 
 
 def record(
@@ -41,7 +41,7 @@ def record(
     read = {critic["name"]: {key: critic[key] for key in READ if key in critic} for critic in signature["critics"]}
     rename = {critics[0]: ONLY} if len(critics) == 1 else {}
     scores = [results["compare"].pairs] if "compare" in results else []
-    cases = [results[name].cases for name in ("perturb", "completeness") if name in results]
+    cases = [results[name].cases.assign(command=name) for name in ("perturb", "completeness") if name in results]
     columns = ["id", "prompt_hash", "category"]
     sides = [table.reindex(columns=columns, fill_value="") for table in (*scores, *cases)]
     pairs = pd.concat(sides).drop_duplicates("id") if sides else pd.DataFrame()
@@ -62,6 +62,11 @@ def record(
         "scores": [row for t in scores for row in _rows(t, SCORE, _OF_SCORE, rename)],
         "cases": [row for t in cases for row in _rows(t, CASE, _OF_CASE, rename)],
     }
+
+
+def name_of(row: Mapping[str, Any], keys: tuple[str, ...]) -> str:
+    """A figure, pair or edit in words: its keys, without those that say nothing."""
+    return " ".join(str(row[key]) for key in keys if row[key] not in ("", ONLY))
 
 
 def _rows(
@@ -104,6 +109,6 @@ def load(path: Path) -> dict[str, Any]:
         raise CriticProbeError(
             f"{path}: cannot be read ({error}); write one with {parameter('save_baseline')}"
         ) from error
-    if not isinstance(found, dict) or found.get("schema") not in (SCHEMA, UNPAIRED):
+    if not isinstance(found, dict) or found.get("schema") not in (SCHEMA, *UNPAIRED):
         raise CriticProbeError(f"{path}: is no {SCHEMA}; write it anew with {parameter('save_baseline')}")
     return found

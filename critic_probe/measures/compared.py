@@ -10,11 +10,11 @@ from critic_probe.measures.result import Statement
 from critic_probe.measures.wording import beside, percent, statement
 from critic_probe.objective import SATURATED
 from critic_probe.stats.intervals import NOTHING, Interval, of_test, would_tell
-from critic_probe.stats.rates import too_few
+from critic_probe.stats.rates import ALPHA, too_few
 from critic_probe.text import listed, reader
 
 _CRITICS = 3  # of which an answer speaks one by one
-_LEVEL = 0.05
+_MORE = "more often than"
 _SIDES = ("longer", "shorter")
 
 
@@ -62,8 +62,7 @@ def _ordered(rows: list[dict[str, Any]]) -> Statement:
     if isinstance(rows[0].get("baseline"), str):
         words: dict[str, list[str]] = {}
         for row in rows:
-            word = "more" if row["beyond_low"] > 0 else "less" if row["beyond_high"] < 0 else "no more"
-            words.setdefault(f"{word} often than", []).append(row["aggregation"])
+            words.setdefault(_beside_rule(row), []).append(row["aggregation"])
         several = len(words) > 1
         orders = [f"{word} ({listed(names)})" if several else word for word, names in words.items()]
         text += f": {listed(orders)} the rule '{rows[0]['baseline']}', which reads no content"
@@ -72,7 +71,16 @@ def _ordered(rows: list[dict[str, Any]]) -> Statement:
     return Statement(text + ".", {"critic": rows[0]["critic"], **figures})
 
 
-def _beyond_would_tell(row: Mapping[str, Any]) -> str:
+def _beside_rule(row: Mapping[Any, Any]) -> str:
+    """How often a read-out is right beside the best rule that reads no content: the words for it."""
+    if few := too_few(row["n"], row["prompts"]):
+        return f"{few} to hold against"
+    if row["beyond_low"] > 0:
+        return _MORE
+    return "less often than" if row["beyond_high"] < 0 else "no more often than"
+
+
+def _beyond_would_tell(row: Mapping[Any, Any]) -> str:
     """How many more prompts would tell a read-out from the best rule that reads no content."""
     beyond = Interval(*(row[name] for name in ("beyond", "beyond_low", "beyond_high")))
     return would_tell(beyond, 0.0, row["n"], row["prompts"])
@@ -84,7 +92,7 @@ def _read_outs(row: dict[str, Any], tests: int) -> Statement:
     text = f"{row['critic']}: {first} and {other} give {row['flips']} of {row['n']} pairs to different sides"
     if pd.isna(row["p_holm"]):
         text += f"; too few prompts to test it{beside([would_tell(NOTHING, 0.0, row['n'], row['prompts'])])}."
-    elif row["p_holm"] < _LEVEL:
+    elif row["p_holm"] < ALPHA:
         text += f" (p = {row['p_holm']:.3f}): they do not order pairs alike."
     else:
         more = would_tell(of_test(row["p"], tests), 0.0, row["n"], row["prompts"])
@@ -96,7 +104,7 @@ def standing_out(categories: pd.DataFrame) -> pd.DataFrame:
     """The row of the category that is most surely unlike all other pairs; none where none is by Holm's p."""
     if categories.empty:  # read back, it has no columns either
         return categories
-    sure = categories[categories.p_holm.astype(float) < _LEVEL]
+    sure = categories[categories.p_holm.astype(float) < ALPHA]
     return sure.sort_values("p_holm", kind="stable").head(1)
 
 
@@ -121,11 +129,12 @@ def reading(summary: pd.DataFrame, statistics: pd.DataFrame, baselines: pd.DataF
     ]
     if len(baselines):
         best = baselines.loc[baselines.accuracy.idxmax()]
-        sure = summary.merge(statistics.drop(columns="n"), on=["critic", "aggregation"], how="left")
+        keys = ["critic", "aggregation"]
+        sure = summary.merge(statistics.drop(columns="n"), on=keys, how="left")
         matched = [
-            reader(row["critic"], row["aggregation"]) + beside([_beyond_would_tell(row)])
+            reader(*(row[key] for key in keys)) + beside([_beyond_would_tell(row)])
             for row in sure.to_dict("records")
-            if too_few(row["n"], row["prompts"]) or not row["beyond_low"] > 0
+            if _beside_rule(row) != _MORE
         ]
         rule = f"The rule '{best.baseline}', which reads no content, is right in {best.accuracy:.2f} of the pairs"
         sentences.append(

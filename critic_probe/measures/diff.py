@@ -11,10 +11,8 @@ from critic_probe.measures.perturb import PerturbResult
 from critic_probe.measures.result import Measured, Statement
 from critic_probe.measures.wording import beside
 from critic_probe.stats.intervals import of_test, would_tell
-from critic_probe.stats.rates import holm
+from critic_probe.stats.rates import ALPHA, holm
 from critic_probe.text import listed
-
-ALPHA = 0.05
 
 
 @dataclass(frozen=True, repr=False)

@@ -49,7 +49,7 @@ def compare_scores(
         scored = with_verdicts(of_critic.drop(columns=["student", "teacher", "floor"]), own.clip(lower=tie_within))
         for aggregation, read in of_critic.groupby("aggregation", sort=False):
             verdicts = scored[scored.aggregation == aggregation].verdict.set_axis(read.index)
-            notices.append(_told(reader(critic, aggregation), read, verdicts, tie_within))
+            notices.append(_on_ties(reader(critic, aggregation), read, verdicts, tie_within))
         frames.append(scored)
         records.append({"name": str(critic), "fingerprint": GIVEN_SCORES})
     texts = {
@@ -78,7 +78,7 @@ def _texts(student: Told, teacher: Told) -> Texts:
     return Texts(lengths, closed, (student.eos, teacher.eos), student.hash == teacher.hash)
 
 
-def _told(name: str, scored: pd.DataFrame, verdicts: pd.Series, tie_within: float) -> Notice:
+def _on_ties(name: str, scored: pd.DataFrame, verdicts: pd.Series, tie_within: float) -> Notice:
     """Where the ties of a critic's read-out come from, and what the closest pairs make of d_acc either way."""
     gap = scored.teacher_score - scored.student_score
     whence = "come from a file: what arithmetic made of them is unknown"

@@ -44,8 +44,7 @@ class Variant(NamedTuple):
 
 def variants_of(bench: Bench, pair: EncodedPair, plan: Plan, skipped: Counter[tuple[str, str]]) -> list[Variant]:
     """The cases of a pair that can be scored; the others are counted with their reason."""
-    kept = bench.survey.answers.items()
-    others = tuple(answer for prompt, answer in kept if prompt != str(pair.pair.prompt))
+    others = bench.survey.answers.to_others(str(pair.pair.prompt))
     prompt, teacher = asked(pair.pair.prompt), pair.teacher.text
     variants: list[Variant] = []
     for side, response in enumerate((pair.student, pair.teacher)):

@@ -1,5 +1,6 @@
 """Controlled edits of a response's text."""
 
+from critic_probe.probes.answers import Answers
 from critic_probe.probes.case import (
     Case,
     Change,
@@ -20,6 +21,7 @@ __all__ = [
     "BUILT_IN",
     "GROUPS",
     "WRONG_FACTS",
+    "Answers",
     "Case",
     "Change",
     "Drawn",

@@ -83,7 +83,7 @@ def _lead_in(subject: Subject) -> Iterator[Change]:
         rest = text[opening.end() :]
         yield Change("initial", rest[:1].upper() + rest[1:])
     elif text.strip():
-        reason = _not_to_be_introduced(text)
+        reason = _not_to_be_introduced(text, subject.prompt)
         lead = "好的，以下是答案：" if is_chinese(text) else "Sure, here is the answer: "
         yield Change("initial", None if reason else lead + text, reason)
     if (closing := _CLOSING.search(text)) and text[: closing.start()].strip():
@@ -93,13 +93,32 @@ def _lead_in(subject: Subject) -> Iterator[Change]:
 _ENGLISH = re.compile(r"(?i)\b(?:the|is|are|was|of|and|to|in|it|he|she|they|you|this|that|there|can|with|for)\b")
 
 
-def _not_to_be_introduced(text: str) -> str:
+# Where the prompt says how to answer, or the response that it does not, "here is the answer" fits neither.
+_SAYS_HOW = re.compile(
+    r"(?i)\b(?:pretend|act as|role-?play|persona|you are (?:now )?an?|(?:say|reply|respond|answer|return|output)"
+    r"(?: (?:with|in|as))?(?: (?:only|just|exactly))?[ :]*[\"'“‘]"
+    r"|(?:only|just) (?:say|reply|respond|answer|return|output|write|the|with)|nothing else|briefly"
+    r"|(?:one|a single) (?:word|sentence|phrase)"
+    r"|no (?:other )?(?:words|text|explanations?)|without (?:words|explanations?))\b"
+    r"|扮演|假装|你是一[个名位]|[只仅](?:需|要|能|用)?(?:回答|回复|输出|返回|写|说)|不要(?:解释|说明|写)"
+)
+_ANSWERS_NOT = re.compile(
+    r"(?i)\b(?:can(?:no|['’])t|unable|not able|nonsensical|no sense|impossible|sorry|apologi[sz]e)\b"
+    r"|无法|不能|没有意义|抱歉|不符合"
+)
+
+
+def _not_to_be_introduced(text: str, prompt: str) -> str:
     """Why a courtesy may not go before an answer: it would break a format, or fit no such opening; '' where it may."""
     if reason := Guards(text).not_prose(0, len(text)):
         return reason
     first, *more = text.strip().split("\n")
     if _STANDS_ALONE.match(text):
         return "opens with one already"
+    if _SAYS_HOW.search(prompt):
+        return "a way to answer is asked for"
+    if _ANSWERS_NOT.search(first):
+        return "no answer"
     if re.search("[?？!！*]", first):
         return "no answer"
     if re.match(r"[^\s：:]{1,20}(?: \S+)?[：:]", first) or (more and first.rstrip()[-1:] not in ".。:："):

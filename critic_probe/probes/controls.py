@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from critic_probe.probes.case import Change, Family, Subject, with_ending_of
-from critic_probe.probes.guards import NOT_PROSE, Guards
+from critic_probe.probes.guards import Guards
 from critic_probe.probes.spans import sentences
 from critic_probe.text import is_chinese
 
@@ -37,8 +37,8 @@ def _truncated(share: float) -> Callable[[Subject], Iterator[Change]]:
 def _truncated_closed(subject: Subject) -> Iterator[Change]:
     text = subject.text
     kept = _cut(text, 0.5)
-    reason = Guards(text).covered(len(kept) - 1, len(kept) + 1)
-    if kept and reason not in NOT_PROSE:
+    reason = Guards(text).not_prose(len(kept) - 1, len(kept) + 1)
+    if kept and not reason:
         yield Change("whole", with_ending_of("。" if _in_chinese(subject) else ".", kept))
     else:
         yield Change("whole", None, reason or "nothing left")

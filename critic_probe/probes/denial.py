@@ -10,11 +10,12 @@ from critic_probe.probes.spans import Place, any_of, sentences
 _INVENTED = any_of(
     r"""stor(?:y|ies) poem poetry haiku songs? lyrics? novel fiction\w* script screenplay scene dialogue jokes?
     slogan imagine pretend creative characters? role-?play fairy_?tale fantasy examples? samples? generate invent
-    fake quiz plot continue suggest plan design"""
+    fake quiz plot continue suggest plan design write_(?:an?|some|me|the|two|three|\d+) compose draft craft create
+    brainstorm describe_a_time scenarios? announcements? analog(?:y|ies) adverts? advertisements? speech"""
 )
 _HAN_INVENTED = any_of(
-    """故事 诗 歌 小说 剧 对话 笑话 作文 散文 想象 扮演 虚构 假设 童话 台词 例子 举例 创作 编写 写一[篇个段首封]
-    设计 计划 建议"""
+    """故事 诗 歌 小说 剧 对话 笑话 作文 散文 想象 扮演 虚构 假设 童话 台词 例子 举例 创作 编写 写一[篇个段首封份条]
+    设计 计划 建议 撰写 续写 继续 起草 拟 类比 比喻 文案 邮件 演讲"""
 )
 INVENTS = re.compile(rf"(?i)\b{_INVENTED}\b|{_HAN_INVENTED}")
 
@@ -31,16 +32,23 @@ _NOT_IN_SUBJECT = any_of(
     """that which who whom whose what if when where while because and or but not only is are was were following can
     could will would should must may might has have had do does did to I we you they he she it"""
 )
+_ASIDES = any_of(
+    """note remember mention recogni[sz]e understand consider keep acknowledge emphasi[sz]e realize know be_aware point
+    say see"""
+)
+_BEFORE_ASIDE = any_of("also always very quite really equally particularly especially worth")
 _NOT_DENIED = any_of(
     """not no none nothing never only just also even always still both either neither all each likely probably
     possibly perhaps often usually sometimes generally typically many some most necessarily merely simply as more so
     too why how what when where because if to that then now hardly rarely about around at over several another"""
 )
+# "It is important to note that ..." says nothing that can be denied.
+_ASIDE = rf"(?:{_BEFORE_ASIDE} )?\w+ to (?:also )?{_ASIDES}\b|worth \w+ing\b"
 _ENGLISH = re.compile(
     rf"(?!{_NO_SUBJECT}\b)[A-Z][\w'’-]*"
     # "The light the painting is" opens no statement: an article in a subject stands behind a preposition.
     rf"(?: (?:{_PREPOSITION} (?:{_DETERMINER} )?)?(?!(?:{_NOT_IN_SUBJECT}|{_DETERMINER})\b)[\w'’-]+){{0,5}} "
-    rf"(?P<verb>is|are|was|were|can|will|should|must)(?P<denial>(?<=can)not| not)? (?!{_NOT_DENIED}\b)\w"
+    rf"(?P<verb>is|are|was|were|can|will|should|must)(?P<denial>(?<=can)not| not)? (?!{_NOT_DENIED}\b|{_ASIDE})\w"
 )
 _DENIES_MORE = any_of("not no never any anyone anything ever yet but nor neither until unless only either whether")
 _ENGLISH_REST = re.compile(rf"(?i)\b{_DENIES_MORE}\b|n't|;|(?:great|good|fascinating|interesting|excellent) question")

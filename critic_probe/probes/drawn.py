@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from critic_probe.pairs import Pair, Response, TokenIds, asked
+from critic_probe.probes.answers import Answers
 from critic_probe.probes.case import Case, Family, Subject
 from critic_probe.probes.suite import outcomes
 
@@ -30,10 +31,13 @@ def drawn(family: Family, pairs: Iterable[Pair], sides: Sequence[str], seed: int
         CriticProbeError: The family failed on a response.
     """
     kept = list(pairs)
-    answers = {str(pair.prompt): text for pair in kept if (text := _text(pair.teacher)) is not None}
+    answers = Answers()
+    for pair in kept:
+        if (text := _text(pair.teacher)) is not None:
+            answers.add(str(pair.prompt), text)
     rng = random.Random(f"{seed}|{family.name}")
     for pair in rng.sample(kept, len(kept)):
-        others = tuple(answer for prompt, answer in answers.items() if prompt != str(pair.prompt))
+        others = answers.to_others(str(pair.prompt))
         prompt, teacher = asked(pair.prompt), _text(pair.teacher) or ""
         texts = {side: text for side in sides if (text := _text(getattr(pair, side))) is not None}
         cases = [

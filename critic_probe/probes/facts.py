@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from critic_probe.probes.case import Change, Family, Subject
 from critic_probe.probes.denial import INVENTS, denials
-from critic_probe.probes.guards import NOT_PROSE, Guards
+from critic_probe.probes.guards import Guards
 from critic_probe.probes.punctuation import Candidate, one_per_position
 from critic_probe.probes.spans import Place, any_of, one_of
 from critic_probe.text import is_chinese
@@ -22,7 +22,7 @@ _MARKER = re.compile(
 _HAN_ITEM = r"(?![一二三四五六七八九十百千\d]+[、和及与或])[^\s，。！？,.!?:：;；、（）()《》“”「」的等]{1,12}?"
 # Between two 、, or between the last of them and 和; not in 饱和, 和平, 永和.
 _HAN_ITEMS = re.compile(
-    rf"、{_HAN_ITEM}(?=、|(?<!、.)(?<![饱缓温总共平柔随涉普参给])(?:和|以及|及|或)(?![平谐时许其解声])[^，。！？、；\n]+[，。！？；\n])"
+    rf"、{_HAN_ITEM}(?=、|(?<!、.)(?<![饱缓温总共平柔随涉普参给中永])(?:和|以及|及|或)(?![平谐时许其解声])[^，。！？、；\n]+[，。！？；\n])"
 )
 _LATIN_ITEM = r"[a-z][a-z-]+(?: [a-z-]+)?"
 # "When it comes to pizza, shapes and sizes matter" is no list: a comma before the last item, or two items between.
@@ -37,13 +37,22 @@ _NO_WORD_OF_ITEM = any_of(
     this those though thus to too was we were what when where which while who will with without would you your \w+ly"""
 )
 _NO_ITEM = re.compile(rf"\b{_NO_WORD_OF_ITEM}\b")
+# Of examples, one fewer is none missing: what opens them in their clause, and what stands for the rest behind.
+_HAN_EXAMPLES = re.compile(r"(?:[例比诸譬]如|如(?![果何此今下同实期愿意若])|像|包括|包含)[^。！？；：\n]*\Z")
+_HAN_REST = re.compile(r"[^。！？；\n]*?(?:等|其他|其它|之类|诸多)")
+_EXAMPLES = re.compile(r"(?i)\b(?:such as|like|includ(?:es?|ed|ing)|e\.g\.|for (?:example|instance))[^.;:!?\n]*\Z")
+_REST = re.compile(
+    r"(?i),? (?:and|or) (?:\w+ )?(?:others?|more|many|much|various|similar|related|so)\b"
+    r"|[^.;!?\n]*\b(?:among others|etc|and more)\b"
+)
 _SEPARATOR = re.compile("[、，]|, ")
 
 
 def _items(subject: Subject) -> Iterator[Place]:
     """Lines of a list, else items between others, else those of a response that is nothing but a list."""
     text = subject.text
-    for start, end in list(_listed_lines(text)) or list(_inner_items(text)) or list(_bare_items(subject)):
+    inner = [] if INVENTS.search(subject.prompt) else list(_inner_items(text))
+    for start, end in list(_listed_lines(text)) or inner or list(_bare_items(subject)):
         if subject.vouched(text[start:end].strip("、，, \n")):
             yield Place(start, end)
 
@@ -51,7 +60,7 @@ def _items(subject: Subject) -> Iterator[Place]:
 def _listed_lines(text: str) -> Iterator[tuple[int, int]]:
     """Items up to the next: a number is followed by the one that counts on, a bullet by its like at once."""
     guards = Guards(text)
-    markers = [m for m in _MARKER.finditer(text) if guards.covered(*m.span()) not in NOT_PROSE]
+    markers = [m for m in _MARKER.finditer(text) if not guards.not_prose(*m.span())]
     for place, marker in enumerate(markers):
         later = next((m for m in markers[place + 1 :] if len(m["indent"]) <= len(marker["indent"])), None)
         if later is None or (later["indent"], later["style"], later["bullet"]) != (
@@ -72,10 +81,13 @@ def _listed_lines(text: str) -> Iterator[tuple[int, int]]:
 def _inner_items(text: str) -> Iterator[tuple[int, int]]:
     guards = Guards(text)
     for item in _HAN_ITEMS.finditer(text):
-        if guards.covered(*item.span()) not in NOT_PROSE:
+        before = text[: item.start()]
+        of_examples = _HAN_EXAMPLES.search(before) or _HAN_REST.match(text, item.end())
+        if not of_examples and not before.endswith(item[0][1:]) and not guards.not_prose(*item.span()):
             yield item.span()
     for listed in _LATIN_ITEMS.finditer(text):
-        if not _NO_ITEM.search(listed["inner"]) and guards.covered(*listed.span()) not in NOT_PROSE:
+        of_examples = _EXAMPLES.search(text[: listed.start()]) or _REST.match(text, listed.end())
+        if not of_examples and not _NO_ITEM.search(listed["inner"]) and not guards.not_prose(*listed.span()):
             for item in re.compile(", [^,]+").finditer(text, *listed.span("inner")):
                 yield item.span()
 

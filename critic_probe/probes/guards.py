@@ -11,7 +11,7 @@ from functools import lru_cache
 from itertools import chain, pairwise
 from typing import NamedTuple
 
-NOT_PROSE = ("code", "latex", "json", "tag", "table", "url", "email", "path")
+_NOT_PROSE = ("code", "latex", "json", "tag", "table", "url", "email", "path")
 
 
 class _Span(NamedTuple):
@@ -156,7 +156,7 @@ class Guards:
     def not_prose(self, start: int, end: int) -> str | None:
         """The first reason why any of `text[start:end]` is code, data, a formula, a table or an address; else None."""
         reasons = (self._guarded.get(index) for index in range(start, end))
-        return next((reason for reason in reasons if reason in NOT_PROSE), None)
+        return next((reason for reason in reasons if reason in _NOT_PROSE), None)
 
     def covered(self, start: int, end: int, *, allow: Collection[str] = ()) -> str | None:
         """The first reason to leave any of `text[start:end]` alone, those in `allow` apart; None without one."""

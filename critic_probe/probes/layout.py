@@ -34,15 +34,12 @@ def _at(pattern: str, replacement: str) -> Callable[[Subject], Iterator[Change]]
     def edits(subject: Subject) -> Iterator[Change]:
         text, guards = subject.text, Guards(subject.text)
         candidates = [
-            Candidate(*place.span(), replacement, _prose(guards, *place.span())) for place in places.finditer(text)
+            Candidate(*place.span(), replacement, guards.not_prose(place.start() - 1, place.end() + 1))
+            for place in places.finditer(text)
         ]
         yield from one_per_position(text, candidates, ("initial", "medial"))
 
     return edits
-
-
-def _prose(guards: Guards, start: int, end: int) -> str | None:
-    return guards.not_prose(start - 1, end + 1)
 
 
 def _byte_order_mark(subject: Subject) -> Iterator[Change]:
@@ -194,14 +191,15 @@ def _typo(subject: Subject) -> Iterator[Change]:
             place_in = next((i for i in range(len(word) // 2 - 1, len(word) - 2) if word[i] != word[i + 1]), 0)
             wrong = word[:place_in] + word[place_in + 1] + word[place_in] + word[place_in + 2 :] if place_in else word
         if wrong != word:
-            candidates.append(Candidate(*place.span(), wrong, _prose(guards, *place.span())))
+            reason = guards.not_prose(place.start() - 1, place.end() + 1)
+            candidates.append(Candidate(*place.span(), wrong, reason))
     yield from _one_of(subject, "typo", candidates)
 
 
 def _homoglyph(subject: Subject) -> Iterator[Change]:
     text, guards = subject.text, Guards(subject.text)
     candidates = [
-        Candidate(i, i + 1, _LOOKALIKES[char], _prose(guards, i, i + 1))
+        Candidate(i, i + 1, _LOOKALIKES[char], guards.not_prose(i - 1, i + 2))
         for i, char in enumerate(text)
         if char in _LOOKALIKES
     ]

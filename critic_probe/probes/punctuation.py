@@ -124,6 +124,11 @@ _UNFINISHED = re.compile(
 _SHORT = 200  # characters; a longer response without its closing mark may have been cut off
 
 
+_ASKS_HEADING = re.compile(
+    r"(?i)\b(?:headlines?|headings?|titles?|slogans?|taglines?|captions?|subject lines?)\b|标题|题目|口号|标语"
+)
+
+
 def _add_full_stop(subject: Subject) -> Iterator[Change]:
     text = subject.text
     last = last_before_closers(text)
@@ -137,7 +142,7 @@ def _add_full_stop(subject: Subject) -> Iterator[Change]:
         reason = "symbol"
     if reason is None and mark == "." and text[end - 1].isdecimal():
         reason = "number"  # the full stop would read as a decimal point
-    if reason is None and not _may_be_closed(text.strip()):
+    if reason is None and (_ASKS_HEADING.search(subject.prompt) or not _may_be_closed(text.strip())):
         reason = "no sentence"
     yield _change(text, "terminal", Candidate(end, end, mark, reason))
 
@@ -248,6 +253,8 @@ def _ellipsis_and_dash(subject: Subject) -> Iterator[Change]:
 
 
 _INNER = re.compile(r"[，；]|(?<=\w)[,;](?= )")
+# "clear, concise and direct", "Microsoft Speech, or ...": behind the comma an item of a list.
+_NEXT_ITEM = re.compile(r" [a-z-]+ (?:and|or) [a-z]|(?: [\w'’-]+){1,4}, (?:and|or) ")
 _SEGMENT = re.compile(r"[^，。、；！？：,.;!?:\n]*")
 
 
@@ -260,6 +267,7 @@ def _strip_inner(subject: Subject) -> Iterator[Change]:
         index: guards.reason(index, index + 1, "")
         or ("joins words" if _joins_words(text, index) else None)
         or (None if _between_phrases(text, index) else "short phrase")
+        or ("list" if text[index] == "," and _NEXT_ITEM.match(text, index + 1) else None)
         for index in marks
     }
     if free := {index for index, reason in reasons.items() if reason is None}:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from critic_probe.probes.case import Change, Subject
-from critic_probe.probes.guards import NOT_PROSE, Guards
+from critic_probe.probes.guards import Guards
 
 
 class Place(NamedTuple):
@@ -49,6 +49,6 @@ def sentences(text: str) -> Iterator[re.Match[str]]:
         for end in _SENTENCE_END.finditer(text, *line.span()):
             if guards.covered(end.start(), end.end()) is None:
                 sentence = _SENTENCE.match(text, start, end.end())
-                if sentence and not any(guards.covered(i, i + 1) in NOT_PROSE for i in range(*sentence.span())):
+                if sentence and not guards.not_prose(*sentence.span()):
                     yield sentence
                 start = end.end()

@@ -22,7 +22,9 @@ from critic_probe.stats.rates import too_few
 TAIL_FLOOR = 0.8  # SD: Cohen's (1988) large effect
 
 _EDIT = ["family", "position"]
-_NO_RULE = {"says": "", "named": False, "n": 0, "prompts": 0, "explained": np.nan, "low": np.nan, "high": np.nan}
+_NO_RULE = {"says": "", "named": False, "n": 0, "prompts": 0} | dict.fromkeys(
+    ("explained", "low", "high", "gaps"), np.nan
+)
 
 
 def headline(cases: pd.DataFrame, summary: pd.DataFrame, rules: pd.DataFrame, spreads: Spreads) -> pd.DataFrame:
@@ -89,13 +91,20 @@ def per_wrong_fact(harmless: pd.DataFrame, wrong: pd.DataFrame) -> tuple[Interva
     Returns:
         The median with its interval, and the number of prompts that have both.
     """
+    worth = worth_by_prompt(harmless, wrong)
+    if worth.empty or too_few(len(harmless), len(worth)):
+        return NOTHING, len(worth)
+    return median_interval(worth, list(worth.index)), len(worth)
+
+
+def worth_by_prompt(harmless: pd.DataFrame, wrong: pd.DataFrame) -> pd.Series:
+    """Of each prompt that has both: the mean |delta| of its harmless edits over that of its wrong facts."""
     moved = harmless.delta.abs().where(harmless.delta.abs() > harmless.floor, 0.0)
     against = wrong.delta.abs().clip(lower=wrong.floor)
     means = [of.groupby(frame.prompt_hash).mean() for of, frame in ((moved, harmless), (against, wrong))]
     both = pd.concat(means, axis=1, keys=["harmless", "wrong"]).dropna()
-    if both.empty or too_few(len(harmless), len(both)):
-        return NOTHING, len(both)
-    return median_interval(both.harmless / both.wrong, list(both.index)), len(both)
+    ratio: pd.Series = both.harmless / both.wrong
+    return ratio
 
 
 def names_of(frame: pd.DataFrame) -> pd.Series:
@@ -133,7 +142,7 @@ def _controls(control: pd.DataFrame, rule: Mapping[str, Any]) -> dict[str, Any]:
         "rules": rule["n"],
         "rule_prompts": rule["prompts"],
         **_columns("rule_explains", Interval(rule["explained"], rule["low"], rule["high"])),
-        "rule_gaps": rule.get("gaps", np.nan),
+        "rule_gaps": rule["gaps"],
         "controls_word": controls_word(right, len(control), prompts, of_faults, named),
     }
 

@@ -11,7 +11,7 @@ P - 1 degrees of freedom for P prompts, and NaN for fewer than two of them.
   Methodology 24; Dean and Pagano 2015, J. Survey Statistics and Methodology 3).
 - A median lies between the quantiles at which its distribution function could be 1/2 (Woodruff 1952, JASA 47), by the
   same effective number.
-- Ratios with a median, and differences of rates, combine the intervals of their parts (MOVER: Zou and Donner 2008,
+- A median over an SD, and differences of rates, combine the intervals of their parts (MOVER: Zou and Donner 2008,
   Statistics in Medicine 27; Newcombe 1998, ibid. 17), with the correlation that prompts show.
 """
 
@@ -102,7 +102,7 @@ class Totals(NamedTuple):
 
     Attributes:
         prompts: (P,) names.
-        rows: (P, k) figures of each.
+        rows: (P, ..., k) figures of each.
     """
 
     prompts: NDArray[Any]
@@ -117,9 +117,9 @@ def totals(values: ArrayLike, clusters: Sequence[Hashable]) -> Totals:
 
 
 def by_prompt(clusters: Sequence[Hashable], rows: Floats) -> Totals:
-    """Sums of rows (n, k) over prompts."""
+    """Sums of rows (n, ...) over prompts."""
     _, codes, prompts = _clean(np.zeros(len(rows)), clusters)
-    sums = np.zeros((len(prompts), rows.shape[1]))
+    sums = np.zeros((len(prompts), *rows.shape[1:]))
     np.add.at(sums, codes, rows)
     return Totals(prompts, sums)
 
@@ -249,7 +249,7 @@ def apart(a: Interval, b: Interval, prompts: int) -> tuple[Interval, float]:
         b: The other one.
         prompts: Of the sample that has fewer: p is of its distance from 0, in units of Student's t.
     """
-    difference = _mover(a, b, 0.0)
+    difference = mover(a, b)
     end = difference.low if difference.value > 0 else difference.high
     if prompts < 2 or np.isnan(end):
         return difference, np.nan
@@ -266,7 +266,7 @@ def rate_difference_interval(a: ArrayLike, b: ArrayLike, clusters: Sequence[Hash
     _, codes, _ = _clean(one, clusters)
     pulls = (np.bincount(codes, rate - rate.mean()) for rate in (one, other))
     r = _correlation(*pulls) if len(one) else 0.0
-    return _mover(rate_interval(one, clusters), rate_interval(other, clusters), r)
+    return mover(rate_interval(one, clusters), rate_interval(other, clusters), r)
 
 
 def median_interval(values: ArrayLike, clusters: Sequence[Hashable], scores: Totals | None = None) -> Interval:
@@ -284,7 +284,7 @@ def median_interval(values: ArrayLike, clusters: Sequence[Hashable], scores: Tot
     sd = estimate(lambda row: np.log(sd_of(row)), scores)
     spread = Interval(0.0, *(end - sd.value for end in sd.interval[1:]))
     r = _correlation(*_aligned(pull, Totals(scores.prompts, sd.influence)))
-    return _exp(_mover(_log(median), spread, r))
+    return _exp(mover(_log(median), spread, r))
 
 
 def quantile_interval(values: ArrayLike, clusters: Sequence[Hashable], share: float) -> Interval:
@@ -298,30 +298,8 @@ def quantile_interval(values: ArrayLike, clusters: Sequence[Hashable], share: fl
     data, codes, prompts = _clean(values, clusters)
     if not len(data):
         return NOTHING
-    value = float(np.quantile(data, share, method="hazen"))
-    if len(prompts) < 2:
-        return Interval(value, np.nan, np.nan)
-    below = (data <= value).astype(float)
-    cases = _effective(below - below.mean(), codes, len(prompts))
-    half = _t(len(prompts)) * np.sqrt(share * (1 - share) / cases)
-    low, high = np.quantile(data, np.clip([share - half, share + half], 0, 1), method="hazen")
-    return Interval(value, float(low), float(high))
-
-
-def ratio_of_medians_interval(
-    numerator: ArrayLike,
-    numerator_clusters: Sequence[Hashable],
-    denominator: ArrayLike,
-    denominator_clusters: Sequence[Hashable],
-) -> Interval:
-    """Median of one set of figures over that of another, none below 0; without an end where the lower may be 0."""
-    (top, pull), (bottom, other) = _median(numerator, numerator_clusters), _median(denominator, denominator_clusters)
-    if not bottom.value > 0 or np.isnan(top.value):
-        return NOTHING
-    if not top.value > 0:
-        with np.errstate(divide="ignore"):
-            return Interval(0.0, top.low, float(np.divide(top.high, bottom.low)) if top.high else 0.0)
-    return _exp(_mover(_log(top), _log(bottom), _correlation(*_aligned(pull, other))))
+    below = (data <= np.quantile(data, share, method="hazen")).astype(float)
+    return _quantile(data, share, _effective(below - below.mean(), codes, len(prompts)), len(prompts))
 
 
 def _t(prompts: int) -> float:
@@ -351,14 +329,18 @@ def _median(values: ArrayLike, clusters: Sequence[Hashable]) -> tuple[Interval, 
     data, codes, prompts = _clean(values, clusters)
     if not len(data):
         return NOTHING, Totals(prompts, np.empty(0))
-    middle = float(np.median(data))
-    sides = np.sign(data - middle)
+    sides = np.sign(data - np.median(data))
     pull = Totals(prompts, np.bincount(codes, sides).astype(float))
-    if len(prompts) < 2:
-        return Interval(middle, np.nan, np.nan), pull
-    half = min(_t(len(prompts)) / (2 * np.sqrt(_effective(sides, codes, len(prompts)))), 0.5)
-    low, high = np.quantile(data, [0.5 - half, 0.5 + half], method="hazen")
-    return Interval(middle, float(low), float(high)), pull
+    return _quantile(data, 0.5, _effective(sides, codes, len(prompts)), len(prompts)), pull
+
+
+def _quantile(data: Floats, share: float, cases: float, prompts: int) -> Interval:
+    """Woodruff's, of what so many independent cases are worth."""
+    if prompts < 2:
+        return Interval(float(np.quantile(data, share, method="hazen")), np.nan, np.nan)
+    half = _t(prompts) * np.sqrt(share * (1 - share) / cases)
+    shares = np.clip([share, share - half, share + half], 0, 1)
+    return Interval(*np.quantile(data, shares, method="hazen").tolist())
 
 
 def _aligned(*tables: Totals) -> list[Floats]:
@@ -381,8 +363,8 @@ def _correlation(a: NDArray[Any], b: NDArray[Any]) -> float:
     return float((a * b).sum() / size) if size else 0.0
 
 
-def _mover(a: Interval, b: Interval, r: float) -> Interval:
-    """The difference of two figures, from their intervals and the correlation of their estimates."""
+def mover(a: Interval, b: Interval, r: float = 0.0) -> Interval:
+    """The difference a - b of two figures, from their intervals and the correlation r of their estimates."""
     value, ends = a.value - b.value, []
     for one, other in ((a.value - a.low, b.high - b.value), (a.high - a.value, b.value - b.low)):
         both = 0.0 if np.isinf(one + other) else 2 * r * one * other

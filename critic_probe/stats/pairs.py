@@ -166,6 +166,12 @@ def beyond(scored: pd.DataFrame, rules: pd.DataFrame, best: str) -> pd.DataFrame
     return pd.DataFrame(rows, columns=["critic", "aggregation", "baseline", "beyond", "beyond_low", "beyond_high"])
 
 
+def matched(frame: pd.DataFrame) -> pd.Series:
+    """Whether the two responses of a pair are as long as each other, in tokens, within a share of the longer."""
+    sides = frame[["student_tokens", "teacher_tokens"]]
+    return (frame.teacher_tokens - frame.student_tokens).abs() <= MATCHED * sides.max(axis=1)
+
+
 def lengths(scored: pd.DataFrame) -> pd.DataFrame:
     """What of a read-out's verdicts length could explain; see `CompareResult.lengths`. Lengths are in tokens."""
     rows = []
@@ -173,12 +179,8 @@ def lengths(scored: pd.DataFrame) -> pd.DataFrame:
         frame = all_pairs.dropna(subset=["student_tokens", "teacher_tokens"])
         if frame.empty:
             continue
-        gap = frame.teacher_tokens - frame.student_tokens
-        matched = frame[gap.abs() <= MATCHED * frame[["student_tokens", "teacher_tokens"]].max(axis=1)]
-        longer, shorter = (
-            frame[(gap > 0) & ~frame.index.isin(matched.index)],
-            frame[(gap < 0) & ~frame.index.isin(matched.index)],
-        )
+        gap, alike = frame.teacher_tokens - frame.student_tokens, matched(frame)
+        parts = {"matched": alike, "teacher_longer": ~alike & (gap > 0), "teacher_shorter": ~alike & (gap < 0)}
         controlled, why = length_controlled(frame)
         row: dict[str, Any] = {
             "critic": critic,
@@ -186,7 +188,8 @@ def lengths(scored: pd.DataFrame) -> pd.DataFrame:
             "length_ratio": float((frame.teacher_tokens / frame.student_tokens).mean()),
             "within_prompt_spearman": _within_prompt_spearman(frame),
         }
-        for name, part in (("matched", matched), ("teacher_longer", longer), ("teacher_shorter", shorter)):
+        for name, chosen in parts.items():
+            part = frame[chosen]
             interval = d_acc(part)
             row |= {f"{name}_n": len(part), f"{name}_prompts": part.prompt_hash.nunique()}
             row |= {f"{name}_d_acc": interval.value}

@@ -5,6 +5,7 @@ import pandas as pd
 
 FEW = 20  # cases below which nothing is concluded
 FEW_PROMPTS = 10  # prompts below which nothing is tested or concluded
+ALPHA = 0.05  # of every test, after Holm's correction
 
 CREDIT = {"teacher": 1.0, "tie": 0.5, "student": 0.0}  # what a verdict adds to d_acc
 

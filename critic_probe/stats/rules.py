@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from critic_probe.stats.intervals import NOTHING, Totals, estimate
+from critic_probe.stats.intervals import NOTHING, Totals, by_prompt, estimate
 from critic_probe.stats.rates import FEW, too_few
 from critic_probe.text import TERMINAL_MARKS, ends_in_terminal, is_cjk
 
@@ -178,12 +178,12 @@ def simple_rules(moves: pd.DataFrame, gaps: pd.DataFrame) -> pd.DataFrame:
 
 def _fits(frame: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[Fit]:
     changes, d = list(frame.change), frame.delta.where(frame.delta.abs() > frame.floor, 0.0).to_numpy(float)
-    codes, prompts = pd.factorize(frame.prompt_hash)
     words = _words(changes, list(frame.family))
     f, of_gaps = _features(changes, words), _features(list(pairs.change), words)
     gap = pairs.delta.to_numpy(float)
-    fd, ff, dd = (_by_prompt(values, codes, len(prompts)) for values in (f * d[:, None], f**2, d**2))
-    share = _share(fd.sum(0), ff.sum(0), dd.sum(0))
+    prompts = frame.prompt_hash.to_numpy(object)
+    fd, ff, dd = (by_prompt(prompts, values) for values in (f * d[:, None], f**2, d**2))
+    share = _share(*(each.rows.sum(0) for each in (fd, ff, dd)))
     names = [*FEATURES, *((f"the word '{word}'", form) for word in words for form in ("count", "presence"))]
     for rule in (*SAYS, "word"):
         members = [i for i, (name, _) in enumerate(names) if name == rule or (rule == "word" and i >= len(FEATURES))]
@@ -191,10 +191,10 @@ def _fits(frame: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[Fit]:
             continue
         best = max(members, key=lambda i: np.nan_to_num(share[i], nan=-1.0))
         touched = f[:, best] != 0
-        sums = Totals(np.arange(len(prompts)), np.stack([fd[:, best], ff[:, best], dd], axis=1))
+        sums = Totals(dd.prompts, np.stack([fd.rows[:, best], ff.rows[:, best], dd.rows], axis=1))
         interval = estimate(_explained, sums).interval if share[best] > 0 else NOTHING
         low, high = max(interval.low, 0.0), min(interval.high, 1.0)
-        b = fd[:, best].sum() / ff[:, best].sum() if touched.any() else 0.0
+        b = sums.rows[:, 0].sum() / sums.rows[:, 1].sum() if touched.any() else 0.0
         left = ((gap - b * of_gaps[:, best]) ** 2).sum()
         name, form = names[best]
         says = f"{'with' if b > 0 else 'without'} {name}" if rule == "word" else SAYS[rule][int(b < 0)]
@@ -204,7 +204,7 @@ def _fits(frame: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[Fit]:
             says,
             form,
             int(touched.sum()),
-            len(set(codes[touched])),
+            frame.prompt_hash[touched].nunique(),
             frame.family[touched].nunique(),
             min(float(share[best]), 1.0),
             low,
@@ -218,12 +218,6 @@ def _features(changes: Sequence[Change], words: Sequence[str]) -> Floats:
     own = np.array([each.features for each in changes], float)
     of_words = np.array([[each.words.get(word, (0, 0)) for word in words] for each in changes], float)
     return np.concatenate([own, of_words.reshape(len(changes), -1)], axis=1)
-
-
-def _by_prompt(values: Floats, codes: NDArray[np.intp], prompts: int) -> Floats:
-    sums = np.zeros((prompts, *values.shape[1:]))
-    np.add.at(sums, codes, values)
-    return sums
 
 
 def _explained(sums: Floats) -> Floats:

@@ -306,9 +306,24 @@ def _of_untrained(findings: _Findings, heads: Untrained) -> None:
 
     steady = estimate(steadiness, won["mean"], won["last"]).interval
     findings.decide("untrained-d_acc", steady, len(heads.prompts), len(won["mean"].prompts))
-    apart = (effects["mean"] - effects["last"]).mean(axis=1)
-    difference = mean_interval(apart, heads.edited_prompts)
-    findings.decide("untrained-punctuation", difference, len(apart), len(set(heads.edited_prompts)))
+
+    def apart(*parts: Floats) -> Floats:
+        over_heads: Floats = difference_over_sd(*parts).mean(axis=-1)
+        return over_heads
+
+    difference = estimate(apart, *_of_heads(heads, "mean"), *_of_heads(heads, "last")).interval
+    findings.decide("untrained-punctuation", difference, len(heads.edited_prompts), len(set(heads.edited_prompts)))
+
+
+def _of_heads(heads: Untrained, read_out: str) -> tuple[Totals, Totals]:
+    """`totals` under each head of the edits' |delta|, and of the scores, from their mean."""
+    scores = heads.scores[read_out].reshape(-1, HEADS)  # a pair's two stand together
+    tables = (
+        (np.abs(heads.deltas[read_out]), heads.edited_prompts),
+        (scores - scores.mean(axis=0), list(np.repeat(heads.prompts, 2))),
+    )
+    values, of_scores = (by_prompt(prompts, np.stack([each**0, each, each**2], axis=-1)) for each, prompts in tables)
+    return values, of_scores
 
 
 def _of_edits(findings: _Findings, edited: PerturbResult, responses: pd.DataFrame, sd: float) -> None:

@@ -21,8 +21,9 @@ from critic_probe.measures.variants import Plan
 from critic_probe.pairs import Pair, Pairs, as_text
 from critic_probe.probes import BUILT_IN
 from critic_probe.stats.intervals import mean_interval, median_interval
+from critic_probe.stats.rates import too_few
 from critic_probe.studies.audit import AuditResult
-from critic_probe.studies.claims import judged
+from critic_probe.studies.claims import UNCLEAR, judged
 from critic_probe.training.options import Options
 from critic_probe.training.warmup import warmup
 from critic_probe.workbench import CriticRecord, Progress, Settings, Signature
@@ -88,10 +89,11 @@ def before_after(
         progress: Told of every pair scored.
 
     Returns:
-        One row per expectation, trained and read read-out: `before`, `expected_low`, `expected_high`, `n` pairs,
-        `figure` with `low` and `high`, `over_sd` with `over_sd_low` and `over_sd_high` (mean, least and most over
-        seeds; of a single seed the 95 % interval over prompts where there is one), `the_case` (the one pair that the
-        proposal showed, mean over seeds) and `verdict`. And what identifies each critic.
+        One row per expectation, trained and read read-out: `before`, `expected_low`, `expected_high`, `n` pairs of
+        so many `prompts`, `figure` with `low` and `high`, `over_sd` with `over_sd_low` and `over_sd_high` (mean, least
+        and most over seeds; of a single seed the 95 % interval over prompts where there is one), `the_case` (the one
+        pair that the proposal showed, mean over seeds) and `verdict`, `cannot tell` of `too_few` pairs or prompts
+        whatever the seeds say. And what identifies each critic.
 
     Raises:
         CriticProbeError: There are no seeds, or pairs cannot be trained on or scored.
@@ -156,11 +158,13 @@ def _measured(result: CompareResult, cases: pd.DataFrame, read: str) -> pd.DataF
             interval = mean_interval(chosen[column], list(chosen.prompt_hash))
             low, high = interval.low, interval.high
         case = pairs[pairs.id == expected.case].gap
+        sample = swaps if expected.name == "punctuation" else chosen
         rows.append(
             {
                 "name": expected.name,
                 "read": read,
-                "n": len(swaps) if expected.name == "punctuation" else len(chosen),
+                "n": len(sample),
+                "prompts": sample.prompt_hash.nunique(),
                 "figure": figure,
                 "low": low,
                 "high": high,
@@ -175,9 +179,10 @@ def _over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for expected in EXPECTATIONS:
         for (trained, read), frame in rows[rows.name == expected.name].groupby(["trained", "read"], sort=False):
-            single = len(frame) == 1
-            low = frame.low.iloc[0] if single else frame.figure.min()
-            high = frame.high.iloc[0] if single else frame.figure.max()
+            single, first = len(frame) == 1, frame.iloc[0]
+            few = too_few(first.n, first.prompts)
+            low = first.low if single else frame.figure.min()
+            high = first.high if single else frame.figure.max()
             rows.append(
                 {
                     "name": expected.name,
@@ -187,7 +192,8 @@ def _over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
                     "before": np.nan if expected.before is None else expected.before,
                     "expected_low": expected.low,
                     "expected_high": expected.high,
-                    "n": int(frame.n.iloc[0]),
+                    "n": int(first.n),
+                    "prompts": int(first.prompts),
                     "seeds": len(frame),
                     "figure": frame.figure.mean(),
                     "low": low,
@@ -196,7 +202,7 @@ def _over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
                     "over_sd_low": np.nan if single else frame.over_sd.min(),
                     "over_sd_high": np.nan if single else frame.over_sd.max(),
                     "the_case": frame.the_case.mean(),
-                    "verdict": judged(low, high, expected.low, expected.high),
+                    "verdict": UNCLEAR if few else judged(low, high, expected.low, expected.high),
                 }
             )
     return pd.DataFrame(rows)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from critic_probe.stats.edits import INVARIANCE_FLOOR, ORDER_FLOOR
 from critic_probe.stats.intervals import Interval, would_tell
-from critic_probe.stats.rates import too_few
+from critic_probe.stats.rates import FEW, FEW_PROMPTS, too_few
 
 HOLDS, FAILS, UNCLEAR = "holds", "does not hold", "cannot tell"
 
@@ -257,7 +257,8 @@ READING_UNTRAINED = [
 ]
 READING_TRAINED = [
     "Critics were trained for one table alone. A verdict there is on the range over seeds, or on the interval of one "
-    "seed: it holds where all of it lies within what was expected, and does not hold where none of it does.",
+    "seed: it holds where all of it lies within what was expected, and does not hold where none of it does; of fewer "
+    f"than {FEW} pairs or edits or {FEW_PROMPTS} prompts nothing can be told.",
     "Raw figures of two read-outs have no common scale: a mean over N tokens is smaller by construction. Compare the "
     "figures in SD. Score above 0 is no valid test, since the loss fixes only differences; it is here because it was "
     "expected.",

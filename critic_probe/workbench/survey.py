@@ -1,6 +1,5 @@
 """What can be told of a critic and its pairs before anything is scored."""
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -9,14 +8,13 @@ from critic_probe.checkpoint.audit import framework
 from critic_probe.encoding import Encoded, encode
 from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.pairs import BadRowError, Faults, PairFile
+from critic_probe.probes import Answers
 from critic_probe.scoring.trie import distinct
-from critic_probe.text import is_chinese
 
 if TYPE_CHECKING:
     from critic_probe.workbench.loop import Bench
 
 SAMPLE = 4  # pairs on which noise is measured
-OTHERS = 16  # answers kept of each language and length, for edits that need another prompt's
 
 
 @dataclass(frozen=True)
@@ -29,8 +27,7 @@ class Survey:
         tokens: Of both sides with their prompts: what a framework would compute.
         distinct: Of them, those that the prefix tree computes.
         sample: The first pairs, on which noise is measured.
-        answers: Teachers' answers by prompt, the first of each language and length (within a factor of two): for edits
-            that need another's answer.
+        answers: For edits that need the answer to another prompt.
         too_long: Ids of the pairs that do not fit the context.
         longest: Tokens of the longest of these.
         faults: Pairs that this critic's encoder refuses.
@@ -42,7 +39,7 @@ class Survey:
     tokens: int
     distinct: int
     sample: list[Encoded]
-    answers: dict[str, str]
+    answers: Answers
     too_long: list[str]
     longest: int
     faults: Faults
@@ -59,8 +56,7 @@ def survey(bench: "Bench") -> Survey:
     lone: list[str] = []
     beyond: list[str] = []
     sample: list[Encoded] = []
-    answers: dict[str, str] = {}
-    kept = Counter[tuple[bool, int]]()
+    answers = Answers()
     count = tokens = unique = longest = 0
     faults = Faults(bench.pairs.on_bad_row if isinstance(bench.pairs, PairFile) else "error")
     for pair in bench.pairs:
@@ -74,11 +70,7 @@ def survey(bench: "Bench") -> Survey:
             too_long.append(pair.id)
             longest = max(longest, encoded.length)
             continue
-        answer, prompt = encoded.responses[-1].text, str(pair.prompt)
-        like = is_chinese(answer), len(answer).bit_length()
-        if prompt not in answers and kept[like] < OTHERS:
-            answers[prompt] = answer
-            kept[like] += 1
+        answers.add(str(pair.prompt), encoded.responses[-1].text)
         count += 1
         sides = encoded.group.sequences
         tokens += sum(map(len, sides))

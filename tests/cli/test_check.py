@@ -230,7 +230,7 @@ def test_other_data_than_the_baselines_is_a_regression(repository, tmp_path):
 def test_a_file_that_is_no_baseline_is_refused(repository):
     (repository / "base.json").write_text("{}", encoding="utf-8")
     for arguments, message in (
-        (["--baseline", "base.json"], "is no critic-probe/baseline/2"),
+        (["--baseline", "base.json"], "is no critic-probe/baseline/3"),
         (["--baseline", "nonesuch.json"], "write one with --save-baseline"),
         (["--accept"], "--accept needs --baseline FILE"),
     ):

@@ -20,6 +20,7 @@ def baseline(value=1.0, low=None, high=None, gaps=(1.0,), prompts=None, schema=S
     own = {"critic": "the critic", "aggregation": "mean"}
     scores = [
         {"id": name, "student_score": 0.0, "teacher_score": gap, "gap_over_sd": gap}
+        | {"student_tokens": 4, "teacher_tokens": 4}
         | {"verdict": "teacher" if gap > 0 else "student" if gap < 0 else "tie", **own}
         for name, gap in zip(ids, gaps, strict=True)
     ]
@@ -65,7 +66,7 @@ def test_a_difference(old, new, words):
 
 def test_an_unchanged_critic_has_not_moved_though_its_figure_lies_beside_its_interval():
     # Wilson's lower bound of 0 of n comes out as 1.4e-17: the value 0 lies below its own interval.
-    for schema in (SCHEMA, UNPAIRED):
+    for schema in (SCHEMA, *UNPAIRED):
         same = baseline(0.0, 1.4e-17, 0.1, schema=schema)
         found = drift(same, same, 0.0)
         assert not differs(found)
@@ -100,7 +101,7 @@ def test_verdicts_of_one_prompt_are_one_piece_of_evidence():
 
 
 def test_an_older_baseline_is_compared_as_of_other_pairs_and_that_is_said():
-    old, new = of_gaps([1.0] * 170 + [-1.0] * 30, schema=UNPAIRED), of_gaps([1.0] * 162 + [-1.0] * 38)
+    old, new = of_gaps([1.0] * 170 + [-1.0] * 30, schema=UNPAIRED[0]), of_gaps([1.0] * 162 + [-1.0] * 38)
     for key in ("pairs", "noise_floor"):
         del old[key]
     found = drift(old, new, 0.05)
@@ -161,7 +162,8 @@ def test_another_sample_seldom_moves_a_figure_and_a_fall_on_the_same_pairs_does(
         return [simulated.baseline(each, 1, "a") for each in (gaps, simulated.fallen(rng, gaps, 0.05))]
 
     assert simulated.share_moved(40, other)[0] <= 0.1
-    assert simulated.share_moved(10, same)[2] >= 0.5
+    *_, among, alone, by_intervals = simulated.share_moved(10, same)
+    assert by_intervals < 0.5 <= among <= alone
 
 
 def test_p_is_adjusted_over_all_figures():
@@ -176,6 +178,7 @@ def test_edits_are_compared_in_pairs_by_family():
         made = baseline(1.0, gaps=[1.0] * 40)
         case = {"critic": "the critic", "aggregation": "mean", "side": "teacher", "family": "negation"}
         case |= {"position": "whole", "removed": "", "added": "not", "sign": -1}
+        case |= {"command": "perturb", "kind": "control", "flip": 0}
         made["cases"] = [case | {"id": f"p{i}", "delta": d, "delta_over_sd": d / 2} for i, d in enumerate(deltas)]
         named = FIGURE | {"family": "negation", "position": "whole", "n": 40}
         made["figures"] = [
@@ -193,6 +196,52 @@ def test_edits_are_compared_in_pairs_by_family():
     assert found.p_holm["perturb.right_order mean negation whole"] == pytest.approx(2 * 2 / 2**10)
     # The median did not move; 14 edits did, and no more is said than of the figure.
     assert list(found.index) == ["perturb.right_order mean negation whole"]
+
+
+EDITS = [  # family, position, kind, sign, delta
+    ("terminal-swap", "terminal", "invariance", 0, 1.0),
+    ("edge-blank", "whole", "invariance", 0, 0.1),
+    ("wrong-digit", "medial", "control", -1, -1.0),
+    ("other-answer", "whole", "control", -1, -1.0),
+    ("truncated-50", "whole", "control", -1, -1.0),
+    ("sentence-repeated", "whole", "control", -1, 1.0),
+]
+HEADLINE = ("controls_right", "fault_right", "strongest_harmless", "harmless_per_wrong_fact")
+
+
+def of_headline(swap=1.0, wrong=-1.0, blank=0.1, flips=0):
+    """A baseline of edits of 40 prompts; of 20 of them these deltas, and so many flips."""
+    made = baseline(1.0, gaps=[1.0] * 40, prompts=[f"{i:x}" for i in range(40)])
+    made["figures"] = [
+        FIGURE | {"metric": f"perturb.{name}", "value": value, "low": -9.0, "high": 9.0, "n": 40}
+        for name, value in zip(HEADLINE, (-wrong, blank, swap, swap / wrong), strict=True)
+    ]
+    flip = {"metric": "perturb.flip_rate", "value": flips / 40, "low": 0.0, "high": 1.0, "n": 40}
+    made["figures"].append(FIGURE | flip | {"family": "terminal-swap", "position": "terminal"})
+    changed = {"terminal-swap": swap, "wrong-digit": wrong, "edge-blank": blank}
+    made["cases"] = [
+        {"critic": "the critic", "aggregation": "mean", "id": f"p{i}", "side": "teacher", "removed": "", "added": ""}
+        | {"command": "perturb", "family": family, "position": position, "kind": kind, "sign": sign}
+        | {"delta": own, "delta_over_sd": own, "flip": int(family == "terminal-swap" and i < flips)}
+        for i in range(40)
+        for family, position, kind, sign, delta in EDITS
+        for own in (changed.get(family, delta) if i < 20 else delta,)
+    ]
+    return made
+
+
+def test_what_a_headline_is_made_of_is_compared_in_pairs_where_both_chose_alike():
+    found = drift(of_headline(), of_headline(swap=1.5, wrong=1.0, flips=12), 0.05).set_index("what")
+    assert set(found.verdict) == {"moved"}
+    assert found.change["perturb.flip_rate mean terminal-swap terminal"] == pytest.approx(12 / 40)
+    assert found.change["perturb.strongest_harmless mean"] == pytest.approx(0.25)
+    assert found.change["perturb.harmless_per_wrong_fact mean"] == pytest.approx(0.25)
+    assert found.change["perturb.controls_right mean"] == pytest.approx(-20 / 160)
+    # Made longer is ordered worst in both; wrong facts changed, and that figure is not theirs.
+    assert "perturb.fault_right mean" not in found.index
+    # Intervals of -9 to 9 tell nothing; another edit moves most, so the figure has no pairs.
+    other = drift(of_headline(), of_headline(swap=0.1, blank=3.0), 0.05)
+    assert "perturb.strongest_harmless mean" not in set(other.what)
 
 
 def test_a_row_that_went_or_came_is_a_difference():

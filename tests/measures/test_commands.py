@@ -1,5 +1,7 @@
 """The three results, on real tiny critics, against figures computed by hand from the same values."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -11,9 +13,11 @@ from critic_probe.errors import CriticProbeError
 from critic_probe.measures.compare import compare
 from critic_probe.measures.perturb import Plan, perturb
 from critic_probe.measures.trace import trace
+from critic_probe.measures.variants import variants_of
 from critic_probe.pairs import Pair, TokenIds
-from critic_probe.probes import BUILT_IN
-from critic_probe.workbench import Settings
+from critic_probe.probes import BUILT_IN, drawn
+from critic_probe.probes.answers import KEPT
+from critic_probe.workbench import Bench, Settings
 
 EOS = 258
 PUNCTUATION = Plan([family for family in BUILT_IN.values() if family.group == "punct"])
@@ -237,3 +241,16 @@ def test_the_signature_changes_with_everything_that_changes_a_score(critic, make
         sign(template="raw"),
     ):
         assert changed != first
+
+
+def test_an_edit_that_is_shown_without_a_critic_is_the_one_that_is_scored(critic):
+    pairs = [Pair(f"p{i}", f"Ask {i}", "No.", f"It is number {i}, I think.") for i in range(100, 140)]
+    family = BUILT_IN["other-answer"]
+    bench = Bench(critic, pairs, settings("last"))
+    encoded = {pair.pair.id: pair for pair in bench.encoded(pairs)}
+    shown = list(drawn(family, pairs, ("teacher",), seed=3))
+    assert len(shown) == 40
+    for edit in shown:
+        [scored] = variants_of(bench, encoded[edit.id], Plan([family], ("teacher",), seed=3), Counter())
+        assert edit.case.text == scored.case.text
+    assert len({edit.case.text for edit in shown}) <= KEPT

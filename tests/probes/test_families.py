@@ -349,6 +349,10 @@ LEFT_ALONE = (
     ("invisible-zwsp", "const x"),
     ("inner-stripped", "大西洋联盟，常春藤联盟，独立大联盟。"),
     ("inner-stripped", "rice, fish, and greens"),
+    ("inner-stripped", "It should be clear, concise and direct."),
+    ("inner-stripped", "It works with Google Speech to Text, Microsoft Speech Tools, or IBM Watson."),
+    ("lead-in", "This question is nonsensical, and I cannot answer it."),
+    ("lead-in", "上述推理不符合任何标准。"),
     ("lead-in", "x = 1\nprint(x)"),
     ("lead-in", '{"a": 1}'),
     ("lead-in", "# A title\n\nThe sky is grey."),
@@ -527,6 +531,18 @@ def test_a_right_answer_becomes_wrong_where_there_is_evidence(family, prompt, te
         ("negation", "", "这次选举被视为是一次考验。"),
         ("negation", "写一个故事。", "他是医生。"),
         ("negation", "Write a story.", "He was a doctor."),
+        ("item-dropped", "", "It is due to waves, swells, and other factors. Such as rain, wind, and snow."),
+        ("item-dropped", "", "They hang on structures like ropes, racks, or tables."),
+        ("item-dropped", "", "It has details such as the nerve, optic tract, and gland, among others."),
+        ("item-dropped", "", "如温度、压力、密度等。"),
+        ("item-dropped", "", "它有多个传感器（如摄像头、激光雷达或红外传感器）。"),
+        ("item-dropped", "", "数据来自平台、行为以及报告等来源。"),
+        ("item-dropped", "", "他在中和区、永和区一带成立中和帮，有十几人。"),
+        ("item-dropped", "", "它的叫声是「呼、呼、悠悠」，很高。"),
+        ("item-dropped", "Write a story.", "The players ran, passed, and shot at goal."),
+        ("negation", "", "It is important to note that it snows. It is worth noting that it rains."),
+        ("negation", "Write a paragraph on a match.", "The fans were on their feet."),
+        ("negation", "你能继续这段文字吗？", "那是一种不舒服的体验。"),
         ("sentence-repeated", "", "fish, rice"),  # no sentence
         ("sentence-repeated", "", "```\nx = 1.\n```"),
         ("truncated-closed", "", "```\nfor x in y: print(x)\n```"),
@@ -535,6 +551,21 @@ def test_a_right_answer_becomes_wrong_where_there_is_evidence(family, prompt, te
 )
 def test_a_control_needs_evidence(family, prompt, text):
     assert [o for o in BUILT_IN[family].outcomes(Subject(text, prompt=prompt)) if isinstance(o, Case)] == []
+
+
+@pytest.mark.parametrize(
+    ("family", "prompt", "text"),
+    [
+        ("lead-in", 'Do you understand? If yes, say "acknowledge".', "acknowledge"),
+        ("lead-in", "Pretend to be arrogant. Where were you?", "I was busy being the best."),
+        ("lead-in", "只回答城市名。天安门在哪里？", "在北京。"),
+        ("terminal-add", "Generate a new headline for this.", "Simple changes can influence your life"),
+        ("terminal-add", "请写一个标题。", "微软向公共部门提供工具"),
+    ],
+)
+def test_a_harmless_edit_keeps_to_what_the_prompt_asks_for(family, prompt, text):
+    assert [o for o in BUILT_IN[family].outcomes(Subject(text, prompt=prompt)) if isinstance(o, Case)] == []
+    assert [o for o in BUILT_IN[family].outcomes(Subject(text, prompt="And?")) if isinstance(o, Case)]
 
 
 @pytest.mark.parametrize(

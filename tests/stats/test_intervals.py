@@ -16,7 +16,6 @@ from critic_probe.stats.intervals import (
     median_interval,
     rate_difference_interval,
     rate_interval,
-    ratio_of_medians_interval,
     totals,
 )
 
@@ -171,24 +170,6 @@ def test_nan_is_left_out(data):
     with_gaps, prompts = np.concatenate([data, [np.nan] * 20]), [*PROMPTS, *range(100, 120)]
     for interval in (mean_interval, median_interval):
         assert interval(with_gaps, prompts) == interval(data, list(PROMPTS))
-
-
-def test_a_ratio_knows_that_one_prompt_moves_both_of_its_sides(data):
-    found = ratio_of_medians_interval(3 * data, PROMPTS, data, PROMPTS)
-    assert found.value == pytest.approx(3.0)
-    assert found.high - found.low < 0.3
-    apart = ratio_of_medians_interval(3 * data, PROMPTS, data, PROMPTS + 100)
-    assert apart.low < 2.7 < 3.3 < apart.high
-    assert np.isnan(ratio_of_medians_interval([], [], data, PROMPTS).value)
-
-
-def test_a_ratio_to_what_may_be_nothing_has_no_upper_end(data):
-    nothing = np.where(np.arange(120) % 20 < 9, 0.0, data)
-    found = ratio_of_medians_interval(data, PROMPTS, nothing, PROMPTS)
-    assert np.isfinite(found.low)
-    assert found.high == np.inf
-    assert np.isnan(ratio_of_medians_interval(data, PROMPTS, np.zeros(120), PROMPTS).value)
-    assert ratio_of_medians_interval(np.zeros(120), PROMPTS, data, PROMPTS) == (0.0, 0.0, 0.0)
 
 
 def test_differences_are_paired(data):

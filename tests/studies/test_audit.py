@@ -18,11 +18,11 @@ from critic_probe.measures.tokens import effective_tokens, tokens, variance_rati
 from critic_probe.pairs import Pair, PairFile, TokenIds
 from critic_probe.probes import BUILT_IN
 from critic_probe.stats.intervals import Interval
-from critic_probe.studies.audit import READ_OUTS, audit
+from critic_probe.studies.audit import READ_OUTS, _Findings, _of_untrained, audit
 from critic_probe.studies.claims import CLAIMS
 from critic_probe.studies.gradients import gradients
 from critic_probe.studies.planted import write_planted
-from critic_probe.studies.untrained import HEADS, untrained
+from critic_probe.studies.untrained import HEADS, Untrained, untrained
 from critic_probe.workbench import Bench, Settings
 
 SETTINGS = Settings((parse("last"), parse("mean")))
@@ -274,3 +274,27 @@ def test_dependence_is_that_of_tokens(critic):
     figures = figures.value
     assert figures["effective tokens of a response"] == pytest.approx(row.effective_tokens)
     assert figures["lag-1 autocorrelation"] == pytest.approx(row.lag1)
+
+
+def test_random_heads_take_the_spread_of_their_scores_for_an_estimate():
+    rng = np.random.default_rng(0)
+    heads = rng.standard_normal((4, HEADS))
+    prompts, moves = 25, np.abs(heads[0])
+    truth = ((0.3 / 0.5 - 1) * moves / np.linalg.norm(heads, axis=0)).mean()  # SDs of the scores are 1 and 0.5
+    held = []
+    for _ in range(100):
+        states = {"last": rng.standard_normal((prompts, 2, 4)), "mean": 0.5 * rng.standard_normal((prompts, 2, 4))}
+        found = _Findings("a critic")
+        drawn = Untrained(
+            prompts=[str(i) for i in range(prompts)],
+            scores={name: state @ heads for name, state in states.items()},
+            edited_prompts=[str(i) for i in range(prompts)],
+            deltas={name: np.tile(size * moves, (prompts, 1)) for name, size in (("last", 1.0), ("mean", 0.3))},
+            tokens=np.empty(0),
+            sums=np.empty((0, HEADS)),
+            squares=np.empty((0, HEADS)),
+        )
+        _of_untrained(found, drawn)
+        [claim] = [row for row in found.claims if row["claim"] == "untrained-punctuation"]
+        held.append(claim["low"] <= truth <= claim["high"])
+    assert np.mean(held) > 0.88  # all edits are alike, so that known SDs would leave no interval at all

@@ -89,3 +89,11 @@ def test_the_command_needs_a_place_to_keep_what_it_trains():
     done = CliRunner().invoke(app, ["audit", "--train", "tiny"])
     assert done.exit_code == 2
     assert "--work DIR" in done.stderr
+
+
+def test_of_few_pairs_nothing_can_be_told_however_many_seeds(measured):
+    work, test, *_ = measured
+    few = before_after(lambda s: pairs(24, s), test[:9], None, Options(), (0, 1), work, Settings(()), silent)[0]
+    assert set(few.verdict) == {"cannot tell"}
+    assert (few.prompts <= 9).all()
+    assert (measured[3].verdict != "cannot tell").any()

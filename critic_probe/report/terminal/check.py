@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from critic_probe.errors import parameter
-from critic_probe.gates.drift import TOLD
+from critic_probe.gates.drift import HOW_COMPARED
 from critic_probe.gates.measure import CheckResult
 from critic_probe.report.terminal.pieces import (
     VERDICT_STYLES,
@@ -86,7 +86,7 @@ def _drift(moved: pd.DataFrame) -> list[Text]:
 
 def against(moved: pd.DataFrame) -> str:
     """How many figures differ from the baseline, and how."""
-    counted = moved.verdict[~moved.verdict.isin(TOLD)].value_counts()
+    counted = moved.verdict[~moved.verdict.isin(HOW_COMPARED)].value_counts()
     counts = ", ".join(f"{count} {word}" for word, count in counted.items())
     return f"against the baseline: {counts or 'nothing differs'}"
 
