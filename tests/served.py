@@ -71,6 +71,7 @@ class ServedCritic:
         self.tokenizer = AutoTokenizer.from_pretrained(path)
         self.model = AutoModelForSequenceClassification.from_pretrained(path, dtype=torch.float32).eval()
         self.half = AutoModelForSequenceClassification.from_pretrained(path, dtype=torch.bfloat16).eval()
+        self._states: dict[tuple[tuple[int, ...], bool], torch.Tensor] = {}
         draw = torch.Generator().manual_seed(seed)
         weight = self.model.score.weight
         self.heads = {
@@ -105,14 +106,23 @@ class ServedCritic:
         return ids
 
     @torch.inference_mode()
+    def states(self, ids: tuple[int, ...], half: bool) -> torch.Tensor:
+        """The final states (T, H) of ids, computed once."""
+        if (ids, half) not in self._states:
+            model = self.half if half else self.model
+            self._states[ids, half] = model.model(input_ids=torch.tensor([ids])).last_hidden_state[0]
+        return self._states[ids, half]
+
+    @torch.inference_mode()
     def score(self, ids: Sequence[int], faults: frozenset[str]) -> list[float]:
         """What is answered for ids: the scores of one token, one of them without a fault."""
-        model = self.half if "bfloat16" in faults else self.model
-        state = model.model(input_ids=torch.tensor([ids])).last_hidden_state[0, -2 if "token-before" in faults else -1]
+        half = "bfloat16" in faults
+        state = self.states(tuple(ids), half)[-2 if "token-before" in faults else -1]
         if "hidden-unit" in faults:
             numbers = state.float()
         else:
-            weight = next((self.heads[name] for name in self.heads if name in faults), model.score.weight)
+            own = (self.half if half else self.model).score.weight
+            weight = next((self.heads[name] for name in self.heads if name in faults), own)
             numbers = (weight.to(state) @ state).float()
         if "sigmoid" in faults:
             numbers = numbers.sigmoid()

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 
 from critic_probe import tolerance
 from critic_probe.checkpoint import Check
@@ -111,10 +112,12 @@ def endpoint(bench: Bench, server: Endpoint) -> EndpointResult:
         )
     step = bench.progress(f"{server.url}: asked", 2 * len(samples), bench.stats)
     asked = ask(server.scores, [sample.text for sample in samples], step)
-    dtype = bench.critic.loading["dtype"]
+    critic = bench.critic
+    dtype = critic.loading["dtype"]
     if dtype == "auto":
-        dtype = str(stored_dtype(bench.critic.layout)).removeprefix("torch.")
-    result = judged(Served(bench.critic, samples, bench.encoder, server.protocol.bos, dtype), asked)
+        dtype = str(stored_dtype(critic.layout)).removeprefix("torch.")
+    exact = critic if critic.dtype == torch.float32 else critic.in_float32()
+    result = judged(Served(exact, samples, bench.encoder, server.protocol.bos, dtype), asked)
     notices = bench.notices()
     if apart:
         message = (
@@ -122,6 +125,12 @@ def endpoint(bench: Bench, server: Endpoint) -> EndpointResult:
             "that takes text scores what was trained; they are left out"
         )
         notices.append(Notice("tokenised-otherwise", message, list(dict.fromkeys(apart))))
+    if server.protocol.bos and bench.encoder.chat and "tail" not in bench.convention.closing:
+        message = (
+            f"read as {bench.convention.name} an answer stands without the template's tail, and so it was sent; verl's "
+            "reward loop sends whole conversations with it: hf reads them so"
+        )
+        notices.append(Notice("verl-sends-tail", message))
     signed = signature(bench.settings, hash_of(bench.pairs), [bench.record()])
     signed["endpoint"] = f"{server.url} ({server.version})" if server.version else server.url
     signed["protocol"] = server.protocol.name
@@ -239,19 +248,18 @@ def _agreement(served: Served, alone: Floats, explanation: Explanation) -> Check
         spread = f"SD of the scores {np.std(served.expected):.2g}"
         evidence = f"{fit.within} of {len(alone)} scores lie within {floor} of the checkpoint's ({before}; {spread})"
         return Check("agreement", "ok", evidence)
-    fresh = served.fresh_head(alone)
     if explanation.named:
-        told = [
-            f"{_called(fit, fresh)} (median residual {nothing.residual:.2g} -> {fit.residual:.2g}; {fit.agrees} of "
-            f"{fit.moved} responses that it moves say so)"
-            for fit in explanation.named
-        ]
+        told = []
+        for fit in explanation.named:
+            called = _called(fit, served.fresh_head(alone, fit.factors))
+            moved = f"median residual {nothing.residual:.2g} -> {fit.residual:.2g}"
+            told.append(f"{called} ({moved}; {fit.agrees} of {fit.moved} responses that it moves say so)")
         cures = dict.fromkeys(FACTORS[name].cure for fit in explanation.named for name in fit.factors)
         equally = "equally well explained by " if len(told) > 1 else ""
         return Check("agreement", "fail", equally + ", or by ".join(told), "; ".join(cures))
     r, p = explanation.correlation
     related = "scores that do not vary" if r is None else f"rank correlation {r:.2f}, p = {p:.2g}"
-    if fresh:
+    if fresh := served.fresh_head(alone):
         evidence = f"{RANDOM_HEAD.what}: the scores are what {fresh} gives ({before}; {related})"
         return Check("agreement", "fail", evidence, RANDOM_HEAD.cure)
     tried = [fit for fit in explanation.tried if fit.factors]

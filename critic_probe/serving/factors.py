@@ -12,7 +12,7 @@ from critic_probe.encoding import Encoder
 Ids = tuple[int, ...]
 Stage = Literal["end", "template", "eos", "start", "cut", "read", "head", "map"]
 
-OWN_DTYPES = ("float32", "float16", "bfloat16")  # from fine to coarse
+DTYPES = ("float32", "float16", "bfloat16")  # from fine to coarse
 EDITS: tuple[Stage, ...] = ("end", "template", "eos", "start")  # of ids, in the order in which they happen
 
 
@@ -99,7 +99,7 @@ FACTORS = {
     "not-normalised": Factor("map", "the score was not normalised", "serve with the checkpoint's normalisation"),
     **{
         f"dtype-{name}": Factor("map", f"computed in {name}", f"serve in the checkpoint's own type, or accept {name}")
-        for name in OWN_DTYPES
+        for name in DTYPES[1:]
     },
 }
 """Every factor, by the name that results have for it."""

@@ -11,7 +11,7 @@ import torch
 from critic_probe import tolerance
 from critic_probe.checkpoint import Critic, load_critic
 from critic_probe.encoding import Encoder
-from critic_probe.serving.factors import EDITS, FACTORS, OWN_DTYPES, Edits, Ids, Sample, Stage
+from critic_probe.serving.factors import DTYPES, EDITS, FACTORS, Edits, Ids, Sample, Stage
 from critic_probe.stats.explain import Bools, Floats, Hypothesis, Prediction
 
 _SHORTEST = 8  # tokens to which a server may have cut, and directions in which a drawn head can be told
@@ -46,7 +46,7 @@ class Served:
     """What a checkpoint gives under every factor.
 
     Args:
-        critic: The loaded checkpoint.
+        critic: The checkpoint, in float32.
         samples: What was scored.
         encoder: The checkpoint's, whose chat template may have been applied once more.
         sent_bare: Whether texts are sent without the BOS that the server's tokenizer adds.
@@ -64,6 +64,8 @@ class Served:
         self.critic, self.samples, self._encoder = critic, samples, encoder
         self._edits = Edits(critic.tokenizer, encoder, critic.eos_ids, sent_bare)
         self._read: dict[Ids, Reading] = {}
+        self._fed: dict[tuple[tuple[Stage, str], ...], list[tuple[str, list[Ids]]]] = {}
+        self._halves: dict[str, tuple[Floats, float]] = {}
         self._dtype = dtype
         self.expected = self.readings([s.ids for s in samples], [s.read for s in samples])
         self.largest = float(np.abs(self.expected).max())
@@ -73,35 +75,28 @@ class Served:
     @cached_property
     def own(self) -> Level:
         """How exactly the checkpoint is computed here."""
-        name = str(self.critic.dtype).removeprefix("torch.")
-        return Level(name, tolerance.of_ways(name, self.largest) if name == "float32" else self._half(name)[1])
+        return Level("float32", tolerance.of_ways("float32", self.largest))
 
     @cached_property
     def agreed(self) -> Level:
         """How exactly the scores should be computed."""
-        name = max(self.own.dtype, self._dtype, key=OWN_DTYPES.index)
-        return self.own if name == self.own.dtype else Level(name, self._half(name)[1])
+        return self.own if self._dtype == "float32" else Level(self._dtype, self._half(self._dtype)[1])
 
     @cached_property
     def coarser(self) -> list[tuple[Level, Floats]]:
         """The types that are coarser than the agreed one, with the checkpoint's scores in them."""
-        names = OWN_DTYPES[OWN_DTYPES.index(self.agreed.dtype) + 1 :]
+        names = DTYPES[DTYPES.index(self.agreed.dtype) + 1 :]
         return [(Level(name, self._half(name)[1]), self._half(name)[0]) for name in names]
 
     def _half(self, name: str) -> tuple[Floats, float]:
         """The scores in a half type, and how far those of another implementation may be from the exact ones."""
         if name not in self._halves:
             critic = self.critic
-            changes = {"dtype": name}
-            other = load_critic(critic.layout.path, name=critic.name, **critic.loading | changes)
+            other = load_critic(critic.layout.path, name=critic.name, **critic.loading | {"dtype": name})
             scores = np.array([float(other.values(s.ids)[s.read]) for s in self.samples])
             apart = float(np.abs(scores - self.expected).max()) if np.isfinite(scores).all() else float("inf")
             self._halves[name] = scores, tolerance.of_served(apart, self.largest, name)
         return self._halves[name]
-
-    @cached_property
-    def _halves(self) -> dict[str, tuple[Floats, float]]:
-        return {}
 
     # Tiers
 
@@ -115,6 +110,8 @@ class Served:
             yield [self.hypothesis((), agreed, observed)]
             yield [self.hypothesis((name,), agreed, observed) for name in singles]
         yield [self._in_type(level, scores) for level, scores in self.coarser]
+        if self.fresh_head(observed):  # no pair explains it better
+            return
         pairs = [pair for pair in combinations(singles, 2) if FACTORS[pair[0]].stage != FACTORS[pair[1]].stage]
         for level in dict.fromkeys((own, agreed)):
             yield [self.hypothesis(pair, level, observed) for pair in pairs]
@@ -152,7 +149,7 @@ class Served:
     @property
     def width(self) -> int:
         """H of the states."""
-        return len(self._reading(self.samples[0].ids).state)
+        return len(self.reading(self.samples[0].ids).state)
 
     def moves(self, name: str, level: Level, observed: Floats) -> bool:
         """Whether a factor moves any score by more than the floor, in each of its versions."""
@@ -188,17 +185,28 @@ class Served:
 
         return Hypothesis(names, predict)
 
-    def fresh_head(self, observed: Floats) -> str | None:
+    def fresh_head(self, observed: Floats, factors: tuple[str, ...] = ()) -> str | None:
         """The initialisation whose heads give such scores over these states; None where none does.
 
         Scores of a head drawn from N(0, v) over states X are normal with the covariance v X X'. In the directions of
         its eigenvectors that lie above what arithmetic moves, a draw has as many independent standard normals, whose
         squares sum to a chi-square and whose values a Kolmogorov-Smirnov test takes for normal; in the others it has
-        nothing. Both tests at 1 %: that they hold is no proof, but scores of any other origin fail by orders of size.
+        nothing. Both tests at 1 %: that they hold is no proof. `python -m benchmarks.serving` prints how often they do.
+
+        Args:
+            observed: The scores (N,).
+            factors: What was done to the ids and to the score; a cut or another token is not looked at.
         """
         from scipy import stats
 
-        states = np.stack([self._reading(sample.ids[: sample.read + 1]).state for sample in self.samples])
+        by_stage = {FACTORS[name].stage: name for name in factors}
+        if {"cut", "read"} & set(by_stage):
+            return None
+        if by_stage.get("map") == "sigmoid":
+            observed = _logit(observed)
+        [(_, fed)] = self._views(by_stage)
+        ends = [s.read + 1 for s in self.samples] if not {*EDITS} & set(by_stage) else map(len, fed)
+        states = np.stack([self.reading(ids[:end]).state for ids, end in zip(fed, ends, strict=True)])
         width = states.shape[1]
         spread = float(getattr(self.critic.backbone.config, "initializer_range", 0.02))
         draws = {f"normal with standard deviation {std:g}": (std**2, 0.0) for std in dict.fromkeys((0.02, spread))}
@@ -220,6 +228,12 @@ class Served:
 
     def _views(self, by_stage: dict[Stage, str]) -> list[tuple[str, list[Ids]]]:
         """The ids that the critic was fed, in one or several versions."""
+        acting = tuple(sorted(item for item in by_stage.items() if item[0] in (*EDITS, "cut", "read", "head")))
+        if acting not in self._fed:
+            self._fed[acting] = self._made(by_stage)
+        return self._fed[acting]
+
+    def _made(self, by_stage: dict[Stage, str]) -> list[tuple[str, list[Ids]]]:
         edited = []
         for sample in self.samples:
             ids = sample.ids
@@ -248,7 +262,7 @@ class Served:
             ends = [
                 ids[:-1] if read == "token-before" else ids[:1] if read == "first-token" else ids for ids in sequences
             ]
-            states = np.stack([self._reading(ids).state for ids in ends])
+            states = np.stack([self.reading(ids).state for ids in ends])
             share = level.floor / max(1.0, self.largest)
             if head == "hidden-unit":
                 normed = states / np.linalg.norm(states, axis=1, keepdims=True)
@@ -262,7 +276,7 @@ class Served:
                 yield [""], values, share * max(1.0, float(np.abs(scores).max())) * reach
             return
         if by_stage.get("cut") == "cut-end" and read is None:
-            traces = [self._reading(ids).values for ids in sequences]
+            traces = [self.reading(ids).values for ids in sequences]
             lengths = range(1, max(map(len, traces)))
             rows = np.array([[trace[min(k, len(trace)) - 1] for trace in traces] for k in lengths])
             yield [f"to {k} tokens" for k in lengths], rows, floor + np.zeros_like(rows)
@@ -294,7 +308,7 @@ class Served:
         """
         scores = []
         for ids, end in zip(sequences, ends, strict=True):
-            values = self._reading(ids).values
+            values = self.reading(ids).values
             match read:
                 case "token-before":
                     scores.append(values[max(end - 1, 0)])
@@ -315,7 +329,8 @@ class Served:
             return next((i for i in range(len(ids) - 1, -1, -1) if ids[i] != pad), 0)
         return len(ids) - 1
 
-    def _reading(self, ids: Ids) -> Reading:
+    def reading(self, ids: Ids) -> Reading:
+        """The values and the last state of ids, computed once."""
         if ids not in self._read:
             with torch.inference_mode():
                 row = torch.tensor([ids], dtype=torch.long)

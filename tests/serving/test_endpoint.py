@@ -7,39 +7,12 @@ import pytest
 from served import FAULTS, ServedCritic, bos_critic, serving
 from typer.testing import CliRunner
 
-from critic_probe.aggregation import parse
-from critic_probe.checkpoint import load_critic
+from benchmarks import serving as benchmark
+from benchmarks.serving import PAIRS
 from critic_probe.cli import app
 from critic_probe.errors import CriticProbeError
-from critic_probe.measures.endpoint import ask, judged, samples_of
-from critic_probe.pairs import Pair
-from critic_probe.serving.client import PROTOCOLS, Answer, Endpoint
+from critic_probe.serving.client import PROTOCOLS, Endpoint
 from critic_probe.serving.served import Served
-from critic_probe.workbench import Bench, Settings
-
-WORDS = [
-    "the",
-    "sum",
-    "is",
-    "twelve",
-    "because",
-    "seven",
-    "and",
-    "five",
-    "make",
-    "it",
-    "so",
-    "and",
-    "nothing",
-    "else",
-    "would",
-    "do",
-    "here",
-]
-PAIRS = [
-    Pair(f"p{i}", f"{' '.join(WORDS[i:])}?", " ".join(WORDS[: 1 + i % 5]), " ".join(WORDS[-2 - i % 3 :]) + ".")
-    for i in range(12)
-]
 
 
 @pytest.fixture(scope="module")
@@ -52,35 +25,20 @@ def server(path) -> ServedCritic:
     return ServedCritic(path)
 
 
-def expected_of(path: Path, dtype: str = "float32") -> Served:
-    bench = Bench(load_critic(path, device="cpu"), PAIRS, Settings(aggregations=(parse("last"),)))
-    samples, apart = samples_of(bench, list(bench.encoded(PAIRS)), bare=True)
-    assert not apart
-    return Served(bench.critic, samples, bench.encoder, True, dtype)
-
-
 @pytest.fixture(scope="module")
 def checkpoint(path) -> Served:
     """What the checkpoint gives under every factor; computed once."""
-    return expected_of(path)
-
-
-def found(checkpoint: Served, server: ServedCritic, *faults: str):
-    def scores(texts):
-        return [Answer(n[-1], len(n)) for n in server.answers(texts, frozenset(faults), True)]
-
-    return judged(checkpoint, ask(scores, [sample.text for sample in checkpoint.samples]))
+    return benchmark.checkpoint(path)
 
 
 def named(result) -> set[str]:
     """The factors that are named, and the checks that fail beside agreement."""
-    rows = result.factors[result.factors.named]
     failed = set(result.checks.check[result.checks.verdict == "fail"])
-    return {*rows.factors} | (failed - {"agreement"})
+    return {*result.factors.factors[result.factors.named]} | (failed - {"agreement"})
 
 
 def test_no_fault_is_named_on_a_sound_server(checkpoint, server):
-    result = found(checkpoint, server)
+    result = benchmark.held(checkpoint, server, [])
     assert result.agrees
     assert not result.named
     assert set(result.checks.verdict) == {"ok"}
@@ -90,7 +48,7 @@ def test_no_fault_is_named_on_a_sound_server(checkpoint, server):
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_each_fault_is_named_alone(fault, checkpoint, server):
-    result = found(checkpoint, server, fault)
+    result = benchmark.held(checkpoint, server, [fault])
     assert not result.agrees
     told = " ".join(result.named)
     same = {"token-before", "tail-stripped"}  # the tail's last token is a line break: these are one fault here
@@ -118,31 +76,39 @@ TWO = [
 
 @pytest.mark.parametrize("faults", TWO, ids="+".join)
 def test_pairs_of_faults_are_named(faults, checkpoint, server):
-    result = found(checkpoint, server, *faults)
+    result = benchmark.held(checkpoint, server, faults)
     [both] = named(result)
     assert set(both.replace("dtype-", "").split(" + ")) == set(faults)
 
 
 @pytest.mark.parametrize("other", ["order", "batch-mates"])
 def test_what_happens_in_company_is_named_beside_what_happens_alone(other, checkpoint, server):
-    assert named(found(checkpoint, server, "sigmoid", other)) == {"sigmoid", other}
+    assert named(benchmark.held(checkpoint, server, ["sigmoid", other])) == {"sigmoid", other}
 
 
 def test_half_precision_is_agreement_where_the_checkpoint_is_stored_in_it(path, server):
-    result = found(expected_of(path, "bfloat16"), server, "bfloat16")
+    result = benchmark.held(benchmark.checkpoint(path, "bfloat16"), server, ["bfloat16"])
     assert result.agrees
     assert "bfloat16's floor" in result.checks.set_index("check").evidence["agreement"]
 
 
 def test_another_model_is_no_fault_of_serving(checkpoint, tmp_path):
-    result = found(checkpoint, ServedCritic(bos_critic(tmp_path, seed=1)))
+    result = benchmark.held(checkpoint, ServedCritic(bos_critic(tmp_path, seed=1)), [])
     assert not result.agrees
     assert not result.factors.named.any()
     assert "no factor fits and the scores are uncorrelated" in result.named[0]
 
 
+def test_of_a_critic_too_wide_to_fit_a_head_a_fresh_one_is_told(tmp_path):
+    wide = bos_critic(tmp_path, hidden=32)
+    checkpoint = benchmark.checkpoint(wide)
+    assert not checkpoint.can_fit_heads
+    [told] = benchmark.held(checkpoint, ServedCritic(wide), ["random-head"]).named
+    assert "a head drawn afresh" in told
+
+
 def test_a_hidden_state_in_place_of_a_score_is_told_by_its_width(checkpoint, server):
-    checks = found(checkpoint, server, "hidden-unit").checks.set_index("check")
+    checks = benchmark.held(checkpoint, server, ["hidden-unit"]).checks.set_index("check")
     assert checks.verdict["one-number"] == "warn"
     assert "last of 8 numbers" in checks.evidence["one-number"]
 
