@@ -105,6 +105,20 @@ def of_served(spread_to_exact: float, largest: float, dtype: Any) -> float:
     return max(2 * spread_to_exact, _steps(dtype) * max(1.0, largest))
 
 
+def of_records(floors: Any, largest: float, dtype: Any) -> Any:
+    """How far a score that was recorded may be from the same one, computed in another row; numbers or series.
+
+    The floors, which a sample sized; in float32 at least what two correct implementations differ by, since a few
+    responses among thousands are conditioned far worse than those of any sample.
+
+    Args:
+        floors: The record's noise floors.
+        largest: The largest |score|.
+        dtype: What the critic computes in.
+    """
+    return floors.clip(lower=of_ways(dtype, largest)) if eps(dtype) <= EPS["float32"] else floors
+
+
 def of_dilution(mean: Any, last: Any, tokens: Any) -> Any:
     """How far N times the mean's delta may be from last's where only the last of N tokens changed; numbers or series.
 

@@ -13,6 +13,9 @@ from critic_probe.errors import CriticProbeError, parameter
 if TYPE_CHECKING:
     from critic_probe.bundled import Critics
     from critic_probe.measures.endpoint import EndpointResult
+    from critic_probe.pairs import Pairs
+    from critic_probe.serving.client import Endpoint
+    from critic_probe.workbench import Settings
 
 PANEL = panels.LOOK
 EXAMPLES = (
@@ -73,13 +76,19 @@ def command(
     [(name, path)] = critics.paths.items()
     if server.endpoint is not None and (scoring.aggregation or ["last"]) != ["last"]:
         raise CriticProbeError(f"{parameter('endpoint')}: a server reads one token; leave {parameter('read_outs')} out")
-    settings = scoring.settings(None if server.endpoint is None else ["last"])
+    reading = scoring.parsed(None if server.endpoint is None else ["last"])
+    client = None
+    if server.endpoint is not None and fields.show_input is None:
+        from critic_probe.serving.client import Endpoint
+
+        client = Endpoint(server.endpoint, server.protocol)  # told of before what is slow to load
+    settings = reading()
     if fields.show_input is not None:
         session.show_input(critics, fields.pairs(pairs, critics), settings, fields.show_input)
         return
     result: Any
-    if server.endpoint is not None:
-        result = _asked(server, critics, fields.pairs(pairs, critics), settings)
+    if client is not None:
+        result = _asked(client, critics, fields.pairs(pairs, critics), settings)
         failed = not result.agrees
     else:
         from critic_probe.measures.doctor import doctor
@@ -94,15 +103,12 @@ def command(
         raise typer.Exit(1)
 
 
-def _asked(server: Server, critics: "Critics", pairs: Any, settings: Any) -> "EndpointResult":
-    """What a server's scores are; that it can be asked is told before a critic is loaded."""
-    from critic_probe.serving.client import Endpoint
+def _asked(client: "Endpoint", critics: "Critics", pairs: "Pairs", settings: "Settings") -> "EndpointResult":
+    """What a server's scores are, held against those of the one critic."""
+    from critic_probe.measures.endpoint import endpoint
+    from critic_probe.workbench import benches
 
-    client = Endpoint(str(server.endpoint), server.protocol)
     try:
-        from critic_probe.measures.endpoint import endpoint
-        from critic_probe.workbench import benches
-
         with session.progress() as progress, benches(critics.load(), pairs, settings, progress) as made:
             return endpoint(next(made), client)
     finally:

@@ -34,7 +34,6 @@ class EndpointResult(Measured):
     """Whether a served critic is the checkpoint.
 
     Attributes:
-        agrees: Whether no check found a fault.
         named: The faults, in words; several factors that explain the scores equally well stand in one of them.
         unseen: What these texts could not have shown.
         checks: One row per check: check, verdict (ok, warn, fail, not run), evidence, cure.
@@ -49,12 +48,16 @@ class EndpointResult(Measured):
     tables = ("checks", "factors", "scores")
     main = "scores"
 
-    agrees: bool
     named: list[str]
     unseen: list[str]
     checks: pd.DataFrame
     factors: pd.DataFrame
     scores: pd.DataFrame
+
+    @property
+    def agrees(self) -> bool:
+        """Whether no check found a fault."""
+        return not (self.checks.verdict == "fail").any()
 
     def answer(self) -> list[Statement]:
         """Whether it is the checkpoint, what was done to its scores, and what these texts could not have shown."""
@@ -206,7 +209,6 @@ def judged(served: Served, asked: Asked) -> EndpointResult:
     columns = ["factors", "version", "residual", "worst", "residual_before", "within", "moved", "agrees", "named"]
     scores = pd.DataFrame([{"id": s.id, "side": s.side, "tokens": len(s.ids)} for s in served.samples])
     return EndpointResult(
-        agrees=all(check.verdict != "fail" for check in table),
         named=named,
         unseen=unseen,
         checks=pd.DataFrame(table, columns=Check._fields),

@@ -15,6 +15,7 @@ from critic_probe.measures.perturb import cases_of
 from critic_probe.measures.result import Result
 from critic_probe.measures.variants import Plan
 from critic_probe.pairs import Pairs
+from critic_probe.tolerance import of_records
 from critic_probe.workbench import Bench, Settings, Signature, hash_of, preflight
 
 SCHEMAS = {f"critic-probe/{command}/1": command for command in ("compare", "perturb", "completeness")}
@@ -212,7 +213,8 @@ def _edits(bench: Bench, plan: Plan, ids: set[str], rows: pd.DataFrame) -> tuple
 def _agreement(
     both: pd.DataFrame, columns: list[str], then: Mapping[str, Any], now: Mapping[str, Any]
 ) -> tuple[bool, str]:
-    floors = both.aggregation.map(then["noise_floor"]).astype(float)
+    largest = float(both[columns].abs().max(axis=None))
+    floors = of_records(both.aggregation.map(then["noise_floor"]).astype(float), largest, then["dtype"])
     apart = pd.concat([(both[name] - both[f"{name}_again"]).abs() for name in columns], axis=1).max(
         axis=1, skipna=False
     )
@@ -236,4 +238,4 @@ def _agreement(
             f"{scored}, {int(wrong.sum())} differ: {row.id} {row.aggregation} {name} is {row[name]:.6g} in the record "
             f"and {row[f'{name}_again']:.6g} here{where}"
         )
-    return True, f"{scored}, none further apart than the noise floor (at most {apart.max():.1g}){where}"
+    return True, f"{scored}, none further apart than arithmetic can move them (at most {apart.max():.1g}){where}"

@@ -125,11 +125,11 @@ def slow_critic(make_critic) -> Path:
 
 
 def test_a_killed_run_resumes_to_the_same_bytes(slow_critic, tmp_path):
-    pairs = write_pairs(tmp_path / "p.jsonl", 600)
+    pairs = write_pairs(tmp_path / "p.jsonl", 150)
     whole = start(pairs, slow_critic, tmp_path / "whole.json", tmp_path / "a.sqlite")
     assert finish(whole) == 0
     cache = tmp_path / "b.sqlite"
-    for kept in (200, random.randint(300, 700)):
+    for kept in (50, random.randint(80, 180)):
         killed = interrupted(signal.SIGKILL, kept, pairs, slow_critic, tmp_path / "resumed.json", cache)
         assert killed.returncode == -signal.SIGKILL
         assert not (tmp_path / "resumed.json").exists()
@@ -139,7 +139,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(slow_critic, tmp_path):
 
 def test_ctrl_c_says_how_far_it_came_and_how_to_go_on(slow_critic, tmp_path):
     pairs = write_pairs(tmp_path / "p.jsonl", 1200)
-    running = interrupted(signal.SIGINT, 300, pairs, slow_critic, tmp_path / "out.json", tmp_path / "c.sqlite")
+    running = interrupted(signal.SIGINT, 100, pairs, slow_critic, tmp_path / "out.json", tmp_path / "c.sqlite")
     assert (running.returncode, running.stdout) == (130, "")
     told = running.stderr.splitlines()
     assert told[0].endswith("pairs")  # the price of a long run
@@ -147,7 +147,7 @@ def test_ctrl_c_says_how_far_it_came_and_how_to_go_on(slow_critic, tmp_path):
 
 
 def test_a_terminal_sees_tokens_per_second_and_what_the_tree_saves(slow_critic, tmp_path):
-    pairs = write_pairs(tmp_path / "p.jsonl", 300)
+    pairs = write_pairs(tmp_path / "p.jsonl", 120)
     reader, terminal = os.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 200, 0, 0))
     command = [
@@ -178,7 +178,7 @@ def test_a_terminal_sees_tokens_per_second_and_what_the_tree_saves(slow_critic, 
 
 
 def test_two_processes_share_a_cache(slow_critic, tmp_path):
-    pairs = write_pairs(tmp_path / "p.jsonl", 150)
+    pairs = write_pairs(tmp_path / "p.jsonl", 60)
     both = [start(pairs, slow_critic, tmp_path / f"{i}.json", tmp_path / "c.sqlite") for i in range(2)]
     assert [finish(process) for process in both] == [0, 0]
     a, b = (json.loads((tmp_path / f"{i}.json").read_text()) for i in range(2))

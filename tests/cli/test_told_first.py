@@ -25,6 +25,7 @@ TOLD = {
     "no/such/folder/x.json": "no/such/folder/x.json: its directory does not exist",
     "no/such/folder/x.html": "no/such/folder/x.html: its directory does not exist",
     "x.xlsx": "x.xlsx: cannot tell the format",
+    "http://127.0.0.1:9": "http://127.0.0.1:9/version: cannot be reached",
     "x.gif": "x.gif: cannot make a picture of '.gif'",
 }
 ALL = (CRITIC, READ_OUT, FILE, SUFFIX)
@@ -39,7 +40,7 @@ COMMANDS = {
     ("diff", "bundled:last", "no/such/critic"): ([],),
     ("check",): (CRITIC, READ_OUT, ["--junit", "no/such/folder/x.json"]),
     ("report",): (CRITIC, READ_OUT, ["-o", "no/such/folder/x.html"]),
-    ("doctor",): ALL,
+    ("doctor",): (*ALL, ["-c", "bundled:last", "--endpoint", "http://127.0.0.1:9"]),
     ("doctor", "no/such/critic"): ([],),
     ("inspect",): (CRITIC,),
     ("inspect", "no/such/critic"): ([],),

@@ -54,6 +54,20 @@ def test_what_was_written_holds(tmp_path, pairs, critic_dir, command):
     assert set(checks(path, pairs, critic_dir).values()) == {"pass"}
 
 
+def test_last_digits_that_another_row_moves_are_no_difference(tmp_path, fixtures):
+    """Beside edits of other prompts some bundled answers get scores that are off by more than the noise floor."""
+    lines = (fixtures / "pairs.jsonl").read_text("utf-8").splitlines(True)
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text("".join(line for line in lines if '"interior-swap-0' in line), encoding="utf-8")
+    path = recorded(tmp_path, pairs, "bundled:mean", "compare")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    assert max(record["signature"]["critics"][0]["noise_floor"].values()) < 2e-4
+    for off, verdict in ((2e-4, "pass"), (9e-3, "fail")):
+        record["pairs"][0]["teacher_score"] += off
+        path.write_text(json.dumps(record), encoding="utf-8")
+        assert checks(path, pairs, "bundled:mean")["scores"] == verdict
+
+
 @pytest.mark.parametrize(
     ("change", "failing"),
     [

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from printing import printed
 from served import FAULTS, ServedCritic, bos_critic, serving
 from typer.testing import CliRunner
 
@@ -11,6 +12,7 @@ from benchmarks import serving as benchmark
 from benchmarks.serving import PAIRS
 from critic_probe.cli import app
 from critic_probe.errors import CriticProbeError
+from critic_probe.report.files import read_result
 from critic_probe.serving.client import PROTOCOLS, Endpoint
 from critic_probe.serving.served import Served
 
@@ -79,6 +81,19 @@ def test_pairs_of_faults_are_named(faults, checkpoint, server):
     result = benchmark.held(checkpoint, server, faults)
     [both] = named(result)
     assert set(both.replace("dtype-", "").split(" + ")) == set(faults)
+
+
+@pytest.mark.parametrize("faults", [[], ["sigmoid", "batch-mates"]], ids=["sound", "faulty"])
+def test_it_is_shown_at_any_width_and_read_back(faults, checkpoint, server, tmp_path):
+    result = benchmark.held(checkpoint, server, faults)
+    for width in (60, 80, 200):
+        for full in (False, True):
+            shown = printed(result, width, full=full)
+            assert max(map(len, shown.splitlines())) <= width
+            assert "…" not in shown
+    assert ("Residual under each factor" in printed(result, 80, full=True)) == bool(faults)
+    result.save(tmp_path / "result.json")
+    assert printed(read_result(tmp_path / "result.json"), 80) == printed(result, 80)
 
 
 @pytest.mark.parametrize("other", ["order", "batch-mates"])
