@@ -48,8 +48,8 @@ def print_endpoint(result: EndpointResult, console: Console) -> None:
         console: Where to print.
     """
     table = table_of("median", "worst", "within", "moved", "agree", Column("version"), label="factor")
-    nearest = result.factors.sort_values(["named", "residual"], ascending=[False, True]).head(NEAREST)
-    for row in rows_of(nearest):
+    nearest = sorted(rows_of(result.factors), key=lambda row: (not row["named"], row["residual"]))[:NEAREST]
+    for row in nearest:
         table.add_row(
             plain(row["factors"]),
             f"{row['residual']:.2g}",
@@ -59,7 +59,7 @@ def print_endpoint(result: EndpointResult, console: Console) -> None:
             f"{row['agrees']}",
             plain(row["version"]),
         )
-    tried = block(f"Residual under each factor ({len(result.factors)} tried)", table) if len(nearest) else None
+    tried = block(f"Residual under each factor ({len(result.factors)} tried)", table) if nearest else None
     blocks = below(result.reading, result.notices, result.signature)
     print_blocks(console, _asked(result), checks_table(result.checks), tried, *blocks)
 
