@@ -11,6 +11,7 @@ from critic_probe.pairs import Fields, PairFile, Pairs, as_text, read_pairs
 
 if TYPE_CHECKING:
     from critic_probe.checkpoint import Critic
+    from critic_probe.scoring.replicas import Cluster
 
 BUNDLED = "bundled:"
 TOYS = (f"{BUNDLED}last", f"{BUNDLED}mean")  # need nothing else, and are used where no critic is named
@@ -32,14 +33,21 @@ class Critics:
         paths: Name -> directory.
         bundled: Nothing was asked for, so the bundled ones are used.
         loading: What `load_critic` takes beside the path.
+        cluster: Where replicas hold each; None for a critic in this process.
     """
 
     paths: dict[str, Path]
     bundled: bool
     loading: dict[str, Any]
+    cluster: "Cluster | None" = None
 
     def load(self) -> "Iterator[Critic]":
         """Loads one critic after the other."""
+        if self.cluster is not None:
+            from critic_probe.scoring.replicas import replicated
+
+            yield from replicated(self.cluster, self.paths, self.loading)
+            return
         from critic_probe.checkpoint import load_critic
 
         for name, path in self.paths.items():
@@ -98,9 +106,13 @@ def _shortest(paths: Sequence[Path]) -> dict[Path, str]:
 
 
 def find_pairs(
-    path: str | None, fields: Fields, critics: Critics, on_bad_row: Literal["error", "skip"] = "error"
+    path: str | None,
+    fields: Fields,
+    critics: Critics,
+    on_bad_row: Literal["error", "skip"] = "error",
+    kind: type[PairFile] = PairFile,
 ) -> Pairs:
-    """The pairs of a file, or the bundled ones where no file is given.
+    """The pairs of a file, or its candidates, or the bundled pairs where no file is given.
 
     Token ids belong to one tokenizer: for other critics than the bundled toys the bundled pairs are read as
     text. A file is read anew each time it is gone through.
@@ -109,6 +121,6 @@ def find_pairs(
         CriticProbeError: The file is not there or not of pairs.
     """
     if path is not None:
-        return PairFile(path, fields, on_bad_row=on_bad_row)
+        return kind(path, fields, on_bad_row=on_bad_row)
     pairs = read_pairs(fixtures() / "pairs.jsonl", fields)
     return pairs if set(critics.paths) <= set(TOYS) else [as_text(pair) for pair in pairs]

@@ -40,11 +40,12 @@ class Notice:
 Spelling = Callable[[str, object], str]
 
 
-def _as_argument(name: str, value: object) -> str:
+def as_argument(name: str, value: object) -> str:
+    """A parameter as Python writes it."""
     return name if value is None else f"{name}={value!r}"
 
 
-_spelling: ContextVar[Spelling] = ContextVar("spelling", default=_as_argument)
+_spelling: ContextVar[Spelling] = ContextVar("spelling", default=as_argument)
 
 
 def parameter(name: str, value: object = None) -> str:
@@ -55,6 +56,11 @@ def parameter(name: str, value: object = None) -> str:
         value: What to give it; None names the parameter alone.
     """
     return _spelling.get()(name, value)
+
+
+def spelling() -> Spelling:
+    """How parameters are written at present."""
+    return _spelling.get()
 
 
 @contextmanager

@@ -11,6 +11,8 @@ What comes out is what the command line prints: the same figures, notices and si
 `CriticProbeError`. A result shows itself, saves itself and is HTML in a notebook. Scores are in the critic's own unit;
 what compares across critics and read-outs is over the SD of the scores. `docs/python.md` shows all of it at work,
 `docs/statistics.md` has every estimator with its source.
+
+All that users call stands in this one file, longer than others, because it is read as one page.
 """
 
 import dataclasses
@@ -34,7 +36,7 @@ from critic_probe.measures.trace import trace as traced
 from critic_probe.measures.variants import SIDES, Plan
 from critic_probe.objective import TEMPERATURE
 from critic_probe.option import checked
-from critic_probe.pairs import Fields, Pair, Pairs, Prompt, as_pairs
+from critic_probe.pairs import Fields, Pair, PairFile, Pairs, Prompt, as_pairs
 from critic_probe.probes import GROUPS, all_families, choose
 from critic_probe.scoring.cache import cache_path
 from critic_probe.workbench import Settings, run
@@ -414,6 +416,8 @@ def _settings(read_outs: Sequence[str], *, cache: bool, **reading: Any) -> Setti
 
 
 def _pairs(given: Any, critic: checkpoint.Critic, fields: Fields, on_bad_row: Literal["error", "skip"]) -> Pairs:
+    if isinstance(given, PairFile):
+        return given
     if given is None or isinstance(given, str | Path):
         path, own = None if given is None else str(given), {critic.name: critic.layout.path}
         return bundled.find_pairs(path, fields, bundled.Critics(own, False, {}), on_bad_row)

@@ -110,6 +110,7 @@ def critic_gate(_held: "Critics") -> Callable[..., None]:
     return gate
 
 
+_OWN = {"arguments": "template_arg", "base": "--critic-base"}  # where Python calls a parameter otherwise
 _SETTINGS = ("eos", "value_position", "template", "convention", "template_arg", "date", "on_too_long")
 
 
@@ -125,10 +126,11 @@ def _prepared(critics: "Critics", pairs: Any, aggregations: Any, settings: dict[
 
 @contextmanager
 def _told() -> "Iterator[None]":
-    """Turns the error that users are meant to see into a failure without a traceback."""
-    from critic_probe.errors import CriticProbeError
+    """Turns the error that users are meant to see into a failure without a traceback, as these fixtures write it."""
+    from critic_probe.errors import CriticProbeError, as_argument, spelled
 
     try:
-        yield
+        with spelled(lambda name, value: as_argument(_OWN.get(name, name), value)):
+            yield
     except CriticProbeError as error:
         pytest.fail(str(error), pytrace=False)

@@ -18,6 +18,11 @@ def listed(names: Iterable[object], most: int = 5) -> str:
     return ", ".join(given[:most]) + (f" and {len(given) - most} more" if len(given) > most else "")
 
 
+def reader(critic: object, aggregation: object) -> str:
+    """What a critic under one read-out is called."""
+    return f"{critic}/{aggregation}"
+
+
 def neutralise(text: str, *, newlines: bool = False) -> str:
     """Text from a file, safe to print: what a terminal would obey is shown instead.
 

@@ -1,9 +1,10 @@
 """Writes the README's pictures, of the terminal and of the report: `python docs/picture.py`.
 
-The terminal's is the real output of `COMMAND`, exported by rich and mended so that it needs no remote font and keeps
-CJK columns aligned; four categories keep it short. The report's is the first window of the bundled pairs' in Chromium.
+The terminal's are the real output of `TRACE` and `PROFILE`, exported by rich and mended so that they need no remote
+font and keep CJK columns aligned. The report's is the first window of the bundled pairs' in Chromium.
 """
 
+import shlex
 import shutil
 from io import StringIO
 from pathlib import Path
@@ -12,38 +13,35 @@ from tempfile import TemporaryDirectory
 from playwright.sync_api import sync_playwright
 from rich.console import Console
 
-from critic_probe import bundled
-from critic_probe.cli import app, session
-from critic_probe.cli.options import Scoring
-from critic_probe.measures.compare import compare
-from critic_probe.pairs import Fields
+from critic_probe import face
+from critic_probe.cli import app
 from critic_probe.report.svg import console_svg
-from critic_probe.report.terminal.compare import print_compare
+from critic_probe.report.terminal import show
 
 ROOT = Path(__file__).parents[1]
-CATEGORIES = ("final-comma", "digit", "item", "verbose")
-COMMAND = f"""grep -E '"({"|".join(CATEGORIES)})"' fixtures/pairs.jsonl | critic-probe compare - --rows 2"""
+PAIRS = "fixtures/pairs.jsonl"
+TRACE = f"critic-probe trace {PAIRS} --id case-1-comma --view line -c bundled:last"
+PROFILE = f"critic-probe perturb {PAIRS} --punct --controls -c bundled:last"
 
 
 def main() -> None:
-    """Scores the fixtures with the bundled critics and writes `docs/compare.svg` and `docs/report.png`."""
-    picture_terminal(ROOT / "docs" / "compare.svg")
+    """Scores the fixtures with the bundled critics and writes `docs/trace.svg`, `profile.svg` and `report.png`."""
+    pairs, docs = str(ROOT / PAIRS), ROOT / "docs"
+    traced = [pairs if word == PAIRS else word for word in shlex.split(TRACE)[1:]]
+    app([*traced, "--device", "cpu", "--export", str(docs / "trace.svg")], standalone_mode=False)
+    picture_profile(pairs, docs / "profile.svg")
     with TemporaryDirectory() as folder:
         page = Path(folder) / "report.html"
-        app(["report", str(ROOT / "fixtures" / "pairs.jsonl"), "-o", str(page)], standalone_mode=False)
-        picture_report(page, ROOT / "docs" / "report.png")
+        app(["report", pairs, "-o", str(page)], standalone_mode=False)
+        picture_report(page, docs / "report.png")
 
 
-def picture_terminal(target: Path) -> None:
-    """Draws what `COMMAND` prints."""
-    critics = bundled.find_critics(None, device="cpu")
-    pairs = bundled.find_pairs(str(ROOT / "fixtures" / "pairs.jsonl"), Fields(), critics)
-    pairs = [pair for pair in pairs if pair.category in CATEGORIES]
-    with session.progress() as progress:
-        result = compare(critics.load(), pairs, Scoring(no_cache=True).settings(), progress)
-    console = Console(record=True, width=116, file=StringIO(), force_terminal=True, color_system="truecolor")
-    print_compare(result, console, rows=2)
-    target.write_text(console_svg(console, COMMAND), encoding="utf-8")
+def picture_profile(pairs: str, target: Path) -> None:
+    """Draws what `PROFILE` prints."""
+    result = face.bench(face.load("bundled:last", device="cpu"), pairs).perturb(["punct", "controls"])
+    console = Console(record=True, width=100, file=StringIO(), force_terminal=True, color_system="truecolor")
+    show(result, console)
+    target.write_text(console_svg(console, PROFILE), encoding="utf-8")
 
 
 def picture_report(page: Path, target: Path) -> None:

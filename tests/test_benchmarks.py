@@ -52,7 +52,7 @@ def test_what_is_said_of_the_strongest_edit_is_seldom_wrong():
     assert max(float(line[3]) for line in still) > 0.05  # read where it was chosen
 
 
-@pytest.mark.parametrize("script", ["growth", "load_memory"])
+@pytest.mark.parametrize("script", ["growth", "load_memory", "scores"])
 def test_the_memory_in_the_docs_is_what_was_measured(script):
     command = [sys.executable, f"benchmarks/{script}.py", "--show", f"benchmarks/{script}.json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

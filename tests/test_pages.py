@@ -1,5 +1,6 @@
 """Pages that users type from: what docs/what-to-type.md says works, and docs/glossary.md explains the tables' words."""
 
+import ast
 import json
 import re
 import shlex
@@ -13,6 +14,7 @@ from formats import FORMATS, UNBIASED
 from typer.testing import CliRunner
 
 from critic_probe.cli import app
+from critic_probe.report import terminal
 from critic_probe.report.terminal.glossary import PAGE, WORDS, explained
 
 ROOT = Path(__file__).parents[1]
@@ -74,6 +76,35 @@ def test_every_framework_has_its_answer():
 def test_the_glossary_explains_every_word_that_it_is_named_for():
     page = (ROOT / PAGE).read_text("utf-8").replace("\\|", "|").replace("|d| < 0.1", "|d| <0.1")
     assert not [word for word in WORDS if word not in page]
+
+
+def headers():
+    """What stands above the columns of the terminal's tables, as the source has it."""
+    for file in sorted(Path(terminal.__file__).parent.glob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("table_of", "Column"):
+                yield from (text for argument in node.args for text in texts(argument))
+            elif isinstance(node, ast.Subscript) and getattr(node.value, "id", "") == "cells_of_row":
+                yield from texts(node.slice)
+
+
+def texts(node):
+    """The strings in a piece of source, those of keywords left out."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.keyword):
+            yield from texts(child)
+
+
+def test_every_word_that_a_table_abbreviates_is_in_the_glossary():
+    """Plain English needs no page; nor do columns that are named by a file or a figure of their result."""
+    plain = {"", "n", "S", "T", "p", "mean", "count", "reason", "student", "teacher", "side", "original", "edited"}
+    plain |= {"tokens", "shows", "teacher\nlonger", "teacher\nshorter", "too short\nor constant", "max\n/SD"}
+    plain |= {"n = ", "score", "median", "min", "max", "5 %", "95 %"}
+    above = set(headers())
+    assert {"d_acc", "more\nprompts", "p95\n/SD", "lag 1"} <= above
+    assert not [header for header in above - plain if not explained([header])]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -165,10 +165,55 @@ def load_critic(
     Raises:
         CriticProbeError: There is no head, config and weights disagree, or the model is no decoder.
     """
+    where = resolve_device(device)
+    critic = without_backbone(
+        path, name=name, base=base, step=step, trust_remote_code=trust_remote_code, head_row=head_row
+    )
+    layout, config = critic.layout, critic.backbone.config
+    of_head = {name for layer in critic.head.layers for name in layer}
+    with _quiet():
+        backbone = _load_backbone(layout, of_head, config, _dtype(dtype, where, layout), device_map, trust_remote_code)
+    backbone.eval().requires_grad_(False)
+    if device_map is None:
+        backbone.to(where)
+    embedding = backbone.get_input_embeddings().weight
+    critic = replace(
+        critic,
+        backbone=backbone,
+        device=embedding.device,
+        dtype=embedding.dtype,
+        vocabulary=embedding.shape[0],
+        loading=critic.loading | {"device": device, "dtype": dtype, "device_map": device_map},
+    )
+    _require_causal(critic)
+    return critic
+
+
+class Absent(nn.Module):
+    """Stands where a backbone is not loaded: its config, and no weights."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.config = config
+
+
+def without_backbone(
+    path: str | Path,
+    *,
+    name: str | None = None,
+    base: str | Path | None = None,
+    step: int | None = None,
+    trust_remote_code: bool = False,
+    head_row: str | None = None,
+) -> Critic:
+    """Reads all of a critic but its backbone, so that it can be asked for everything but values; see `load_critic`.
+
+    Raises:
+        CriticProbeError: There is no head, or a file is missing or broken.
+    """
     import transformers
 
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    where = resolve_device(device)
     layout = read_layout(path, base=base, step=step)
     with _quiet():
         config, tokenizer = read_config(layout, trust_remote_code), read_tokenizer(layout, trust_remote_code)
@@ -177,37 +222,22 @@ def load_critic(
         if layout.format == "peft-adapter" and rows is not None:  # an adapter may bring a longer embedding
             text_config.vocab_size = rows
         head = read_head(layout, state_width(text_config), head_row)
-        of_head = {name for layer in head.layers for name in layer}
-        backbone = _load_backbone(layout, of_head, config, _dtype(dtype, where, layout), device_map, trust_remote_code)
-    backbone.eval().requires_grad_(False)
-    if device_map is None:
-        backbone.to(where)
-    embedding = backbone.get_input_embeddings().weight
-    critic = Critic(
+    return Critic(
         name=name or layout.path.resolve().name,
         layout=layout,
-        backbone=backbone,
+        backbone=Absent(config),
         head=head,
         tokenizer=tokenizer,
-        device=embedding.device,
-        dtype=embedding.dtype,
+        device=torch.device("meta"),
+        dtype=stored_dtype(layout),
         context_length=getattr(text_config, "max_position_embeddings", None),
-        vocabulary=embedding.shape[0],
+        vocabulary=text_config.vocab_size,
         eos_ids=eos_ids(layout, tokenizer, text_config),
         fingerprint=fingerprint(layout),
         tokenizer_hash=tokenizer_hash(layout.home),
         training=_training(layout.path),
-        loading={
-            "base": base,
-            "device": device,
-            "dtype": dtype,
-            "device_map": device_map,
-            "trust_remote_code": trust_remote_code,
-            "head_row": head_row,
-        },
+        loading={"base": base, "trust_remote_code": trust_remote_code, "head_row": head_row},
     )
-    _require_causal(critic)
-    return critic
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ class Baseline:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GatedReadOuts(options.Scoring):
+class GatedReadOuts(options.Scaling):
     """How a text becomes a score, where gates may name read-outs too."""
 
     aggregation: Annotated[

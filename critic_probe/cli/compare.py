@@ -19,7 +19,7 @@ def command(
     pairs: options.PairsArgument = None,
     *,
     loading: options.Loading,
-    scoring: options.Scoring,
+    scoring: options.Scaling,
     fields: options.PairFields,
     temperature: Annotated[
         float, options.of_output("T of the loss softplus(-d/T), for saturation and the gradient left.", min=1e-6)
@@ -34,7 +34,7 @@ def command(
     """Compare student and teacher scores under every critic and read-out."""
     session.check_outputs(output)
     if (scores := session.find_scores(pairs, loading.checkpoint)) is not None:
-        if (loading, scoring, fields, dry_run) != (options.Loading(), options.Scoring(), options.PairFields(), False):
+        if (loading, scoring, fields, dry_run) != (options.Loading(), options.Scaling(), options.PairFields(), False):
             raise CriticProbeError(f"{pairs}: holds scores, and no critic is asked; leave out the options for critics")
         from critic_probe.measures.scores import compare_scores
         from critic_probe.pairs import read_scores

@@ -23,7 +23,7 @@ def command(
     *,
     drawing: AllOfASide,
     loading: options.Loading,
-    scoring: options.Scoring,
+    scoring: options.Scaling,
     fields: options.PairFields,
     dry_run: options.DryRun = False,
     output: options.Tables,

@@ -27,7 +27,7 @@ def command(
     pairs: options.PairsFile = None,
     *,
     loading: TwoCritics,
-    scoring: options.Scoring,
+    scoring: options.Scaling,
     drawing: options.Drawing,
     fields: options.PairFields,
     output: options.Tables,

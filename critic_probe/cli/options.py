@@ -14,7 +14,7 @@ from critic_probe.aggregation import parse
 from critic_probe.bundled import Critics, find_critics, find_pairs
 from critic_probe.cli.session import require_checkpoint
 from critic_probe.encoding import DATE, EosPolicy, TemplateMode, find_convention, read_date, template_arguments
-from critic_probe.errors import CriticProbeError
+from critic_probe.errors import CriticProbeError, parameter
 from critic_probe.option import Option
 from critic_probe.pairs import Fields, Pairs
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from critic_probe.measures.result import Result
+    from critic_probe.scoring.engine import Mode
+    from critic_probe.scoring.replicas import Cluster
     from critic_probe.workbench import Settings
 
 # An option under the heading of what it is of.
@@ -30,6 +32,7 @@ of_reading = partial(Option, panel="How it is read")
 of_pairs = partial(Option, panel="Which pairs")
 of_edits = partial(Option, panel="Which edits")
 of_gates = partial(Option, panel="Gates")
+of_cluster = partial(Option, panel="On a Ray cluster")
 of_output = partial(Option, panel="Output")
 
 PairsArgument = Annotated[
@@ -172,6 +175,15 @@ class Scoring:
         bool, of_reading("Neither use nor keep values that were computed before.", parameter="cache")
     ] = False
 
+    @property
+    def mode(self) -> "Mode":
+        """How the engine computes values."""
+        return self.engine
+
+    def cluster(self) -> "Cluster | None":
+        """Where replicas run; None for a critic in this process."""
+        return None
+
     def settings(self, read_outs: "Iterable[str] | None" = None) -> "Settings":
         """How text becomes a score, under these read-outs, else those of `aggregation`, else last and mean.
 
@@ -200,11 +212,61 @@ class Scoring:
                 value_position=self.value_position,
                 template=self.template,
                 on_too_long=self.on_too_long,
-                engine=self.engine,
+                engine=self.mode,
                 cache=None if self.no_cache else cache_path(),
             )
 
         return settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scaling(Scoring):
+    """How a text becomes a score, here or on a cluster."""
+
+    engine: Annotated[
+        Literal["auto", "tree", "reference", "ray"],
+        of_reading(
+            "auto, tree (every shared prefix once), or reference (one sequence at a time). auto takes the tree where "
+            "it gives the same values; ray does so in replicas on a cluster."
+        ),
+    ] = "auto"  # type: ignore[assignment]
+    replicas: Annotated[
+        str,
+        of_cluster("How many hold the critic: N, or MIN:MAX to begin with MIN.", metavar="N|MIN:MAX"),
+    ] = "1"
+    cpus_per_replica: Annotated[float, of_cluster("CPUs of each.", min=0.0)] = 1.0
+    gpus_per_replica: Annotated[float, of_cluster("GPUs of each.", min=0.0)] = 0.0
+    ray_address: Annotated[
+        str | None,
+        of_cluster("A running Ray: auto, or HOST:PORT. Default: one that is started here.", metavar="auto|HOST:PORT"),
+    ] = None
+
+    @property
+    def mode(self) -> "Mode":
+        """How the engines of replicas compute values, or the one here does."""
+        return "auto" if self.engine == "ray" else self.engine
+
+    def cluster(self) -> "Cluster | None":
+        """Where replicas run, where they are asked for.
+
+        Raises:
+            CriticProbeError: The replicas are no count; or they are asked for of another engine.
+        """
+        given = (self.replicas, self.cpus_per_replica, self.gpus_per_replica, self.ray_address)
+        if self.engine != "ray":
+            if given != ("1", 1.0, 0.0, None):
+                raise CriticProbeError(f"replicas are of {parameter('engine', 'ray')}; give that too")
+            return None
+        from critic_probe.scoring.replicas import Cluster
+
+        counts = self.replicas.split(":")
+        if (
+            len(counts) > 2
+            or not all(count.isdecimal() and int(count) for count in counts)
+            or int(counts[0]) > int(counts[-1])
+        ):
+            raise CriticProbeError(f"{parameter('replicas', self.replicas)}: give N, or MIN:MAX")
+        return Cluster(self.ray_address, int(counts[0]), int(counts[-1]), self.cpus_per_replica, self.gpus_per_replica)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,7 +57,7 @@ class Families:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EditScoring(options.Scoring):
+class EditScoring(options.Scaling):
     """How a text becomes a score, where `--eos` is a family."""
 
     eos: Annotated[EosPolicy, options.of_reading(options.EOS_HELP, names=("--eos-policy",))] = "exclude"

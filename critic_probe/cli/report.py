@@ -33,7 +33,7 @@ def command(
     gating: options.Gating,
     drawing: options.Drawing,
     loading: options.Loading,
-    scoring: options.Scoring,
+    scoring: options.Scaling,
     fields: options.PairFields,
 ) -> None:
     """Write one page with the verdict, gates, pictures, and every pair down to its tokens' values."""

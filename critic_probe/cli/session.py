@@ -82,7 +82,11 @@ def progress(resumable: bool = False) -> "Iterator[Progress]":
 
     class Speed(ProgressColumn):
         def render(self, task: Task) -> Text:
-            return Text(f"{task.speed:,.1f}/s" if task.speed else "")
+            if not task.speed:
+                return Text("")
+            replicas = task.fields["stats"].replicas
+            each = f", {task.speed / replicas:,.1f}/s each of {replicas} replicas" if replicas else ""
+            return Text(f"{task.speed:,.1f}/s{each}")
 
     class Tokens(ProgressColumn):
         def render(self, task: Task) -> Text:
@@ -146,7 +150,7 @@ def prepared(
     Raises:
         CriticProbeError: One of them is not there.
     """
-    critics, reading = loading.critics(), scoring.parsed(read_outs)
+    critics, reading = replace(loading.critics(), cluster=scoring.cluster()), scoring.parsed(read_outs)
     pairs = fields.pairs(file, critics)
     settings = reading()
     if fields.show_input is not None:
@@ -164,7 +168,7 @@ def show_input(critics: "Critics", pairs: "Pairs", settings: "Settings", wanted:
     from rich.console import Console
 
     from critic_probe.checkpoint import dissect
-    from critic_probe.encoding import encode_pair, shown_input
+    from critic_probe.encoding import encode, shown_input
     from critic_probe.report.terminal.input import print_input
     from critic_probe.workbench.reading import encoder_of
 
@@ -175,7 +179,7 @@ def show_input(critics: "Critics", pairs: "Pairs", settings: "Settings", wanted:
     for name, path in critics.paths.items():
         trusted = bool(critics.loading.get("trust_remote_code"))
         encoder, because = encoder_of(dissect(path, trust_remote_code=trusted, **loading), settings)
-        print_input(name, because, shown_input(encode_pair(pair, encoder), encoder), Console())
+        print_input(name, because, shown_input(encode(pair, encoder), encoder), Console())
 
 
 def check_outputs(output: "Output") -> None:

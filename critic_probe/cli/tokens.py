@@ -1,5 +1,7 @@
 """`critic-probe tokens`: values along a response."""
 
+from dataclasses import dataclass
+
 from critic_probe.cli import options, panels, session
 from critic_probe.cli.declare import with_options
 
@@ -7,12 +9,19 @@ PANEL = panels.LOOK
 EXAMPLES = ("critic-probe tokens -c bundled:mean",)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Reading(options.Scaling):
+    """How a text becomes a score, where read-outs are the command's own."""
+
+    aggregation: options.ReadOuts = None
+
+
 @with_options
 def command(
     pairs: options.PairsArgument = None,
     *,
     loading: options.Loading,
-    scoring: options.DefaultReadOuts,
+    scoring: Reading,
     fields: options.PairFields,
     output: options.Screen,
 ) -> None:

@@ -14,9 +14,11 @@ from critic_probe.cli import options, panels, session
 from critic_probe.cli.declare import with_options
 from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.option import Option
-from critic_probe.pairs import Pair, PairFile
+from critic_probe.pairs import Pair, PairFile, data_hash
+from critic_probe.report.targets import check_own_folder
 from critic_probe.text import neutralise
 from critic_probe.training.options import LOSS, MEASURING, Options
+from critic_probe.training.resume import newest_checkpoint, require_same_run
 
 if TYPE_CHECKING:
     from critic_probe.workbench import Settings
@@ -79,7 +81,12 @@ def command(
     """Train a critic by Bradley-Terry, under the read-out that it will be scored with."""
     if find_spec("accelerate") is None:
         raise CriticProbeError("warmup trains with accelerate; install it with `pip install 'critic-probe[train]'`")
+    check_own_folder(out)
+    asked = _as_read(training, schedule, reading)
+    newest_checkpoint(out, asked)
     read = PairFile(pairs, fields.names(), on_bad_row=fields.on_bad_row)
+    rows = list(read)
+    require_same_run(out, asked, data_hash(rows))
     share = _held_out(held_out, fields)
     _warn(read.notices)
     start = find_backbone(backbone)
@@ -88,11 +95,11 @@ def command(
     from critic_probe.training.warmup import warmup
 
     trained = warmup(
-        list(read),
+        rows,
         share,
         start,
         out,
-        _as_read(training, schedule, reading),
+        asked,
         base=None if base is None else Path(base),
         probe=_probe(settings) if training.probe_every else None,
         warn=_warn,

@@ -5,8 +5,8 @@
 
 from critic_probe.encoding.chat import DATE, ChatTemplate, read_date, template_arguments
 from critic_probe.encoding.convention import CONVENTIONS, GAD, Closing, Convention, find_convention
-from critic_probe.encoding.encoder import Encoder, EosPolicy, TemplateMode, encode_pair, encode_pairs
-from critic_probe.encoding.ids import EncodedPair, EncodedResponse, Group, Piece
+from critic_probe.encoding.encoder import Encoder, EosPolicy, TemplateMode, encode, encode_pair, encode_pairs
+from critic_probe.encoding.ids import Encoded, EncodedCandidates, EncodedPair, EncodedResponse, Group, Piece
 from critic_probe.encoding.shown import missing_input, shown_input
 
 __all__ = [
@@ -16,6 +16,8 @@ __all__ = [
     "ChatTemplate",
     "Closing",
     "Convention",
+    "Encoded",
+    "EncodedCandidates",
     "EncodedPair",
     "EncodedResponse",
     "Encoder",
@@ -23,6 +25,7 @@ __all__ = [
     "Group",
     "Piece",
     "TemplateMode",
+    "encode",
     "encode_pair",
     "encode_pairs",
     "find_convention",

@@ -15,15 +15,18 @@ from typing import Any, Literal
 
 from critic_probe.encoding.chat import DATE, ChatTemplate
 from critic_probe.encoding.convention import GAD, Closing, Convention
-from critic_probe.encoding.ids import EncodedPair, EncodedResponse, Piece
+from critic_probe.encoding.dumps import Dumps
+from critic_probe.encoding.ids import Encoded, EncodedCandidates, EncodedPair, EncodedResponse, Piece
 from critic_probe.errors import CriticProbeError, Notice, parameter
 from critic_probe.pairs import (
     TOO_LONG,
     BadRowError,
+    Candidates,
     Faults,
     Message,
     Pair,
     Prompt,
+    Record,
     Response,
     TokenIds,
     Turns,
@@ -161,28 +164,50 @@ class Encoder:
         Raises:
             BadRowError: It cannot be encoded.
         """
+        pair, prompt_ids, (student, teacher), frame = self._encoded(pair)
+        return EncodedPair(pair, prompt_ids, student, teacher, frame)
+
+    def candidates(self, candidates: Candidates) -> EncodedCandidates:
+        """Encodes responses behind their prompt, as the convention says.
+
+        Raises:
+            BadRowError: They cannot be encoded.
+        """
+        if candidates.decoded and self._dumps is not None and isinstance(candidates.prompt, str):
+            candidates = candidates.answered(self._dumps.conversation(candidates.prompt), candidates.responses)
+        candidates, prompt_ids, responses, _ = self._encoded(candidates)
+        return EncodedCandidates(candidates, prompt_ids, responses)
+
+    @cached_property
+    def _dumps(self) -> Dumps | None:
+        if self._template is None:
+            return None
+        return Dumps(self._template, lambda text: self._tokenizer.decode(self._ids(text), skip_special_tokens=True))
+
+    def _encoded(self, record: Record) -> tuple[Record, Ids, tuple[EncodedResponse, ...], tuple[str, str] | None]:
+        """The record as it was read, its prompt, its responses, and what frames them where all is one text."""
         if self.chat and not self._plain_is_text:
-            pair = as_turns(pair)
-        messages = self._messages(pair.prompt)
+            record = as_turns(record)
+        messages = self._messages(record.prompt)
         plain = isinstance(messages, str)
-        if plain and (name := next((name for name in ("tools", "documents") if name in pair.arguments), None)):
+        if plain and (name := next((name for name in ("tools", "documents") if name in record.arguments), None)):
             raise BadRowError(
                 "messages without a template",
                 f"'{name}' is for a chat template, and the prompt is taken as plain text; use "
                 f"{parameter('template', 'chat')}, or let it go with {parameter('fields.ignore')} {name}",
             )
         rendering = self.convention.plain_rendering if plain else self.convention.rendering
-        if rendering == "whole" and isinstance(pair.student, str) and isinstance(pair.teacher, str):
-            return self._whole(pair, messages)
-        if rendering == "whole" and not plain and any(isinstance(s, Turns) for s in (pair.student, pair.teacher)):
-            pair = replace(pair, student=_as_turns(pair.student), teacher=_as_turns(pair.teacher))
+        if rendering == "whole" and all(isinstance(response, str) for response in record.responses):
+            return self._whole(record, messages)
+        if rendering == "whole" and not plain and any(isinstance(side, Turns) for side in record.responses):
+            record = record.answered(record.prompt, [_as_turns(side) for side in record.responses])
         closing = self.convention.plain_closing if plain else self.convention.closing
-        prompt_ids = self.prompt(pair.prompt, pair.arguments)
-        student, teacher = (
-            self._turns(pair, side, closing) if isinstance(side, Turns) else self._alone(side, closing)
-            for side in (pair.student, pair.teacher)
+        prompt_ids = self.prompt(record.prompt, record.arguments)
+        responses = tuple(
+            self._turns(record, side, closing) if isinstance(side, Turns) else self._alone(side, closing)
+            for side in record.responses
         )
-        return EncodedPair(pair, prompt_ids, student, teacher)
+        return record, prompt_ids, responses, None
 
     def answer(self, pair: EncodedPair, text: str, like: EncodedResponse) -> EncodedResponse:
         """Another text as an answer to a pair's prompt, closed as one of the pair's responses is: for edits.
@@ -283,21 +308,23 @@ class Encoder:
             )
         return prompt
 
-    def _whole(self, pair: Pair, messages: tuple[Message, ...] | str) -> EncodedPair:
+    def _whole(
+        self, record: Record, messages: tuple[Message, ...] | str
+    ) -> tuple[Record, Ids, tuple[EncodedResponse, ...], tuple[str, str]]:
         """Prompt and answer as one text, tokenised together."""
         plain = isinstance(messages, str)
-        texts = [str(pair.student), str(pair.teacher)]
+        texts = [str(response) for response in record.responses]
         if isinstance(messages, str):
             before, behind = messages, ""
         else:
             assert self._template
-            self._template.check(messages, pair.arguments)
-            before, behind, texts = self._template.framed(messages, pair.arguments, texts)
+            self._template.check(messages, record.arguments)
+            before, behind, texts = self._template.framed(messages, record.arguments, texts)
         encoded = [self._one_text(before, text, behind, plain) for text in texts]
         shared = min(_shared(self._tokens(before, plain), ids) for _, ids, _ in encoded)
         prompt_ids = self._filled_prompt(encoded[0][1][:shared])
-        student, teacher = (self._made(ids[shared:], text, closing) for text, ids, closing in encoded)
-        return EncodedPair(pair, prompt_ids, student, teacher, (before, behind))
+        responses = tuple(self._made(ids[shared:], text, closing) for text, ids, closing in encoded)
+        return record, prompt_ids, responses, (before, behind)
 
     def _one_text(self, before: str, text: str, behind: str, plain: bool) -> tuple[str, Ids, int]:
         """An answer's own text, the ids of the whole conversation, and how many of them close it."""
@@ -329,18 +356,18 @@ class Encoder:
         twice = plain and bos is not None and text.startswith(bos)
         return tuple(self._tokenizer(text, add_special_tokens=adds and not twice)["input_ids"])
 
-    def _turns(self, pair: Pair, response: Turns, closing: Closing) -> EncodedResponse:
+    def _turns(self, record: Pair | Candidates, response: Turns, closing: Closing) -> EncodedResponse:
         """An answer that only the template can write: the ids of prompt and answer without those of the prompt."""
-        if self._template is None or isinstance(messages := self._messages(pair.prompt), str):
+        if self._template is None or isinstance(messages := self._messages(record.prompt), str):
             raise BadRowError(
                 "messages without a template",
                 "an answer holds tool calls, reasoning or several turns but no chat template is in use; "
                 "use a tokenizer that has one, or write the answer as text",
             )
         turns = (*messages, *response.messages)
-        self._template.check(turns, pair.arguments, answer=len(response.messages))
-        prompt = self._template.render(messages, pair.arguments, whole=False)
-        whole = self._template.render(turns, pair.arguments, whole=True)
+        self._template.check(turns, record.arguments, answer=len(response.messages))
+        prompt = self._template.render(messages, record.arguments, whole=False)
+        whole = self._template.render(turns, record.arguments, whole=True)
         tail = self._template.tail
         own = whole.removesuffix(tail) if tail else whole
         before, ids = self._ids(prompt), self._ids(own)
@@ -491,16 +518,23 @@ def _as_turns(response: Response) -> Response:
     return Turns(({"role": "assistant", "content": response},)) if isinstance(response, str) else response
 
 
-def encode_pair(pair: Pair, encoder: Encoder) -> EncodedPair:
-    """Encodes both sides of a pair behind its prompt.
+def encode(record: Pair | Candidates, encoder: Encoder) -> Encoded:
+    """Encodes the responses of a record behind its prompt.
 
     Raises:
         BadRowError: It cannot be encoded; the message names file, row and id.
     """
     try:
-        return encoder.pair(pair)
+        return encoder.pair(record) if isinstance(record, Pair) else encoder.candidates(record)
     except BadRowError as fault:
-        raise fault.at(f"{pair.source or 'pair'} (id {pair.id})", pair.id) from fault
+        raise fault.at(f"{record.source or 'pair'} (id {record.id})", record.id) from fault
+
+
+def encode_pair(pair: Pair, encoder: Encoder) -> EncodedPair:
+    """Encodes both sides of a pair behind its prompt: see `encode`."""
+    encoded = encode(pair, encoder)
+    assert isinstance(encoded, EncodedPair)
+    return encoded
 
 
 def encode_pairs(pairs: Iterable[Pair], encoder: Encoder, faults: Faults) -> Iterator[EncodedPair]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from critic_probe.pairs import Pair
+from critic_probe.pairs import Candidates, Pair
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,57 @@ class EncodedPair:
     frame: tuple[str, str] | None = None
 
     @property
+    def record(self) -> Pair:
+        """What was encoded."""
+        return self.pair
+
+    @property
+    def responses(self) -> tuple[EncodedResponse, ...]:
+        """Both sides, the student's first."""
+        return self.student, self.teacher
+
+    @property
     def length(self) -> int:
         """Tokens of the longer side with its prompt."""
-        return len(self.prompt_ids) + max(len(self.student.ids), len(self.teacher.ids))
+        return _length(self)
 
     @property
     def group(self) -> Group:
         """The pair as a prompt group: student first."""
-        return Group(self.prompt_ids, (self.student.ids, self.teacher.ids), self.pair.id)
+        return _group(self)
+
+
+@dataclass(frozen=True)
+class EncodedCandidates:
+    """Any number of responses encoded behind the same prompt ids.
+
+    Attributes:
+        record: What was encoded.
+        prompt_ids: What all begin with.
+        responses: In the record's order.
+    """
+
+    record: Candidates
+    prompt_ids: tuple[int, ...]
+    responses: tuple[EncodedResponse, ...]
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longest response with its prompt."""
+        return _length(self)
+
+    @property
+    def group(self) -> Group:
+        """The responses as a prompt group."""
+        return _group(self)
+
+
+Encoded = EncodedPair | EncodedCandidates
+
+
+def _length(encoded: Encoded) -> int:
+    return len(encoded.prompt_ids) + max(len(response.ids) for response in encoded.responses)
+
+
+def _group(encoded: Encoded) -> Group:
+    return Group(encoded.prompt_ids, tuple(response.ids for response in encoded.responses), encoded.record.id)

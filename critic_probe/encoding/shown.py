@@ -3,36 +3,38 @@
 from typing import Any
 
 from critic_probe.encoding.encoder import Encoder
-from critic_probe.encoding.ids import EncodedPair, EncodedResponse
+from critic_probe.encoding.ids import Encoded, EncodedPair, EncodedResponse
 from critic_probe.pairs import Pair, Response, TokenIds, Turns, content_text
 
 
-def shown_input(pair: EncodedPair, encoder: Encoder) -> dict[str, Any]:
-    """A pair exactly as the critic sees it, as plain data for JSON and terminals.
+def shown_input(record: Encoded, encoder: Encoder) -> dict[str, Any]:
+    """A record exactly as the critic sees it, as plain data for JSON and terminals.
 
     Returns:
-        `id`, `convention` and `template` by name, and for `student` and `teacher` each: `text`, the whole input decoded
-        with special tokens visible; `prompt`, `answer` and `closing`, the three parts of it; `ids`; `response_start`
-        and `response_end`, between which the answer's own ids stand; and `read`, the index of the id at which the
-        convention reads the score, None where read-outs decide.
+        `id`, `convention` and `template` by name, and for `student` and `teacher`, or whatever names the responses
+        have, each: `text`, the whole input decoded with special tokens visible; `prompt`, `answer` and `closing`, the
+        three parts of it; `ids`; `response_start` and `response_end`, between which the answer's own ids stand; and
+        `read`, the index of the id at which the convention reads the score, None where read-outs decide.
     """
     return {
-        "id": pair.pair.id,
+        "id": record.record.id,
         "convention": encoder.convention.name,
         "template": encoder.template_name,
-        "student": _shown_side(pair, pair.student, encoder),
-        "teacher": _shown_side(pair, pair.teacher, encoder),
+        **{
+            name: _shown_side(record, response, encoder)
+            for name, response in zip(record.record.names, record.responses, strict=True)
+        },
     }
 
 
-def _shown_side(pair: EncodedPair, side: EncodedResponse, encoder: Encoder) -> dict[str, Any]:
-    start = len(pair.prompt_ids)
+def _shown_side(record: Encoded, side: EncodedResponse, encoder: Encoder) -> dict[str, Any]:
+    start = len(record.prompt_ids)
     return {
-        "text": encoder.decode((*pair.prompt_ids, *side.ids)),
-        "prompt": encoder.decode(pair.prompt_ids),
+        "text": encoder.decode((*record.prompt_ids, *side.ids)),
+        "prompt": encoder.decode(record.prompt_ids),
         "answer": encoder.decode(side.own_ids),
         "closing": encoder.decode(side.closing_ids),
-        "ids": [*pair.prompt_ids, *side.ids],
+        "ids": [*record.prompt_ids, *side.ids],
         "response_start": start,
         "response_end": start + len(side.own_ids),
         "read": None if side.read is None else start + side.read,

@@ -6,13 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student_t
 
 from critic_probe.gates.baseline import CASE, FIGURE, ONLY, READ, SCORE, UNPAIRED
-from critic_probe.stats.intervals import mean_interval
+from critic_probe.stats.intervals import NOTHING, Interval, apart, mean_interval, would_tell
 from critic_probe.stats.paired import paired_p
 from critic_probe.stats.pairs import credit
-from critic_probe.stats.rates import FEW_PROMPTS, holm
+from critic_probe.stats.rates import FEW, FEW_PROMPTS, holm
 
 TOLD = ("other pairs", "unpaired")  # verdicts that say how figures were compared, and are no difference
 _ARITHMETIC = 1e-5  # another machine's sums may differ by this much in a figure
@@ -125,7 +124,8 @@ def _figures(old: Side, new: Side, tolerance: float, *, same: bool, other: bool)
             rows.append(_row(name, a["value"], b["value"], "moved") | tested)
     untested = [name for name, moved in moves.items() if np.isnan(moved.p) and not np.isnan(moved.change)]
     if fewest < FEW_PROMPTS and untested:
-        what = f"{fewest} prompts are too few to test {len(untested)} figures that changed"
+        more = would_tell(NOTHING, 0.0, FEW, fewest)
+        what = f"{fewest} prompts are too few to test {len(untested)} figures that changed: {more}"
         rows.append(_row(what, None, None, "cannot tell"))
     return rows
 
@@ -139,26 +139,17 @@ def _changed(a: Side, b: Side, tolerance: float = 0.0) -> bool:
 
 
 def _independent(a: Side, b: Side, prompts: int) -> Moved:
-    """Two estimates with intervals: the interval of their difference is by MOVER (Zou and Donner 2008).
-
-    Its distance from 0 in t units, by the fewer prompts or cases, is the test.
-    """
+    """Two estimates with intervals, `apart` by the fewer prompts or cases."""
     ends = (a["value"], a["low"], a["high"], b["value"], b["low"], b["high"])
     if None in ends:
         return Moved(np.nan, np.nan, np.nan, np.nan)
-    change = b["value"] - a["value"]
-    below = np.hypot(b["value"] - b["low"], a["high"] - a["value"])
-    above = np.hypot(b["high"] - b["value"], a["value"] - a["low"])
     few = min(prompts, a["n"], b["n"])
+    change, p = apart(Interval(*ends[3:]), Interval(*ends[:3]), few)
     if not _changed(a, b):
         p = 1.0
     elif few < FEW_PROMPTS:
         p = np.nan
-    else:
-        toward = below if change > 0 else above
-        in_t = student_t.isf(0.025, few - 1) * abs(change) / toward if toward else np.inf
-        p = float(2 * student_t.sf(in_t, few - 1))
-    return Moved(change, change - below, change + above, p)
+    return Moved(*change, p)
 
 
 def _paired(differences: pd.Series, prompts: list[str]) -> Moved:

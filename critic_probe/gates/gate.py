@@ -13,6 +13,7 @@ from critic_probe.aggregation import parse
 from critic_probe.errors import CriticProbeError, parameter
 from critic_probe.gates.figures import GONE, METRICS
 from critic_probe.gates.shipped import DEFAULT_PROFILE, profile_text
+from critic_probe.stats.intervals import NOTHING, Interval, would_tell
 from critic_probe.stats.rates import too_few
 
 At = Literal["value", "ci"]
@@ -240,16 +241,25 @@ def _verdict(gate: Gate, figure: Mapping[str, Any]) -> tuple[str, str]:
     elif low is None or high is None or pd.isna(low) or pd.isna(high):
         if figure["n"] and gate.metric.partition(".")[0] != "doctor" and low is None:
             raise CriticProbeError(f"gate '{gate.label}': {gate.metric} has no interval; bound it with at = \"value\"")
-        return "cannot tell", "too few prompts for an interval"
-    elif why := too_few(figure["n"], figure["prompts"]):
-        return "cannot tell", why
+        return "cannot tell", _unclear("too few prompts for an interval", NOTHING, math.nan, figure)
+    interval = Interval(value, low, high)
     least = -math.inf if gate.min is None else gate.min
     most = math.inf if gate.max is None else gate.max
+    spanned = min((end for end in (least, most) if low <= end <= high), key=lambda end: abs(end - value), default=least)
+    if gate.at == "ci" and (why := too_few(figure["n"], figure["prompts"])):
+        return "cannot tell", _unclear(why, interval, spanned, figure)
     if least <= low and high <= most:
         return "pass", note
     if high < least or low > most:
         return "fail", note
-    return "cannot tell", note or "the interval spans the bound"
+    return "cannot tell", note or _unclear("the interval spans the bound", interval, spanned, figure)
+
+
+def _unclear(why: str, interval: Interval, bound: float, figure: Mapping[str, Any]) -> str:
+    """Why a gate cannot be told, and about how many more prompts would tell where it is of prompts."""
+    if pd.isna(figure["prompts"]):
+        return why
+    return ": ".join(filter(None, (why, would_tell(interval, bound, int(figure["n"]), int(figure["prompts"])))))
 
 
 def exit_code(verdicts: pd.DataFrame, on_unclear: Literal["pass", "fail"]) -> int:

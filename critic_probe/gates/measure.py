@@ -53,9 +53,17 @@ class CheckResult(Measured):
 
     def answer(self) -> list[Statement]:
         """Whether the gates hold, how many do not, and what moved against a baseline."""
-        counts = {word: int((self.gates.verdict == word).sum()) for word in ("fail", "cannot tell", "pass")}
+        missed = self.gates[self.gates.severity == "fail"].verdict
+        counts = {word: int((missed == word).sum()) for word in ("fail", "cannot tell")}
+        counts["warn"] = int(((self.gates.severity == "warn") & (self.gates.verdict != "pass")).sum())
+        counts["pass"] = int((self.gates.verdict == "pass").sum())
         unclear = f"cannot be told (as {self.on_unclear})"
-        verbs = {"fail": ("fails", "fail"), "cannot tell": (unclear, unclear), "pass": ("holds", "hold")}
+        verbs = {
+            "fail": ("fails", "fail"),
+            "cannot tell": (unclear, unclear),
+            "warn": ("only warns", "only warn"),
+            "pass": ("holds", "hold"),
+        }
         answers = counted((count, *verbs[word]) for word, count in counts.items())
         word = "Passed" if self.passed else "Failed"
         text = f"{word} ({self.source}): of {len(self.gates)} bounded figures {answers}; exit code {self.exit_code}."

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from critic_probe.aggregation import Aggregation
 from critic_probe.checkpoint import Critic
-from critic_probe.encoding import EncodedPair, EncodedResponse
+from critic_probe.encoding import Encoded, EncodedPair, EncodedResponse
 from critic_probe.errors import Notice
 from critic_probe.measures import compared
 from critic_probe.measures.blind import Texts, baselines, rules_of
@@ -21,6 +21,7 @@ from critic_probe.pairs import Pairs
 from critic_probe.stats import pairs as pairwise
 from critic_probe.stats.paired import flips
 from critic_probe.stats.rates import separation, too_few, verdict
+from critic_probe.text import reader
 from critic_probe.workbench import (
     Ask,
     Bench,
@@ -54,7 +55,8 @@ class CompareResult(Measured):
         lengths: One row per critic and aggregation: length_ratio, within_prompt_spearman, accuracy where lengths match
             within 10 % and where the teacher is longer or shorter, and the accuracy at equal length (a logit).
         contrasts: Read-out against read-out and critic against critic: p (sign-flip test), p_holm, margin in gap/SD.
-        categories: The same accuracy and gap by category; sd is the one of the summary.
+        categories: The same accuracy and gap by category; sd is the one of the summary. rest_d_acc with its interval is
+            that of all other pairs, p and p_holm of no difference between both.
         baselines: Accuracy of rules that never read the content.
         pairs: One row per critic, aggregation and pair, the most disputed pair first.
     """
@@ -73,7 +75,7 @@ class CompareResult(Measured):
 
     def answer(self) -> list[Statement]:
         """Whom each critic puts first, whether its read-outs disagree, and what makes that doubtful."""
-        return compared.answer(self.summary, self.statistics, self.lengths, self.contrasts)
+        return compared.answer(self.summary, self.statistics, self.lengths, self.contrasts, self.categories)
 
     def read_aloud(self) -> list[str]:
         """Plain sentences on how to read it, from its own tables and signature."""
@@ -212,7 +214,7 @@ def score_pair(bench: Bench, pair: EncodedPair, values: Sequence[Tensor]) -> Ite
     both = list(zip(values, (pair.student, pair.teacher), strict=True))
     for aggregation in bench.settings.aggregations:
         scores = [bench.score(v, side, aggregation) for v, side in both]
-        tokens = [_read_text(bench, pair, v, side, aggregation) for v, side in both]
+        tokens = [read_text(bench, pair, v, side, aggregation) for v, side in both]
         row = {
             "critic": bench.critic.name,
             "id": pair.pair.id,
@@ -301,7 +303,8 @@ def _by_category(scored: pd.DataFrame) -> pd.DataFrame:
         for (category, critic, aggregation), frame in named.groupby(["category", "critic", "aggregation"], sort=False)
     ]
     columns = ["critic", "aggregation", "category", "n", "prompts", "d_acc", "d_acc_low", "d_acc_high", "ties"]
-    return pd.DataFrame(rows, columns=[*columns, "mean_gap", "gap_over_sd"])
+    table = pd.DataFrame(rows, columns=[*columns, "mean_gap", "gap_over_sd"])
+    return table.merge(pairwise.against_rest(scored), on=columns[:3])
 
 
 def _most_disputed_first(scored: pd.DataFrame) -> pd.DataFrame:
@@ -313,8 +316,8 @@ def _most_disputed_first(scored: pd.DataFrame) -> pd.DataFrame:
     return scored.iloc[scored.id.map(rank).argsort(kind="stable")].drop(columns="sd").reset_index(drop=True)
 
 
-def _read_text(
-    bench: Bench, pair: EncodedPair, values: Tensor, side: EncodedResponse, aggregation: Aggregation
+def read_text(
+    bench: Bench, pair: Encoded, values: Tensor, side: EncodedResponse, aggregation: Aggregation
 ) -> str | None:
     """The decoded token at which a single-token read-out took its value."""
     index = bench.token_read(values, side, aggregation)
@@ -338,7 +341,7 @@ def _pair_notices(scored: pd.DataFrame, texts: Mapping[str, Texts]) -> list[Noti
             notices.append(
                 Notice(
                     "identical-text-apart",
-                    f"{critic}/{aggregation}: {len(apart)} of {len(frame)} pairs of identical text score up to "
+                    f"{reader(critic, aggregation)}: {len(apart)} of {len(frame)} pairs of identical text score up to "
                     f"{apart.gap.abs().max():.2f} ({apart.gap_over_sd.abs().max():.2f} SD) apart: the ids differ, "
                     "look for EOS on one side",
                     list(apart.id),
@@ -346,5 +349,6 @@ def _pair_notices(scored: pd.DataFrame, texts: Mapping[str, Texts]) -> list[Noti
             )
     for (critic, aggregation), frame in scored.groupby(["critic", "aggregation"], sort=False):
         if frame.sd.iloc[0] == 0 or (len(frame) == 1 and frame.gap.iloc[0] == 0):
-            notices.append(Notice("constant", f"{critic}/{aggregation}: every score is the same; nothing can be told"))
+            told = f"{reader(critic, aggregation)}: every score is the same; nothing can be told"
+            notices.append(Notice("constant", told))
     return notices

@@ -1,6 +1,6 @@
 """One critic against another: paired tests on the same pairs and the same edits, and the verdicts that flipped."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,8 @@ import pandas as pd
 from critic_probe.measures.compare import CompareResult
 from critic_probe.measures.perturb import PerturbResult
 from critic_probe.measures.result import Measured, Statement
+from critic_probe.measures.wording import beside
+from critic_probe.stats.intervals import of_test, would_tell
 from critic_probe.stats.rates import holm
 from critic_probe.text import listed
 
@@ -146,16 +148,17 @@ def _reading(old: str, new: str) -> str:
 
 def _found(new: str, pairs: pd.DataFrame, families: pd.DataFrame) -> Iterator[tuple[str, dict[str, Any]]]:
     for row in pairs.to_dict("records"):
+        unsure = "" if row["p_holm"] < ALPHA else _would_tell(row, pairs)
         word = "differ" if row["p_holm"] < ALPHA else "cannot be told apart"
         flipped = f"{row['flips']} of {row['n']} pairs flipped sides"
         d_acc = f"d_acc {row['old_d_acc']:.2f} -> {row['new_d_acc']:.2f}"
-        text = f"{row['aggregation']}: the verdicts {word} ({flipped}; {d_acc})."
+        text = f"{row['aggregation']}: the verdicts {word}{beside([flipped, d_acc, unsure])}."
         yield text, {name: row[name] for name in ("aggregation", "flips", "n", "old_d_acc", "new_d_acc", "p_holm")}
     for aggregation, frame in families.groupby("aggregation", sort=False):
         changed = frame[frame.p_holm < ALPHA]
         more, less = (list(changed.family[side]) for side in (changed.difference > 0, changed.difference < 0))
         parts = [f"{word} to {listed(names)}" for word, names in (("more", more), ("less", less)) if names]
-        reacts = f"{new} reacts {'; '.join(parts)}" if parts else "no family of edits can be told apart"
+        reacts = f"{new} reacts {'; '.join(parts)}" if parts else _none_apart(frame, families)
         yield f"{aggregation}: {reacts}.", {"aggregation": aggregation, "more": more, "less": less}
         right = frame[frame.right_p_holm < ALPHA]
         better, worse = (
@@ -167,3 +170,15 @@ def _found(new: str, pairs: pd.DataFrame, families: pd.DataFrame) -> Iterator[tu
                     f"{aggregation}: {new} orders rightly {word} often: {listed(names)}.",
                     {"aggregation": aggregation, f"right_{word}": names},
                 )
+
+
+def _would_tell(row: Mapping[Hashable, Any], table: pd.DataFrame) -> str:
+    """About how many more prompts would tell a row of a table by its test."""
+    return would_tell(of_test(row["p"], table.p.count()), 0.0, row["n"], row["prompts"])
+
+
+def _none_apart(frame: pd.DataFrame, table: pd.DataFrame) -> str:
+    """That no family can be told apart, and how many more prompts would tell the one that is nearest to it."""
+    nearest = frame.loc[frame.p.idxmin()].to_dict() if frame.p.notna().any() else frame.iloc[0].to_dict()
+    more = _would_tell(nearest, table)
+    return "no family of edits can be told apart" + beside([more and f"{more} {nearest['family']}"])

@@ -53,7 +53,8 @@ class PerturbResult(Measured):
         summary: One row per critic, aggregation, family, position and kind: n; median, p95 and max of |delta|, raw and
             over the SD of the unedited scores; the signed mean; how often the student/teacher verdict flips; the share
             below the noise floor; the rate of the right order, also with the closing mark restored; the ending's
-            effect; and the verdict with its figure, interval, preset floor and smallest detectable effect.
+            effect; and the verdict with its figure, interval, preset floor, smallest detectable effect and, where it is
+            `cannot tell`, about how many more prompts would tell.
         headline: One row per critic and aggregation: the strongest harmless edit (family and position, two where the
             halves of the prompts choose apart) with its effect in SD, what it is worth in wrong facts, the harmless
             edits that fail and those with a far tail, the controls' rate of the right order, the kind of fault that is
@@ -85,7 +86,7 @@ class PerturbResult(Measured):
 
     def answer(self) -> list[Statement]:
         """What each critic reacts to most, what it misses, and what to look at next."""
-        return answer(self.headline, self.summary, self.cases)
+        return answer(self.headline, self.summary, self.cases, completeness=self.command == "completeness")
 
     def read_aloud(self) -> list[str]:
         """Plain sentences on how to read it, from its own tables and signature."""

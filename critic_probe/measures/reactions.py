@@ -5,32 +5,38 @@ from typing import Any
 import pandas as pd
 
 from critic_probe.measures.result import Statement
-from critic_probe.measures.wording import counted, in_sd, percent, statement, would_tell
+from critic_probe.measures.wording import beside, counted, in_sd, percent, statement
 from critic_probe.probes import all_families
-from critic_probe.stats.edits import INVARIANCE_FLOOR, of_controls
+from critic_probe.stats.edits import INVARIANCE_FLOOR, ORDER_FLOOR, of_controls
 from critic_probe.stats.headline import TAIL_FLOOR
-from critic_probe.text import listed
+from critic_probe.stats.intervals import Interval, would_tell
+from critic_probe.text import listed, reader
 
 _STRONGEST = ("strongest_harmless", "strongest_harmless_low", "strongest_harmless_high")
 _CONTROLS = ("controls_right", "fault", "fault_right", "fault_right_low", "fault_right_high", "rule_explains")
 _WORTH = ("harmless_per_wrong_fact", "harmless_per_wrong_fact_low", "harmless_per_wrong_fact_high")
 
 
-def answer(headline: pd.DataFrame, summary: pd.DataFrame, worst: pd.DataFrame) -> list[Statement]:
+def answer(
+    headline: pd.DataFrame, summary: pd.DataFrame, worst: pd.DataFrame, *, completeness: bool
+) -> list[Statement]:
     """What each critic reacts to most, what it misses, and what to look at next.
 
     Args:
         headline: See `PerturbResult`.
         summary: Its verdicts, by family.
         worst: Its cases, the largest |delta| over SD first.
+        completeness: Whether complete answers are what was asked about, and so what comes first.
     """
     rows = headline.to_dict("records")
     alike: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
         if row["strongest"]:
             alike.setdefault((row["critic"], *row["strongest"], _still(row)), []).append(row)
-    statements = [_strongest(of_edit) for of_edit in alike.values()]
-    statements += [*_in_full(summary[summary.kind == "directional"]), *_controls(rows)]
+    strongest = [_strongest(of_edit) for of_edit in alike.values()]
+    in_full = _in_full(summary[summary.kind == "directional"])
+    statements = [*in_full, *strongest] if completeness else [*strongest, *in_full]
+    statements += _controls(rows)
     tails: dict[str, list[str]] = {}
     for row in rows:
         for edit in row["tails"]:
@@ -67,16 +73,15 @@ def _strongest(rows: list[dict[str, Any]]) -> Statement:
 
 def _far(row: dict[str, Any]) -> str:
     """How far the strongest harmless edit moves one read-out, what it is worth, and how many harmless edits fail."""
-    low, high = row["strongest_harmless_low"], row["strongest_harmless_high"]
-    unsure = low <= INVARIANCE_FLOOR <= high
-    text = f"{in_sd(row['strongest_harmless'], low, high)} read as {row['aggregation']}"
+    effect = Interval(*(row[name] for name in _STRONGEST))
+    unsure = effect.low <= INVARIANCE_FLOOR <= effect.high
+    text = f"{in_sd(*effect)} read as {row['aggregation']}"
     worth, least, most = (row[name] for name in _WORTH)
-    more = would_tell(row["strongest_prompts"], row["strongest_harmless"], low, high, INVARIANCE_FLOOR)
-    notes = [f"not told apart from {INVARIANCE_FLOOR:g}", *filter(None, [more])] if unsure else []
+    more = would_tell(effect, INVARIANCE_FLOOR, row["strongest_n"], row["strongest_prompts"])
+    notes = [f"not told apart from {INVARIANCE_FLOOR:g}", more] if unsure else []
     notes += [] if pd.isna(worth) else [f"worth {worth:.2f} [{least:.2f}, {most:.2f}] wrong facts"]
-    fail = counted([(row["harmless_fails"], "harmless edit fails", "harmless edits fail")])
-    notes += [fail] if fail else []
-    return text + (f" ({'; '.join(notes)})" if notes else "")
+    notes.append(counted([(row["harmless_fails"], "harmless edit fails", "harmless edits fail")]))
+    return text + beside(notes)
 
 
 def _in_full(summary: pd.DataFrame) -> list[Statement]:
@@ -84,11 +89,21 @@ def _in_full(summary: pd.DataFrame) -> list[Statement]:
     statements = []
     for critic, frame in summary.groupby("critic", sort=False):
         rows = frame.to_dict("records")
-        shares = [f"{percent(row['figure'], row['low'], row['high'])} read as {row['aggregation']}" for row in rows]
-        text = f"{critic}: told in full, the same facts score higher in {' and '.join(shares)} (n = {rows[0]['n']})."
+        text = f"{critic}: told in full, the same facts score higher in {' and '.join(map(_share, rows))}"
+        text += f" (n = {rows[0]['n']})."
         figures = {f"{row['aggregation']}.{name}": row[name] for row in rows for name in ("figure", "low", "high", "n")}
         statements.append(Statement(text, {"critic": critic, **figures}))
     return statements
+
+
+def _share(row: dict[str, Any]) -> str:
+    """How often one read-out does, and how many more prompts would tell it from its bound."""
+    share = Interval(row["figure"], row["low"], row["high"])
+    text = f"{percent(*share)} read as {row['aggregation']}"
+    if row["verdict"] != "cannot tell":
+        return text
+    more = would_tell(share, ORDER_FLOOR, row["n"], row["prompts"])
+    return text + beside([f"not told apart from {100 * ORDER_FLOOR:.0f} %", more])
 
 
 def _controls(rows: list[dict[str, Any]]) -> list[Statement]:
@@ -113,4 +128,4 @@ def _controls(rows: list[dict[str, Any]]) -> list[Statement]:
 
 
 def _name(row: dict[str, Any]) -> str:
-    return f"{row['critic']}/{row['aggregation']}"
+    return reader(row["critic"], row["aggregation"])

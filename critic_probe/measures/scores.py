@@ -10,10 +10,10 @@ from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.measures.blind import Texts
 from critic_probe.measures.compare import GIVEN, GIVEN_SCORES, CompareResult, tabulated, with_verdicts
 from critic_probe.objective import TEMPERATURE
-from critic_probe.pairs import ScoredPair, scores_hash
+from critic_probe.pairs import ScoredPair, Told, scores_hash
 from critic_probe.stats.pairs import credit
 from critic_probe.stats.rates import verdict
-from critic_probe.text import ends_in_terminal
+from critic_probe.text import ends_in_terminal, reader
 from critic_probe.version import __version__
 from critic_probe.workbench import CriticRecord, Signature
 
@@ -38,7 +38,7 @@ def compare_scores(
     """
     if not pairs:
         raise CriticProbeError(f"{source}: no rows, the file is empty; give at least one pair")
-    frame = pd.DataFrame(pairs, columns=ScoredPair._fields).assign(student_token_read=None, teacher_token_read=None)
+    frame = pd.DataFrame(pairs, columns=ScoredPair._fields)
     frame["critic"] = frame.critic.where(frame.critic != "", source)
     numbers = ["student_tokens", "teacher_tokens", "floor"]
     frame[numbers] = frame[numbers].astype(float)
@@ -49,17 +49,13 @@ def compare_scores(
         scored = with_verdicts(of_critic.drop(columns=["student", "teacher", "floor"]), own.clip(lower=tie_within))
         for aggregation, read in of_critic.groupby("aggregation", sort=False):
             verdicts = scored[scored.aggregation == aggregation].verdict.set_axis(read.index)
-            notices.append(_told(f"{critic}/{aggregation}", read, verdicts, tie_within))
+            notices.append(_told(reader(critic, aggregation), read, verdicts, tie_within))
         frames.append(scored)
         records.append({"name": str(critic), "fingerprint": GIVEN_SCORES})
     texts = {
-        str(row.id): Texts(
-            (len(str(row.student)), len(str(row.teacher))),
-            (ends_in_terminal(str(row.student)), ends_in_terminal(str(row.teacher))),
-            (False, False),
-            row.student == row.teacher,
-        )
-        for row in frame.dropna(subset=["student", "teacher"]).itertuples()
+        pair.id: _texts(_told_of(pair.student), _told_of(pair.teacher))
+        for pair in pairs
+        if pair.student is not None and pair.teacher is not None
     }
     signed: Signature = {
         "version": __version__,
@@ -71,6 +67,15 @@ def compare_scores(
     if tie_within:
         signed["tie_within"] = tie_within
     return tabulated(pd.concat(frames, ignore_index=True), texts, notices, signed, GIVEN, temperature)
+
+
+def _told_of(text: str | Told) -> Told:
+    return Told(len(text), ends_in_terminal(text), False, text) if isinstance(text, str) else text
+
+
+def _texts(student: Told, teacher: Told) -> Texts:
+    lengths, closed = (student.characters, teacher.characters), (student.terminal, teacher.terminal)
+    return Texts(lengths, closed, (student.eos, teacher.eos), student.hash == teacher.hash)
 
 
 def _told(name: str, scored: pd.DataFrame, verdicts: pd.Series, tie_within: float) -> Notice:

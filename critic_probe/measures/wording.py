@@ -25,16 +25,10 @@ def counted(counts: Iterable[tuple[int, str, str]]) -> str:
     return " and ".join(filter(None, (", ".join(parts[:-1]), *parts[-1:])))
 
 
-def would_tell(prompts: int, value: float, low: float, high: float, bound: float) -> str:
-    """About how many more prompts would tell a figure apart from a bound that its interval holds; empty where unknown.
-
-    An interval narrows with the root of the prompts, so it ends at the bound with n (w / d)^2 of them, where w is its
-    reach from the figure towards the bound and d the distance.
-    """
-    distance, reach = abs(value - bound), value - low if value > bound else high - value
-    if not distance or not math.isfinite(reach) or (more := prompts * ((reach / distance) ** 2 - 1)) <= 0:
-        return ""
-    return f"about {math.ceil(float(f'{more:.2g}'))} more prompts would tell"
+def beside(notes: Iterable[str]) -> str:
+    """What is said beside a figure, in brackets; nothing where there is nothing to say."""
+    said = "; ".join(filter(None, notes))
+    return f" ({said})" if said else ""
 
 
 def statement(text: str, row: dict[str, Any], *names: str) -> Statement:

@@ -1,4 +1,7 @@
-"""Files of rows: what a file is is told by its content where the name misleads, and its rows are read one by one."""
+"""Files of rows: what a file is is told by its content where the name misleads, and its rows are read one by one.
+
+One file, longer than others: what a content is told to be is held against what each format's reader takes.
+"""
 
 import csv
 import io

@@ -1,19 +1,22 @@
 """Files of pairs: every row is checked before anything is scored, and all faults of a file are told together."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from critic_probe.errors import CriticProbeError, Notice, parameter
+from critic_probe.pairs.candidates import to_candidates
 from critic_probe.pairs.faults import BadRowError, Faults, OnBadRow
 from critic_probe.pairs.files import HeldRows, RowFile
 from critic_probe.pairs.messages import shown
-from critic_probe.pairs.pair import Pair, data_hash
+from critic_probe.pairs.pair import Candidates, Pair, data_hash
 from critic_probe.pairs.rows import Fields, to_pairs
 
 _NOTES = {
     "answer-in-prompt": "in {} the prompt's messages ended in one of the answers, which was taken off them",
+    "other-response": "in {} several fields could hold the response; the first of response, completion, output and "
+    "answer was read",
 }
 
 
@@ -76,10 +79,14 @@ class PairFile:
     def __len__(self) -> int:
         return self._length
 
-    def __iter__(self) -> Iterator[Pair]:
-        return (entry for entry in self._entries(Counter()) if isinstance(entry, Pair))
+    def __iter__(self) -> Iterator[Any]:
+        return (entry for entry in self._entries(Counter()) if not isinstance(entry, BadRowError))
 
-    def _entries(self, ignored: Counter[str]) -> Iterator[Pair | BadRowError]:
+    def _records(self, row: dict[str, Any], number: int, source: str) -> Iterable[Pair | Candidates]:
+        """What a row holds."""
+        return to_pairs(row, number, source, self._fields)
+
+    def _entries(self, ignored: Counter[str]) -> Iterator[Pair | Candidates | BadRowError]:
         """Pairs in order, and the faults of the rows that are none."""
         seen: dict[str, str] = {}
         for number, (where, content) in enumerate(self._rows.entries(), start=1):
@@ -90,7 +97,7 @@ class PairFile:
             ignored.update(name for name in self._fields.ignore if name in content)
             source = f"{self._rows.name} {where}"
             try:
-                pairs = list(to_pairs(content, number, source, self._fields))
+                pairs = list(self._records(content, number, source))
                 for pair in pairs:
                     if pair.id in seen:
                         message = f"id {shown(pair.id)} is already that of {seen[pair.id]}; make ids unique"
@@ -101,7 +108,9 @@ class PairFile:
             seen.update((pair.id, where) for pair in pairs)
             yield from pairs
 
-    def _survey(self, faults: Faults, notes: dict[str, list[str]], ignored: Counter[str]) -> Iterator[Pair]:
+    def _survey(
+        self, faults: Faults, notes: dict[str, list[str]], ignored: Counter[str]
+    ) -> Iterator[Pair | Candidates]:
         for entry in self._entries(ignored):
             if isinstance(entry, BadRowError):
                 faults.add(entry)
@@ -110,6 +119,13 @@ class PairFile:
             for note in entry.notes:
                 notes.setdefault(note, []).append(entry.id)
             yield entry
+
+
+class CandidateFile(PairFile):
+    """A file's responses, those of a row as pairs or as candidates: see `PairFile` and `to_candidates`."""
+
+    def _records(self, row: dict[str, Any], number: int, source: str) -> Iterable[Pair | Candidates]:
+        return to_candidates(row, number, source, self._fields)
 
 
 def as_pairs(

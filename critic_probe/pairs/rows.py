@@ -7,8 +7,8 @@ They stand in one file, longer than others, because each is tried in the order o
 """
 
 import itertools
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from critic_probe.errors import parameter
@@ -39,7 +39,7 @@ _SIDES = (
     ("response", "teacher_response"),
     ("rejected_response", "response"),
 )
-_PROMPTS = ("prompt", "conversations", "messages", "content", "question", "instruction", "query")
+PROMPTS = ("prompt", "conversations", "messages", "content", "question", "instruction", "query")
 _SYSTEMS = ("system", "system_prompt", "system_message")
 _ARGUMENTS = ("tools", "documents", "chat_template_kwargs")
 RESERVED = frozenset(
@@ -62,6 +62,12 @@ _PLACELESS = (
 )
 _FOLLOWS = {("system", "user"), ("user", "assistant"), ("assistant", "user")}
 
+OPPOSED = (
+    *(side for sides in _SIDES for side in sides if side not in ("response", "responses")),
+    *("rejected_messages", "response_0", "response_1"),
+)
+"""Fields of answers that stand against another one."""
+
 _KNOWN = ", ".join(f"{student}/{teacher}" for student, teacher in _SIDES)
 
 
@@ -74,18 +80,25 @@ class Fields:
         student: The field that holds the student's response.
         teacher: The field that holds the teacher's response.
         ignore: Fields that are let go though they could be input.
+        response: The field that holds a response, or several, that no other one stands against; only `score` reads it.
+        label: The field that says how good each response is; only `score` reads it.
     """
 
     prompt: str | None = None
     student: str | None = None
     teacher: str | None = None
     ignore: tuple[str, ...] = ()
+    response: str | None = None
+    label: str | None = None
 
 
 class _Names(NamedTuple):
-    prompt: str | None  # None: what both sides share before their answers
-    student: str
-    teacher: str
+    prompt: str | None  # None: what the sides share before their answers
+    sides: tuple[str, ...]
+
+    @property
+    def quoted(self) -> str:
+        return " and ".join(f"'{side}'" for side in self.sides)
 
 
 class _Side(NamedTuple):
@@ -95,6 +108,54 @@ class _Side(NamedTuple):
     @property
     def lead(self) -> tuple[Message, ...]:
         return self.turns[:-1]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers of a row, each in a field of its own.
+
+    Attributes:
+        row: Its other fields.
+        fields: By what an answer is called within its row (`student`, `c1`, `3`), the field that holds it.
+        each: The answers that stood in a list, by field; the others are in the row.
+        prompt: The field that holds the prompt; None for the one that is known.
+        pairs: Of every two of which one is better: what their id ends in, the worse and the better one.
+        ranks: Of ranked answers, by what they are called; 1 is the best.
+    """
+
+    row: dict[str, Any]
+    fields: dict[str, str]
+    each: dict[str, Any] = field(default_factory=dict)
+    prompt: str | None = None
+    pairs: Sequence[tuple[str, str, str]] = (("", "student", "teacher"),)
+    ranks: Mapping[str, float] = field(default_factory=dict)
+
+    def read(self, number: int, names: Sequence[str]) -> "Read":
+        """Prompt and answers.
+
+        Args:
+            number: 1-based, the id of a row that has none.
+            names: Which answers.
+
+        Raises:
+            BadRowError: A field is missing, empty or not what it must be, or has no place.
+        """
+        fields = tuple(self.fields[name] for name in names)
+        return _read(
+            self.row | {key: self.each[key] for key in fields if key in self.each}, number, self.prompt, fields
+        )
+
+
+class Read(NamedTuple):
+    """What a row says: a prompt, answers to it, and what belongs to them; see `Pair`."""
+
+    id: str
+    prompt: Prompt
+    responses: tuple[Response, ...]
+    category: str
+    arguments: dict[str, Any]
+    meta: dict[str, Any]
+    notes: tuple[str, ...]
 
 
 def to_pairs(row: Mapping[str, Any], number: int, source: str, fields: Fields) -> Iterator[Pair]:
@@ -109,54 +170,96 @@ def to_pairs(row: Mapping[str, Any], number: int, source: str, fields: Fields) -
     Raises:
         BadRowError: A field is missing, empty or not what it must be, or has no place.
     """
-    for side, name in (("prompt", fields.prompt), ("student", fields.student), ("teacher", fields.teacher)):
+    answers = opposed(kept(row, fields), fields)
+    if not answers.pairs:
+        raise BadRowError("no ranks", "'ranks' order no two responses; give two of different rank or remove the row")
+    return pairs_of(answers, number, source)
+
+
+def pairs_of(answers: Answers, number: int, source: str) -> Iterator[Pair]:
+    """The pairs of a row: see `to_pairs`."""
+    for suffix, worse, better in answers.pairs:
+        read = answers.read(number, (worse, better))
+        student, teacher = read.responses
+        about = (read.category, read.arguments, read.meta, source, read.notes)
+        pair = Pair(read.id + suffix, read.prompt, student, teacher, *about)
+        if suffix:
+            ranks = tuple(answers.ranks[name] for name in (worse, better) if name in answers.ranks)
+            pair = replace(pair, row=read.id, called=(worse, better), ranks=ranks)
+        yield pair
+
+
+def kept(row: Mapping[str, Any], fields: Fields) -> dict[str, Any]:
+    """The fields that are read: none that is let go, and none that holds NaN.
+
+    Raises:
+        BadRowError: A field that the user named is not there, or one holds what is no text.
+    """
+    named = (("prompt", fields.prompt), ("student", fields.student), ("teacher", fields.teacher))
+    for side, name in (*named, ("response", fields.response), ("label", fields.label)):
         if name is not None and name not in row:
             raise BadRowError(
                 "field not in the row",
-                f"{parameter(f'fields.{side}')} '{name}' is not in the row (found {_found(row)}); name one that is",
+                f"{parameter(f'fields.{side}')} '{name}' is not in the row (found {found(row)}); name one that is",
             )
-    kept = {key: value for key, value in row.items() if key not in fields.ignore and value == value}  # NaN is missing
+    rest = {key: value for key, value in row.items() if key not in fields.ignore and value == value}  # NaN is missing
     for name in _MEDIA:
-        if kept.get(name):
+        if rest.get(name):
             raise BadRowError(
                 "image, video or audio",
                 f"'{name}' is not empty, and this tool reads text; remove the row, or let the field go with "
                 f"{parameter('fields.ignore')} {name}",
             )
-    for suffix, single, names in _single(kept, fields):
-        yield _to_pair(single, number, source, names, suffix)
+    return rest
 
 
-def _single(row: dict[str, Any], fields: Fields) -> Iterator[tuple[str, dict[str, Any], Fields]]:
-    """The row as rows of two sides, each with what its id ends in and the names of its sides."""
+def opposed(row: dict[str, Any], fields: Fields) -> Answers:
+    """The answers of a row in which one stands against another.
+
+    Raises:
+        BadRowError: A side is missing.
+    """
     if not (fields.student or fields.teacher):
         row, fields = _sides_of(row, fields)
-    ranked = None if fields.student or fields.teacher else _ranked(row)
-    if ranked is not None:
-        name, answers, ranks = ranked
-        rest = {key: value for key, value in row.items() if key not in (name, "ranks")}
-        each = {f"{name}[{place}]": answer for place, answer in enumerate(answers, start=1)}
-        for better, worse in itertools.permutations(range(len(answers)), 2):
-            if ranks[better] < ranks[worse]:
-                names = replace(fields, student=f"{name}[{worse + 1}]", teacher=f"{name}[{better + 1}]")
-                yield f"/{better + 1}>{worse + 1}", rest | each, names
-        return
+        if not fields.student and (ranked := _ranked(row)) is not None:
+            return ranked_answers(row, *ranked, fields.prompt)
     student, teacher = _names_of_sides(row, fields)
-    rejected, chosen = _list(row[student]) if student in row else None, _list(row.get(teacher))
+    rejected, chosen = several(row[student]) if student in row else None, several(row.get(teacher))
     if rejected is None and chosen is None:
-        yield "", row, replace(fields, student=student, teacher=teacher)
-        return
-    if ids := next((ids for ids in (_ids_name(student), _ids_name(teacher)) if row.get(ids) is not None), None):
+        return Answers(row, {"student": student, "teacher": teacher}, prompt=fields.prompt)
+    for side in (student, teacher):
+        refuse_ids_beside(row, side)
+    rest = {key: value for key, value in row.items() if key not in (student, teacher)}
+    sides = {"r": (student, rejected or [row.get(student)]), "c": (teacher, chosen or [row.get(teacher)])}
+    names = {f"{short}{i}": f"{side}[{i}]" for short, (side, those) in sides.items() for i in range(1, len(those) + 1)}
+    each = {f"{side}[{i}]": answer for side, those in sides.values() for i, answer in enumerate(those, start=1)}
+    worse, better = ([name for name in names if name[0] == short] for short in ("r", "c"))
+    pairs = [(f"/{c}>{r}", r, c) for c in better for r in worse]
+    return Answers(rest, names, each, fields.prompt, pairs)
+
+
+def ranked_answers(
+    row: Mapping[str, Any], name: str, answers: Sequence[Any], ranks: Sequence[float] | None, prompt: str | None
+) -> Answers:
+    """A candidate set, whose answers are called by their place: 1, 2, ...; a pair is two of different rank."""
+    rest = {key: value for key, value in row.items() if key != name and (ranks is None or key != "ranks")}
+    names = {str(place): f"{name}[{place}]" for place in range(1, len(answers) + 1)}
+    each = dict(zip(names.values(), answers, strict=True))
+    order = dict(zip(names, ranks or (), strict=False))
+    pairs = [(f"/{b}>{w}", w, b) for b, w in itertools.permutations(order, 2) if order[b] < order[w]]
+    return Answers(rest, names, each, prompt, pairs, order)
+
+
+def refuse_ids_beside(row: Mapping[str, Any], name: str) -> None:
+    """Refuses ids beside a list of answers.
+
+    Raises:
+        BadRowError: There are some.
+    """
+    if row.get(ids := _ids_name(name)) is not None:
         raise BadRowError(
             "ids beside a list", f"'{ids}' stands beside a list of answers; give each answer a row of its own"
         )
-    rest = {key: value for key, value in row.items() if key not in (student, teacher)}
-    these, those = chosen or [row.get(teacher)], rejected or [row.get(student)]
-    for c, better in enumerate(these, start=1):
-        for r, worse in enumerate(those, start=1):
-            sides = f"{student}[{r}]", f"{teacher}[{c}]"
-            names = replace(fields, student=sides[0], teacher=sides[1])
-            yield f"/c{c}>r{r}", rest | {sides[0]: worse, sides[1]: better}, names
 
 
 def _sides_of(row: dict[str, Any], fields: Fields) -> tuple[dict[str, Any], Fields]:
@@ -188,7 +291,7 @@ def _turn(answer: Any) -> Any:
     """An answer, or each of several, as the turn that it is."""
     if isinstance(answer, str):
         return [{"role": "assistant", "content": answer}]
-    return [_turn(item) for item in answer] if _list(answer) and isinstance(answer[0], str) else answer
+    return [_turn(item) for item in answer] if several(answer) and isinstance(answer[0], str) else answer
 
 
 def _ranked(row: Mapping[str, Any]) -> tuple[str, list[Any], list[float]] | None:
@@ -206,67 +309,59 @@ def _ranked(row: Mapping[str, Any]) -> tuple[str, list[Any], list[float]] | None
             "no ranks",
             f"'{name}' is a candidate set; give it 'ranks', a list of {len(answers)} numbers, 1 the best",
         )
-    if len(set(ranks)) < 2:
-        raise BadRowError("no ranks", "'ranks' order no two responses; give two of different rank or remove the row")
     return name, answers, ranks
 
 
 def _filled(row: Mapping[str, Any]) -> bool:
     student, teacher = _known_sides(row)
-    return student is not None and teacher is not None and _has(row, student) and _has(row, teacher)
+    return student is not None and teacher is not None and filled(row, student) and filled(row, teacher)
 
 
-def _list(value: Any) -> list[Any] | None:
+def several(value: Any) -> list[Any] | None:
     """Several answers: texts, or conversations."""
     if not isinstance(value, list) or not value:
         return None
     return value if isinstance(value[0], str | list) else None
 
 
-def _to_pair(row: Mapping[str, Any], number: int, source: str, fields: Fields, suffix: str) -> Pair:
-    assert fields.student is not None
-    assert fields.teacher is not None
-    names = _Names(fields.prompt or _prompt_name(row, fields), fields.student, fields.teacher)
-    student, teacher = _side(row, names.student), _side(row, names.teacher)
-    lead, worse, better = _split(student, teacher, names)
+def _read(row: Mapping[str, Any], number: int, prompt_field: str | None, fields: tuple[str, ...]) -> Read:
+    names = _Names(prompt_field or prompt_name(row, fields), fields)
+    lead, responses = _split([_side(row, name) for name in fields], names)
     prompt: Prompt
-    used = {names.student, names.teacher, _ids_name(names.student), _ids_name(names.teacher)}
+    used = {*fields, *map(_ids_name, fields)}
     notes: tuple[str, ...] = ()
     if names.prompt is not None:
         prompt, joined = _prompt(row, names.prompt)
         used |= {names.prompt, *joined}
-        prompt, notes = _without_answer(prompt, (worse, better))
+        prompt, notes = _without_answer(prompt, responses)
         prompt = _joined(prompt, lead, names)
     elif lead:
         prompt = lead
-    elif isinstance(worse, str) and isinstance(better, str) and OPENS_ANSWER in (shared := _common(worse, better)):
+    elif OPENS_ANSWER in (shared := _common(responses)):
         cut = shared.rindex(OPENS_ANSWER) + len(OPENS_ANSWER)
-        prompt, worse, better = (
-            worse[:cut],
-            _filled_text(worse[cut:], names.student),
-            _filled_text(better[cut:], names.teacher),
+        prompt = shared[:cut]
+        responses = tuple(
+            _filled_text(str(response)[cut:], name) for response, name in zip(responses, fields, strict=True)
         )
     else:
         raise BadRowError(
             "no prompt",
-            f"no prompt (found {_found(row)}); known are {', '.join(_PROMPTS)}, or name its field with "
+            f"no prompt (found {found(row)}); known are {', '.join(PROMPTS)}, or name its field with "
             f"{parameter('fields.prompt')}",
         )
     prompt, added = _with_system_and_history(prompt, {k: v for k, v in row.items() if k != names.prompt})
     arguments, given = _arguments(row)
     id_name, category_name = _first(row, _IDS), _first(row, _CATEGORIES)
     used |= {*added, *given, *filter(None, (id_name, category_name))}
-    _refuse_placeless(row, used, prompt, (worse, better))
-    return Pair(
-        id=(_label(row, id_name) or f"row-{number}") + suffix,
-        prompt=prompt,
-        student=worse,
-        teacher=better,
-        category=_label(row, category_name),
-        arguments=arguments,
-        meta={key: value for key, value in row.items() if key not in used},
-        source=source,
-        notes=notes,
+    _refuse_placeless(row, used, prompt, responses)
+    return Read(
+        _label(row, id_name) or f"row-{number}",
+        prompt,
+        responses,
+        _label(row, category_name),
+        arguments,
+        {key: value for key, value in row.items() if key not in used},
+        notes,
     )
 
 
@@ -276,29 +371,28 @@ def _names_of_sides(row: Mapping[str, Any], fields: Fields) -> tuple[str, str]:
     if student is None or teacher is None:
         raise BadRowError(
             "unknown fields",
-            f"unknown fields {_found(row)}; known pairs are {_KNOWN}, "
+            f"unknown fields {found(row)}; known pairs are {_KNOWN}, "
             f"or name them with {parameter('fields.prompt')}, {parameter('fields.student')} and "
             f"{parameter('fields.teacher')}",
         )
     for side in (student, teacher):
-        if not _has(row, side) or row.get(side) == []:
-            raise BadRowError(
-                "missing side", f"no '{side}' (found {_found(row)}); give the row both sides or remove it"
-            )
+        if not filled(row, side) or row.get(side) == []:
+            raise BadRowError("missing side", f"no '{side}' (found {found(row)}); give the row both sides or remove it")
     return student, teacher
 
 
 def _known_sides(row: Mapping[str, Any]) -> tuple[str, str] | tuple[None, None]:
     """The known pair of fields that the row fills best: a lone `teacher` beside rejected/chosen names a model."""
 
-    def filled(pair: tuple[str, str]) -> tuple[int, int]:
-        return sum(_has(row, side) for side in pair), sum(side in row for side in pair)
+    def count(pair: tuple[str, str]) -> tuple[int, int]:
+        return sum(filled(row, side) for side in pair), sum(side in row for side in pair)
 
-    best = max(_SIDES, key=filled)
-    return best if any(filled(best)) else (None, None)
+    best = max(_SIDES, key=count)
+    return best if any(count(best)) else (None, None)
 
 
-def _has(row: Mapping[str, Any], side: str) -> bool:
+def filled(row: Mapping[str, Any], side: str) -> bool:
+    """Whether a row has an answer of that name, as text or as ids."""
     return row.get(side) is not None or row.get(_ids_name(side)) is not None
 
 
@@ -310,8 +404,9 @@ def _first(row: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
     return next((name for name in names if row.get(name) is not None), None)
 
 
-def _prompt_name(row: Mapping[str, Any], fields: Fields) -> str | None:
-    return _first(row, tuple(name for name in _PROMPTS if name not in (fields.student, fields.teacher)))
+def prompt_name(row: Mapping[str, Any], sides: Sequence[str] = ()) -> str | None:
+    """The first field in use for prompts that a row fills and that is none of its sides."""
+    return _first(row, tuple(name for name in PROMPTS if name not in sides))
 
 
 def _prompt(row: Mapping[str, Any], name: str) -> tuple[Prompt, set[str]]:
@@ -406,9 +501,7 @@ def _arguments(row: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
     return arguments, used
 
 
-def _refuse_placeless(
-    row: Mapping[str, Any], used: set[str], prompt: Prompt, responses: tuple[Response, Response]
-) -> None:
+def _refuse_placeless(row: Mapping[str, Any], used: set[str], prompt: Prompt, responses: tuple[Response, ...]) -> None:
     """Refuses a field that could be input and is neither used nor said by prompt or responses."""
     texts = [prompt] if isinstance(prompt, str) else [content_text(message) for message in prompt]
     for response in responses:
@@ -417,7 +510,7 @@ def _refuse_placeless(
         else:
             texts.append(response if isinstance(response, str) else response.text or "")
     for name, value in row.items():
-        could_be = name in (*_PLACELESS, *_PROMPTS, *_SYSTEMS, *_ARGUMENTS)
+        could_be = name in (*_PLACELESS, *PROMPTS, *_SYSTEMS, *_ARGUMENTS)
         if name in used or not _says(value) or not (could_be or holds_messages(value)):
             continue
         if all(any(words.strip() in part for part in texts) for words in _words(value)):
@@ -438,7 +531,7 @@ def _words(value: Any) -> list[str]:
     return [value if isinstance(value, str) else repr(value)]
 
 
-def _without_answer(prompt: Prompt, responses: tuple[Response, Response]) -> tuple[Prompt, tuple[str, ...]]:
+def _without_answer(prompt: Prompt, responses: tuple[Response, ...]) -> tuple[Prompt, tuple[str, ...]]:
     """The prompt without an answer that it already ends in, and the note that says so."""
     if isinstance(prompt, str) or len(prompt) < 2:
         return prompt, ()
@@ -460,46 +553,44 @@ def _joined(prompt: Prompt, lead: tuple[Message, ...], names: _Names) -> Prompt:
     if (turns[-1]["role"], lead[0]["role"]) not in _FOLLOWS:
         raise BadRowError(
             "two prompts",
-            f"'{names.prompt}' is not what '{names.student}' and '{names.teacher}' say before their last "
-            "message; make them equal, or remove it from the row",
+            f"'{names.prompt}' is not what {names.quoted} say before their last message; make them equal, or remove "
+            "it from the row",
         )
     return (*turns, *lead)
 
 
-def _split(student: _Side, teacher: _Side, names: _Names) -> tuple[tuple[Message, ...], Response, Response]:
-    """What both sides share before their answers, and the answers."""
-    turns = student.turns, teacher.turns
+def _split(sides: Sequence[_Side], names: _Names) -> tuple[tuple[Message, ...], tuple[Response, ...]]:
+    """What the sides share before their answers, and the answers; of one alone what follows the last user's turn."""
+    turns = [side.turns for side in sides]
+    lead: tuple[Message, ...] = ()
+    rests = turns
+    apart = any(side.lead != sides[0].lead for side in sides)
     if all(turns):
         longest = min(map(len, turns)) - 1
-        shared = next((i for i in range(longest) if said(turns[0][i]) != said(turns[1][i])), longest)
-        rests = [side[shared:] for side in turns]
-        if any(rest[0]["role"] != "assistant" for rest in rests):
-            raise BadRowError(
-                "two prompts",
-                f"'{names.student}' and '{names.teacher}' differ before their last message; "
-                "both must answer the same prompt",
-            )
-        own = [
-            side.response if side.response is not None else _answer(rest)
-            for side, rest in zip((student, teacher), rests, strict=True)
-        ]
-        return turns[0][:shared], own[0], own[1]
-    if student.lead != teacher.lead:
+        shared = next((i for i in range(longest) if any(said(t[i]) != said(turns[0][i]) for t in turns)), longest)
+        if len(turns) == 1:
+            shared = 1 + max((i for i, turn in enumerate(turns[0]) if turn["role"] == "user"), default=-1)
+        lead, rests = turns[0][:shared], [side[shared:] for side in turns]
+        apart = any(rest[0]["role"] != "assistant" for rest in rests)
+    if apart:
         raise BadRowError(
             "two prompts",
-            f"'{names.student}' and '{names.teacher}' differ before their last message; "
-            "both must answer the same prompt",
+            f"{names.quoted} differ before their last message; "
+            f"{'both' if len(sides) == 2 else 'all'} must answer the same prompt",
         )
-    worse, better = (side.response if side.response is not None else _answer(side.turns) for side in (student, teacher))
-    return (), worse, better
-
-
-def _common(these: str, those: str) -> str:
-    """What two texts begin with together."""
-    length = next(
-        (i for i, (a, b) in enumerate(zip(these, those, strict=False)) if a != b), min(len(these), len(those))
+    return lead, tuple(
+        side.response if side.response is not None else _answer(rest) for side, rest in zip(sides, rests, strict=True)
     )
-    return these[:length]
+
+
+def _common(responses: Sequence[Response]) -> str:
+    """What texts begin with together; nothing where one is no text."""
+    texts = [response for response in responses if isinstance(response, str)]
+    if len(texts) < len(responses):
+        return ""
+    first, last = min(texts), max(texts)  # what these two share all between them do
+    length = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    return first[:length]
 
 
 def _answer(turns: tuple[Message, ...]) -> Response:
@@ -561,5 +652,6 @@ def from_csv(row: Mapping[str, str]) -> dict[str, Any]:
     return {key: parsed(value) if value else None for key, value in row.items()}
 
 
-def _found(row: Mapping[str, Any]) -> str:
+def found(row: Mapping[str, Any]) -> str:
+    """The fields of a row, for a message."""
     return ", ".join(short(str(key)) for key in list(row)[:12]) or "no fields"

@@ -1,6 +1,7 @@
 """Scores that were computed elsewhere: rows with a student's and a teacher's score instead of texts to be scored."""
 
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 from critic_probe.errors import CriticProbeError
 from critic_probe.pairs.files import RowFile
 from critic_probe.pairs.messages import is_number, shown
+from critic_probe.pairs.responses import Told, paired, read_outs_of
 
 _SCORE = re.compile(r"student_(?:(?P<name>.+)_)?score")
 _EITHER = re.compile(r"(student|teacher)((?:_.+)?_score)")
@@ -27,11 +29,13 @@ class ScoredPair(NamedTuple):
         prompt_hash: What rows of one prompt share; the id where the row has no prompt.
         student_score: The student's score.
         teacher_score: The teacher's score.
-        student: The student's text, where the row has it.
-        teacher: The teacher's text, where the row has it.
+        student: The student's text, where the row has it, or what is told of it.
+        teacher: The teacher's.
         student_tokens: Tokens of the student's response, where the row says so.
         teacher_tokens: Tokens of the teacher's response, where the row says so.
         floor: The gap up to which the row says that the pair is a tie, as the tool's own results do.
+        student_token_read: The token whose value is the student's score, where the row says so.
+        teacher_token_read: The teacher's.
     """
 
     critic: str
@@ -41,17 +45,19 @@ class ScoredPair(NamedTuple):
     prompt_hash: str
     student_score: float
     teacher_score: float
-    student: str | None
-    teacher: str | None
+    student: str | Told | None
+    teacher: str | Told | None
     student_tokens: int | None
     teacher_tokens: int | None
     floor: float | None = None
+    student_token_read: str | None = None
+    teacher_token_read: str | None = None
 
 
 def holds_scores(rows: RowFile) -> bool:
-    """Whether the first row of a file carries scores of both sides."""
+    """Whether the first row of a file carries scores of both sides, or is one of `score`."""
     for _, row in rows:
-        return bool(_read_outs(row))
+        return bool(_read_outs(row) or read_outs_of(row))
     return False
 
 
@@ -62,6 +68,9 @@ def read_scores(rows: RowFile) -> Iterator[ScoredPair]:
         CriticProbeError: A row has other scores than the first one, or a score of one side only; a score or floor is no
             finite number; or a pair stands twice under one critic and read-out. The message names the file and the row.
     """
+    if any(read_outs_of(row) for _, row in itertools.islice(rows, 1)):
+        yield from _of_responses(rows)
+        return
     expected: list[str] | None = None
     seen: dict[tuple[str, str, str], str] = {}
     for number, (where, row) in enumerate(rows, start=1):
@@ -83,9 +92,39 @@ def read_scores(rows: RowFile) -> Iterator[ScoredPair]:
             yield pair
 
 
+def _of_responses(rows: RowFile) -> Iterator[ScoredPair]:
+    """The pairs of the rows that `score` wrote, under every read-out that both responses have a score of."""
+    seen: dict[tuple[str, str], str] = {}
+    for where, identity, worse, better in paired(rows):
+        key = (worse.critic, identity)
+        if key in seen:
+            message = f"id {shown(identity)} is already that of {seen[key]}; make ids unique"
+            raise CriticProbeError(f"{rows.name} {where}: {message}")
+        seen[key] = where
+        for name, score in worse.scores.items():
+            if score is not None and (other := better.scores.get(name)) is not None:
+                yield ScoredPair(
+                    worse.critic,
+                    name,
+                    identity,
+                    worse.category,
+                    worse.prompt_hash,
+                    score,
+                    other,
+                    worse.told,
+                    better.told,
+                    worse.tokens,
+                    better.tokens,
+                    worse.floors[name],
+                    worse.tokens_read[name],
+                    better.tokens_read[name],
+                )
+
+
 def scores_hash(pairs: list[ScoredPair]) -> str:
     """Twelve hex digits over everything that the scores say."""
-    return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()[:12]
+    said = [pair[:-2] if pair[-2:] == (None, None) else pair for pair in pairs]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:12]
 
 
 def _read_outs(row: Mapping[str, Any]) -> list[str]:

@@ -1,9 +1,8 @@
 """Transcripts as hh-rlhf writes them: the turns of a conversation in one text, each behind `Human:` or `Assistant:`."""
 
 import re
-from dataclasses import replace
 
-from critic_probe.pairs.pair import Message, Pair, Turns
+from critic_probe.pairs.pair import Message, Record, Turns
 
 OPENS_ANSWER = "\n\nAssistant:"
 
@@ -17,15 +16,15 @@ def is_transcript(prompt: str) -> bool:
     return first is not None and first[1] == "Human" and prompt.rstrip(" ").endswith(OPENS_ANSWER)
 
 
-def as_turns(pair: Pair) -> Pair:
-    """A pair whose prompt is a transcript as one whose prompt is messages; any other as it is.
+def as_turns(record: Record) -> Record:
+    """A record whose prompt is a transcript as one whose prompt is messages; any other as it is.
 
     A template puts its own marks around turns, so the transcript's words for them go, and the blank behind each.
     """
-    if not isinstance(pair.prompt, str) or not is_transcript(pair.prompt):
-        return pair
-    sides = [_answer(side) if isinstance(side, str) else side for side in (pair.student, pair.teacher)]
-    return replace(pair, prompt=_turns(pair.prompt)[:-1], student=sides[0], teacher=sides[1])
+    if not isinstance(record.prompt, str) or not is_transcript(record.prompt):
+        return record
+    sides = [_answer(side) if isinstance(side, str) else side for side in record.responses]
+    return record.answered(_turns(record.prompt)[:-1], sides)
 
 
 def _turns(transcript: str) -> tuple[Message, ...]:

@@ -36,7 +36,7 @@ _PROMPT = 400  # characters of a prompt that are kept
 _ASKED = 60  # of them those that the table of pairs shows
 _FIRST = 6  # sentences of the answer that stand in the first window; the rest unfolds
 _DIGITS = 4  # significant ones of the largest value of a critic
-_WORDS = {"pass": "holds", "fail": "fails", "cannot tell": "cannot be told"}
+_WORDS = {"pass": "holds", "fail": "fails", "warn": "warns", "cannot tell": "cannot be told"}
 
 
 def write_page(path: Path, result: ReportResult, source: str, verdicts: pd.DataFrame) -> int:
@@ -142,8 +142,9 @@ def _percent(value: Any) -> str:
 
 
 def _gates(verdicts: pd.DataFrame) -> dict[str, int]:
-    """How many gates hold, fail and cannot be told, in words that a sentence can be made of."""
-    counts = verdicts.verdict.value_counts()
+    """How many gates hold, fail, only warn and cannot be told, in words that a sentence can be made of."""
+    missed = (verdicts.severity == "warn") & (verdicts.verdict != "pass")
+    counts = verdicts.verdict.where(~missed, "warn").value_counts()
     return {shown: int(counts[word]) for word, shown in _WORDS.items() if word in counts}
 
 

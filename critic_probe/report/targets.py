@@ -7,6 +7,7 @@ from pathlib import Path
 from critic_probe.errors import CriticProbeError
 
 _TABLES = (".json", ".csv", ".parquet")
+ROWS = (".jsonl", ".csv", ".parquet")
 _PICTURES = (".svg", ".html", ".png")
 
 
@@ -18,6 +19,18 @@ def check_path(path: Path) -> None:
     """
     if path.suffix.lower() not in _TABLES:
         raise CriticProbeError(f"{path}: cannot tell the format from '{path.suffix}'; use {', '.join(_TABLES)}")
+    check_folder(path)
+
+
+def check_rows(path: Path) -> None:
+    """Refuses a path that takes neither a row a response nor the result.
+
+    Raises:
+        CriticProbeError: As `check_path`.
+    """
+    known = (".parquet", ".jsonl", ".csv", ".json")
+    if path.suffix.lower() not in known:
+        raise CriticProbeError(f"{path}: cannot tell the format from '{path.suffix}'; use {', '.join(known)}")
     check_folder(path)
 
 
@@ -47,6 +60,19 @@ def check_folder(path: Path) -> None:
         raise CriticProbeError(f"{path}: its directory does not exist; create it first")
     if not os.access(path.parent, os.W_OK):
         raise CriticProbeError(f"{path}: its directory is not writable; choose another")
+
+
+def check_own_folder(path: Path) -> None:
+    """Refuses a directory that cannot be made or written to.
+
+    Raises:
+        CriticProbeError: It is a file, or it or what it would be made in is not writable.
+    """
+    there = next(each for each in (path, *path.absolute().parents) if each.exists())
+    if not there.is_dir():
+        raise CriticProbeError(f"{there}: is a file; name a directory")
+    if not os.access(there, os.W_OK):
+        raise CriticProbeError(f"{path}: {there} is not writable; choose another")
 
 
 def require(module: str, purpose: str) -> None:

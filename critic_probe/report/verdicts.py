@@ -8,7 +8,17 @@ import pandas as pd
 from critic_probe.gates.drift import differs
 from critic_probe.gates.gate import failing
 from critic_probe.gates.measure import CheckResult
-from critic_probe.report.terminal.check import DRIFT, ORDER, against, change, figure, figure_name, look_at, sentence
+from critic_probe.report.terminal.check import (
+    DRIFT,
+    against,
+    change,
+    figure,
+    figure_name,
+    look_at,
+    sentence,
+    word_of,
+    worst_first,
+)
 from critic_probe.report.terminal.pieces import signature_line, warning
 from critic_probe.text import neutralise
 
@@ -31,7 +41,7 @@ def to_json(result: CheckResult) -> dict[str, Any]:
 def sentences(rows: pd.DataFrame) -> list[str]:
     """A line a gate and figure: verdict, figure with its interval, bound, and the pairs to look at."""
     return [
-        "; ".join(filter(None, (f"{row['verdict']}: {sentence(row)}", look_at(row) if row["ids"] else "")))
+        "; ".join(filter(None, (f"{word_of(row)}: {sentence(row)}", look_at(row) if row["ids"] else "")))
         for row in rows.to_dict("records")
     ]
 
@@ -44,9 +54,9 @@ def to_markdown(result: CheckResult) -> str:
         "| verdict | gate | measured | bound | look at |",
         "|---|---|---|---|---|",
     ]
-    for row in sorted(result.gates.to_dict("records"), key=lambda row: ORDER[row["verdict"]]):
+    for row in worst_first(result.gates):
         note = f" ({row['note']})" if row["note"] else ""
-        cells = (row["verdict"], figure_name(row), figure(row) + note, row["bound"], ", ".join(map(str, row["ids"])))
+        cells = (word_of(row), figure_name(row), figure(row) + note, row["bound"], ", ".join(map(str, row["ids"])))
         lines.append("| " + " | ".join(map(_cell, cells)) + " |")
     if result.drift is not None:
         lines += ["", _cell(against(result.drift)), ""]
@@ -70,7 +80,7 @@ def to_junit(result: CheckResult) -> str:
         if row["verdict"] == "pass":
             continue
         kind = "failure" if row["verdict"] in failing(result.on_unclear) and row["severity"] == "fail" else "skipped"
-        message = f"{row['verdict']}: {figure(row)}, must be {row['bound']}"
+        message = f"{word_of(row)}: {figure(row)}, must be {row['bound']}"
         made = ElementTree.SubElement(case, kind, message=neutralise(message))
         made.text = neutralise("; ".join(filter(None, (row["note"], ", ".join(map(str, row["ids"]))))))
         counts["failures" if kind == "failure" else "skipped"] += 1

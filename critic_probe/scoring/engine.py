@@ -3,11 +3,15 @@
 The engine decides by itself. It tries the prefix tree on the first groups against one sequence at a time, and again on
 every text that is longer than any before, since windows, chunks and rotary frequencies change with length; an
 architecture that cannot take part, or values that differ, fall back to the plain path with a reason.
+
+One file, longer than others: how rows are chosen, checked and packed must be read side by side.
 """
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Literal
 
@@ -41,12 +45,49 @@ class Stats:
         computed: Positions that went through the model.
         cached: Of sequences that were found in the cache.
         rows: Forward passes.
+        replicas: That compute; 0 where it is done here.
     """
 
     given: int = 0
     computed: int = 0
     cached: int = 0
     rows: int = 0
+    replicas: int = 0
+
+
+@dataclass
+class _Row:
+    """One forward pass: some responses of a window of groups.
+
+    Attributes:
+        window: The groups.
+        done: By prompt and response the values (1 + R,), None where they are not there yet.
+        members: Prompt and response of each sequence.
+        is_last: Whether the window is complete with it.
+        known: Values of each sequence, as far as they are there.
+        missing: The sequences that the cache lacked.
+        engine: The way that they are computed.
+        take: Gives all values of the missing ones.
+    """
+
+    window: list[Group]
+    done: dict[Ids, dict[Ids, Tensor | None]]
+    members: list[tuple[Ids, Ids]]
+    is_last: bool
+    known: list[Tensor | None] = field(init=False)
+    missing: list[int] = field(init=False)
+    engine: str = field(init=False)
+    take: Callable[[], list[Tensor]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sequences = [prompt + response for prompt, response in self.members]
+        self.firsts = [len(prompt) - 1 for prompt, _ in self.members]
+        self.known = [None] * len(self.members)
+
+    @property
+    def keys(self) -> Iterator[tuple[Ids, int]]:
+        """Names its sequences, as the cache does."""
+        return zip(self.sequences, self.firsts, strict=True)
 
 
 @dataclass
@@ -78,7 +119,9 @@ class Engine:
     notices: list[str] = field(default_factory=list)
     bad: list[str] = field(default_factory=list)
     name: str = ""
+    ahead: int = 0  # rows that are begun before the values of an earlier one are taken
     _tried: int = 0  # tokens of the longest text that the tree was tried on
+    _flying: set[tuple[Ids, int]] = field(default_factory=set)  # begun, and not yet in the cache
 
     def __post_init__(self) -> None:
         self.budget = self.budget or row_budget(self.critic)
@@ -94,18 +137,72 @@ class Engine:
             CriticProbeError: A value is NaN or infinite, and such groups are not skipped; or memory does not hold one
                 sequence.
         """
-        groups = iter(groups)
+        started: deque[_Row] = deque()
+        for row in self._planned(iter(groups)):
+            while started and self._flying.intersection(row.keys):  # its values come from the cache, as they do here
+                yield from self._finish(started.popleft())
+            self._start(row)
+            started.append(row)
+            if len(started) > self.ahead:
+                yield from self._finish(started.popleft())
+        while started:
+            yield from self._finish(started.popleft())
+
+    def _planned(self, groups: Iterator[Group]) -> Iterator["_Row"]:
+        """The rows of all groups, window after window; a response that is asked for again keeps its values."""
+        done: dict[Ids, dict[Ids, Tensor | None]] = {}
         while window := list(islice(groups, WINDOW)):
             if self.name != "reference":
                 self._try(window)
-            done: list[dict[int, Tensor]] = [{} for _ in window]
-            for row in self._rows(window):
-                sequences = [window[g].prompt_ids + window[g].responses[r] for g, r in row]
-                firsts = [len(window[g].prompt_ids) - 1 for g, _ in row]
-                for (g, r), values in zip(row, self._row(sequences, firsts), strict=True):
-                    done[g][r] = values
-            for group, of_group in zip(window, done, strict=True):
-                of_responses = [of_group[r] for r in range(len(of_group))]
+            first = window[0].prompt_ids
+            done = {first: done.get(first, {})}
+            rows = list(self._rows(window))
+            for number, row in enumerate(rows, 1):
+                asked = [(window[g].prompt_ids, window[g].responses[r]) for g, r in row]
+                self.stats.given += sum(len(prompt) + len(response) for prompt, response in asked)
+                new = [(prompt, response) for prompt, response in asked if response not in done.get(prompt, ())]
+                for prompt, response in new:
+                    done.setdefault(prompt, {})[response] = None
+                yield _Row(window, done, new, is_last=number == len(rows))
+
+    def _start(self, row: "_Row") -> None:
+        """Looks a row up in the cache, and begins to compute what it lacks."""
+        sequences = row.sequences
+        if self.cache is not None:
+            row.known = self.cache.get(sequences, row.firsts, self.name)
+            self._flying.update(row.keys)
+        row.missing = [i for i, values in enumerate(row.known) if values is None]
+        self.stats.cached += sum(len(s) for s, values in zip(sequences, row.known, strict=True) if values is not None)
+        row.engine = self.name
+        if row.missing:
+            row.take = self._begin([sequences[i] for i in row.missing])
+
+    def _begin(self, sequences: Sequence[Ids]) -> Callable[[], list[Tensor]]:
+        """Begins to compute a row; here that is done when its values are taken."""
+        return partial(self.compute, sequences)
+
+    def _finish(self, row: "_Row") -> Iterator[list[Tensor]]:
+        """Takes a row's values and keeps them; yields those of its window's groups when it is the last of them."""
+        sequences, firsts = row.sequences, row.firsts
+        if row.missing:
+            kept: list[tuple[Ids, int, Tensor]] = []
+            for i, values in zip(row.missing, row.take(), strict=True):
+                new = values[firsts[i] :].clone()
+                if not bool(new.isfinite().all()) and row.engine != "reference":  # a row mate's, or its own?
+                    new = self.critic.values(sequences[i])[firsts[i] :].clone()
+                row.known[i] = new
+                if bool(new.isfinite().all()):
+                    kept.append((sequences[i], firsts[i], new))
+            if self.cache is not None and kept:
+                whole, begin, data = zip(*kept, strict=True)
+                self.cache.put(whole, begin, row.engine, data)
+        self._flying.difference_update(row.keys)
+        for (prompt, response), of_response in zip(row.members, row.known, strict=True):
+            row.done[prompt][response] = of_response
+        if row.is_last:
+            for group in row.window:
+                known = row.done[group.prompt_ids]
+                of_responses = [v for response in group.responses if (v := known[response]) is not None]
                 yield of_responses if self._finite(group, of_responses) else []
 
     def _finite(self, group: Group, values: Sequence[Tensor]) -> bool:
@@ -152,30 +249,7 @@ class Engine:
         if row:
             yield row
 
-    def _row(self, sequences: Sequence[Ids], firsts: Sequence[int]) -> list[Tensor]:
-        """Values of one row's sequences, each from index `first` on; what the cache has is not computed."""
-        self.stats.given += sum(map(len, sequences))
-        known: list[Tensor | None] = [None] * len(sequences)
-        if self.cache is not None:
-            known = self.cache.get(sequences, firsts, self.name)
-        missing = [i for i, values in enumerate(known) if values is None]
-        self.stats.cached += sum(len(s) for s, values in zip(sequences, known, strict=True) if values is not None)
-        if missing:
-            wanted = [sequences[i] for i in missing]
-            kept: list[tuple[Ids, int, Tensor]] = []
-            for i, values in zip(missing, self._compute(wanted), strict=True):
-                new = values[firsts[i] :].clone()
-                if not bool(new.isfinite().all()) and self.name != "reference":  # a row mate's, or its own?
-                    new = self.critic.values(sequences[i])[firsts[i] :].clone()
-                known[i] = new
-                if bool(new.isfinite().all()):
-                    kept.append((sequences[i], firsts[i], new))
-            if self.cache is not None and kept:
-                whole, begin, data = zip(*kept, strict=True)
-                self.cache.put(whole, begin, self.name, data)
-        return [values for values in known if values is not None]
-
-    def _compute(self, sequences: Sequence[Ids]) -> list[Tensor]:
+    def compute(self, sequences: Sequence[Ids]) -> list[Tensor]:
         """All values of each sequence; a row that memory does not hold is halved until it does."""
         assert self.budget is not None
         try:
@@ -195,7 +269,7 @@ class Engine:
         half = len(order) // 2
         values: dict[int, Tensor] = {}
         for part in (order[:half], order[half:]):
-            values |= dict(zip(part, self._compute([sequences[i] for i in part]), strict=True))
+            values |= dict(zip(part, self.compute([sequences[i] for i in part]), strict=True))
         return [values[i] for i in range(len(sequences))]
 
     def _reference(self, sequence: Ids) -> Tensor:
@@ -224,11 +298,11 @@ class Engine:
             return
         before = Stats(**vars(self.stats))
         sample = [(g.prompt_ids + response)[-CHECKED:] for g in window[:SAMPLE] for response in g.responses[:2]]
-        self._choose([*sample, longest])
+        self.choose([*sample, longest])
         self._tried = len(longest)
         vars(self.stats).update(vars(before))  # whoever watches it keeps it
 
-    def _choose(self, sequences: Sequence[Ids]) -> None:
+    def choose(self, sequences: Sequence[Ids]) -> None:
         """Takes the tree if it gives the plain path's values of these texts, else the plain path with the reason."""
         kernels: tuple[Kernel, ...] = ("flex", "chains") if self.critic.device.type == "cuda" else ("chains",)
         reason = before = None

@@ -20,11 +20,14 @@ from critic_probe.stats.intervals import (
     difference_over_sd,
     estimate,
     median_interval,
+    more_prompts,
     rate_interval,
     totals,
+    would_tell,
 )
 from critic_probe.stats.paired import paired_p
 from critic_probe.stats.rates import FEW, FEW_PROMPTS, holm, too_few
+from critic_probe.text import reader
 
 INVARIANCE_FLOOR = 0.2  # SD: Cohen's (1988) small effect
 ORDER_FLOOR = 0.75  # halfway between chance and always
@@ -34,7 +37,7 @@ Spreads = Mapping[tuple[str, str], Totals]
 
 
 class Verdict(NamedTuple):
-    """A judged figure: what was measured, its interval, what it had to reach, and the word."""
+    """A judged figure: what was measured, its interval, what it had to reach, the word, and how many prompts more."""
 
     figure: float
     low: float
@@ -42,6 +45,7 @@ class Verdict(NamedTuple):
     preset: float
     detectable: float
     verdict: str
+    more_prompts: int = 0
 
 
 def summarise(cases: pd.DataFrame, spreads: Spreads) -> pd.DataFrame:
@@ -127,7 +131,8 @@ def judge(frame: pd.DataFrame, kind: str, sign: int, scores: Totals | None = Non
     distinct = frame.prompt_hash.nunique()
     if too_few(len(frame), distinct):
         word = "cannot tell"
-    return Verdict(*interval, preset, detectable(interval, distinct), word)
+    more = more_prompts(interval, preset, len(frame), distinct) if word == "cannot tell" else 0
+    return Verdict(*interval, preset, detectable(interval, distinct), word, more)
 
 
 def faults(cases: pd.DataFrame) -> pd.DataFrame:
@@ -211,7 +216,7 @@ def read_aloud(summary: pd.DataFrame, ratios: pd.DataFrame, cases: pd.DataFrame)
         "distance from the floor that so many prompts could show. An identity has nothing to estimate.",
     ]
     sentences += [
-        f"{row['critic']}/{row['aggregation']}: {clause}."
+        f"{reader(row['critic'], row['aggregation'])}: {clause}."
         for row in ratios.to_dict("records")
         for clause in of_controls(row)
     ]
@@ -220,8 +225,8 @@ def read_aloud(summary: pd.DataFrame, ratios: pd.DataFrame, cases: pd.DataFrame)
     ends = summary[enough & (summary.ending_effect_over_sd > INVARIANCE_FLOOR)]
     for (critic, aggregation), frame in ends.groupby(["critic", "aggregation"], sort=False):
         sentences.append(
-            f"{critic}/{aggregation}: the ending alone moves {', '.join(sorted(set(frame.family)))} by more than "
-            f"{INVARIANCE_FLOOR:g} SD: without the closing mark restored it would pass for an effect of the edit."
+            f"{reader(critic, aggregation)}: the ending alone moves {', '.join(sorted(set(frame.family)))} by more "
+            f"than {INVARIANCE_FLOOR:g} SD: without the closing mark restored it would pass for an effect of the edit."
         )
     return sentences
 
@@ -245,11 +250,18 @@ def of_controls(row: dict[str, Any]) -> list[str]:
         "not every fault": f"{share}, but {fault}: heads that learnt nothing order some kinds of fault rightly too, "
         f"and {nothing}",
         "cannot tell": f"{share}, but too few of them are '{row['fault']}' ({row['faults']} of {row['fault_prompts']} "
-        "prompts): whether this score reads content cannot be told",
+        f"prompts): whether this score reads content cannot be told{_more(row)}",
         "above chance": f"controls are above chance in every kind of fault ({share}; {fault}, the least)",
         "below chance": f"the worse answer scores higher more often than not ({share})",
     }
     return [clauses[row["controls_word"]]] if row["controls_word"] in clauses else []
+
+
+def _more(row: dict[str, Any]) -> str:
+    """How many more prompts would tell whether the kind of fault is ordered rightly."""
+    fault = Interval(row["fault_right"], row["fault_right_low"], row["fault_right_high"])
+    more = would_tell(fault, 0.5, row["faults"], row["fault_prompts"])
+    return f" ({more})" if more else ""
 
 
 def _dilution(cases: pd.DataFrame) -> list[str]:

@@ -15,18 +15,21 @@ P - 1 degrees of freedom for P prompts, and NaN for fewer than two of them.
   Statistics in Medicine 27; Newcombe 1998, ibid. 17), with the correlation that prompts show.
 """
 
+import math
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtr, stdtrit
 
 from critic_probe.stats.paired import paired_p
+from critic_probe.stats.rates import FEW, FEW_PROMPTS
 
 Floats = NDArray[np.float64]
 
+_FAR = 100  # times the prompts there are, beyond which nobody counts them
 _LEAST_EFFECT = 0.5  # a design effect below that is luck: cases of a prompt that all but cancel
 
 
@@ -50,6 +53,48 @@ def detectable(interval: Interval, prompts: int) -> float:
         return np.nan
     reach, power = stdtrit(prompts - 1, [0.975, 0.8])
     return float((interval.high - interval.low) / 2 * (1 + power / reach))
+
+
+def more_prompts(interval: Interval, bound: float, n: int, prompts: int) -> int:
+    """About how many more prompts would tell a figure from a bound, if it is what it seems.
+
+    As many as show it in four of five samples: a standard error falls with the root of the prompts, so all of them
+    together are the square of t_.975 + t_.8 standard errors over the distance from the bound (Bloom 1995, as
+    `detectable`); the error is what the interval's end towards the bound says. No fewer than `too_few` asks for.
+
+    Args:
+        interval: The figure's; where it has none, only what `too_few` asks for is known.
+        bound: What it is to be told from.
+        n: Its cases.
+        prompts: Of so many prompts.
+
+    Returns:
+        Rounded up, to two digits; 0 where it is told already, or where no number is known to tell it.
+    """
+    more = max(FEW_PROMPTS - prompts, math.ceil(FEW * prompts / n) - prompts if n else 0)
+    if prompts > 1 and interval.low <= bound <= interval.high and interval.value != bound:
+        reach, power = stdtrit(prompts - 1, [0.975, 0.8])
+        end = interval.low if interval.value > bound else interval.high
+        wanted = prompts * (((end - interval.value) / (bound - interval.value) * (1 + power / reach)) ** 2 - 1)
+        more = max(more, math.ceil(float(f"{wanted:.2g}")) if math.isfinite(wanted) else 0)
+    return int(max(more, 0))
+
+
+def would_tell(interval: Interval, bound: float, n: int, prompts: int) -> str:
+    """`more_prompts` in words, as every `cannot tell` has them; empty where the number is 0."""
+    more = more_prompts(interval, bound, n, prompts)
+    if more > _FAR * prompts > 0:
+        return f"more than {_FAR} times as many prompts would tell"
+    return f"about {more:,} more prompt{'s' if more > 1 else ''} would tell" if more else ""
+
+
+def of_test(p: float, tests: int) -> Interval:
+    """The multiple of its error that a two-sided p stands for, with what one of so many tests does not tell from 0.
+
+    The level of 0.05 is divided by the number of tests in its table, as in Holm's (1979) first step.
+    """
+    z, reach = -ndtri([p / 2, 0.025 / max(tests, 1)])
+    return Interval(float(z), float(z - reach), float(z + reach))
 
 
 class Totals(NamedTuple):
@@ -194,6 +239,25 @@ def rate_interval(shares: ArrayLike, clusters: Sequence[Hashable]) -> Interval:
     middle = (value + reach**2 / (2 * n)) / (1 + reach**2 / n)
     half = reach / (1 + reach**2 / n) * np.sqrt(value * (1 - value) / n + reach**2 / (4 * n**2))
     return Interval(value, float(max(middle - half, 0.0)), float(min(middle + half, 1.0)))
+
+
+def apart(a: Interval, b: Interval, prompts: int) -> tuple[Interval, float]:
+    """The difference a - b of two figures of different prompts by MOVER (Zou and Donner 2008), and the p that it is 0.
+
+    Args:
+        a: A figure.
+        b: The other one.
+        prompts: Of the sample that has fewer: p is of its distance from 0, in units of Student's t.
+    """
+    difference = _mover(a, b, 0.0)
+    end = difference.low if difference.value > 0 else difference.high
+    if prompts < 2 or np.isnan(end):
+        return difference, np.nan
+    if not difference.value:
+        return difference, 1.0
+    with np.errstate(divide="ignore"):
+        in_t = _t(prompts) * np.divide(abs(difference.value), abs(end - difference.value))
+    return difference, float(2 * stdtr(prompts - 1, -in_t))
 
 
 def rate_difference_interval(a: ArrayLike, b: ArrayLike, clusters: Sequence[Hashable]) -> Interval:

@@ -17,6 +17,7 @@ from critic_probe.objective import HARD, SATURATED
 from critic_probe.stats.intervals import (
     Interval,
     Totals,
+    apart,
     difference_over_sd,
     estimate,
     mean_interval,
@@ -26,7 +27,7 @@ from critic_probe.stats.intervals import (
     totals,
 )
 from critic_probe.stats.paired import flips
-from critic_probe.stats.rates import CREDIT, holm
+from critic_probe.stats.rates import CREDIT, holm, too_few
 
 MATCHED = 0.1  # lengths within this share of each other count as equal
 
@@ -123,6 +124,28 @@ def contrasts(scored: pd.DataFrame) -> pd.DataFrame:
         rows.append((*a, *b, len(both), len(set(prompts)), flipped, p, *margin))
     columns = ["critic", "aggregation", "other_critic", "other_aggregation", "n", "prompts", "flips", "p"]
     table = pd.DataFrame(rows, columns=[*columns, "margin", "margin_low", "margin_high"])
+    table["p_holm"] = holm(table.p)
+    return table
+
+
+def against_rest(scored: pd.DataFrame) -> pd.DataFrame:
+    """Each category against all other pairs of the same critic and read-out: is it right more or less often there?
+
+    The p is that of `apart`, from Wilson intervals over prompts; prompts that have pairs on both sides are taken for
+    different ones, which is cautious where pairs of a prompt are alike. `p_holm` is Holm's over the whole table. Where
+    there are `too_few` cases or prompts on one side nothing is tested.
+    """
+    rows = []
+    for (critic, aggregation), frame in scored.groupby(["critic", "aggregation"], sort=False):
+        for category, part in frame[frame.category != ""].groupby("category", sort=False):
+            rest = frame[frame.category != category]
+            prompts = [side.prompt_hash.nunique() for side in (part, rest)]
+            enough = not any(too_few(*size) for size in zip((len(part), len(rest)), prompts, strict=True))
+            others = d_acc(rest)
+            p = apart(d_acc(part), others, min(prompts))[1] if enough else np.nan
+            rows.append((critic, aggregation, category, *others, p))
+    columns = ["critic", "aggregation", "category", "rest_d_acc", "rest_low", "rest_high", "p"]
+    table = pd.DataFrame(rows, columns=columns).astype({"p": float})
     table["p_holm"] = holm(table.p)
     return table
 

@@ -1,6 +1,9 @@
-"""The claims of the original proposal ("change last to mean"), measured on a critic and its pairs; `docs/audit.md`."""
+"""The claims of the original proposal ("change last to mean"), measured on a critic and its pairs; `docs/audit.md`.
 
-from collections.abc import Iterable
+One file, longer than others, because what decides the claims is measured together, in one pass over the pairs.
+"""
+
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +13,7 @@ import torch
 
 from critic_probe.aggregation import parse
 from critic_probe.checkpoint import Critic
-from critic_probe.errors import Notice
+from critic_probe.errors import Notice, parameter
 from critic_probe.measures.perturb import Perturb, PerturbResult
 from critic_probe.measures.result import Measured, Statement
 from critic_probe.measures.tokens import variance_ratio, variance_terms
@@ -38,10 +41,11 @@ from critic_probe.stats.intervals import (
     totals,
 )
 from critic_probe.stats.rates import FEW, FEW_PROMPTS
-from critic_probe.studies.claims import CLAIMS, FAILS, READING_TRAINED, READING_UNTRAINED
+from critic_probe.studies.claims import CLAIMS, FAILS, READING_TRAINED, READING_UNTRAINED, UNCLEAR
 from critic_probe.studies.gathered import Drawn, Responses
 from critic_probe.studies.gradients import LEVELS, SIDES, Gradients, gradients
 from critic_probe.studies.untrained import HEADS, Untrained, untrained
+from critic_probe.text import listed
 from critic_probe.workbench import CriticRecord, Progress, Settings, Signature, benches, run
 
 READ_OUTS = ("last", "mean", "mix:0.5", "last+eos", "mean+eos")
@@ -87,14 +91,19 @@ class AuditResult(Measured):
     training: pd.DataFrame
 
     def answer(self) -> list[Statement]:
-        """Of each critic, which claims hold, which do not, and which cannot be told."""
+        """Of each critic, how many claims hold, do not hold and cannot be told, and what more prompts would tell."""
         said = []
         for critic, frame in self.claims.groupby("critic", sort=False):
             by_word = {word: list(frame.claim[frame.verdict == word]) for word in _WORDS}
-            told = counted((len(by_word[word]), *verbs) for word, verbs in _WORDS.items())
-            text = f"{critic}: of {len(frame)} claims {told}."
+            counts = counted((len(by_word[word]), *verbs) for word, verbs in _WORDS.items())
+            text = f"{critic}: of {len(frame)} claims {counts}."
             said.append(Statement(text, {"critic": critic, **by_word}))
-        return said
+            unclear = frame[frame.verdict == UNCLEAR].to_dict("records")
+            more = [f"{words} {row['claim']}" for row in unclear if (words := _would_tell(row))]
+            if more:
+                said.append(Statement(f"{critic}: {listed(more)}.", {"critic": critic}))
+        next_ = f"Next: {parameter('full', True)} says what is true instead, and which command shows each figure."
+        return [*said, Statement(next_, {})]
 
     def read_aloud(self) -> list[str]:
         """Plain sentences on how to read it."""
@@ -126,7 +135,7 @@ def audit(
     shown: dict[str, Any] | None = None
     with benches(critics, pairs, settings, progress) as made:
         for bench in made:
-            found = _Findings(bench.name)
+            findings = _Findings(bench.name)
             edits, responses = Perturb(plan), Responses()
             of_gradients, of_heads = (Drawn(most, seed) for most in (GRADIENT_PAIRS, HEAD_PAIRS))
             done = run([bench], [edits, responses, of_gradients, of_heads])
@@ -137,13 +146,13 @@ def audit(
             sds = _deviations(responses.table, bench.floors)
             exact = bench.critic if bench.critic.dtype == torch.float32 else bench.critic.in_float32()
             spreads = {name: edited.spreads[bench.name, name] for name in ("last", "mean")}
-            _of_gradients(found, gradients(exact, bench, of_gradients.pairs), spreads, bench.floors)
+            _of_gradients(findings, gradients(exact, bench, of_gradients.pairs), spreads, bench.floors)
             random_heads = untrained(exact, bench, of_heads.pairs, _families(*ENDINGS), seed)
-            _of_dependence(found, responses.table, random_heads)
-            _of_untrained(found, random_heads)
-            _of_edits(found, edited, responses.table, sds["mean"])
-            claims.append(pd.DataFrame(found.claims))
-            figures.append(pd.DataFrame(found.figures))
+            _of_dependence(findings, responses.table, random_heads)
+            _of_untrained(findings, random_heads)
+            _of_edits(findings, edited, responses.table, sds["mean"])
+            claims.append(pd.DataFrame(findings.claims))
+            figures.append(pd.DataFrame(findings.figures))
             del exact  # before the next critic is loaded
     return AuditResult(
         claims=_in_order(claims),
@@ -156,6 +165,12 @@ def audit(
     )
 
 
+def _would_tell(row: Mapping[Hashable, Any]) -> str:
+    """About how many more prompts would tell a row of `AuditResult.claims`."""
+    figure = Interval(row["figure"], row["low"], row["high"])
+    return CLAIMS[row["claim"]].would_tell(figure, row["n"], row["prompts"])
+
+
 class _Findings:
     """What was found of one critic."""
 
@@ -164,57 +179,65 @@ class _Findings:
         self.claims: list[dict[str, Any]] = []
         self.figures: list[dict[str, Any]] = []
 
-    def decide(self, name: str, found: Interval, n: int, prompts: int) -> None:
+    def decide(self, name: str, figure: Interval, n: int, prompts: int) -> None:
         """The figure that decides a claim."""
         claim = CLAIMS[name]
-        verdict = claim.verdict(found, n, prompts)
+        verdict = claim.verdict(figure, n, prompts)
+        more = claim.would_tell(figure, n, prompts) if verdict == UNCLEAR else ""
+        beside = claim.instead if verdict == FAILS else claim.caveat
         self.claims.append(
             {
                 "critic": self._critic,
                 "claim": name,
                 "says": claim.says,
                 "measured": claim.measured,
-                "figure": found.value,
-                "low": found.low,
-                "high": found.high,
+                "figure": figure.value,
+                "low": figure.low,
+                "high": figure.high,
                 "holds_if": claim.holds_if,
                 "n": n,
                 "prompts": prompts,
                 "verdict": verdict,
-                "told": claim.instead if verdict == FAILS else claim.caveat,
+                "told": " ".join(filter(None, (beside, more and f"{more.capitalize()}."))),
                 "reproduce": claim.reproduce,
             }
         )
 
-    def note(self, claim: str, name: str, found: Interval, n: int) -> None:
+    def note(self, claim: str, name: str, figure: Interval, n: int) -> None:
         """A figure beside it."""
         named = {"critic": self._critic, "claim": claim, "name": name}
-        self.figures.append({**named, "value": found.value, "low": found.low, "high": found.high, "n": n})
+        self.figures.append({**named, "value": figure.value, "low": figure.low, "high": figure.high, "n": n})
 
 
-def _of_gradients(found: _Findings, measured: Gradients, spreads: dict[str, Totals], floors: dict[str, float]) -> None:
+def _of_gradients(
+    findings: _Findings, measured: Gradients, spreads: dict[str, Totals], floors: dict[str, float]
+) -> None:
     claim = "last-starves-tokens"
     for read_out, sides in measured.sides.groupby("aggregation", sort=False):
         prompts = list(sides.prompt_hash)
         for level in LEVELS:
             share = mean_interval(sides[level], prompts)
-            found.note(claim, f"{read_out}: share on earlier tokens, {level}", share, int(sides[level].notna().sum()))
+            findings.note(
+                claim, f"{read_out}: share on earlier tokens, {level}", share, int(sides[level].notna().sum())
+            )
         of_pairs = measured.pairs[measured.pairs.aggregation == read_out]
         reached = mean_interval(of_pairs.reached, list(of_pairs.prompt_hash))
-        found.note(claim, f"{read_out}: share of parameters with a gradient", reached, len(of_pairs))
+        findings.note(claim, f"{read_out}: share of parameters with a gradient", reached, len(of_pairs))
         for of, column in (("gap", "norm"), ("loss", "loss_norm")):
             norm = median_interval(of_pairs[column], list(of_pairs.prompt_hash))
-            told = f"{read_out}: median norm of d {of} / d parameters"
-            found.note("mean-stronger-signal", told, norm, len(of_pairs))
+            name = f"{read_out}: median norm of d {of} / d parameters"
+            findings.note("mean-stronger-signal", name, norm, len(of_pairs))
         error = float(sides.closed_form_error.max())
-        told = f"{read_out}: largest error of the closed form"
-        found.note("mean-spreads-evenly", told, Interval(error, error, error), len(sides))
+        name = f"{read_out}: largest error of the closed form"
+        findings.note("mean-spreads-evenly", name, Interval(error, error, error), len(sides))
         if read_out == "mean":
-            found.decide("mean-spreads-evenly", Interval(error, error, error), len(sides), sides.prompt_hash.nunique())
+            findings.decide(
+                "mean-spreads-evenly", Interval(error, error, error), len(sides), sides.prompt_hash.nunique()
+            )
         else:
-            told_of = sides.dropna(subset=["embeddings"])
-            share = mean_interval(told_of.embeddings, list(told_of.prompt_hash))
-            found.decide(claim, share, len(told_of), told_of.prompt_hash.nunique())
+            with_embeddings = sides.dropna(subset=["embeddings"])
+            share = mean_interval(with_embeddings.embeddings, list(with_embeddings.prompt_hash))
+            findings.decide(claim, share, len(with_embeddings), with_embeddings.prompt_hash.nunique())
     # Where a gap is a tie, as between identical sides, the gradients of the two sides cancel but for rounding.
     beyond = measured.pairs[measured.pairs.gap.abs() > measured.pairs.aggregation.map(floors)]
     wide = beyond.pivot(index=["id", "prompt_hash"], columns="aggregation", values=["norm", "loss_norm"])
@@ -223,56 +246,58 @@ def _of_gradients(found: _Findings, measured: Gradients, spreads: dict[str, Tota
     prompts = list(wide.index.get_level_values("prompt_hash"))
     ratios = {column: np.log(wide[column, "mean"] / wide[column, "last"]) for column in ("norm", "loss_norm")}
     raw = Interval(*np.exp(mean_interval(ratios["norm"], prompts)))
-    found.decide("mean-stronger-signal", raw, len(wide), len(set(prompts)))
+    findings.decide("mean-stronger-signal", raw, len(wide), len(set(prompts)))
     of_loss = Interval(*np.exp(mean_interval(ratios["loss_norm"], prompts)))
-    found.note("mean-stronger-signal", "mean over last, of the loss (saturation included)", of_loss, len(wide))
+    findings.note("mean-stronger-signal", "mean over last, of the loss (saturation included)", of_loss, len(wide))
     both = (spreads["last"], spreads["mean"])
     logs = totals(ratios["norm"], prompts)
     over_sd = estimate(lambda norms, last, mean: mean_of(norms) + np.log(sd_of(last) / sd_of(mean)), logs, *both)
     scaled = Interval(*np.exp(over_sd.interval))
-    found.decide("mean-stronger-signal-sd", scaled, len(wide), len(set(prompts)))
+    findings.decide("mean-stronger-signal-sd", scaled, len(wide), len(set(prompts)))
 
 
-def _of_dependence(found: _Findings, responses: pd.DataFrame, heads: Untrained) -> None:
+def _of_dependence(findings: _Findings, responses: pd.DataFrame, heads: Untrained) -> None:
     claim = "variance-over-n"
-    told = responses.dropna(subset=["lag1"])
-    prompts = list(told.prompt_hash)
-    columns = [told[name].to_numpy(float) for name in ("tokens", "sum", "squares")]
+    long = responses.dropna(subset=["lag1"])
+    prompts = list(long.prompt_hash)
+    columns = [long[name].to_numpy(float) for name in ("tokens", "sum", "squares")]
     terms = variance_terms(prompts, *columns)
     least = whole = NOTHING
     if len(terms.prompts) > 1:
-        sizes = (totals(columns[0], prompts), totals(told.effective, prompts))
+        sizes = (totals(columns[0], prompts), totals(long.effective, prompts))
         least = estimate(lambda tokens, effective: mean_of(tokens) / mean_of(effective), *sizes).interval
         whole = estimate(variance_ratio, terms).interval
     # Autocorrelations within short responses are biased low; differences between responses are signal as well as noise.
-    found.decide(claim, least._replace(high=max(least.high, whole.high)), len(told), len(terms.prompts))
-    found.note(claim, "at most: differences between responses included", whole, len(told))
+    findings.decide(claim, least._replace(high=max(least.high, whole.high)), len(long), len(terms.prompts))
+    findings.note(claim, "at most: differences between responses included", whole, len(long))
     for name, column in (
-        ("tokens of a response", told.tokens),
-        ("effective tokens of a response", told.effective),
-        ("lag-1 autocorrelation", told.lag1),
+        ("tokens of a response", long.tokens),
+        ("effective tokens of a response", long.effective),
+        ("lag-1 autocorrelation", long.lag1),
     ):
-        found.note(claim, name, mean_interval(column, list(told.prompt_hash)), len(told))
+        findings.note(claim, name, mean_interval(column, list(long.prompt_hash)), len(long))
     if len(heads.tokens) > 1:
         together, of_heads = [""] * len(heads.tokens), zip(heads.sums.T, heads.squares.T, strict=True)
         of_all = [variance_terms(together, heads.tokens, *of_head).rows for of_head in of_heads]
         ratios = variance_ratio(np.concatenate(of_all))
-        found.note(claim, f"variance ratio over {HEADS} random heads", _over_heads(ratios), len(heads.tokens))
+        findings.note(claim, f"variance ratio over {HEADS} random heads", _over_heads(ratios), len(heads.tokens))
 
 
-def _of_untrained(found: _Findings, heads: Untrained) -> None:
+def _of_untrained(findings: _Findings, heads: Untrained) -> None:
     won: dict[str, Totals] = {}  # by prompt: pairs, and wins of each head
     effects: dict[str, Floats] = {}
     for read_out, scores in heads.scores.items():
         gaps = scores[:, 1] - scores[:, 0]  # (P, H)
         right = (np.sign(gaps) + 1) / 2
         won[read_out] = by_prompt(heads.prompts, np.insert(right, 0, 1.0, axis=1))
-        found.note("untrained-d_acc", f"{read_out}: d_acc over random heads", _over_heads(right.mean(0)), len(gaps))
+        findings.note("untrained-d_acc", f"{read_out}: d_acc over random heads", _over_heads(right.mean(0)), len(gaps))
         sd = scores.reshape(-1, HEADS).std(axis=0, ddof=1)
         effects[read_out] = np.abs(heads.deltas[read_out]) / np.where(sd > 0, sd, np.nan)
         if len(effects[read_out]):
             over_heads = _over_heads(np.median(effects[read_out], axis=0))
-            found.note("untrained-punctuation", f"{read_out}: median |delta| / SD", over_heads, len(effects[read_out]))
+            findings.note(
+                "untrained-punctuation", f"{read_out}: median |delta| / SD", over_heads, len(effects[read_out])
+            )
 
     def steadiness(mean: Floats, last: Floats) -> Floats:
         top, bottom = ((row[..., 1:] / row[..., :1]).std(axis=-1) for row in (mean, last))
@@ -280,26 +305,26 @@ def _of_untrained(found: _Findings, heads: Untrained) -> None:
         return ratio
 
     steady = estimate(steadiness, won["mean"], won["last"]).interval
-    found.decide("untrained-d_acc", steady, len(heads.prompts), len(won["mean"].prompts))
+    findings.decide("untrained-d_acc", steady, len(heads.prompts), len(won["mean"].prompts))
     apart = (effects["mean"] - effects["last"]).mean(axis=1)
     difference = mean_interval(apart, heads.edited_prompts)
-    found.decide("untrained-punctuation", difference, len(apart), len(set(heads.edited_prompts)))
+    findings.decide("untrained-punctuation", difference, len(apart), len(set(heads.edited_prompts)))
 
 
-def _of_edits(found: _Findings, edited: PerturbResult, responses: pd.DataFrame, sd: float) -> None:
+def _of_edits(findings: _Findings, edited: PerturbResult, responses: pd.DataFrame, sd: float) -> None:
     cases = edited.cases
     spreads = {name: edited.spreads[edited.cases.critic.iloc[0], name] for name in READ_OUTS}
-    _of_endings(found, edited, spreads)
-    _above_zero(found, cases, responses, sd)
+    _of_endings(findings, edited, spreads)
+    _above_zero(findings, cases, responses, sd)
 
     def of(read_out: str, *families: str) -> tuple[pd.DataFrame, list[str]]:
         frame = cases[(cases.aggregation == read_out) & cases.family.isin(families)]
         return frame, list(frame.prompt_hash)
 
     def tell(name: str, read_out: str, interval: Interval, clusters: list[str], decides: str = "mean") -> None:
-        found.note(name, read_out, interval, len(clusters))
+        findings.note(name, read_out, interval, len(clusters))
         if read_out == decides:
-            found.decide(name, interval, len(clusters), len(set(clusters)))
+            findings.decide(name, interval, len(clusters), len(set(clusters)))
 
     for read_out in ("last", "mean"):
         frame, prompts = of(read_out, COMPLETENESS)
@@ -312,20 +337,20 @@ def _of_edits(found: _Findings, edited: PerturbResult, responses: pd.DataFrame, 
                 frame, prompts = of(read_out, family)
                 if len(frame):
                     rate = rate_interval(right_order(frame, frame.delta), prompts)
-                    found.note(name, f"{read_out}: {family}", rate, len(frame))
+                    findings.note(name, f"{read_out}: {family}", rate, len(frame))
         for name, forms in (("same-content", FORMS), ("same-json", ("json-layout",))):
             frame, prompts = of(read_out, *forms)
             tell(name, read_out, median_interval(frame.delta_over_sd.abs(), prompts, spreads[read_out]), prompts)
-            found.note(name, f"{read_out}, raw", median_interval(frame.delta.abs(), prompts), len(frame))
+            findings.note(name, f"{read_out}, raw", median_interval(frame.delta.abs(), prompts), len(frame))
     for read_out in ("last", "mean", "last+eos", "mean+eos"):
         frame, prompts = of(read_out, "eos-toggled")
         moved = rate_interval((frame.delta.abs() > frame.floor).astype(float), prompts)
         tell("eos-excluded", read_out, moved, prompts, decides="mean+eos")
         size = median_interval(frame.delta_over_sd.abs(), prompts, spreads[read_out])
-        found.note("eos-excluded", f"{read_out}: median |delta| / SD", size, len(frame))
+        findings.note("eos-excluded", f"{read_out}: median |delta| / SD", size, len(frame))
 
 
-def _of_endings(found: _Findings, edited: PerturbResult, spreads: dict[str, Totals]) -> None:
+def _of_endings(findings: _Findings, edited: PerturbResult, spreads: dict[str, Totals]) -> None:
     endings = edited.cases[edited.cases.family.isin(ENDINGS)]
     keys = ["id", "side", "family", "left", "removed", "added", "prompt_hash"]
     wide = endings.assign(size=endings.delta_over_sd.abs(), raw=endings.delta.abs())
@@ -337,39 +362,39 @@ def _of_endings(found: _Findings, edited: PerturbResult, spreads: dict[str, Tota
     raw = {name: wide.get(("raw", name), nothing) for name in READ_OUTS}
     parts = {name: (totals(raw[name].where(size[name].notna()), prompts), spreads[name]) for name in READ_OUTS}
     apart = estimate(difference_over_sd, *parts["mean"], *parts["last"]).interval
-    found.decide("punctuation-gap", apart, n, distinct)
-    found.decide("progressive-keeps", Interval(-apart.value, -apart.high, -apart.low), n, distinct)
+    findings.decide("punctuation-gap", apart, n, distinct)
+    findings.decide("progressive-keeps", Interval(-apart.value, -apart.high, -apart.low), n, distinct)
     for name in ("last", "mean"):
-        found.note("punctuation-gap", f"{name}: median |delta|, raw", median_interval(raw[name], prompts), n)
+        findings.note("punctuation-gap", f"{name}: median |delta|, raw", median_interval(raw[name], prompts), n)
         means = estimate(mean_over_sd, *parts[name]).interval
-        found.note("punctuation-gap", f"{name}: mean |delta| / SD", means, n)
+        findings.note("punctuation-gap", f"{name}: mean |delta| / SD", means, n)
         medians = median_interval(size[name], prompts, spreads[name])
-        found.note("punctuation-gap", f"{name}: median |delta| / SD", medians, n)
+        findings.note("punctuation-gap", f"{name}: median |delta| / SD", medians, n)
     cases = edited.cases
     for name in ("last", "mean"):
         own = cases[cases.aggregation == name]
         ratio, _ = per_wrong_fact(own[own.family.isin(ENDINGS)], own[own.family.isin(WRONG_FACTS)])
-        found.note("punctuation-gap", f"{name}: |delta| of closing marks over wrong facts", ratio, n)
+        findings.note("punctuation-gap", f"{name}: |delta| of closing marks over wrong facts", ratio, n)
     for share, name in ((0, "mean"), (0.5, "mix:0.5"), (1, "last")):
         means = estimate(mean_over_sd, *parts[name]).interval
-        found.note("progressive-keeps", f"A = {share:g}: mean |delta| / SD", means, n)
+        findings.note("progressive-keeps", f"A = {share:g}: mean |delta| / SD", means, n)
     checked = dilution(edited.cases)
     error = float(checked.over_noise.iloc[0]) if len(checked) else np.nan
     n = int(checked.n.iloc[0]) if len(checked) else 0
-    found.decide("dilution", Interval(error, error, error), n, distinct)
+    findings.decide("dilution", Interval(error, error, error), n, distinct)
 
 
-def _above_zero(found: _Findings, cases: pd.DataFrame, responses: pd.DataFrame, sd: float) -> None:
+def _above_zero(findings: _Findings, cases: pd.DataFrame, responses: pd.DataFrame, sd: float) -> None:
     """The loss of all pairs before and after a constant is added to every score, and the share above 0."""
     shift = sd if sd > 0 else 1.0
     student, teacher = (torch.tensor(responses[responses.side == side]["mean"].to_numpy(float)) for side in SIDES)
     before, after = (float(loss(student + by, teacher + by)[0]) for by in (0.0, shift))
     change = abs(after - before) / before if before else 0.0
-    found.decide("above-zero", Interval(change, change, change), len(student), responses.prompt_hash.nunique())
+    findings.decide("above-zero", Interval(change, change, change), len(student), responses.prompt_hash.nunique())
     texts = cases[(cases.aggregation == "mean") & (cases.family == COMPLETENESS)]
-    for by, told in ((0.0, "as scored"), (shift, "1 SD added to every score")):
+    for by, shifted in ((0.0, "as scored"), (shift, "1 SD added to every score")):
         above = rate_interval((texts.variant_score + by > 0).astype(float), list(texts.prompt_hash))
-        found.note("above-zero", f"share of complete answers above 0, {told}", above, len(texts))
+        findings.note("above-zero", f"share of complete answers above 0, {shifted}", above, len(texts))
 
 
 def _in_order(frames: list[pd.DataFrame]) -> pd.DataFrame:

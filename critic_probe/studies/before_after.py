@@ -124,10 +124,10 @@ def before_after(
 
 
 def with_training(audited: AuditResult, table: pd.DataFrame, records: list[CriticRecord]) -> AuditResult:
-    """An audit with what `before_after` found."""
+    """An audit with the table of `before_after`."""
     signed: Signature = {**audited.signature, "trained": [record["fingerprint"] for record in records]}
-    found = replace(audited, training=table, signature=signed)
-    return replace(found, reading=found.read_aloud())
+    trained = replace(audited, training=table, signature=signed)
+    return replace(trained, reading=trained.read_aloud())
 
 
 def _measured(result: CompareResult, cases: pd.DataFrame, read: str) -> pd.DataFrame:
@@ -172,13 +172,13 @@ def _measured(result: CompareResult, cases: pd.DataFrame, read: str) -> pd.DataF
 
 
 def _over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
-    found = []
+    rows = []
     for expected in EXPECTATIONS:
         for (trained, read), frame in rows[rows.name == expected.name].groupby(["trained", "read"], sort=False):
             single = len(frame) == 1
             low = frame.low.iloc[0] if single else frame.figure.min()
             high = frame.high.iloc[0] if single else frame.figure.max()
-            found.append(
+            rows.append(
                 {
                     "name": expected.name,
                     "what": expected.what,
@@ -199,4 +199,4 @@ def _over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
                     "verdict": judged(low, high, expected.low, expected.high),
                 }
             )
-    return pd.DataFrame(found)
+    return pd.DataFrame(rows)

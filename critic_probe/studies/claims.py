@@ -4,7 +4,7 @@ import math
 from typing import NamedTuple
 
 from critic_probe.stats.edits import INVARIANCE_FLOOR, ORDER_FLOOR
-from critic_probe.stats.intervals import Interval
+from critic_probe.stats.intervals import Interval, would_tell
 from critic_probe.stats.rates import too_few
 
 HOLDS, FAILS, UNCLEAR = "holds", "does not hold", "cannot tell"
@@ -28,6 +28,7 @@ class Claim(NamedTuple):
         caveat: What a reader must know where it holds or cannot be told.
         exact: Whether the figure follows from arithmetic, so that there is nothing to estimate and no case is too few.
         shown_at_all: Whether a measurement without training can show that it holds.
+        narrows: Whether more prompts bring the ends of the interval together; not where they are two bounds.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Claim(NamedTuple):
     caveat: str = ""
     exact: bool = False
     shown_at_all: bool = True
+    narrows: bool = True
 
     @property
     def holds_if(self) -> str:
@@ -48,7 +50,7 @@ class Claim(NamedTuple):
             return f"< {self.high:g}"
         return f"> {self.low:g}" if self.high == math.inf else f"{self.low:g} to {self.high:g}"
 
-    def verdict(self, found: Interval, n: int, prompts: int) -> str:
+    def verdict(self, figure: Interval, n: int, prompts: int) -> str:
         """`holds` where the whole interval lies within the bounds, `does not hold` where none of it does.
 
         Everything else is `cannot tell`: an interval that holds a bound, no interval, and for figures that are
@@ -56,8 +58,21 @@ class Claim(NamedTuple):
         """
         if not self.exact and too_few(n, prompts):
             return UNCLEAR
-        word = judged(found.low, found.high, self.low, self.high)
+        word = judged(figure.low, figure.high, self.low, self.high)
         return UNCLEAR if word == HOLDS and not self.shown_at_all else word
+
+    def would_tell(self, figure: Interval, n: int, prompts: int) -> str:
+        """About how many more prompts would tell, in words; empty where that is no question of how many.
+
+        Args:
+            figure: That `verdict` cannot tell.
+            n: Its cases.
+            prompts: Of so many prompts.
+        """
+        bounds = [bound for bound in (self.low, self.high) if math.isfinite(bound)]
+        spanned = [bound for bound in bounds if figure.low <= bound <= figure.high]
+        nearest = min(spanned or bounds, key=lambda bound: abs(bound - figure.value))
+        return would_tell(figure, nearest, n, prompts) if self.narrows and not self.exact else ""
 
 
 def judged(low: float, high: float, least: float, most: float) -> str:
@@ -119,6 +134,7 @@ CLAIMS: dict[str, Claim] = {
             "critic-probe tokens",
             low=0.5,
             high=2,
+            narrows=False,
             caveat="Dependence within short responses is seen too small, and that responses differ in level is what a "
             "score is for: the truth lies between the two.",
         ),

@@ -315,9 +315,9 @@ def format_table(measured: dict[str, list[dict[str, float]]]) -> str:
     return "\n".join(lines)
 
 
-def format_ratios(found: dict[str, list[dict[str, float]]]) -> str:
+def format_ratios(measured: dict[str, list[dict[str, float]]]) -> str:
     """A Markdown table of ratios within each seed, `mean (least to most)`: over last / last, late over early errors."""
-    columns = list(found)
+    columns = list(measured)
     lines = ["| ratio in each seed | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
     for name, top, bottom, under in (
         *((f"{figure}, over last / last", figure, figure, "last / last") for figure in _AGAINST_LAST),
@@ -325,8 +325,8 @@ def format_ratios(found: dict[str, list[dict[str, float]]]) -> str:
     ):
         cells = []
         for column in columns:
-            below = found[under or column]
-            ratios = [a[top] / b[bottom] for a, b in zip(found[column], below, strict=True)]
+            below = measured[under or column]
+            ratios = [a[top] / b[bottom] for a, b in zip(measured[column], below, strict=True)]
             cells.append(f"{statistics.fmean(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -370,8 +370,8 @@ def main() -> None:
     elif arguments.command == "table":
         table(arguments.seeds, arguments.work, arguments.json)
     elif arguments.command == "show":
-        found = json.loads(arguments.file.read_text(encoding="utf-8"))["measured"]
-        print(f"{format_table(found)}\n\n{format_ratios(found)}")
+        measured = json.loads(arguments.file.read_text(encoding="utf-8"))["measured"]
+        print(f"{format_table(measured)}\n\n{format_ratios(measured)}")
     elif arguments.command == "base":
         write_base(arguments.out, arguments.seed)
     else:

@@ -34,7 +34,8 @@ from critic_probe.studies.demo import write_base
 from critic_probe.studies.synthetic import Task, complete, concise, make_task
 from critic_probe.studies.synthetic_pairs import THE_CASES, held_out_pairs, training_pairs
 from critic_probe.training.options import Options
-from critic_probe.training.warmup import RECORD, warmup
+from critic_probe.training.resume import RECORD
+from critic_probe.training.warmup import warmup
 from critic_probe.workbench import Settings
 
 SEEDS = 3

@@ -56,7 +56,7 @@ class Responses:
             for side, response in zip(SIDES, (pair.student, pair.teacher), strict=True):
                 v = values[response.ids]
                 body = v.double().numpy()[np.array(response.without_eos)]
-                told = len(body) >= SHORTEST and body.std() > 0
+                varied = len(body) >= SHORTEST and body.std() > 0
                 self._rows.append(
                     {
                         "prompt_hash": prompt_hash(pair.pair),
@@ -64,8 +64,8 @@ class Responses:
                         "tokens": len(body),
                         "sum": body.sum(),
                         "squares": (body**2).sum(),
-                        "lag1": autocorrelation(body)[1] if told else np.nan,
-                        "effective": effective_tokens(body) if told else np.nan,
+                        "lag1": autocorrelation(body)[1] if varied else np.nan,
+                        "effective": effective_tokens(body) if varied else np.nan,
                         **{name: bench.score(v, response, parse(name)) for name in ("last", "mean")},
                     }
                 )

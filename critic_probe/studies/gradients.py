@@ -83,8 +83,8 @@ def gradients(critic: Critic, bench: Bench, pairs: Sequence[EncodedPair]) -> Gra
                 errors = _closed_form_errors(runs, responses, read_out)
                 for name, run, response, error in zip(SIDES, runs, responses, errors, strict=True):
                     shares = dict(zip(LEVELS, run.taken_shares(last_read(response)), strict=True))
-                    found = {"side": name, "aggregation": read_out, "tokens": len(response.ids), **shares}
-                    sides.append({**named, **found, "closed_form_error": error})
+                    row = {"side": name, "aggregation": read_out, "tokens": len(response.ids), **shares}
+                    sides.append({**named, **row, "closed_form_error": error})
     return Gradients(pd.DataFrame(sides), pd.DataFrame(rows))
 
 
@@ -111,11 +111,11 @@ class _Run(NamedTuple):
 
     def taken_shares(self, end: int) -> list[float]:
         """Per level the share of the gradient's norm on response tokens before `end`; the gradient is then cleared."""
-        found = [level.grad for level in self.levels]
+        grads = [level.grad for level in self.levels]
         for level in self.levels:  # in a model of one layer two levels are one tensor
             level.grad = None
         shares = []
-        for gradient in found:
+        for gradient in grads:
             if gradient is None:
                 raise CriticProbeError(_HIDDEN)
             norms = gradient[0, self.window].reshape(len(self.values), -1).norm(dim=1)[: end + 1].cpu().double()

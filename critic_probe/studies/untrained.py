@@ -80,15 +80,15 @@ def untrained(
     for pair in pairs:
         both = []
         for response in (pair.student, pair.teacher):
-            states, found = scored(pair, response)
-            both.append(found)
+            states, of_heads = scored(pair, response)
+            both.append(of_heads)
             values = (states @ heads).double().numpy()
             if len(values) >= SHORTEST:
                 tokens.append(len(values))
                 sums.append(values.sum(0))
                 squares.append((values**2).sum(0))
         for name in READ_OUTS:
-            scores[name].append(np.stack([found[name] for found in both]))
+            scores[name].append(np.stack([of_heads[name] for of_heads in both]))
         for variant in variants_of(bench, pair, Plan(families), Counter()):
             _, edited = scored(pair, variant.edited)
             edited_prompts.append(prompt_hash(pair.pair))
@@ -96,9 +96,9 @@ def untrained(
                 deltas[name].append(edited[name] - both[variant.side][name])
     return Untrained(
         prompts=[prompt_hash(pair.pair) for pair in pairs],
-        scores={name: np.stack(found) for name, found in scores.items()},
+        scores={name: np.stack(of_pairs) for name, of_pairs in scores.items()},
         edited_prompts=edited_prompts,
-        deltas={name: np.reshape(found, (len(found), HEADS)) for name, found in deltas.items()},
+        deltas={name: np.reshape(of_edits, (len(of_edits), HEADS)) for name, of_edits in deltas.items()},
         tokens=np.array(tokens, float),
         sums=np.reshape(sums, (len(tokens), HEADS)),
         squares=np.reshape(squares, (len(tokens), HEADS)),

@@ -30,11 +30,8 @@ from critic_probe.training.model import (
     with_lora,
 )
 from critic_probe.training.options import Options
+from critic_probe.training.resume import RECORD, begin, newest_checkpoint, require_same_run
 from critic_probe.training.trainer import PairTrainer, Probe, arguments
-
-RECORD = "critic_probe.json"
-BEGUN = "warmup.json"  # what a run began with, for the one that resumes it
-_MAY_CHANGE = {"resume", "save_every", "evaluate_every", "probe_every", "device"}
 
 
 @dataclass(frozen=True)
@@ -86,9 +83,11 @@ def warmup(
     """
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     first = objective.scheduled(options.aggregation, 1, *options.progressive)
-    checkpoint = _checkpoint(out, options)
+    checkpoint = newest_checkpoint(out, options)
     data = data_hash(pairs)
-    _require_same_run(out, options, data)
+    require_same_run(out, options, data)
+    if checkpoint is None:
+        begin(out, options, data)
     if backbone is None:
         texts = (str(text) for pair in pairs for text in (pair.prompt, pair.student, pair.teacher))
         trainee = tiny_trainee(texts, seed=options.seed)
@@ -187,45 +186,6 @@ def _with_best_kept(options: Options, held_out: bool) -> Options:
             f"be a multiple of {parameter('evaluate_every', options.evaluate_every)}"
         )
     return replace(options, save_every=every)
-
-
-def _checkpoint(out: Path, options: Options) -> str | None:
-    """The newest whole checkpoint to go on from; None to begin anew."""
-    # The trainer's state is written last, so a checkpoint without it was cut off.
-    whole = {int(p.parent.name.split("-")[1]): p.parent for p in out.glob("checkpoint-*/trainer_state.json")}
-    if not options.resume:
-        if whole or (out / RECORD).exists():
-            raise CriticProbeError(
-                f"{out}: holds an earlier warm-up; use {parameter('resume', True)} to go on, or give another directory"
-            )
-        return None
-    if not whole:
-        raise CriticProbeError(
-            f"{out}: no whole checkpoint to resume; leave out {parameter('resume')}, and save some with "
-            f"{parameter('save_every')}"
-        )
-    return str(whole[max(whole)])
-
-
-def _require_same_run(out: Path, options: Options, data: str) -> None:
-    """Writes down what a run begins with; a resumed one must go on with the same.
-
-    Raises:
-        CriticProbeError: It would go on with other pairs or options.
-    """
-    begun = {"data": data} | {k: v for k, v in asdict(options).items() if k not in _MAY_CHANGE}
-    begun = json.loads(json.dumps(begun))  # tuples are lists there
-    file = out / BEGUN
-    if options.resume and file.exists():
-        before = json.loads(file.read_text(encoding="utf-8"))
-        if changed := [name for name in begun if begun[name] != before.get(name)]:
-            changes = ", ".join(f"{name} {before.get(name)} -> {begun[name]}" for name in changed)
-            raise CriticProbeError(
-                f"{out}: {parameter('resume')} goes on with what the run began with, but {changes}; give the same"
-            )
-    if not options.resume:
-        out.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(begun, indent=2) + "\n", encoding="utf-8")
 
 
 def _save(trainer: PairTrainer, trainee: Trainee, out: Path, record: dict[str, Any], dtype: torch.dtype) -> None:

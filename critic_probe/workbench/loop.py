@@ -14,11 +14,12 @@ from torch import Tensor
 
 from critic_probe.aggregation import Aggregation
 from critic_probe.checkpoint import Anatomy, Critic
-from critic_probe.encoding import EncodedPair, EncodedResponse, Group, encode_pair
+from critic_probe.encoding import Encoded, EncodedResponse, Group, encode
 from critic_probe.errors import CriticProbeError, Notice, parameter
-from critic_probe.pairs import TOO_LONG, BadRowError, Pair, PairFile, Pairs
+from critic_probe.pairs import TOO_LONG, BadRowError, Candidates, Pair, PairFile, Pairs
 from critic_probe.scoring.cache import Cache
 from critic_probe.scoring.engine import Engine, Stats
+from critic_probe.scoring.replicas import RemoteCritic, Replicated
 from critic_probe.text import listed
 from critic_probe.workbench.noise import Noise
 from critic_probe.workbench.reading import make_encoder, read_as, read_otherwise
@@ -70,8 +71,8 @@ class Measure(Protocol):
     def begin(self, bench: "Bench", /) -> None:
         """A critic's turn begins; nothing is scored yet."""
 
-    def ask(self, bench: "Bench", pair: EncodedPair, /) -> Ask | None:
-        """What is needed of a pair; None where it is nothing."""
+    def ask(self, bench: "Bench", pair: Any, /) -> Ask | None:
+        """What is needed of a pair, or of the candidates where a bench has those; None where it is nothing."""
 
     def end(self, bench: "Bench", /) -> None:
         """The critic has scored every pair, and is still loaded."""
@@ -111,7 +112,11 @@ class Bench:
         )
         self.cache = None if settings.cache is None else Cache(settings.cache, identity(critic))
         on_bad = pairs.on_bad_row if isinstance(pairs, PairFile) else "error"
-        self.engine = Engine(critic, settings.engine, self.cache, on_bad=on_bad)
+        self.engine = (
+            Replicated(critic, settings.engine, self.cache, on_bad=on_bad)
+            if isinstance(critic, RemoteCritic)
+            else Engine(critic, settings.engine, self.cache, on_bad=on_bad)
+        )
         self.stats = self.engine.stats
         self.released = False
         self._noise: Noise | None = None
@@ -151,11 +156,11 @@ class Bench:
                 "shorten them or use a critic with a longer context"
             )
 
-    def encoded(self, pairs: Iterable[Pair]) -> Iterator[EncodedPair]:
-        """The pairs that can be encoded and fit the context, one after the other; `admit` refuses the others."""
+    def encoded(self, pairs: Iterable[Pair | Candidates]) -> Iterator[Any]:
+        """Pairs, or candidates, that can be encoded and fit the context, in order; `admit` refuses the others."""
         for pair in pairs:
             try:
-                encoded = encode_pair(pair, self.encoder)
+                encoded = encode(pair, self.encoder)
             except BadRowError:
                 continue
             if self.fits(encoded.length):
@@ -203,15 +208,15 @@ class Bench:
         start = prompt - (self.position == "before")
         return slice(start, start + response)
 
-    def asked(self, measures: Sequence[Measure], pair: EncodedPair) -> tuple[Group, list[Ask]]:
+    def asked(self, measures: Sequence[Measure], pair: Encoded) -> tuple[Group, list[Ask]]:
         """What measurements ask of a pair, and one group of all the responses that they need."""
         asked = [ask for measure in measures if (ask := measure.ask(self, pair)) is not None]
         needed = [ids for ask in asked for ids in ask.responses]
         if not needed:
             return pair.group, asked
-        return Group(pair.prompt_ids, tuple(dict.fromkeys((*pair.group.responses, *needed))), pair.pair.id), asked
+        return Group(pair.prompt_ids, tuple(dict.fromkeys((*pair.group.responses, *needed))), pair.record.id), asked
 
-    def measure(self, measures: Sequence[Measure], pairs: Iterable[Pair] | None = None) -> None:
+    def measure(self, measures: Sequence[Measure], pairs: Iterable[Pair | Candidates] | None = None) -> None:
         """Lets pairs go by, each computed once for all that ask for it; only what the engine has in hand is held.
 
         Args:
@@ -224,7 +229,7 @@ class Bench:
             measure.begin(self)
         labels = ", ".join(dict.fromkeys(measure.label for measure in measures))
         step = self.progress(f"{self.name}: {labels}", self.survey.pairs, self.stats)
-        waiting: deque[tuple[EncodedPair, Group, list[Ask]]] = deque()
+        waiting: deque[tuple[Encoded, Group, list[Ask]]] = deque()
 
         def groups() -> Iterator[Group]:
             for pair in self.encoded(self.pairs if pairs is None else pairs):

@@ -9,13 +9,15 @@ from torch import Tensor
 
 from critic_probe import tolerance
 from critic_probe.aggregation import Aggregation, parse
-from critic_probe.encoding import EncodedPair
+from critic_probe.encoding import Encoded
 from critic_probe.errors import CriticProbeError, Notice, parameter
 from critic_probe.scoring.engine import disagreement
 from critic_probe.scoring.reference import padded_values
 
 if TYPE_CHECKING:
     from critic_probe.workbench.loop import Bench
+
+RESPONSES = 8  # of a sample, on which noise is measured: what `tolerance.of_noise` reckons with
 
 
 class Noise:
@@ -39,7 +41,7 @@ class Noise:
         CriticProbeError: The run's values are not those of single sequences.
     """
 
-    def __init__(self, bench: "Bench", sample: Sequence[EncodedPair]) -> None:
+    def __init__(self, bench: "Bench", sample: Sequence[Encoded]) -> None:
         self.notices: list[Notice] = []
         self.dtype = bench.critic.dtype
         self._bench = bench
@@ -47,9 +49,9 @@ class Noise:
         scored = [(pair, values) for pair, values in both if values]
         if not scored:
             raise CriticProbeError(f"{bench.name}: none of the first pairs has a finite value; run critic-probe doctor")
-        sample = [pair for pair, _ in scored]
-        self._sides = [(pair.prompt_ids, side) for pair in sample for side in (pair.student, pair.teacher)]
-        self._ways = list(self._valued([v for _, values in scored for v in values]))
+        sides = [(pair.prompt_ids, side) for pair, _ in scored for side in pair.responses]
+        self._sides = sides[:RESPONSES]
+        self._ways = list(self._valued([v for _, values in scored for v in values][:RESPONSES]))
         self.largest = max(float(v.abs().max()) for way in self._ways for v in way)
         self.spreads: dict[str, tuple[float, float]] = {}
         for aggregation in bench.settings.aggregations:

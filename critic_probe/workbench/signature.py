@@ -14,7 +14,7 @@ import transformers
 from critic_probe.aggregation import Aggregation
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import DATE, Convention, EosPolicy, TemplateMode
-from critic_probe.pairs import Pair, PairFile, Pairs, data_hash
+from critic_probe.pairs import Candidates, Pair, PairFile, Pairs, data_hash
 from critic_probe.scoring.engine import Mode
 from critic_probe.version import __version__
 
@@ -184,7 +184,7 @@ def hash_of(pairs: Pairs) -> str:
     return pairs.hash if isinstance(pairs, PairFile) else data_hash(pairs)
 
 
-def prompt_hash(pair: Pair) -> str:
+def prompt_hash(pair: Pair | Candidates) -> str:
     """Twelve hex digits that pairs of one prompt share: what resampling keeps together."""
     return hashlib.sha256(json.dumps(pair.prompt, sort_keys=True, default=str).encode()).hexdigest()[:12]
 

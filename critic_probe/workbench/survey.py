@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from critic_probe.checkpoint import Anatomy, Critic, audit
 from critic_probe.checkpoint.audit import framework
-from critic_probe.encoding import EncodedPair, encode_pair
+from critic_probe.encoding import Encoded, encode
 from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.pairs import BadRowError, Faults, PairFile
 from critic_probe.scoring.trie import distinct
@@ -41,7 +41,7 @@ class Survey:
     pairs: int
     tokens: int
     distinct: int
-    sample: list[EncodedPair]
+    sample: list[Encoded]
     answers: dict[str, str]
     too_long: list[str]
     longest: int
@@ -58,7 +58,7 @@ def survey(bench: "Bench") -> Survey:
     one_side: list[str] = []
     lone: list[str] = []
     beyond: list[str] = []
-    sample: list[EncodedPair] = []
+    sample: list[Encoded] = []
     answers: dict[str, str] = {}
     kept = Counter[tuple[bool, int]]()
     count = tokens = unique = longest = 0
@@ -66,7 +66,7 @@ def survey(bench: "Bench") -> Survey:
     for pair in bench.pairs:
         ids.append(pair.id)
         try:
-            encoded = encode_pair(pair, bench.encoder)
+            encoded = encode(pair, bench.encoder)
         except BadRowError as fault:
             faults.add(fault)
             continue
@@ -74,7 +74,7 @@ def survey(bench: "Bench") -> Survey:
             too_long.append(pair.id)
             longest = max(longest, encoded.length)
             continue
-        answer, prompt = encoded.teacher.text, str(pair.prompt)
+        answer, prompt = encoded.responses[-1].text, str(pair.prompt)
         like = is_chinese(answer), len(answer).bit_length()
         if prompt not in answers and kept[like] < OTHERS:
             answers[prompt] = answer
@@ -85,9 +85,9 @@ def survey(bench: "Bench") -> Survey:
         unique += distinct(sides)
         if len(sample) < SAMPLE:
             sample.append(encoded)
-        if encoded.student.eos[-1] != encoded.teacher.eos[-1]:
+        if len({side.eos[-1] for side in encoded.responses}) > 1:
             one_side.append(pair.id)
-        if any(all(side.left_out) for side in (encoded.student, encoded.teacher)):
+        if any(all(side.left_out) for side in encoded.responses):
             lone.append(pair.id)
         if trained and encoded.length > 2 * trained:
             beyond.append(pair.id)

@@ -11,7 +11,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from critic_probe import face
+from critic_probe import face, pytest_plugin
 from critic_probe.cli import app
 from critic_probe.cli.declare import with_options
 from critic_probe.encoding import find_convention, read_date, template_arguments
@@ -34,6 +34,11 @@ def test_python_reads_the_parameter_and_the_command_line_the_option(refused, nam
     done = CliRunner().invoke(app, ["compare", option, message.split("'")[1]])
     assert done.exit_code == 2
     assert done.stderr.startswith(f"critic-probe: error: {option} {message}")
+
+
+def test_the_pytest_plugin_names_what_its_fixtures_take():
+    with pytest.raises(pytest.fail.Exception, match=r"^template_arg 'x' is not KEY=VALUE"), pytest_plugin._told():
+        template_arguments(["x"])
 
 
 def test_a_cure_is_written_as_it_is_given(make_critic):

@@ -27,10 +27,16 @@ TOLD = {
     "x.xlsx": "x.xlsx: cannot tell the format",
     "http://127.0.0.1:9": "http://127.0.0.1:9/version: cannot be reached",
     "x.gif": "x.gif: cannot make a picture of '.gif'",
+    "a-file": "a-file: is a file; name a directory",
+    "a-file/run": "a-file: is a file; name a directory",
+    "a-run": "a-run: holds an earlier warm-up; use --resume to go on, or give another directory",
+    "no-run": "no-run: no whole checkpoint to resume",
+    "another-run": "another-run: --resume goes on with what the run began with, but",
 }
 ALL = (CRITIC, READ_OUT, FILE, SUFFIX)
 COMMANDS = {
     ("compare",): ALL,
+    ("score",): ALL,
     ("perturb", "--punct"): ALL,
     ("completeness",): ALL,
     ("tokens",): (CRITIC, FILE, SUFFIX),
@@ -44,6 +50,13 @@ COMMANDS = {
     ("doctor", "no/such/critic"): ([],),
     ("inspect",): (CRITIC,),
     ("inspect", "no/such/critic"): ([],),
+    ("warmup", "pairs.jsonl", "--backbone", "tiny"): (
+        ["-o", "a-file"],
+        ["-o", "a-file/run"],
+        ["-o", "a-run"],
+        ["--resume", "-o", "no-run"],
+        ["--steps", "5", "--resume", "-o", "another-run"],
+    ),
 }
 
 
@@ -53,10 +66,20 @@ CASES = [[*command, *wrong] for command, cases in COMMANDS.items() for wrong in 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory):
     """By command line: exit code, stderr, and what slow packages are loaded by then; all in one fresh process."""
+    folder = tmp_path_factory.mktemp("nothing")
+    (folder / "a-file").write_text("")
+    (folder / "pairs.jsonl").write_text('{"prompt": "2+2?", "student": "5", "teacher": "4"}\n')
+    for name, file in (
+        ("a-run", "critic_probe.json"),
+        ("another-run", "warmup.json"),
+        ("another-run/checkpoint-1", "trainer_state.json"),
+    ):
+        (folder / name).mkdir()
+        (folder / name / file).write_text("{}")
     done = subprocess.run(
         [sys.executable, "-c", RUN],
         input=json.dumps(CASES),
-        cwd=tmp_path_factory.mktemp("nothing"),
+        cwd=folder,
         capture_output=True,
         text=True,
         check=True,

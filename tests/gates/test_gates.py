@@ -1,6 +1,7 @@
 """Gates on figures: what passes, what fails, and what cannot be told."""
 
 import math
+import re
 
 import pandas as pd
 import pytest
@@ -70,6 +71,18 @@ def test_a_gate_without_a_read_out_bounds_those_that_are_asked_for():
     rows = [figure(0.9, 0.8, 1.0, aggregation=name) for name in ("last", "mean", "sum")]
     assert verdicts(Gate("compare.d_acc", min=0.5), *rows, unnamed=("mean",)).aggregation.tolist() == ["mean"]
     assert verdicts(Gate("compare.d_acc", min=0.5, aggregation="sum"), *rows).aggregation.tolist() == ["sum"]
+
+
+@pytest.mark.parametrize(
+    ("row", "note"),
+    [
+        (figure(0.65, 0.5, 0.8), r"the interval spans the bound: about \d+ more prompts would tell"),
+        (figure(0.9, 0.8, 0.95, prompts=9), r"too few prompts \(9, under 10\): about 1 more prompt would tell"),
+        (figure(0.65, math.nan, math.nan, n=20, prompts=1), "too few prompts for an interval: about 9 more .*"),
+    ],
+)
+def test_what_cannot_be_told_says_how_many_more_prompts_would_tell(row, note):
+    assert re.fullmatch(note, verdicts(Gate("compare.d_acc", min=0.6), row).note[0])
 
 
 def test_what_was_not_measured_cannot_be_told():

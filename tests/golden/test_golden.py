@@ -56,10 +56,18 @@ a,2+2?,Five,Four.,0.1,1.3,1.5,2.25
 b,3+3?,"Six, or so",Six.,0.7,0.2,0.3,0.9
 c,1+1?,Two,Two.,-0.4,0.6,0.1,0.1
 """
+CANDIDATES = [
+    {"id": prompt, "prompt": prompt, "responses": responses, "labels": labels}
+    for prompt, responses, labels in (
+        ("2+2?", ["Four.", "Five", "2+2\nis four.", "Four"], [1, 0, 1, 1]),
+        ("3+3?", ["Six, or so", "Six.", "Seven!", "3+3\nis seven"], [1, 1, 0, 0]),
+        ("1+1?", ["One", "Two", "Two.", "Three"], [0, 1, 1, 0]),
+    )
+]
 # Of these the answer and what it rests on have room on one screen.
 SCREENS = {
     *("compare", "perturb", "perturb-punct", "completeness", "tokens", "audit"),
-    *("diff", "doctor", "check", "check-gates"),
+    *("diff", "doctor", "check", "check-gates", "score"),
 }
 # name: (arguments, exit code); each is held as it shows at 80 columns, and with --json as plain values
 COMMANDS = {
@@ -70,6 +78,8 @@ COMMANDS = {
     ),
     "compare-before": (f"compare pairs.jsonl {ALONE} --value-position before --eos include --template raw --rows 0", 0),
     "compare-scores": ("compare scores.csv", 0),
+    "score": (f"score pairs.jsonl {BOTH}", 0),
+    "score-best-of": (f"score candidates.jsonl {ALONE} --best-of 4 --step-separator \\n --rows 1", 0),
     "perturb": (f"perturb pairs.jsonl --all --max-per-response 2 --seed 3 {ALONE}", 0),
     "perturb-punct": (f"perturb pairs.jsonl --punct --side teacher --max-per-response 1 {BOTH}", 0),
     "completeness": (f"completeness pairs.jsonl --side student {ALONE}", 0),
@@ -122,6 +132,7 @@ def run(fixtures, tmp_path_factory) -> Callable[..., str]:
         (folder / name).write_text("".join(lines), encoding="utf-8")
     (folder / "gates.toml").write_text(GATES, encoding="utf-8")
     (folder / "scores.csv").write_text(SCORES, encoding="utf-8")
+    (folder / "candidates.jsonl").write_text("".join(json.dumps(row) + "\n" for row in CANDIDATES), encoding="utf-8")
 
     def run(arguments: str, code: int = 0) -> str:
         with pytest.MonkeyPatch.context() as patch:

@@ -1,5 +1,6 @@
 """The claims of the original proposal, against independent autograd and on critics whose truth is known."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -177,6 +178,13 @@ def test_a_verdict_follows_from_the_whole_interval(name, found, n, prompts, want
     assert CLAIMS[name].verdict(found, n, prompts) == wanted
 
 
+def test_more_prompts_tell_what_is_estimated_and_not_what_lies_between_two_bounds():
+    assert CLAIMS["garbage-below"].would_tell(Interval(0.8, 0.7, 0.9), 40, 40).startswith("about ")
+    assert CLAIMS["garbage-below"].would_tell(Interval(1.0, 0.9, 1.0), 19, 19) == "about 1 more prompt would tell"
+    assert CLAIMS["variance-over-n"].would_tell(Interval(1.2, 1.1, 9.0), 40, 40) == ""
+    assert CLAIMS["above-zero"].would_tell(Interval(0.0, 0.0, 0.0), 5, 5) == ""
+
+
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory, fixtures):
     """Verdict by claim of each critic with a planted bias; none of them reads content."""
@@ -210,7 +218,8 @@ def test_a_critic_that_reads_no_content_is_never_said_to(planted):
     assert planted["ending"].verdict["dilution"] == "holds"
     row = planted["ending"].loc["punctuation-gap"]  # mean's SD hangs on a few short responses, and is an estimate
     assert (row.figure < 0, row.verdict) == (True, "cannot tell")
-    assert planted["ending"].told["punctuation-gap"] == CLAIMS["punctuation-gap"].caveat
+    told = planted["ending"].told["punctuation-gap"]
+    assert re.fullmatch(re.escape(CLAIMS["punctuation-gap"].caveat) + r" About [\d,]+ more prompts? would tell\.", told)
     assert planted["ending"].told["above-zero"] == CLAIMS["above-zero"].instead
 
 

@@ -385,7 +385,7 @@ async function showExamples(data) {
   for (const row of data.examples.map((edit) => data.edits[edit]).filter((of) => of[12] >= 0)) {
     const told = data.series.flatMap(([of, readOut], i) => (of === critic && row[10][i] !== null ? [`${readOut} ${signed(row[10][i], 2)}`] : []));
     const panel = make("article", { className: "example" }, make("h3", {}, make("bdi", {}, row[2]),
-      make("small", {}, ` ${row[0]}, ${row[3]}; ${critic}: ${told.join(", ")} SD`)));
+      make("small", {}, ` ${row[0]}, ${row[3]}: ${told.join(", ")} SD`)));
     place.append(panel);
     await showTrace(panel, [row[12]], data, data.critics.indexOf(critic), true);
   }

@@ -17,6 +17,7 @@ from critic_probe.report.terminal.pieces import (
     FIRST,
     in_short,
     item,
+    lines_of,
     print_blocks,
     read_as,
     safe,
@@ -57,13 +58,13 @@ def show(result: Result, console: Console, rows: int | None = None, view: str = 
         result = replace(result, notices=[n for n in result.notices if n.code not in FIRST])
     foot = in_short(result.notices, result.signature) if isinstance(result, Measured) else ()
     if first is not None:
-        answer = _fitting(answer, SCREEN - _TABLES - _lines(console, *above, *foot), console)
+        answer = _fitting(answer, SCREEN - _TABLES - lines_of(console, *above, *foot), console)
     head = [*above, *([Group(*answer)] if answer else [])]
     print_blocks(console, *head)
     if head:
         console.print()
     if first is not None:
-        room = SCREEN - _lines(console, *head, *foot)
+        room = SCREEN - lines_of(console, *head, *foot)
         blocks = _asked(first, result, console=console, rows=rows, room=room)
         print_blocks(console, *blocks, *foot)
     else:
@@ -85,16 +86,11 @@ def _above(result: Result) -> Iterator[RenderableType]:
         yield Group(*first)
 
 
-def _lines(console: Console, *parts: RenderableType | None) -> int:
-    """Of parts with an empty line below each."""
-    return sum(len(console.render_lines(part)) + 1 for part in parts if part is not None)
-
-
 def _fitting(answer: list[RenderableType], room: int, console: Console) -> list[RenderableType]:
     """The first sentences, how many have no room, and the last one, which says what to run next."""
     shown = answer
     for kept in range(len(answer) - 2, 0, -1):
-        if _lines(console, Group(*shown)) <= room:
+        if lines_of(console, Group(*shown)) <= room:
             break
         more = item(Text(f"... and {len(answer) - 1 - kept} more: {parameter('full', True)}"))
         shown = [*answer[:kept], more, answer[-1]]

@@ -13,15 +13,24 @@ from rich.text import Text
 from critic_probe.errors import parameter
 from critic_probe.gates.drift import TOLD
 from critic_probe.gates.measure import CheckResult
-from critic_probe.report.terminal.pieces import VERDICT_STYLES, below, fitting, missing, p_value, print_blocks
+from critic_probe.report.terminal.pieces import (
+    VERDICT_STYLES,
+    Record,
+    below,
+    fitting,
+    missing,
+    p_value,
+    print_blocks,
+    rows_of,
+)
 from critic_probe.text import neutralise
 
-ORDER = {"fail": 0, "cannot tell": 1, "pass": 2}
+_ORDER = {"fail": 0, "cannot tell": 1, "warn": 2, "warn, cannot tell": 2, "pass": 3}
 _MISSED = 8  # gates that do not hold, on the first screen
 DRIFT = 20  # differences that are shown
 
 
-def first_check(result: CheckResult, console: Console, room: int) -> list[RenderableType]:
+def first_check(result: CheckResult, console: Console, room: int) -> Sequence[RenderableType | None]:
     """What stands below the answer: what does not hold with the pairs to look at, what moved, and what holds by name.
 
     Args:
@@ -29,11 +38,11 @@ def first_check(result: CheckResult, console: Console, room: int) -> list[Render
         console: Where to print.
         room: The lines that there are.
     """
-    return fitting(lambda most: _first(result, most), _MISSED, console, room)
+    return fitting(lambda most: tuple(_first(result, most)), _MISSED, console, room)
 
 
 def _first(result: CheckResult, most: int) -> Iterator[RenderableType | None]:
-    rows = sorted(result.gates.to_dict("records"), key=lambda row: ORDER[row["verdict"]])
+    rows = worst_first(result.gates)
     missed = [row for row in rows if row["verdict"] != "pass"]
     yield _lines(missed[:most]) if missed else None
     if len(missed) > most:
@@ -52,7 +61,7 @@ def print_check(result: CheckResult, console: Console) -> None:
         result: What the gates say.
         console: Where to print.
     """
-    console.print(_lines(sorted(result.gates.to_dict("records"), key=lambda row: -ORDER[row["verdict"]])))
+    console.print(_lines(worst_first(result.gates)[::-1]))
     console.print()
     if result.drift is not None:
         console.print(Group(*_drift(result.drift.head(DRIFT))))
@@ -66,8 +75,8 @@ def _lines(rows: Sequence[dict[str, Any]]) -> Table:
         line = Text(neutralise(sentence(row)), overflow="fold")
         if row["ids"]:
             line.append(f"\n-> {look_at(row)}", style="bold")
-        word = row["verdict"] + (" (warn)" if row["severity"] == "warn" and row["verdict"] != "pass" else "")
-        table.add_row(Text(word, style=VERDICT_STYLES[row["verdict"]]), line)
+        style = VERDICT_STYLES["warn" if row["severity"] == "warn" else row["verdict"]]
+        table.add_row(Text(word_of(row), style=style if row["verdict"] != "pass" else VERDICT_STYLES["pass"]), line)
     return table
 
 
@@ -92,6 +101,18 @@ def change(row: dict[str, Any]) -> str:
             f" ({row['change']:+.3g} [{row['low']:.3g}, {row['high']:.3g}], p {p if p[0] == '<' else f'= {p}'} (Holm))"
         )
     return neutralise(text)
+
+
+def worst_first(gates: pd.DataFrame) -> list[Record]:
+    """Rows of gates: what fails, what cannot be told, what only warns, what holds."""
+    return sorted(rows_of(gates), key=lambda row: _ORDER[word_of(row)])
+
+
+def word_of(row: dict[str, Any]) -> str:
+    """A gate's verdict; where it only warns, that it does."""
+    if row["severity"] != "warn" or row["verdict"] == "pass":
+        return str(row["verdict"])
+    return "warn" if row["verdict"] == "fail" else f"warn, {row['verdict']}"
 
 
 def sentence(row: dict[str, Any]) -> str:

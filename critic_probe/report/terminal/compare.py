@@ -1,6 +1,6 @@
 """Student against teacher on a terminal."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -8,6 +8,7 @@ from rich.table import Column
 from rich.text import Text
 
 from critic_probe.measures.compare import CompareResult
+from critic_probe.measures.compared import standing_out
 from critic_probe.report.terminal.pieces import (
     MISSING,
     Record,
@@ -16,11 +17,13 @@ from critic_probe.report.terminal.pieces import (
     block,
     decimals_of,
     effect,
+    fitting,
     grouped,
     heading,
     interval,
     label,
     largest_of,
+    lines_of,
     missing,
     namer,
     number,
@@ -33,7 +36,6 @@ from critic_probe.report.terminal.pieces import (
     table_of,
 )
 
-_PAIRS = 7  # lines of the disputed pairs beside the pairs
 _VERDICT_STYLES = {"student": "dark_orange", "tie": "dim"}
 
 
@@ -59,8 +61,8 @@ def print_compare(result: CompareResult, console: Console, rows: int = 10) -> No
 
 def first_compare(
     result: CompareResult, console: Console, rows: int | None, room: int
-) -> Iterator[RenderableType | None]:
-    """What stands below the answer: accuracy, and the most disputed pairs.
+) -> Sequence[RenderableType | None]:
+    """What stands below the answer: accuracy, a category that stands out if it has room, the most disputed pairs.
 
     Args:
         result: What the comparison found.
@@ -68,10 +70,11 @@ def first_compare(
         rows: How many pairs to show; None for as many as have room, three at most.
         room: The lines that there are.
     """
-    accuracy = _compare_summary(result, full=False)
-    room -= len(console.render_lines(accuracy)) + _PAIRS if accuracy else 0
-    yield accuracy
-    yield _pairs(result, min(max(room // (1 + len(result.summary)), 0), 3) if rows is None else rows)
+    shown = [_compare_summary(result, full=False)]
+    unlike = [_categories(result, category) for category in standing_out(result.categories).get("category", ())]
+    if lines_of(console, *shown, *unlike) <= room:
+        shown += unlike
+    return fitting(lambda count: (*shown, _pairs(result, count)), 3, console, room, rows)
 
 
 def _compare_summary(result: CompareResult, *, full: bool = True) -> RenderableType | None:
@@ -151,13 +154,15 @@ def _contrasts(result: CompareResult) -> RenderableType | None:
     return block("One against another (p: sign-flip test over prompts)", table)
 
 
-def _categories(result: CompareResult) -> RenderableType | None:
-    rows = rows_of(result.categories)
+def _categories(result: CompareResult, only: str | None = None) -> RenderableType | None:
+    """Every category against the rest, or one of them."""
+    rows = [row for row in rows_of(result.categories) if only in (None, row["category"])]
     if not rows:
         return None
     gap = decimals_of(result.categories["mean_gap"])
     named = namer(result.categories)
-    table = table_of("d_acc", "ties/n", "mean\ngap", "gap\n/SD", Column("", justify="left"))
+    tested = [Column("p (Holm)", justify="right")] if result.categories.p.count() else []
+    table = table_of("d_acc", "ties/n", "mean\ngap", "gap\n/SD", *tested, Column("", justify="left"))
     largest = largest_of(result.categories["gap_over_sd"])
     for of_category in grouped(rows, "category"):
         table.add_row(heading(of_category[0]["category"]))
@@ -168,9 +173,10 @@ def _categories(result: CompareResult) -> RenderableType | None:
                 part_of(row["ties"], row["n"]),
                 number(row["mean_gap"], gap, signed=True),
                 number(row["gap_over_sd"], signed=True),
+                *(p_value(row["p_holm"]) for _ in tested),
                 effect(row["gap_over_sd"], largest),
             )
-    return block("By category", table)
+    return block("By category (p: against all other pairs)" if tested else "By category", table)
 
 
 def _pairs(result: CompareResult, limit: int) -> RenderableType | None:

@@ -35,9 +35,7 @@ def first_diff(result: DiffResult, console: Console, rows: int | None, room: int
         rows: How many families of each read-out to show; None for as many as have room, three at most.
         room: The lines that there are.
     """
-    if rows is not None:
-        return [_verdicts(result), _families(result, rows)]
-    return fitting(lambda most: (_verdicts(result), _families(result, most)), 3, console, room)
+    return fitting(lambda count: (_verdicts(result), _families(result, count)), 3, console, room, rows)
 
 
 def print_diff(result: DiffResult, console: Console, rows: int = 10) -> None:

@@ -1,6 +1,6 @@
 """What is wrong with a checkpoint, on a terminal."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 from rich.console import Console, RenderableType
@@ -12,7 +12,7 @@ from critic_probe.report.terminal.pieces import VERDICT_STYLES, checks_table, fi
 from critic_probe.text import neutralise
 
 
-def first_doctor(result: DoctorResult, console: Console, room: int) -> list[RenderableType]:
+def first_doctor(result: DoctorResult, console: Console, room: int) -> Sequence[RenderableType | None]:
     """What stands below the answer: the checks that found something.
 
     Args:
@@ -20,7 +20,7 @@ def first_doctor(result: DoctorResult, console: Console, room: int) -> list[Rend
         console: Where to print.
         room: The lines that there are.
     """
-    return fitting(lambda most: _first(result, most), max(len(result.checks), 1), console, room)
+    return fitting(lambda most: tuple(_first(result, most)), max(len(result.checks), 1), console, room)
 
 
 def _first(result: DoctorResult, most: int) -> Iterator[RenderableType | None]:

@@ -18,10 +18,12 @@ def print_input(critic: str, because: str, shown: dict[str, Any], console: Conso
         shown: The object of `encoding.shown_input`.
         console: Where to print.
     """
-    first = f"{critic}: read as {shown['convention']} ({because}); template {shown['template']}; pair {shown['id']}"
+    what = "pair" if "student" in shown else "row"
+    first = f"{critic}: read as {shown['convention']} ({because}); template {shown['template']}; {what} {shown['id']}"
     sides = []
-    for side in ("student", "teacher"):
-        parts = shown[side]
+    for side, parts in shown.items():
+        if not isinstance(parts, dict):
+            continue
         text = Text(overflow="fold")
         text.append(neutralise(parts["prompt"], newlines=True), style="dim")
         text.append(neutralise(parts["answer"], newlines=True), style="bold")

@@ -153,6 +153,7 @@ def _by_kind(result: PerturbResult, kind: str, title: str, console: Console) -> 
         return None
     named = namer(result.summary)
     raw = decimals_of(frame["median_abs_delta"], frame["p95_abs_delta"])
+    unclear = any(row["more_prompts"] for row in rows)
     ordered, wide = kind not in ("identity", "invariance"), console.width >= WIDE
 
     def cells(row: Record) -> dict[str, str]:
@@ -175,7 +176,10 @@ def _by_kind(result: PerturbResult, kind: str, title: str, console: Console) -> 
             cells_of_row["below\nfloor"] = number(row["below_floor"])
         if wide or not ordered:
             cells_of_row["flip\nrate"] = number(row["flip_rate"])
-        return cells_of_row | {"MDE": number(row["detectable"]), "verdict": row["verdict"]}
+        cells_of_row["MDE"] = number(row["detectable"])
+        if unclear:
+            cells_of_row["more\nprompts"] = number(row["more_prompts"] or None, 0)
+        return cells_of_row | {"verdict": row["verdict"]}
 
     table = table_of(*cells(rows[0]))
     for of_edit in grouped(rows, "family", "position"):

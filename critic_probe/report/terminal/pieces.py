@@ -18,7 +18,7 @@ from rich.text import Text
 from critic_probe.errors import Notice, parameter
 from critic_probe.report.heat import share_of
 from critic_probe.report.terminal.tables import FigureTable
-from critic_probe.text import listed, neutralise
+from critic_probe.text import listed, neutralise, reader
 from critic_probe.workbench import Signature
 
 WIDE = 100  # columns from which two sides stand beside each other
@@ -43,30 +43,39 @@ Record = dict[str, Any]
 
 def print_blocks(console: Console, *blocks: RenderableType | None) -> None:
     """Prints blocks with an empty line between them; None takes no room."""
-    shown = [part for part in blocks if part is not None]
-    for part in shown[:-1]:
+    for count, part in enumerate(part for part in blocks if part is not None):
+        if count:
+            console.print()
         console.print(part)
-        console.print()
-    for part in shown[-1:]:
-        console.print(part)
+
+
+def lines_of(console: Console, *blocks: RenderableType | None) -> int:
+    """The lines that blocks take, with an empty one below each."""
+    return sum(len(console.render_lines(part)) + 1 for part in blocks if part is not None)
 
 
 def fitting(
-    blocks: Callable[[int], Iterable[RenderableType | None]], most: int, console: Console, room: int
-) -> list[RenderableType]:
-    """Blocks that show as many rows as have room.
+    blocks: Callable[[int], Sequence[RenderableType | None]],
+    most: int,
+    console: Console,
+    room: int,
+    rows: int | None = None,
+) -> Sequence[RenderableType | None]:
+    """Blocks that show as many rows as have room, or as were asked for.
 
     Args:
         blocks: Makes them with so many rows.
         most: Rows where there is room enough.
         console: Where to print.
         room: The lines that there are.
+        rows: Those that were asked for, whatever the room; None for as many as have it.
     """
-    made: list[RenderableType] = []
-    for rows in range(most, -1, -1):
-        made = [part for part in blocks(rows) if part is not None]
-        if sum(len(console.render_lines(part)) + 1 for part in made) <= room:
-            break
+    if rows is not None:
+        return blocks(rows)
+    made = blocks(most)
+    while most and lines_of(console, *made) > room:
+        most -= 1
+        made = blocks(most)
     return made
 
 
@@ -179,7 +188,7 @@ def label(name: Any) -> RenderableType:
 def namer(frame: pd.DataFrame) -> Callable[[Record], str]:
     """How a row's read-out is called: with its critic only where there are several."""
     several = frame["critic"].nunique() > 1
-    return lambda row: f"{row['critic']}/{row['aggregation']}" if several else str(row["aggregation"])
+    return lambda row: reader(row["critic"], row["aggregation"]) if several else str(row["aggregation"])
 
 
 def plain(text: Any) -> Text:

@@ -13,6 +13,7 @@ from critic_probe.report.terminal.pieces import (
     heading,
     interval,
     label,
+    lines_of,
     number,
     part_of,
     plain,
@@ -32,7 +33,7 @@ def first_tokens(result: TokensResult, console: Console, room: int) -> Iterator[
     """
     positions, dependence = _positions(result), _dependence(result)
     yield positions
-    if room > sum(len(console.render_lines(part)) + 1 for part in (positions, dependence)):
+    if room > lines_of(console, positions, dependence):
         yield dependence
 
 

@@ -89,6 +89,20 @@ def test_that_of_one_critic_leaves_no_sentence_out(alone, command):
         assert words(said.text) in words(first)
 
 
+def test_a_category_that_stands_out_is_shown_alone_and_none_else(alone, compare):
+    for result in (alone["compare"], compare):
+        alike = result.categories.assign(p=0.5, p_holm=1.0)
+        unlike = alike.assign(p_holm=alike.p_holm.mask(alike.category == "digit", 0.001))
+        first = shown(replace(result, categories=unlike))
+        assert len(first.splitlines()) <= SCREEN
+        assert "category digit stands out" in words(first)
+        assert "stands out" not in words(shown(replace(result, categories=alike)))
+        assert "By category" not in shown(replace(result, categories=alike))
+    table = shown(replace(alone["compare"], categories=alone["compare"].categories.assign(p=0.5, p_holm=0.001)))
+    first = table.split("By category")[1].split("\n\n")[0]
+    assert len([name for name in alone["compare"].categories.category.unique() if name in first]) == 1
+
+
 def test_that_of_many_critics_says_how_many_sentences_it_leaves_out(perturb):
     """Sentences make room for the table; the last one, on what to run next, stays."""
     critics = [f"critic-{number}" for number in range(9)]

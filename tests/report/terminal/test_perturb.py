@@ -19,7 +19,10 @@ def test_the_tables_say_what_the_result_says(perturb, width):
     right = interval(control.figure, control.low, control.high)
     start = f"bundled:last/last {control.n} {raw}{control.mean_delta_over_sd:+.2f} {right} "
     assert line.startswith(start)
-    assert line.endswith(f"{number(control.detectable)} {control.verdict}")
+    controls = perturb.summary[perturb.summary.kind == "control"]
+    more = f" {number(control.more_prompts or None, 0)}" if controls.more_prompts.any() else ""
+    assert line.endswith(f"{number(control.detectable)}{more} {control.verdict}")
+    assert ((controls.more_prompts > 0) <= (controls.verdict == "cannot tell")).all()
     assert line_of(shown, "Identities", "batch-mates", "bundled:last/last").endswith("pass")
 
 

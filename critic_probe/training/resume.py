@@ -1,0 +1,63 @@
+"""Where a warm-up may write, and whether a run goes on with what it began with: told before torch is loaded."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from critic_probe.errors import CriticProbeError, parameter
+from critic_probe.training.options import Options
+
+RECORD = "critic_probe.json"
+BEGUN = "warmup.json"  # what a run began with, for the one that resumes it
+_MAY_CHANGE = {"resume", "save_every", "evaluate_every", "probe_every", "device"}
+
+
+def newest_checkpoint(out: Path, options: Options) -> str | None:
+    """The newest whole checkpoint to go on from; None to begin anew.
+
+    Raises:
+        CriticProbeError: There is none to resume, or an earlier run that is not to be resumed.
+    """
+    # The trainer's state is written last, so a checkpoint without it was cut off.
+    whole = {int(p.parent.name.split("-")[1]): p.parent for p in out.glob("checkpoint-*/trainer_state.json")}
+    if not options.resume:
+        if whole or (out / RECORD).exists():
+            raise CriticProbeError(
+                f"{out}: holds an earlier warm-up; use {parameter('resume', True)} to go on, or give another directory"
+            )
+        return None
+    if not whole:
+        raise CriticProbeError(
+            f"{out}: no whole checkpoint to resume; leave out {parameter('resume')}, and save some with "
+            f"{parameter('save_every')}"
+        )
+    return str(whole[max(whole)])
+
+
+def require_same_run(out: Path, options: Options, data: str) -> None:
+    """Refuses to go on with other pairs or options than a run began with.
+
+    Raises:
+        CriticProbeError: They are others.
+    """
+    file = out / BEGUN
+    if not (options.resume and file.exists()):
+        return
+    begun, before = _begun(options, data), json.loads(file.read_text(encoding="utf-8"))
+    if changed := [name for name in begun if begun[name] != before.get(name)]:
+        changes = ", ".join(f"{name} {before.get(name)} -> {begun[name]}" for name in changed)
+        raise CriticProbeError(
+            f"{out}: {parameter('resume')} goes on with what the run began with, but {changes}; give the same"
+        )
+
+
+def begin(out: Path, options: Options, data: str) -> None:
+    """Writes down what a run begins with."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / BEGUN).write_text(json.dumps(_begun(options, data), indent=2) + "\n", encoding="utf-8")
+
+
+def _begun(options: Options, data: str) -> dict[str, object]:
+    begun = {"data": data} | {k: v for k, v in asdict(options).items() if k not in _MAY_CHANGE}
+    plain: dict[str, object] = json.loads(json.dumps(begun))  # tuples are lists there
+    return plain
