@@ -91,6 +91,20 @@ def of_noise(spread: float, spread_to_exact: float, largest: float, dtype: Any) 
     return max(4 * spread, 2 * spread_to_exact, _steps(dtype) * max(1.0, largest))
 
 
+def of_served(spread_to_exact: float, largest: float, dtype: Any) -> float:
+    """How far the score of a server that computes in `dtype` may be from the checkpoint's exact one.
+
+    Twice what the same type moves these very scores by here: its kernels are others, and round as much. At least one
+    step of half precision, or `STEPS` of float32, at the largest score.
+
+    Args:
+        spread_to_exact: The largest difference of one response's scores between `dtype` here and the exact ones.
+        largest: The largest |score|.
+        dtype: What the server computes in.
+    """
+    return max(2 * spread_to_exact, _steps(dtype) * max(1.0, largest))
+
+
 def of_records(floors: Any, largest: float, dtype: Any) -> Any:
     """How far a score that was recorded may be from the same one, computed in another row; numbers or series.
 

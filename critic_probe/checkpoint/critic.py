@@ -80,15 +80,20 @@ class Critic:
             ids: Rows of token ids.
             inputs: What else the backbone takes, such as `attention_mask` or `position_ids`.
         """
+        return self.with_states(ids, **inputs)[0]
+
+    @torch.inference_mode()
+    def with_states(self, ids: Tensor, **inputs: Any) -> tuple[Tensor, Tensor]:
+        """As `batch_values`, and beside them the states (B, T, H) that the head is given, on the critic's device."""
         inputs = {k: v.to(self.device) if isinstance(v, Tensor) else v for k, v in inputs.items()}
         if self.steady_length is not None:
             _forget_lengths(self.backbone)
         hidden = self.backbone(input_ids=ids.to(self.device), use_cache=False, **inputs).last_hidden_state
-        values = self.head.values(hidden).cpu()  # of states (B, T, H) after the final norm
+        values = self.head.values(hidden).cpu()  # after the final norm
         if self.head.normalisation is None:
-            return values
+            return values, hidden
         mean, std = self.head.normalisation
-        return (values - mean) / std
+        return (values - mean) / std, hidden
 
     @torch.inference_mode()
     def why_not_finite(self, ids: Sequence[int]) -> str:

@@ -280,6 +280,22 @@ class Encoder:
         )
         return None if on == off else (on, off)
 
+    @property
+    def tail(self) -> str:
+        """What the template puts behind an answer; nothing without one."""
+        return self._template.tail if self._template else ""
+
+    def as_turn(self, text: str, *, opened: bool) -> str | None:
+        """A text as a user's turn, whatever it holds; None without a template.
+
+        Args:
+            text: Any, a rendered conversation too.
+            opened: Whether an answer is opened behind it.
+        """
+        if self._template is None:
+            return None
+        return self._template.render(({"role": "user", "content": text},), {}, whole=not opened)
+
     def _messages(self, prompt: Prompt) -> tuple[Message, ...] | str:
         """A prompt as the conversation that the template renders, or as the text that it stays."""
         if isinstance(prompt, str):

@@ -89,6 +89,8 @@ class Signature(TypedDict, total=False):
         trained: Fingerprints of critics that were trained for the result.
         sample: How many pairs were scored again.
         sample_seed: Drew them.
+        endpoint: The server that was asked, and what it says it is.
+        protocol: How it was asked.
     """
 
     version: str
@@ -113,6 +115,8 @@ class Signature(TypedDict, total=False):
     trained: list[str]
     sample: int
     sample_seed: int
+    endpoint: str
+    protocol: str
 
 
 @dataclass(frozen=True)
