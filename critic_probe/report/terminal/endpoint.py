@@ -1,6 +1,6 @@
 """Whether a served critic is the checkpoint, on a terminal."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 from rich.console import Console, RenderableType
 from rich.table import Column
@@ -23,7 +23,7 @@ from critic_probe.report.terminal.pieces import (
 NEAREST = 12  # factors that a full print shows
 
 
-def first_endpoint(result: EndpointResult, console: Console, room: int) -> list[RenderableType]:
+def first_endpoint(result: EndpointResult, console: Console, room: int) -> Sequence[RenderableType | None]:
     """What stands below the answer: who was asked, every check that found nothing, and cures of the others.
 
     Args:
@@ -34,10 +34,9 @@ def first_endpoint(result: EndpointResult, console: Console, room: int) -> list[
     return fitting(lambda most: _first(result, most), len(result.checks), console, room)
 
 
-def _first(result: EndpointResult, most: int) -> Iterator[RenderableType]:
-    yield _asked(result)
+def _first(result: EndpointResult, most: int) -> Sequence[RenderableType]:
     checks = result.checks.assign(evidence=result.checks.evidence.where(result.checks.verdict != "fail", "see above"))
-    yield checks_table(checks.head(most))
+    return _asked(result), checks_table(checks.head(most))
 
 
 def print_endpoint(result: EndpointResult, console: Console) -> None:
