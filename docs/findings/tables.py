@@ -144,6 +144,7 @@ STATEMENTS = (
     Statement(
         "Trained and read as a mean, a critic reacts less to the mark than one trained and read at the last token.",
         "closing mark in SD, mean / mean over last / last", -INFINITE, 1, _ratio((MEAN, MARK), (LAST, MARK)),
+        in_readme=True,
     ),
     Statement(
         "Training under the mean is enough: read at the last token, it halves the reaction.",
