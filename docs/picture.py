@@ -15,6 +15,7 @@ from rich.console import Console
 
 from critic_probe import face
 from critic_probe.cli import app
+from critic_probe.errors import spelled
 from critic_probe.report.svg import console_svg
 from critic_probe.report.terminal import show
 
@@ -40,7 +41,8 @@ def picture_profile(pairs: str, target: Path) -> None:
     """Draws what `PROFILE` prints."""
     result = face.bench(face.load("bundled:last", device="cpu"), pairs).perturb(["punct", "controls"])
     console = Console(record=True, width=100, file=StringIO(), force_terminal=True, color_system="truecolor")
-    show(result, console)
+    with spelled(lambda name, _: f"--{name.replace('_', '-')}"):  # as a command says it
+        show(result, console)
     target.write_text(console_svg(console, PROFILE), encoding="utf-8")
 
 
