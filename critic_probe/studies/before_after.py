@@ -176,14 +176,14 @@ def _measured(result: CompareResult, cases: pd.DataFrame, read: str) -> pd.DataF
 
 
 def _over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
-    rows = []
+    judgements = []
     for expected in EXPECTATIONS:
         for (trained, read), frame in rows[rows.name == expected.name].groupby(["trained", "read"], sort=False):
             single, first = len(frame) == 1, frame.iloc[0]
             few = too_few(first.n, first.prompts)
             low = first.low if single else frame.figure.min()
             high = first.high if single else frame.figure.max()
-            rows.append(
+            judgements.append(
                 {
                     "name": expected.name,
                     "what": expected.what,
@@ -205,4 +205,4 @@ def _over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
                     "verdict": UNCLEAR if few else judged(low, high, expected.low, expected.high),
                 }
             )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(judgements)
