@@ -40,7 +40,7 @@ def test_a_critic_is_held_against_a_blind_rule_in_the_answer_as_in_the_reading(n
     held = {"n": n, "beyond": 0.2, "beyond_low": low, "beyond_high": high, "baseline": "longer wins"}
     statistics = pd.DataFrame([own | held | {"temperature": 5.0, "saturated": 0.0}])
     contrasts = pd.DataFrame(columns=["critic", "other_critic"])
-    said = answer(summary, statistics, pd.DataFrame(), contrasts)[0].text
+    said = answer(summary, statistics, pd.DataFrame(), contrasts, pd.DataFrame())[0].text
     assert f"(n = {n}): {words} the rule 'longer wins'" in said
     rules = pd.DataFrame([{"baseline": "longer wins", "accuracy": 0.6}])
     assert ("cannot be told from it" in reading(summary, statistics, rules)[2]) == (words != "more often than")

@@ -41,12 +41,12 @@ def test_json_holds_every_record_under_the_names_of_its_table(command, tables, r
 
 def test_json_is_strict_and_readable(compare):
     summary = compare.summary.assign(
-        sd=[np.inf, -np.inf, np.nan, np.float32(0.5)], n=pd.array([1, None, 3, 4], "Int64")
+        sd=[np.inf, -np.inf, np.nan, np.float32(0.5)], counted=pd.array([1, None, 3, 4], "Int64")
     )
     text = dump_json(replace(compare, summary=summary, signature={"a": np.int64(3), "b": (1, np.nan)}))
     data = json.loads(text, parse_constant=refuse)
     assert [record["sd"] for record in data["summary"]] == [None, None, None, 0.5]
-    assert [record["n"] for record in data["summary"]] == [1, None, 3, 4]
+    assert [record["counted"] for record in data["summary"]] == [1, None, 3, 4]
     assert data["signature"] == {"a": 3, "b": [1, None]}
     assert "，" in text
 

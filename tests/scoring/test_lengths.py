@@ -160,7 +160,8 @@ def test_such_groups_can_be_skipped_and_are_counted_and_never_kept(poisoned, cri
             torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
     again = Engine(poisoned, mode, cache, on_bad="skip")
     assert [len(values) for values in again.values(BAD)] == [2, 0, 0, 1]
-    assert again.stats.cached == 18  # every sequence but the two with the token
+    # Every sequence but the two with the token; in a row of its own the one that two groups share is looked up once.
+    assert again.stats.cached == (18 if mode == "auto" else 13)
 
 
 def test_an_overflow_of_float16_is_told_with_its_layer(critic_dir, tmp_path):

@@ -7,7 +7,7 @@ from critic_probe.report.terminal.pieces import interval, number
 from critic_probe.text import neutralise
 
 
-@pytest.mark.parametrize("width", [80, 100, 200])
+@pytest.mark.parametrize("width", [80, 120, 200])
 def test_the_tables_say_what_the_result_says(perturb, width):
     shown = printed(perturb, width)
     row = perturb.headline.iloc[0]
