@@ -82,11 +82,9 @@ def progress(resumable: bool = False) -> "Iterator[Progress]":
 
     class Speed(ProgressColumn):
         def render(self, task: Task) -> Text:
-            if not task.speed:
-                return Text("")
-            replicas = task.fields["stats"].replicas
-            each = f", {task.speed / replicas:,.1f}/s each of {replicas} replicas" if replicas else ""
-            return Text(f"{task.speed:,.1f}/s{each}")
+            speed, replicas = task.speed or 0.0, task.fields["stats"].replicas
+            each = f", {speed / replicas:,.1f}/s each of {replicas} replicas" if replicas else ""
+            return Text(f"{speed:,.1f}/s{each}" if speed else "")
 
     class Tokens(ProgressColumn):
         def render(self, task: Task) -> Text:
