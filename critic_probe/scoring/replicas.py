@@ -141,6 +141,7 @@ class Pool:
 
     Attributes:
         notices: What happened to replicas.
+        facts: What the replica that came last tells of the critic.
 
     Raises:
         CriticProbeError: There is no room for them, or one of them cannot load it.
@@ -151,16 +152,15 @@ class Pool:
 
         self.notices: list[str] = []
         self._cluster, self._name = cluster, name
-        kind: Any = ray.remote(Replica)
-        kind = kind.options(num_cpus=cluster.cpus, num_gpus=cluster.gpus)
+        kind = ray.remote(Replica).options(num_cpus=cluster.cpus, num_gpus=cluster.gpus)
         self._make: Callable[[], Any] = partial(kind.remote, path, name, loading, max(1, int(cluster.cpus)), spelling())
         self._coming: dict[Any, Any] = {}  # what a replica answers once it has found room -> the replica
         self._loading: dict[Any, Any] = {}  # the same once it has loaded
         self._busy: dict[Any, int] = {}  # replica -> rows that it has
+        self.facts: dict[str, Any] = {}
         for _ in range(cluster.most):
             self._add()
         self._wait(cluster.fewest)
-        self.facts: dict[str, Any] = self.call("facts")
         self._check_versions()
 
     def __len__(self) -> int:
@@ -179,12 +179,12 @@ class Pool:
             replica, has_room = self._loading.pop(ready, None), ready not in self._coming
             replica = replica or self._coming.pop(ready)
             try:
-                ray.get(ready)
+                answer = ray.get(ready)
             except ray.exceptions.RayActorError:
                 self._add()
                 continue
             if has_room:
-                self._busy[replica] = 0
+                self._busy[replica], self.facts = 0, answer
             else:
                 self._loading[replica.facts.remote()] = replica
 
