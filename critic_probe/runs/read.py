@@ -1,0 +1,102 @@
+"""Logs of runs, read one after the other: what a file is is told by its content, and nothing is held in memory."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from critic_probe.errors import CriticProbeError
+from critic_probe.runs.readers.dumps import read_dump
+from critic_probe.runs.readers.jsonl import read_jsonl
+from critic_probe.runs.readers.log import Log
+from critic_probe.runs.readers.text import read_text
+from critic_probe.runs.record import Sample, Scalar, Source
+from critic_probe.text import listed
+
+_Reader = Callable[[Log], Iterator[Scalar | Sample]]
+_KNOWN = (
+    "known are scoring-detail logs, verl's console, file logger and rollout dumps, trainer_state.json, metrics.jsonl, "
+    "TensorBoard and W&B runs, tables with a step, and responses_step_N.pt"
+)
+
+
+class Records:
+    """The records of files, read anew each time they are gone through.
+
+    Args:
+        paths: Files, and directories for the files below them.
+
+    Attributes:
+        sources: The files that were read, in order; complete once the records were gone through.
+        unread: The files of directories that no reader knows, or that could not be read.
+
+    Raises:
+        CriticProbeError: A path is not there, or a directory has no files.
+    """
+
+    def __init__(self, paths: Sequence[str | Path]) -> None:
+        self._files: dict[Path, bool] = {}  # whether it was named outright
+        self.sources: list[Source] = []
+        self.unread: list[Path] = []
+        for path in map(Path, paths):
+            if path.is_dir():
+                below = _files(path)
+                if not below:
+                    raise CriticProbeError(f"{path}: a directory without files; give what a run wrote")
+                self._files.update((file, False) for file in below if file not in self._files)
+            elif not path.exists():
+                raise CriticProbeError(f"{path}: no such file; check the path")
+            elif not path.is_file():
+                raise CriticProbeError(f"{path}: no regular file; give what a run wrote")
+            else:
+                self._files[path] = True
+
+    def __iter__(self) -> Iterator[Scalar | Sample]:
+        self.sources, self.unread = [], []
+        for path, named in self._files.items():
+            try:
+                log = Log(path)
+                reader = _reader(log)
+                if reader is not None:
+                    yield from reader(log)
+            except CriticProbeError as error:
+                if named:
+                    raise
+                self.unread.append(path)
+                self.sources.append(Source(path, "not read", notes=(str(error),)))
+                continue
+            if log.found:
+                self.sources.append(log.source())
+            elif named and not log.head:
+                raise CriticProbeError(f"{path}: empty, nothing was logged yet; give it once the run has written")
+            elif named:
+                raise CriticProbeError(f"{path}: nothing in it that runs log; {_KNOWN}")
+            else:
+                self.unread.append(path)
+
+    @property
+    def notes(self) -> list[str]:
+        """What of all of it was not read, a sentence each."""
+        return [f"no log, not read: {listed(self.unread)}"] if self.unread else []
+
+
+def read(paths: Sequence[str | Path]) -> Iterator[Scalar | Sample]:
+    """The records of files: see `Records`."""
+    return iter(Records(paths))
+
+
+def _files(directory: Path) -> list[Path]:
+    """The regular files below a directory, in order."""
+    files = [Path(folder) / name for folder, _, names in os.walk(directory) for name in names]
+    return sorted(file for file in files if file.is_file())
+
+
+def _reader(log: Log) -> _Reader | None:
+    """The reader that knows a file by its first bytes; None for none."""
+    head = log.head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if log.head.startswith(b"PK\x03\x04"):
+        return read_dump if b"/data.pkl" in log.head else None
+    if b"\0" in log.head:
+        return None
+    if head.startswith(b"{"):
+        return read_jsonl
+    return read_text
