@@ -262,6 +262,7 @@ class Names:
         framework: Who wrote it, as far as names and format tell; "" where they do not.
         since: The first version that it can be.
         before: The first version that it cannot be.
+        evaluation: Whether the figures are of held-out pairs, under names of their own.
         refused: How many figures had a name too long or too many beside it.
     """
 
@@ -269,6 +270,7 @@ class Names:
         self.framework = framework
         self.since = ""
         self.before = ""
+        self.evaluation = False
         self.refused = 0
         self._known: dict[str, tuple[str, str]] = {}
         self._ranking = False
@@ -335,6 +337,8 @@ class Names:
             if rows:
                 sure = [row for row in rows if self._holds(row)]
                 return rows[0].name, sure[0].definition if sure else ""
+        if self.evaluation and logged in EVAL:
+            return f"critic/{EVAL[logged]}", ""
         return f"{OTHER}/{logged}", ""
 
     def _holds(self, row: Logged) -> bool:

@@ -1,13 +1,17 @@
 """Logs of runs, read one after the other: what a file is is told by its content, and nothing is held in memory."""
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from critic_probe.errors import CriticProbeError
 from critic_probe.runs.readers.dumps import read_dump
+from critic_probe.runs.readers.events import is_events, read_events
 from critic_probe.runs.readers.jsonl import read_jsonl
-from critic_probe.runs.readers.log import Log
+from critic_probe.runs.readers.log import HEAD, Log
+from critic_probe.runs.readers.objects import read_list, read_object
+from critic_probe.runs.readers.table import delimiter_of, read_table
 from critic_probe.runs.readers.text import read_text
 from critic_probe.runs.record import Sample, Scalar, Source
 from critic_probe.text import listed
@@ -92,11 +96,26 @@ def _files(directory: Path) -> list[Path]:
 
 def _reader(log: Log) -> _Reader | None:
     """The reader that knows a file by its first bytes; None for none."""
-    head = log.head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if is_events(log.head):
+        return read_events
     if log.head.startswith(b"PK\x03\x04"):
         return read_dump if b"/data.pkl" in log.head else None
     if b"\0" in log.head:
         return None
+    head = log.head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if head.startswith(b"{"):
+        return _of_objects(head)
+    if re.match(rb"\[\s{0,99}\{", head):
+        return read_list
+    _, _, rest = head.partition(b"\n")
+    if rest.startswith(b'{"'):  # the first line of a rotated file is cut
         return read_jsonl
-    return read_text
+    return read_text if delimiter_of(head) is None else read_table
+
+
+def _of_objects(head: bytes) -> _Reader:
+    """Whether a file is one object, or one a line."""
+    first, end, rest = head.partition(b"\n")
+    if not end:
+        return read_jsonl if len(head) >= HEAD and b'"log_history"' not in head else read_object
+    return read_jsonl if first.rstrip().endswith(b"}") and rest.strip() else read_object

@@ -1,14 +1,13 @@
 """`responses_step_N.pt`: ids, masks and scores of a step's samples, read by the restricted unpickler."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from critic_probe.errors import CriticProbeError
+from critic_probe.runs.readers.jsonl import step_of
 from critic_probe.runs.readers.log import Log, is_step
 from critic_probe.runs.record import Sample, Side
 
-_STEP = re.compile(r"step[_-]?(\d{1,15})")
 _NAMES = {
     "prompt": ("prompt_ids", "prompts", "prompt", "prompt_text", "prompt_texts"),
     "prompt_mask": ("prompt_mask", "prompt_attention_mask"),
@@ -35,15 +34,27 @@ def read_dump(log: Log) -> Iterator[Sample]:
     from critic_probe.checkpoint.pickles import read_torch_file
 
     tree = _plain(read_torch_file(log.path))
-    samples = _samples(tree)
-    if not samples:
-        return
-    match = _STEP.search(log.path.name)
-    given = [tree.get(name) for name in ("step", "global_step", "global_steps")] if isinstance(tree, Mapping) else []
-    step = next((value for value in given if is_step(value)), int(match[1]) if match else None)
-    log.format = "responses of a step"
-    for number, sample in enumerate(samples, start=1):
-        own = next((sample[name] for name in ("step", "global_step") if is_step(sample.get(name))), step)
+    given = step_of(tree) if isinstance(tree, dict) else None
+    step = log.step_in_name if given is None else given
+    for sample in samples_of(log, tree, step):
+        log.format = "responses of a step"
+        yield sample
+
+
+def samples_of(log: Log, tree: Any, step: int | None) -> Iterator[Sample]:
+    """The samples in plain lists and dictionaries; nothing where there are none.
+
+    Args:
+        log: The file.
+        tree: What it holds.
+        step: The step of samples that have none of their own.
+
+    Raises:
+        CriticProbeError: A sample has no step.
+    """
+    for number, sample in enumerate(_samples(tree), start=1):
+        own = step_of(sample)
+        own = step if own is None else own
         if own is None:
             raise CriticProbeError(f"{log.path}: no step in it, nor in its name; name it responses_step_N.pt")
         student = _side(log, sample, "student")
@@ -54,8 +65,7 @@ def read_dump(log: Log) -> Iterator[Sample]:
         if prompt_ids is None and prompt is None and _value(sample, "prompt") is not None:
             log.note("prompts have no mask and are left out: nobody can tell padding from ids")
         log.found += 1
-        teacher = _side(log, sample, "teacher")
-        yield Sample(own, prompt, prompt_ids, student, teacher, log.place(f"sample {number}"))
+        yield Sample(own, prompt, prompt_ids, student, _side(log, sample, "teacher"), log.place(f"sample {number}"))
 
 
 def _plain(tree: Any) -> Any:
@@ -73,7 +83,7 @@ def _samples(tree: Any) -> list[dict[str, Any]]:
         return [item for item in tree if isinstance(item, dict) and _value(item, "student") is not None]
     if not isinstance(tree, dict):
         return []
-    for name in ("samples", "responses", "data", "records"):
+    for name in ("samples", "responses", "results", "pairs", "records"):
         if (inner := tree.get(name)) and isinstance(inner, list) and isinstance(inner[0], dict):
             return _samples(inner)
     students = _value(tree, "student")

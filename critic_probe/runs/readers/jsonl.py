@@ -9,7 +9,7 @@ from critic_probe.runs.readers.log import Log, figures_of, is_step
 from critic_probe.runs.record import Sample, Scalar, Side
 
 STEPS = ("step", "global_step", "train/global_step", "trainer/global_step", "eval/global_step", "_step", "Step")
-_CLOCKS = frozenset((*STEPS, "_runtime", "_timestamp", "time", "timestamp", "Wall time"))
+CLOCKS = frozenset((*STEPS, "_runtime", "_timestamp", "time", "timestamp", "Wall time"))
 
 
 def read_jsonl(log: Log) -> Iterator[Scalar | Sample]:
@@ -48,7 +48,7 @@ def of_record(log: Log, record: dict[str, Any], where: int | str) -> Iterator[Sc
         figures = figures_of(data, math.nan)  # orjson writes null for NaN
     else:
         log.format = log.format or ("W&B history" if "_step" in record else "figures by step, JSONL")
-        figures = {name: value for name, value in figures_of(record).items() if name not in _CLOCKS}
+        figures = {name: value for name, value in figures_of(record).items() if name not in CLOCKS}
     log.found += len(figures)
     yield from log.names.scalars(step, figures, log.place(where))
 
@@ -66,8 +66,7 @@ def step_of(record: dict[str, Any]) -> int | None:
 
 def _rollout(log: Log, record: dict[str, Any], step: int | None, where: int | str) -> Iterator[Sample]:
     """A row of verl's rollout dumps, decoded without special tokens and without ids."""
-    if step is None and log.path.stem.isdecimal():
-        step = int(log.path.stem[:15])  # the file of a step, as verl names it
+    step = log.step_in_name if step is None else step
     if step is None:
         log.left_out("sample", "no step")
         return

@@ -1,6 +1,7 @@
 """A file while it is read: its lines, its names, and what could not be read, counted."""
 
 import io
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from critic_probe.runs.record import Source
 LONGEST = 1 << 26  # bytes of a line; a longer one is none of a log
 HEAD = 1 << 16  # bytes that a format is told by
 MOST_STEP = 1 << 53
+
+_STEP = re.compile(r"step[_-]?(\d{1,15})|^(\d{1,15})$", re.ASCII)
 
 
 class Line(NamedTuple):
@@ -66,6 +69,12 @@ class Log:
         except OSError as error:
             raise CriticProbeError(f"{self.path}: cannot be read ({error.strerror}); check the path") from error
 
+    @property
+    def step_in_name(self) -> int | None:
+        """The step in the file's name: `responses_step_12.pt`, `eval_step_12_results.json`, or `12.jsonl`."""
+        match = _STEP.search(self.path.stem)
+        return int(match[1] or match[2]) if match else None
+
     def lines(self) -> Iterator[Line]:
         """Its lines."""
         with self.open() as stream:
@@ -77,6 +86,12 @@ class Log:
                     _skip_line(stream)
                 else:
                     yield Line(number, line.rstrip(b"\r\n"), line.endswith(b"\n"))
+
+    def chunks(self, size: int) -> Iterator[bytes]:
+        """Its bytes, so many at a time."""
+        with self.open() as stream:
+            while chunk := stream.read(size):
+                yield chunk
 
     def place(self, where: int | str) -> str:
         """A line or record, as messages name it."""
