@@ -16,6 +16,7 @@ from critic_probe.runs.profile import Profile, load_profile
 from critic_probe.runs.read import Records
 from critic_probe.runs.record import Sample, Scalar
 from critic_probe.runs.table import RunTable, run_table
+from critic_probe.text import listed
 from critic_probe.version import __version__
 from critic_probe.workbench import Signature
 
@@ -94,8 +95,8 @@ def read_logs(paths: Sequence[str | Path], profile: str | Path | None = None, pa
             lost |= record.eos_lost
             if written is not None:
                 written.add(record)
-    if not records.sources or not (scalars or scores):
-        raise CriticProbeError(f"{', '.join(map(str, paths))}: no logs in it; give what a run wrote")
+    if not (scalars or scores):
+        raise CriticProbeError(next(iter(records.refused), f"{listed(paths)}: no logs in it; give what a run wrote"))
     table = run_table(scalars)
     judged = _judged(table, pd.DataFrame(scores, columns=list(SCORES)), bounds)
     return LogsResult(
@@ -187,7 +188,9 @@ def _told(found: pd.DataFrame, by_verdict: dict[str, int]) -> list[Statement]:
 
 def _notices(records: Records, table: RunTable, lost: bool) -> list[Notice]:
     of_table = [Notice("one-table", sentence) for sentence in table.notes]
-    unread = [Notice("not-read", sentence) for sentence in records.notes]
+    unread = [Notice("not-read", sentence) for sentence in records.refused]
+    if records.unknown:
+        unread.append(Notice("no-log", f"{len(records.unknown)} other files are no logs: {listed(records.unknown)}"))
     eos = Notice("eos-lost", "some samples were logged without special tokens: whether they ended in EOS is lost")
     return [*unread, *of_table, *([eos] if lost else [])]
 

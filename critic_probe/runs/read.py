@@ -13,8 +13,8 @@ from critic_probe.runs.readers.log import HEAD, Log
 from critic_probe.runs.readers.objects import read_list, read_object
 from critic_probe.runs.readers.table import delimiter_of, read_table
 from critic_probe.runs.readers.text import read_text
+from critic_probe.runs.readers.wandb import OPENS, read_wandb
 from critic_probe.runs.record import Sample, Scalar, Source
-from critic_probe.text import listed
 
 _Reader = Callable[[Log], Iterator[Scalar | Sample]]
 _KNOWN = (
@@ -31,7 +31,8 @@ class Records:
 
     Attributes:
         sources: The files that were read, in order; complete once the records were gone through.
-        unread: The files of directories that no reader knows, or that could not be read.
+        unknown: The files of directories that no reader knows.
+        refused: Why files of directories could not be read, a message each.
 
     Raises:
         CriticProbeError: A path is not there, or a directory has no files.
@@ -40,7 +41,8 @@ class Records:
     def __init__(self, paths: Sequence[str | Path]) -> None:
         self._files: dict[Path, bool] = {}  # whether it was named outright
         self.sources: list[Source] = []
-        self.unread: list[Path] = []
+        self.unknown: list[Path] = []
+        self.refused: list[str] = []
         for path in map(Path, paths):
             if path.is_dir():
                 below = _files(path)
@@ -55,7 +57,7 @@ class Records:
                 self._files[path] = True
 
     def __iter__(self) -> Iterator[Scalar | Sample]:
-        self.sources, self.unread = [], []
+        self.sources, self.unknown, self.refused = [], [], []
         for path, named in self._files.items():
             try:
                 log = Log(path)
@@ -65,8 +67,7 @@ class Records:
             except CriticProbeError as error:
                 if named:
                     raise
-                self.unread.append(path)
-                self.sources.append(Source(path, "not read", notes=(str(error),)))
+                self.refused.append(str(error))
                 continue
             if log.found:
                 self.sources.append(log.source())
@@ -75,12 +76,7 @@ class Records:
             elif named:
                 raise CriticProbeError(f"{path}: nothing in it that runs log; {_KNOWN}")
             else:
-                self.unread.append(path)
-
-    @property
-    def notes(self) -> list[str]:
-        """What of all of it was not read, a sentence each."""
-        return [f"no log, not read: {listed(self.unread)}"] if self.unread else []
+                self.unknown.append(path)
 
 
 def read(paths: Sequence[str | Path]) -> Iterator[Scalar | Sample]:
@@ -98,6 +94,8 @@ def _reader(log: Log) -> _Reader | None:
     """The reader that knows a file by its first bytes; None for none."""
     if is_events(log.head):
         return read_events
+    if log.head.startswith(OPENS):
+        return read_wandb
     if log.head.startswith(b"PK\x03\x04"):
         return read_dump if b"/data.pkl" in log.head else None
     if b"\0" in log.head:

@@ -132,7 +132,7 @@ def sparkline(values: pd.Series, width: int = _SPARKS) -> str:
         return ""
     low, high = min(finite), max(finite)
     top = len(_BARS) - 1
-    if high == low:
+    if math.isclose(low, high):
         return "".join(_GAP if math.isnan(mean) else _BARS[top // 2] for mean in means)
     return "".join(_GAP if math.isnan(mean) else _BARS[round((mean - low) / (high - low) * top)] for mean in means)
 
