@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from critic_probe.runs.names import OTHER, SCORING
-from critic_probe.runs.readers.log import LONGEST, Line, Log
+from critic_probe.runs.readers.log import LONGEST, MOST_STEP, Line, Log
 from critic_probe.runs.record import Sample, Scalar, Side
 
 
@@ -23,7 +23,7 @@ OPENS = "打分详情".encode()
 _START = r"^\W{0,40}?"  # what decorates a line: blanks, brackets, and the bytes of emoji
 _NUMBER = r"([-+]?(?:\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|nan|inf))"
 _TITLE = _pattern(r"打分详情\W{0,20}Step\W{0,3}(\d{1,15})")
-_MARK = _pattern(r"#|Tokens:|Text:|Score:|Student|Teacher|STUDENT|TEACHER|学生|教师")
+_MARK = _pattern(_START + r"(?:样本|\[?SAMPLE|Student|STUDENT|学生|Teacher|TEACHER|教师|Tokens:)")
 _SAMPLE = _pattern(_START + r"(?:样本|\[?SAMPLE\]?)\s{0,3}#(\d{1,9})")
 _SIDE = _pattern(
     _START + r"(?:(?P<student>Student|STUDENT|学生)|(?P<teacher>Teacher|TEACHER|教师))(?![\w>]|\s{1,4}[->])"
@@ -129,7 +129,7 @@ class Scoring:
             self._log.format = self._log.format or "scoring details"
         elif self._step is None:
             return
-        elif draft is not None and draft.text is not None and not draft.header and not _MARK.search(content):
+        elif draft is not None and draft.text is not None and not draft.header and not _MARK.match(content):
             draft.add(content)
         elif _SAMPLE.match(content):
             self.drop(_MIXED)
@@ -170,9 +170,8 @@ class Scoring:
                 draft.open(score)
         elif draft.side and (tokens := _TOKENS.match(content)):
             draft.text = None
-            if tokens[2]:
-                draft.sides[draft.side].ids = tuple(int(each) for each in tokens[1].split(b",") if each.strip())
-            else:
+            draft.sides[draft.side].ids = _ids(tokens)
+            if draft.sides[draft.side].ids is None:
                 self._log.note("some of its lists of tokens are cut, and left out")
         elif draft.side and draft.text is None and (text := _TEXT.match(content)):
             draft.text = draft.sides[draft.side].lines
@@ -229,6 +228,15 @@ class Scoring:
             name, definition = SCORING.get(key, (f"{OTHER}/scoring/{key}", ""))
             self._log.found += 1
             yield Scalar(step, name, value, f"scoring/{key}", definition, self._log.place(line.number))
+
+
+def _ids(tokens: re.Match[bytes]) -> tuple[int, ...] | None:
+    """A list of tokens; None where it is cut or no list of ids."""
+    try:
+        ids = tuple(map(int, tokens[1].split(b","))) if tokens[2] and tokens[1].strip() else ()
+    except ValueError:
+        return None
+    return ids if tokens[2] and max(ids, default=0) < MOST_STEP else None
 
 
 def _side_of(content: bytes) -> str:
