@@ -96,7 +96,8 @@ def read_logs(paths: Sequence[str | Path], profile: str | Path | None = None, pa
             if written is not None:
                 written.add(record)
     if not (scalars or scores):
-        raise CriticProbeError(next(iter(records.refused), f"{listed(paths)}: no logs in it; give what a run wrote"))
+        lost = [f"{source.path}: {note}" for source in records.sources for note in source.notes]
+        raise CriticProbeError("; ".join([f"{listed(paths)}: nothing that a run logged", *records.refused, *lost]))
     table = run_table(scalars)
     judged = _judged(table, pd.DataFrame(scores, columns=list(SCORES)), bounds)
     return LogsResult(

@@ -263,6 +263,7 @@ class Names:
         framework: Who wrote it, as far as names and format tell; "" where they do not.
         since: The first version that it can be.
         before: The first version that it cannot be.
+        exact: The version, where the run says so itself.
         evaluation: Whether the figures are of held-out pairs, under names of their own.
         refused: How many figures had a name too long or too many beside it.
     """
@@ -271,6 +272,7 @@ class Names:
         self.framework = framework
         self.since = ""
         self.before = ""
+        self.exact = ""
         self.evaluation = False
         self.refused = 0
         self._known: dict[str, tuple[str, str]] = {}
@@ -279,8 +281,8 @@ class Names:
     @property
     def version(self) -> str:
         """The versions that it can be: `0.6 or later`, `before 0.4`, `from 0.4 and before 0.6`."""
-        if self.since and self.since == self.before:
-            return self.since
+        if self.exact:
+            return self.exact
         if self.since and self.before:
             return f"from {self.since} and before {self.before}"
         return f"{self.since} or later" if self.since else f"before {self.before}" if self.before else ""
@@ -353,9 +355,11 @@ class Names:
         """Whether a row is of the version, as far as that is known."""
         if row.framework == "verl" and self.framework not in ("verl", "gad"):
             return not (row.since or row.before)
-        late = not row.since or bool(self.since and _parts(self.since) >= _parts(row.since))
-        early = not row.before or bool(self.before and _parts(self.before) <= _parts(row.before))
-        return late and early
+        since = _parts(self.exact or self.since)
+        late = not row.since or since >= _parts(row.since)
+        if not row.before or self.exact:
+            return late and (not row.before or since < _parts(row.before))
+        return late and bool(self.before) and _parts(self.before) <= _parts(row.before)
 
 
 _ROWS: dict[tuple[str, str], list[Logged]] = {}

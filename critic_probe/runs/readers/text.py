@@ -41,7 +41,7 @@ def read_text(log: Log) -> Iterator[Scalar | Sample]:
         if b"step:" in content and (starts := list(_STEP.finditer(content))):
             yield from _console(log, line, starts)
     for scoring in processes.values():
-        scoring.drop("cut by the end of the file")
+        yield from scoring.end()
     if log.found and not line.ended:
         log.cut()
 
