@@ -34,7 +34,7 @@ def findings(table: RunTable, scores: pd.DataFrame | None = None, profile: Profi
     scores = pd.DataFrame(columns=list(SCORES)) if scores is None else scores
     found: list[Finding] = []
     if len(table.values):
-        run = Run(table, scores, profile, int(table.values.index[0]), table)
+        run = Run(table, scores, profile, int(table.values.index[0]))
         for name in profile:
             if name != "general":
                 found += _judged(CHECKS[name], run)
@@ -60,7 +60,7 @@ def _parts(check: Check, run: Run) -> Iterator[Run]:
         part = run.table.between(start, stop - 1)
         if len(part.values):
             scores = run.scores[(run.scores.step >= start) & (run.scores.step < stop)]
-            yield Run(part, scores, run.profile, run.begins, run.table)
+            yield Run(part, scores, run.profile, run.begins, len(ends) > 2)
 
 
 def exit_code(found: Sequence[Finding]) -> int:

@@ -17,6 +17,9 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 
+SHARES = frozenset(f"critic/{name}" for name in ("d_acc", "eval_acc", "saturated", "hard_samples")) | {"data/truncated"}
+
+
 class Finding(NamedTuple):
     """What a check says of a run.
 
@@ -44,7 +47,7 @@ class Series(NamedTuple):
         name: Its name.
         steps: (n,) in order.
         values: (n,) finite.
-        level: (n,) running medians.
+        level: (n,) running medians; means of shares, whose medians are biased where batches are small.
     """
 
     name: str
@@ -70,14 +73,14 @@ class Run:
         scores: One row a logged response: step, side, length, score; may be empty.
         profile: The bounds.
         begins: The first step of the whole run.
-        whole: The table of the whole run.
+        redefined: Whether the run has other parts, under other definitions.
     """
 
     table: RunTable
     scores: pd.DataFrame
     profile: Profile
     begins: int
-    whole: RunTable
+    redefined: bool = False
 
     @property
     def first(self) -> int:
@@ -103,7 +106,8 @@ class Run:
         """The first of these names that was logged; without values where none was."""
         name = next((name for name in names if name in self.table.values and self.table.values[name].count()), "")
         column = self.table.values[name].dropna() if name else pd.Series(dtype=float, index=pd.Index([], dtype=int))
-        level = column.rolling(int(self.profile["general"]["smooth"]), center=True, min_periods=1).median()
+        window = column.rolling(int(self.profile["general"]["smooth"]), center=True, min_periods=1)
+        level = window.mean() if name in SHARES else window.median()
         return Series(name, column.index.to_numpy(), column.to_numpy(float), level.to_numpy(float))
 
     def joined(self, *names: str) -> pd.DataFrame:
@@ -184,13 +188,15 @@ def check(
     return registered
 
 
+def stretches(flags: Flags) -> list[slice]:
+    """All stretches of true flags in a row."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], flags, [False])).astype(int)))
+    return [slice(int(start), int(stop)) for start, stop in zip(edges[::2], edges[1::2], strict=True)]
+
+
 def stretch(flags: Flags, least: int) -> slice | None:
     """The first stretch of at least so many true flags in a row; None where there is none."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], flags, [False])).astype(int)))
-    for start, stop in zip(edges[::2], edges[1::2], strict=True):
-        if stop - start >= least:
-            return slice(int(start), int(stop))
-    return None
+    return next((each for each in stretches(flags) if each.stop - each.start >= least), None)
 
 
 def at_end(flags: Flags, least: int) -> slice | None:
@@ -199,14 +205,15 @@ def at_end(flags: Flags, least: int) -> slice | None:
     return slice(start, len(flags)) if len(flags) - start >= least and len(flags) else None
 
 
-def began(series: Series, seen: int) -> int:
-    """The step at which the change began that was seen at an index."""
-    return int(series.steps[onset(series.values, seen)])
+def began(series: Series, seen: int, *, log: bool = False) -> int:
+    """The step at which the change began that was seen at an index; of logarithms where growth is by a factor."""
+    values = np.log(np.maximum(series.values, 1e-12)) if log else series.values
+    return int(series.steps[onset(values, seen)])
 
 
-def sd_of_step(series: Series) -> float:
+def sd_of_step(values: Floats) -> float:
     """The noise of single logged values."""
-    return noise(series.values).sd
+    return noise(values).sd
 
 
 def figure(value: float) -> str:

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm, rankdata
 
-from critic_probe.runs.checks.check import Run, at_end, check, figure, stretch
+from critic_probe.runs.checks.check import Run, at_end, check, figure, stretch, stretches
 from critic_probe.runs.profile import Bounds
-from critic_probe.stats.trend import jumps
+from critic_probe.stats.trend import jumps, noise
 
 _D_ACC = ("critic/d_acc", "critic/d_acc_soft")
 _LOSS = ("critic/d_loss", "critic/loss", "critic/loss_at_1")
@@ -49,6 +49,8 @@ def reversed_sides(run: Run, bounds: Bounds) -> Iterator[Any]:
     series = run.series("critic/d_acc").from_on(run.concluding - run.points)
     state = stretch(series.level < bounds["d_acc"], int(bounds["points"]))
     if state is not None:
+        series, late = run.series("critic/d_acc"), series.steps[state.start]
+        state = next(s for s in stretches(series.level < bounds["d_acc"]) if s.start <= np.searchsorted(series.steps, late) < s.stop)
         level = float(np.median(series.level[state]))
         evidence = f"d_acc is {figure(level)} from step {series.steps[state.start]} to {series.steps[state.stop - 1]}"
         yield "fail", series.steps[state.start], evidence
@@ -67,10 +69,10 @@ def reversed_sides(run: Run, bounds: Bounds) -> Iterator[Any]:
     confirm="critic-probe diff PAIRS -c FIRST_DIR -c LAST_DIR",
 )
 def no_learning(run: Run, bounds: Bounds) -> Iterator[Any]:
-    if run.begins > bounds["begins"] or run.last - run.first < bounds["steps"]:
+    if run.begins > bounds["begins"] or run.last - run.first < bounds["steps"] or run.redefined:
         return
     d_acc, loss = run.series("critic/d_acc"), run.series(*_LOSS[:2])
-    width = max(len(d_acc.values) // 10, run.points)
+    width = max(len(d_acc.values) // 4, run.points)
     levels = [pd.Series(each.values).rolling(width).mean().dropna() for each in (d_acc, loss)]
     if not all(len(level) for level in levels):
         return
@@ -101,7 +103,8 @@ def held_out(run: Run, bounds: Bounds) -> Iterator[Any]:
     least = int(bounds["evaluations"])
     training, held = run.series("critic/d_acc"), run.series("critic/eval_acc")
     if training and held:
-        levels = np.interp(held.steps, training.steps, training.level)
+        mean = pd.Series(training.values).rolling(run.points, min_periods=1).mean().to_numpy()
+        levels = np.interp(held.steps, training.steps, mean)
         behind = levels - held.values
         state = at_end((behind > bounds["behind"]) & (held.steps >= run.concluding), least)
         if state is not None:
@@ -117,20 +120,24 @@ def held_out(run: Run, bounds: Bounds) -> Iterator[Any]:
     loss = loss.from_on(run.concluding)
     if len(loss.values) <= bounds["rounds"]:
         return
-    lowest = int(np.argmin(loss.values))
-    since = loss.values[lowest + 1 :]
-    if len(since) < bounds["rounds"] or not (since[-int(bounds["rounds"]) :] > bounds["loss"] * loss.values[lowest]).all():
+    level = pd.Series(loss.values).rolling(int(bounds["rounds"]), min_periods=1).median().to_numpy()
+    lowest = int(np.argmin(level))
+    rise = level[-1] - level[lowest]
+    usual = noise(loss.values)
+    error = usual.sd * usual.of_mean * math.sqrt(2 / bounds["rounds"])
+    since = len(level) - 1 - lowest
+    if since < bounds["rounds"] or rise < max(bounds["rise"], bounds["errors"] * error):
         return
     falls = ""
     if of_training:
         ends = np.interp([loss.steps[lowest], loss.steps[-1]], of_training.steps, of_training.level)
         if ends[1] > ends[0]:
             return
-        falls = f", while training's fell from {figure(ends[0])} to {figure(ends[1])}"
+        falls = f", while training's went from {figure(ends[0])} to {figure(ends[1])}"
     yield (
         "warn",
-        loss.steps[lowest + 1],
-        f"held-out loss rose from {figure(loss.values[lowest])} at step {loss.steps[lowest]} to {figure(since[-1])}{falls}",
+        loss.steps[lowest],
+        f"held-out loss rose from {figure(level[lowest])} at step {loss.steps[lowest]} to {figure(level[-1])}{falls}",
     )
 
 
@@ -183,20 +190,20 @@ def length(run: Run, bounds: Bounds) -> Iterator[Any]:
             window = phase.iloc[part]
             if len(window) < bounds["samples"] or window.step.iloc[-1] < run.concluding:
                 continue
-            r, near = _length_correlation(window)
+            r, near = _length_correlation(window, windows)
             if near > warn:
                 verdict = "fail" if near > fail else "warn"
                 yield (
                     verdict,
                     window.step.iloc[0],
-                    f"rank correlation of length and score is {r:+.2f} (at least {near:.2f} from 0, one-sided 99 %) in "
+                    f"rank correlation of length and score is {r:+.2f} (at least {near:.2f} from 0, at 1 % over {windows} windows) in "
                     f"{len(window)} scores of steps {window.step.iloc[0]} to {window.step.iloc[-1]}; bound {warn:g}",
                 )
                 return
 
 
-def _length_correlation(scores: pd.DataFrame) -> tuple[float, float]:
-    """Spearman's within sides, and how far from 0 it is at least, by Fisher's z at one-sided 99 %."""
+def _length_correlation(scores: pd.DataFrame, windows: int) -> tuple[float, float]:
+    """Spearman's within sides, and how far from 0 it is at least, by Fisher's z at 1 %, Bonferroni over windows."""
     ranks = []
     for _, side in scores.groupby("side"):
         if len(side) > 3:
@@ -207,5 +214,5 @@ def _length_correlation(scores: pd.DataFrame) -> tuple[float, float]:
     if not size:
         return math.nan, 0.0
     r = float(joined[0] @ joined[1]) / size
-    error = norm.ppf(0.99) / math.sqrt(max(joined.shape[1] - 2 - len(ranks), 1))
+    error = norm.ppf(1 - 0.01 / windows) / math.sqrt(max(joined.shape[1] - 2 - len(ranks), 1))
     return r, math.tanh(max(math.atanh(min(abs(r), 0.999)) - error, 0.0))

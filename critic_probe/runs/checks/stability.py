@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from critic_probe.runs.checks.check import Run, Series, at_end, began, check, figure, sd_of_step, stretch
+from critic_probe.runs.checks.check import Flags, Floats, Run, Series, at_end, began, check, figure, sd_of_step, stretch
 from critic_probe.runs.profile import Bounds
-from critic_probe.stats.trend import jumps
+from critic_probe.stats.trend import jumps, noise
 
 LN2 = math.log(2)
 _LOSS = ("critic/d_loss", "critic/loss", "critic/loss_at_1")
@@ -35,12 +36,14 @@ def divergence(run: Run, bounds: Bounds) -> Iterator[Any]:
             high = loss.level > bounds["ratio"] * lowest
         else:
             high = loss.level > bounds["chance"] * LN2
-        high &= (loss.level > lowest + bounds["noises"] * sd_of_step(loss)) & (loss.steps >= run.concluding)
-        state = stretch(high, run.points)
-        if state is not None:
-            step = began(loss, state.start)
+        state = stretch(high & (loss.steps >= run.concluding), run.points)
+        if state is None:
+            continue
+        rise = float(loss.level[state].min()) - lowest[state.start]
+        if rise > bounds["noises"] * sd_of_step(loss.values[: state.start]):
+            step = began(loss, state.start, log=True)
             level = float(np.median(loss.level[state]))
-            stays = "stays up to the last step" if state.stop == len(high) else f"is down at step {loss.steps[state.stop]}"
+            stays = "stays up" if state.stop == len(high) else f"is down at step {loss.steps[state.stop]}"
             yield (
                 "fail",
                 step,
@@ -60,7 +63,7 @@ def spikes(run: Run, bounds: Bounds) -> Iterator[Any]:
     loss = run.series(*_LOSS, "critic/vf_loss")
     if run.last < run.concluding or len(loss.values) < run.points:
         return
-    above = loss.values - loss.level > bounds["noises"] * sd_of_step(loss)
+    above = loss.values - loss.level > bounds["noises"] * sd_of_step(loss.values)
     places = np.flatnonzero(above)
     count = int(bounds["count"])
     for first, last in zip(places, places[count - 1 :], strict=False):
@@ -88,9 +91,12 @@ def spikes(run: Run, bounds: Bounds) -> Iterator[Any]:
 def collapse(run: Run, bounds: Bounds) -> Iterator[Any]:
     d_acc = run.series("critic/d_acc")
     if d_acc:
-        low = (np.abs(d_acc.level - 0.5) <= bounds["chance"]) & (d_acc.steps >= run.concluding)
-        best = np.maximum.accumulate(d_acc.level)
-        low &= best >= bounds["learnt"]
+        level = pd.Series(d_acc.values).rolling(run.points, center=True, min_periods=1).mean().to_numpy()
+        d_acc = d_acc._replace(level=level)
+        usual = noise(d_acc.values)
+        best = np.maximum.accumulate(np.where(np.arange(len(level)) < run.points // 2, 0.0, level))
+        low = (np.abs(level - 0.5) <= bounds["chance"]) & (d_acc.steps >= run.concluding) & (best >= bounds["learnt"])
+        low &= best - level > bounds["errors"] * usual.sd * usual.of_mean / math.sqrt(run.points)
         fall = _fall(d_acc, low, (best + 0.5) / 2, run.points, bounds["within"])
         if fall is not None:
             step, state, top = fall
@@ -110,8 +116,8 @@ def collapse(run: Run, bounds: Bounds) -> Iterator[Any]:
         best = np.maximum.accumulate(level)
         low = (level < share * best) & (series.steps >= run.concluding)
         if name == "the gap":
-            low &= best > 6 * sd_of_step(series)
-        fall = _fall(series, low, best / 2, run.points, bounds["within"])
+            low &= best > 6 * sd_of_step(series.values)
+        fall = _fall(series, low, best / 2, run.points, bounds["within"], log=name != "the gap")
         if fall is not None:
             step, state, top = fall
             left = float(np.median(level[state]))
@@ -120,7 +126,7 @@ def collapse(run: Run, bounds: Bounds) -> Iterator[Any]:
 
 
 def _fall(
-    series: Series, low: "np.ndarray[Any, Any]", high: "np.ndarray[Any, Any]", points: int, within: float
+    series: Series, low: Flags, high: Floats, points: int, within: float, *, log: bool = False
 ) -> tuple[int, slice, float] | None:
     """The step of a fall to a low state that lasts, from above `high` in at most `within` values; the state; the top."""
     state = stretch(low, points)
@@ -130,7 +136,7 @@ def _fall(
     if not len(above) or state.start - above[-1] > within:
         return None
     top = float(series.level[: state.start].max())
-    return began(series, state.start), state, top
+    return began(series, state.start, log=log), state, top
 
 
 @check(
@@ -146,13 +152,14 @@ def _fall(
 def gradient(run: Run, bounds: Bounds) -> Iterator[Any]:
     norm = run.series("critic/grad_norm")
     late, points = norm.steps >= run.concluding, int(bounds["points"])
-    gone = stretch((norm.level <= bounds["vanished"] * np.median(norm.values)) & late, points)
+    usual = pd.Series(norm.values).expanding().median().to_numpy()
+    gone = stretch((norm.level <= bounds["vanished"] * usual) & (usual > 0) & late, points)
     if gone is not None:
         yield (
             "fail",
             norm.steps[gone.start],
             f"the gradient norm is {figure(np.median(norm.level[gone]))} from step {norm.steps[gone.start]} on; its median "
-            f"over the run is {figure(np.median(norm.values))}",
+            f"up to there is {figure(usual[gone.start])}",
         )
     elif not norm.values.any() and len(norm.values) >= points and run.last >= run.concluding:
         yield "fail", norm.steps[0], f"the gradient norm is 0 at all {len(norm.values)} logged steps"
@@ -162,7 +169,7 @@ def gradient(run: Run, bounds: Bounds) -> Iterator[Any]:
     if high is not None:
         yield (
             "fail",
-            began(Series(norm.name, norm.steps, np.log(np.maximum(norm.values, 1e-12)), norm.level), high.start),
+            began(norm, high.start, log=True),
             f"the gradient norm is {figure(np.median(norm.level[high]))} (median) from step {norm.steps[high.start]} on; "
             f"it was at most {figure(halves[high.start])} in the first half of the steps before",
         )
@@ -182,13 +189,12 @@ def gradient(run: Run, bounds: Bounds) -> Iterator[Any]:
 def saturation(run: Run, bounds: Bounds) -> Iterator[Any]:
     share = run.series("critic/saturated")
     weight, loss = run.series("critic/gradient_weight"), run.series("critic/d_loss")
-    bound = 1 - np.exp(-loss.level)  # a mean of 1 - exp(-loss) is at most that of the mean loss (Jensen)
     if share:
         own, flags = share, share.level >= bounds["share"]
     elif weight:
-        own, flags = weight, weight.level <= bounds["weight"]
-    else:
-        own, flags = loss, bound <= bounds["weight"]
+        own, flags = weight, weight.level <= bounds["left"]
+    else:  # sigmoid(-x) is 1 - exp(-loss), and its mean at most that of the mean loss (Jensen)
+        own, flags = loss, 1 - np.exp(-loss.level) <= bounds["left"]
     state = at_end(flags & (own.steps >= run.concluding - run.points), run.points)
     if state is None:
         return
@@ -203,6 +209,8 @@ def saturation(run: Run, bounds: Bounds) -> Iterator[Any]:
     elif loss:
         left = float(np.median(1 - np.exp(-loss.from_on(first).level)))
         parts.append(f"the gradient weight that is left is at most {figure(left)}, by the loss")
+    if left > bounds["left"]:
+        return
     serious = bool(share) and float(np.median(share.level[state])) >= bounds["fail"]
     before = np.flatnonzero(~flags[: state.start])
     step = began(own, state.start) if len(before) else first
@@ -242,7 +250,7 @@ def shift(run: Run, bounds: Bounds) -> Iterator[Any]:
             elif name in _LOSS:
                 least = bounds["loss"] * abs(float(np.median(before)))
             else:
-                least = bounds["scores"] * (sd if math.isfinite(sd) else 4 * sd_of_step(series))
+                least = bounds["scores"] * (sd if math.isfinite(sd) else 4 * sd_of_step(series.values))
             if abs(jump.size) > least:
                 seen.append((step, name, jump))
     if seen:
