@@ -17,7 +17,7 @@ _EFFECTIVE = 8.0  # fewer independent values than this tell no trend
 _HIGHEST = 0.95  # autocorrelation that is corrected for; beyond it a series of this length says next to nothing
 _PENALTY = 8.0  # times log n: a constant level of any autocorrelation up to 0.9 is cut in at most 1 of 20 series
 _REMEMBERED = 300  # values that live noise is taken from
-_SIDE = 20  # values on each side of a jump that it is measured on
+_SIDE, _NEAR = 20, 8  # values on each side of a jump that it is measured on, and where it must be seen too
 _KEPT = 0.9  # of squared differences; a jump is among the rest
 _LEFT = chi2.cdf(chi2.ppf(_KEPT, 1), 3) / _KEPT  # the mean of a normal distribution's squares below that quantile
 
@@ -155,13 +155,14 @@ def jumps(values: ArrayLike) -> list[Jump]:
     """Where a series jumps, after the fact.
 
     Cut where it costs least (Killick et al. 2012, by `ruptures`), at a penalty for the noise's long-run variance. A learning
-    curve is cut too, so each cut is measured: the jump at it beside a common slope of the 20 values on either side.
+    curve is cut too, so each cut is measured: the jump at it beside a common slope of the 20 values on either side, which
+    must be there in the nearest 8 too, where a steep curve has hardly moved.
 
     Args:
         values: (n,) finite, at equal distances.
 
     Returns:
-        Cuts whose jump is more than 5 standard errors.
+        Cuts whose jump is more than 5 standard errors, by 20 values.
     """
     import ruptures
 
@@ -171,12 +172,16 @@ def jumps(values: ArrayLike) -> list[Jump]:
         return []
     penalty = _PENALTY * (usual.sd * usual.of_mean) ** 2 * math.log(len(x))
     found = ruptures.KernelCPD(kernel="linear", min_size=4).fit(x.reshape(-1, 1))
-    measured = (_jump(x, cut, usual) for cut in found.predict(pen=penalty)[:-1])
-    return [jump for jump in measured if abs(jump.size) > 5 * jump.error]
+    kept = []
+    for cut in found.predict(pen=penalty)[:-1]:
+        wide, near = (_jump(x, cut, usual, side) for side in (_SIDE, _NEAR))
+        if abs(wide.size) > 5 * wide.error and near.size / wide.size > 0.5 and abs(near.size) > 2 * near.error:
+            kept.append(wide)
+    return kept
 
 
-def _jump(x: Floats, cut: int, usual: Noise) -> Jump:
-    start, stop = max(cut - _SIDE, 0), min(cut + _SIDE, len(x))
+def _jump(x: Floats, cut: int, usual: Noise, side: int) -> Jump:
+    start, stop = max(cut - side, 0), min(cut + side, len(x))
     t = np.arange(start, stop) - cut
     design = np.column_stack((np.ones(len(t)), t, t >= 0))
     solved = np.linalg.lstsq(design, x[start:stop], rcond=None)[0]
