@@ -11,7 +11,10 @@ from critic_probe.cli.declare import with_options
 from critic_probe.report.targets import check_folder
 
 PANEL = panels.RUNS
-EXAMPLES = ("critic-probe logs RUN_DIR --full",)
+EXAMPLES = (
+    "critic-probe warmup pairs.jsonl --backbone tiny -o run --steps 4",
+    "critic-probe logs run",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,10 @@ import pandas as pd
 
 from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.measures.result import Measured, Statement
-from critic_probe.runs.names import METRICS, OTHER
+from critic_probe.runs.health import SCORES, columns, findings
+from critic_probe.runs.names import METRICS, OF_SAMPLES, OTHER
 from critic_probe.runs.pairs import PairsFile
-from critic_probe.runs.profile import Profile, load_profile
+from critic_probe.runs.profile import load_profile
 from critic_probe.runs.read import Records
 from critic_probe.runs.record import Sample, Scalar
 from critic_probe.runs.table import RunTable, run_table
@@ -20,8 +21,6 @@ from critic_probe.text import listed
 from critic_probe.version import __version__
 from critic_probe.workbench import Signature
 
-SCORES = ("step", "side", "length", "score")
-FINDINGS = ("check", "verdict", "step", "evidence", "causes", "confirm")
 _SOURCES = ("path", "format", "framework", "version", "notes")
 _ORDER = {name: place for place, name in enumerate(METRICS)}
 
@@ -96,23 +95,27 @@ def read_logs(paths: Sequence[str | Path], profile: str | Path | None = None, pa
             if written is not None:
                 written.add(record)
     if not (scalars or scores):
-        lost = [f"{source.path}: {note}" for source in records.sources for note in source.notes]
-        raise CriticProbeError("; ".join([f"{listed(paths)}: nothing that a run logged", *records.refused, *lost]))
+        notes = [f"{source.path}: {note}" for source in records.sources for note in source.notes]
+        raise CriticProbeError("; ".join([f"{listed(paths)}: nothing that a run logged", *records.refused, *notes]))
+    scalars, beside = _of_whole_steps(scalars)
     table = run_table(scalars)
-    judged = _judged(table, pd.DataFrame(scores, columns=list(SCORES)), bounds)
+    judged = findings(table, pd.DataFrame(scores, columns=list(SCORES)), bounds)
     return LogsResult(
         pd.DataFrame([_source(source) for source in records.sources], columns=list(_SOURCES)),
         _metrics(table),
         _changes(table),
-        judged,
+        columns(judged),
         table.values[_in_order(table.values.columns)].reset_index(),
-        notices=[*_notices(records, table, lost), *_of_pairs(written)],
+        notices=[*_notices(records, table, lost, beside), *_of_pairs(written)],
         signature=Signature(version=__version__),
     )
 
 
-def _judged(table: RunTable, scores: pd.DataFrame, profile: Profile) -> pd.DataFrame:  # noqa: ARG001
-    return pd.DataFrame(columns=list(FINDINGS))
+def _of_whole_steps(scalars: list[Scalar]) -> tuple[list[Scalar], list[str]]:
+    """The figures without those of micro-batches that the run logs of whole steps too; and the names of these."""
+    whole = {scalar.name for scalar in scalars if not scalar.logged.startswith(OF_SAMPLES)}
+    kept = [s for s in scalars if s.name not in whole or not s.logged.startswith(OF_SAMPLES)]
+    return kept, sorted({s.name for s in scalars if s.name in whole and s.logged.startswith(OF_SAMPLES)})
 
 
 def _scores(sample: Sample) -> list[tuple[int, str, int | None, float | None]]:
@@ -187,8 +190,13 @@ def _told(found: pd.DataFrame, by_verdict: dict[str, int]) -> list[Statement]:
     return [Statement(f"{counts}; first {worst['check']}{at}: {worst['evidence']}.", dict(by_verdict))]
 
 
-def _notices(records: Records, table: RunTable, lost: bool) -> list[Notice]:
+def _notices(records: Records, table: RunTable, lost: bool, beside: list[str]) -> list[Notice]:
     of_table = [Notice("one-table", sentence) for sentence in table.notes]
+    if beside:
+        message = (
+            f"of whole steps, as the run logs them, and not of the micro-batches of scoring details: {listed(beside)}"
+        )
+        of_table.append(Notice("whole-steps", message))
     unread = [Notice("not-read", sentence) for sentence in records.refused]
     if records.unknown:
         unread.append(Notice("no-log", f"{len(records.unknown)} other files are no logs: {listed(records.unknown)}"))

@@ -207,6 +207,7 @@ LOGGED = (
     Logged("openrlhf", "rollout/truncated_rate", "data/truncated"),
 )
 
+OF_SAMPLES = "scoring/"  # before what scoring-detail logs say of a micro-batch
 SCORING = {
     "student_mean": ("critic/student_mean", "of a micro-batch"),
     "teacher_mean": ("critic/teacher_mean", "of a micro-batch"),

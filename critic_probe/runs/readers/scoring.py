@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from critic_probe.runs.names import OTHER, SCORING
+from critic_probe.runs.names import OF_SAMPLES, OTHER, SCORING
 from critic_probe.runs.readers.log import LONGEST, MOST_STEP, Line, Log
 from critic_probe.runs.record import Sample, Scalar, Side
 
@@ -257,9 +257,10 @@ class Scoring:
             yield from self._release()
         if self._whole and not self._unclosed:
             for key, value in figures.items():
-                name, definition = SCORING.get(key, (f"{OTHER}/scoring/{key}", ""))
+                logged = f"{OF_SAMPLES}{key}"
+                name, definition = SCORING.get(key, (f"{OTHER}/{logged}", ""))
                 self._log.found += 1
-                yield Scalar(step, name, value, f"scoring/{key}", definition, self._log.place(line.number))
+                yield Scalar(step, name, value, logged, definition, self._log.place(line.number))
         if "gap" in figures:
             self._close()
         elif _GAP.match(line.content):  # of a sample that is none of these
