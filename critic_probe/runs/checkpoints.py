@@ -1,8 +1,8 @@
 """The checkpoints of a training run: which there are, and whether one is whole.
 
-A checkpoint is whole where its files are (every shard is there, every header is that of its file) and its writer is done
-with it. A writer that says so is believed: verl's `latest_checkpointed_iteration.txt`, the `trainer_state.json` that
-transformers' Trainer writes last. Of one that does not, nothing may have changed since the last look.
+A checkpoint is whole where its files are (every shard is there, every header is that of its file) and its writer is
+done with it. A writer that says so is believed: verl's `latest_checkpointed_iteration.txt`, the `trainer_state.json`
+that transformers' Trainer writes last. Of one that does not, nothing may have changed since the last look.
 """
 
 import json

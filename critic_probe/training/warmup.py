@@ -21,7 +21,6 @@ from critic_probe.errors import CriticProbeError, Notice, parameter
 from critic_probe.pairs import Pair, data_hash
 from critic_probe.training.data import prepare
 from critic_probe.training.model import (
-    Trainee,
     freeze,
     open_trainee,
     sample_sequences,
