@@ -157,11 +157,9 @@ def _follow(path: Path, step: int | None) -> Path:
             )
         return path
     steps = {
-        int(match[1]): child
-        for child in path.iterdir()
-        if child.is_dir()
-        and (match := _STEP.fullmatch(child.name))
-        and any(_has_weights(place) for place in (child, child / "critic"))
+        number: child
+        for number, child in steps_in(path).items()
+        if any(_has_weights(place) for place in (child, child / "critic"))
     }
     if steps:
         if step is not None and step not in steps:
@@ -170,6 +168,21 @@ def _follow(path: Path, step: int | None) -> Path:
     if _has_weights(path / "critic"):
         return path / "critic"
     return path
+
+
+def steps_in(path: Path) -> dict[int, Path]:
+    """The directories in a run's that are called by a step, by that step, whatever is in them.
+
+    Raises:
+        CriticProbeError: Two are of one step.
+    """
+    steps: dict[int, Path] = {}
+    for child in sorted(path.iterdir()):
+        if (match := _STEP.fullmatch(child.name)) and child.is_dir():
+            if (step := int(match[1])) in steps:
+                raise CriticProbeError(f"{child}: is of step {step}, as {steps[step].name} is; move one of them away")
+            steps[step] = child
+    return steps
 
 
 def _has_weights(path: Path) -> bool:

@@ -9,7 +9,7 @@ from critic_probe.training.options import Options
 
 RECORD = "critic_probe.json"
 BEGUN = "warmup.json"  # what a run began with, for the one that resumes it
-_MAY_CHANGE = {"resume", "save_every", "evaluate_every", "probe_every", "device"}
+_MAY_CHANGE = {"resume", "save_every", "keep", "evaluate_every", "probe_every", "device"}
 
 
 def newest_checkpoint(out: Path, options: Options) -> str | None:
