@@ -48,6 +48,7 @@ METRICS = {
         Metric("critic/score_reg", "range penalty on scores"),
         Metric("critic/temperature", "T of the loss"),
         Metric("critic/saturated", "share of |gap| / T above 4"),
+        Metric("critic/gradient_weight", "mean sigmoid(-gap / T), the gradient that is left"),
         Metric("critic/hard_samples", "share of |gap| below 0.1"),
         Metric("critic/overlap", "share of scores beyond the other side's mean"),
         Metric("critic/length_ratio", "mean teacher length over student length"),
