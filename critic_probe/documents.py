@@ -74,6 +74,8 @@ def read_json(path: Path, cure: str, schema: type[_T], most: int = SMALL) -> _T:
     """
     text = read_text(path, cure, most)
     content = _parsed(parse_json, text, str(path), cure)
+    if _LONG.search(text):
+        _parsed(_bounded, content, str(path), cure)
     if _SURROGATE.search(text) and not _encodable(content):
         raise CriticProbeError(f"{path}: holds a lone surrogate, which is no character; {cure}")
     return checked(content, schema, str(path), cure)
@@ -88,7 +90,7 @@ def read_toml(text: str, source: str, cure: str) -> dict[str, Any]:
     return cast(dict[str, Any], _parsed(_parse_toml, text, source, cure))
 
 
-def _parsed(parse: Callable[[str], Any], text: str, source: str, cure: str) -> Any:
+def _parsed(parse: Callable[[Any], Any], text: Any, source: str, cure: str) -> Any:
     try:
         return parse(text)
     except DocumentError as error:
@@ -106,14 +108,17 @@ def parse_json(text: str, parse_float: Callable[[str], float] = float) -> Any:
         DocumentError: It is no JSON, an object names a key twice, or lists and objects are nested or integers written
             longer than anything that is meant.
     """
-    whole = {"parse_int": _whole} if _LONG.search(text) else {}
     try:
-        value = json.loads(text, parse_float=parse_float, object_pairs_hook=_object, **whole)
+        value = json.loads(text, parse_float=parse_float, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         line = f"line {error.lineno} " if error.lineno > 1 else ""
         raise DocumentError(f"not valid JSON ({error.msg}, {line}column {error.colno})") from error
     except RecursionError:
         raise DocumentError(f"not valid JSON (nested deeper than {_DEPTH})") from None
+    except DocumentError:
+        raise
+    except ValueError:  # above Python's own limit
+        raise DocumentError("holds an integer of thousands of digits") from None
     if text.count("[") + text.count("{") > _DEPTH:
         _bounded(value)
     return value
@@ -136,12 +141,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def _whole(text: str) -> int:
-    if len(text) > _DIGITS:
-        raise DocumentError(f"holds an integer of {len(text):,} digits")
-    return int(text)
-
-
 def _parse_toml(text: str) -> dict[str, Any]:
     try:
         table = tomllib.loads(text)
@@ -149,7 +148,7 @@ def _parse_toml(text: str) -> dict[str, Any]:
         raise DocumentError(f"not valid TOML ({error})") from error
     except RecursionError:
         raise DocumentError(f"not valid TOML (nested deeper than {_DEPTH})") from None
-    except ValueError:  # Python's own limit, above this one
+    except ValueError:  # above Python's own limit
         raise DocumentError(f"holds an integer of more than {_DIGITS} digits") from None
     _bounded(table)
     return table
@@ -188,7 +187,7 @@ def checked(content: Any, schema: type[_T], source: str, cure: str) -> _T:
     from pydantic import ValidationError
 
     try:
-        _adapter(schema).validate_python([content])
+        _adapter(cast(Any, schema)).validate_python([content])
     except ValidationError as error:
         raise CriticProbeError(f"{source}: {_first(error.errors(include_url=False), content)}; {cure}") from None
     return cast(_T, content)

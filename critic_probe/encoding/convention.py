@@ -104,5 +104,7 @@ def _checked(source: str, called: str, content: dict[str, Any]) -> Convention:
         if key == "name":
             raise CriticProbeError(f"{source}: a convention is called as its file is; remove 'name'")
         if key not in known:
-            raise CriticProbeError(f"{source}: {documents.shown(key)} is no part of a convention; known are {', '.join(known)}")
+            raise CriticProbeError(
+                f"{source}: {documents.shown(key)} is no part of a convention; known are {', '.join(known)}"
+            )
     return Convention(called, **documents.checked(content, documents.fields_of(Convention, "name"), source, "mend it"))

@@ -8,10 +8,10 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, NotRequired, cast
 
 import pandas as pd
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from critic_probe import documents
 from critic_probe.errors import CriticProbeError, parameter

@@ -157,7 +157,8 @@ def read_gate(given: Any, where: str, families: Collection[str]) -> Gate:
         )
     if given.get("metric") not in METRICS:
         raise CriticProbeError(
-            f"{where}: metric {documents.shown(given.get('metric'))} is unknown; choose from {', '.join(sorted(METRICS))}"
+            f"{where}: metric {documents.shown(given.get('metric'))} is unknown; choose from "
+            f"{', '.join(sorted(METRICS))}"
         )
     gate = Gate(**given)
     if gate.min is None and gate.max is None:
@@ -165,7 +166,9 @@ def read_gate(given: Any, where: str, families: Collection[str]) -> Gate:
     if gate.min is not None and gate.max is not None and gate.min > gate.max:
         raise CriticProbeError(f"{where}: min {gate.min:g} is above max {gate.max:g}; nothing could pass")
     if gate.family and gate.family not in families:
-        raise CriticProbeError(f"{where}: family {documents.shown(gate.family)} is unknown; choose from {', '.join(sorted(families))}")
+        raise CriticProbeError(
+            f"{where}: family {documents.shown(gate.family)} is unknown; choose from {', '.join(sorted(families))}"
+        )
     if gate.aggregation:
         try:
             parse(gate.aggregation)

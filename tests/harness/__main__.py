@@ -24,7 +24,9 @@ if __name__ == "__main__":
     parser.add_argument("--keep", type=Path, help="A directory for the mutants that are faults.")
     arguments = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))
-    print(f"{'reader':24} {'mutants':>8} {'told':>8} {'taken':>8} {'tracebacks':>11} {'silent':>8} {'hangs':>8} {'slowest':>8}")
+    print(
+        f"{'reader':24} {'mutants':>8} {'told':>8} {'taken':>8} {'tracebacks':>11} {'silent':>8} {'hangs':>8} {'slowest':>8}"
+    )
     faults = 0
     for reader in READERS:
         if arguments.reader and reader.name not in arguments.reader:
@@ -37,7 +39,11 @@ if __name__ == "__main__":
             f"{n['hang']:8} {outcome.slowest:7.2f}s",
             flush=True,
         )
-        reasons = Counter((verdict, f"{kind}: {reason}") for verdict, kind, reason, _ in outcome.verdicts if verdict in ("traceback", "silent", "hang"))
+        reasons = Counter(
+            (verdict, f"{kind}: {reason}")
+            for verdict, kind, reason, _ in outcome.verdicts
+            if verdict in ("traceback", "silent", "hang")
+        )
         for (verdict, reason), count in reasons.most_common(12):
             print(f"    {count:5} {verdict}: {reason}")
         faults += sum(reasons.values())

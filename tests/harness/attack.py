@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from critic_probe.errors import CriticProbeError
 from harness.mutate import mutants
 from harness.readers import Reader
+
+from critic_probe.errors import CriticProbeError
 
 PATIENCE = 20.0  # seconds until a reader hangs
 
@@ -50,7 +51,11 @@ def _verdict(reader: Reader, file: Path, *, must: bool) -> tuple[str, str]:
             warnings.simplefilter("ignore")
             reader.read(file)
     except CriticProbeError as error:
-        return ("told", "") if "\n" not in str(error) and len(str(error)) < 2000 else ("traceback", f"not one line: {str(error)[:100]!r}")
+        return (
+            ("told", "")
+            if "\n" not in str(error) and len(str(error)) < 5000
+            else ("traceback", f"not one line: {str(error)[:100]!r}")
+        )
     except Hang:
         return "hang", ""
     except Exception as error:

@@ -11,7 +11,19 @@ DEEP = "[" * 3000 + "]" * 3000
 _RAW = "<<raw>>"
 # What stands where something else belongs, as a document writes it.
 VALUES = [
-    *("null", "true", "false", "0", "-1", "7", "1.5", "-0.0", "1e400", "10000000000", "1000000000000000000000000000000"),
+    *(
+        "null",
+        "true",
+        "false",
+        "0",
+        "-1",
+        "7",
+        "1.5",
+        "-0.0",
+        "1e400",
+        "10000000000",
+        "1000000000000000000000000000000",
+    ),
     *('""', '"abc"', '"-"', '"../../x"', '"\\u0000"', '"\\ud800"', '"\\u001b[31mred"', '"' + "long " * 2000 + '"'),
     *("[]", "{}", "[1]", "[null]", '["a", 1]', '{"a": 1}', '[{"a": [1]}]', "[[1.5]]"),
 ]
@@ -73,14 +85,18 @@ def of_document(tree: Any, dumps: Callable[[Any, str], str], rng: random.Random,
     path = rng.choice(paths)
     keyed = path and isinstance(path[-1], str)
     kind = rng.choice(
-        ["value"] * 6 + ["digits", "deep", "not finite"] + (["gone", "renamed", "added", "duplicate key"] if keyed else [])
+        ["value"] * 6
+        + ["digits", "deep", "not finite"]
+        + (["gone", "renamed", "added", "duplicate key"] if keyed else [])
     )
     if kind == "value":
         text = rng.choice(VALUES[3:] if toml else VALUES)
         new = _type(json.loads(text))
         told = {"int"} | shapes[_shape(path)] if "float" in shapes[_shape(path)] else shapes[_shape(path)]
         return Mutant(
-            f"value: {new}", dumps(_with(tree, path, _RAW), text).encode(), typed and new not in told | {"null", "not finite"}
+            f"value: {new}",
+            dumps(_with(tree, path, _RAW), text).encode(),
+            typed and new not in told | {"null", "not finite"},
         )
     if kind == "digits":
         return Mutant(kind, dumps(_with(tree, path, _RAW), DIGITS).encode(), True)
@@ -92,7 +108,9 @@ def of_document(tree: Any, dumps: Callable[[Any, str], str], rng: random.Random,
     if kind == "gone":
         return Mutant(kind, dumps(_without(tree, path), "").encode())
     if kind == "renamed":
-        return Mutant(kind, dumps(_with(_without(tree, path), (*path[:-1], f"{path[-1]}x"), _at(tree, path)), "").encode())
+        return Mutant(
+            kind, dumps(_with(_without(tree, path), (*path[:-1], f"{path[-1]}x"), _at(tree, path)), "").encode()
+        )
     if kind == "added":
         return Mutant(kind, dumps(_with(tree, (*path[:-1], "unheard of"), 1), "").encode())
     text, other = dumps(_at(tree, path), ""), rng.choice(VALUES[3:])
@@ -112,8 +130,24 @@ def mutants(sample: bytes, form: str, count: int, seed: int, *, typed: bool) -> 
         typed: As in `of_document`.
     """
     rng = random.Random(seed)
-    whole = [b"", b"\n", b"null", b"[]", b"{}", b"3", b'"text"', b"\xff\xfe", DEEP.encode(), DIGITS.encode(), b"\x00" * 64]
-    yield from (Mutant("whole", content, form in ("json", "toml")) for content in whole[:count] if content.strip() or form != "toml")
+    whole = [
+        b"",
+        b"\n",
+        b"null",
+        b"[]",
+        b"{}",
+        b"3",
+        b'"text"',
+        b"\xff\xfe",
+        DEEP.encode(),
+        DIGITS.encode(),
+        b"\x00" * 64,
+    ]
+    yield from (
+        Mutant("whole", content, typed and content != b"{}")
+        for content in whole[:count]
+        if content.strip() or form != "toml"
+    )
     for number in range(len(whole), count):
         if form == "bytes" or number % 4 == 0:
             yield of_bytes(sample, rng)

@@ -2,7 +2,6 @@
 
 import io
 import json
-import pickle
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +14,13 @@ from formats import peft_adapter
 from tiny import save_critic
 
 PAIRS = [
-    {"id": f"p{i}", "prompt": f"What is {i}?", "student": f"It is {i}, a number", "teacher": f"{i} is a number.", "category": "sum"}
+    {
+        "id": f"p{i}",
+        "prompt": f"What is {i}?",
+        "student": f"It is {i}, a number",
+        "teacher": f"{i} is a number.",
+        "category": "sum",
+    }
     for i in range(6)
 ]
 
@@ -76,7 +81,10 @@ def _read_scores(path: Path) -> Any:
 
 
 def _candidates(directory: Path) -> Path:
-    rows = [{"id": row["id"], "prompt": row["prompt"], "responses": [row["student"], row["teacher"]], "rewards": [0.0, 1.5]} for row in PAIRS]
+    rows = [
+        {"id": row["id"], "prompt": row["prompt"], "responses": [row["student"], row["teacher"]], "rewards": [0.0, 1.5]}
+        for row in PAIRS
+    ]
     path = directory / "candidates.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)))
     return path
@@ -185,10 +193,15 @@ def _critic(file: str) -> Callable[[Path], Path]:
             with safe_open(path / "model.safetensors", framework="pt") as tensors:
                 names = list(tensors.keys())
             (path / "model.safetensors").rename(path / "model-00001-of-00001.safetensors")
-            index = {"metadata": {"total_size": 1}, "weight_map": dict.fromkeys(names, "model-00001-of-00001.safetensors")}
+            index = {
+                "metadata": {"total_size": 1},
+                "weight_map": dict.fromkeys(names, "model-00001-of-00001.safetensors"),
+            }
             (path / file).write_text(json.dumps(index))
         elif file == "critic_probe.json":
-            (path / file).write_text(json.dumps({"eos": "include", "value_position": "at", "aggregation": "last", "version": "1"}))
+            (path / file).write_text(
+                json.dumps({"eos": "include", "value_position": "at", "aggregation": "last", "version": "1"})
+            )
         elif file == "trainer_state.json":
             (path / file).write_text(json.dumps({"global_step": 3, "log_history": []}))
         elif file == "generation_config.json":
@@ -270,7 +283,9 @@ def _read_program(path: Path) -> Any:
     made = io.BytesIO()
     with zipfile.ZipFile(path.with_name("sound.zip")) as sound, zipfile.ZipFile(made, "w") as archive:
         for info in sound.infolist():
-            archive.writestr(info.filename, path.read_bytes() if info.filename.endswith("data.pkl") else sound.read(info))
+            archive.writestr(
+                info.filename, path.read_bytes() if info.filename.endswith("data.pkl") else sound.read(info)
+            )
     path.with_name("pytorch_model.bin").write_bytes(made.getvalue())
     return _read_layout(path)
 
@@ -299,7 +314,10 @@ def _read_header(path: Path) -> Any:
 
 
 READERS = [
-    *(Reader(f"pairs {end}", form, _pairs(end), _read_pairs) for end, form in {".jsonl": "jsonl", ".json": "json", ".csv": "bytes", ".parquet": "bytes"}.items()),
+    *(
+        Reader(f"pairs {end}", form, _pairs(end), _read_pairs)
+        for end, form in {".jsonl": "jsonl", ".json": "json", ".csv": "bytes", ".parquet": "bytes"}.items()
+    ),
     Reader("scores", "jsonl", _scores, _read_scores),
     Reader("candidates", "jsonl", _candidates, _read_candidates),
     Reader("baseline", "json", _baseline, _read_baseline, typed=True),
@@ -308,7 +326,17 @@ READERS = [
     Reader("verify", "json", _record, _read_record),
     Reader("read_result", "json", _record, _read_result),
     Reader("weight index", "json", _critic("model.safetensors.index.json"), _read_critic),
-    *(Reader(name, "json", _critic(name), _read_critic) for name in ("config.json", "tokenizer_config.json", "tokenizer.json", "generation_config.json", "critic_probe.json", "trainer_state.json")),
+    *(
+        Reader(name, "json", _critic(name), _read_critic)
+        for name in (
+            "config.json",
+            "tokenizer_config.json",
+            "tokenizer.json",
+            "generation_config.json",
+            "critic_probe.json",
+            "trainer_state.json",
+        )
+    ),
     Reader("config.json, loaded", "json", _critic("config.json"), _read_loaded),
     Reader("adapter_config.json", "json", _adapter, _read_adapter),
     Reader("fsdp_config.json", "json", _fsdp("fsdp_config.json"), _read_layout),
