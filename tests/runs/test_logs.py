@@ -34,7 +34,7 @@ def console_log(path, loss=0.5, steps=80, **more):
 @pytest.fixture
 def folder(tmp_path):
     """A run's directory: the console of 80 steps and scoring details of some."""
-    console_log(tmp_path / "train.log", **{"timing_s/step": 3.0})
+    console_log(tmp_path / "train.log", steps=30, **{"timing_s/step": 3.0})
     samples = [
         [(f"q{step}", Scored("s", step / 10, [1, 2]), Scored("t", step / 5)), ("r", Scored("a", 1.0), Scored("b", 0.5))]
         for step in (1, 2)
@@ -47,10 +47,10 @@ def folder(tmp_path):
 
 def test_the_first_screen_shows_figures_of_networks_and_full_shows_the_rest(folder):
     shown = run(folder).stdout
-    assert "2 files: 8 known figures over 80 steps, 1 to 80." in " ".join(shown.split())
+    assert "2 files: 8 known figures over 30 steps, 1 to 30." in " ".join(shown.split())
     lines = [line.split() for line in shown.splitlines() if line.startswith("  d_acc")]
     assert len(lines[0][1]) == 24  # a bar for its part of the steps
-    assert lines[0][-1] == "80"
+    assert lines[0][-1] == "30"
     assert "timing_s/step" not in shown
     full = " ".join(run(folder, "--full").stdout.split())
     assert "timing_s/step" in full
@@ -64,7 +64,7 @@ def test_the_first_screen_shows_figures_of_networks_and_full_shows_the_rest(fold
 def test_figures_of_whole_steps_stand_before_those_of_micro_batches(folder):
     result = read_logs([folder])
     rows = result.metrics.set_index("name")
-    assert rows.loc["critic/d_acc", "steps"] == 80
+    assert rows.loc["critic/d_acc", "steps"] == 30
     assert rows.loc["critic/score_max", "steps"] == 2
     assert any(notice.code == "whole-steps" for notice in result.notices)
     alone = read_logs([folder / "scores.log"]).metrics.set_index("name")
@@ -119,7 +119,7 @@ def test_results_are_saved_and_read_back(folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
     assert run(folder, "-o", out / "r.json", "-o", out / "r.csv").exit_code == 0
     table = pd.read_csv(out / "r.csv")
-    assert list(table["step"]) == list(range(1, 81))
+    assert list(table["step"]) == list(range(1, 31))
     assert "critic/d_acc" in table
     again = read_result(out / "r.json")
     assert str(again) == str(read_logs([folder]))
