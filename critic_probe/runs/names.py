@@ -345,23 +345,27 @@ class Names:
         if self._ranking and name in ("critic/ranking_loss", "critic/d_loss"):
             return ("critic/d_loss", "") if name == "critic/ranking_loss" else ("critic/loss", "score_reg included")
         for framework in _ALSO.get(self.framework, (self.framework,)):
-            rows = _ROWS.get((framework, name)) or _ROWS.get((framework, logged))
-            if rows:
-                sure = [row for row in rows if self._holds(row)]
-                return rows[0].name, sure[0].definition if sure else ""
+            rows = _ROWS.get((framework, name)) or _ROWS.get((framework, logged)) or []
+            if possible := [row for row in rows if self._can(row)]:
+                sure = [row for row in possible if self._must(row)]
+                return possible[0].name, sure[0].definition if sure else ""
         if self.evaluation and logged in EVAL:
             return f"critic/{EVAL[logged]}", ""
         return f"{OTHER}/{logged}", ""
 
-    def _holds(self, row: Logged) -> bool:
-        """Whether a row is of the version, as far as that is known."""
-        if row.framework == "verl" and self.framework not in ("verl", "gad"):
-            return not (row.since or row.before)
-        since = _parts(self.exact or self.since)
-        late = not row.since or since >= _parts(row.since)
-        if not row.before or self.exact:
-            return late and (not row.before or since < _parts(row.before))
-        return late and bool(self.before) and _parts(self.before) <= _parts(row.before)
+    def _can(self, row: Logged) -> bool:
+        """Whether a row can be of the version."""
+        since, before = _parts(self.exact or self.since), _parts(self.before)
+        late = bool(row.before and since >= _parts(row.before))
+        early = _parts(self.exact) < _parts(row.since) if self.exact else before and before <= _parts(row.since)
+        return not late and not (row.since and early)
+
+    def _must(self, row: Logged) -> bool:
+        """Whether a row is of the version, whichever of those that it can be."""
+        if self.exact or not (row.since or row.before):
+            return True
+        late = _parts(self.since) >= _parts(row.since)
+        return late and (not row.before or (bool(self.before) and _parts(self.before) <= _parts(row.before)))
 
 
 _ROWS: dict[tuple[str, str], list[Logged]] = {}

@@ -3,8 +3,10 @@
 import json
 import math
 import struct
+import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -441,15 +443,25 @@ def test_names_are_known_and_a_framework_gives_each_figure_one_of_them():
     for framework in {row.framework for row in LOGGED}:
         logged = {}
         for row in LOGGED:
-            if row.framework == framework and "PPO" not in row.definition:
+            if row.framework == framework:
                 logged.setdefault(row.logged, set()).add(row.name)
         assert all(len(names) == 1 for names in logged.values())
+
+
+def test_two_names_of_one_figure_are_not_joined():
+    figures = {"actor/entropy": 1.0, "actor/entropy_loss": 2.0, "critic/vf_loss": 1.0}  # verl 0.8 logs both
+    assert [(s.name, s.logged) for s in Names().scalars(1, figures, "")] == [
+        ("actor/entropy", "actor/entropy"),
+        ("other/actor/entropy_loss", "actor/entropy_loss"),
+        ("critic/vf_loss", "critic/vf_loss"),
+    ]
 
 
 @pytest.mark.parametrize(
     ("beside", "definition"),
     [
         ({}, "mean over micro-batches"),
+        ({"actor/entropy": 1.0}, "mean over micro-batches"),  # from 0.4.1 and before 0.6
         ({"response/aborted_ratio": 0.0}, ""),  # 0.6 or later, each with its own
         ({"response/aborted_ratio": 0.0, "agent_loop/compute_score/mean": 1.0}, ""),
         ({"response/aborted_ratio": 0.0, "training/off_policy/trajectory_staleness/mean": 1.0}, "over the global"),
@@ -460,7 +472,7 @@ def test_the_value_loss_has_a_definition_where_the_version_is_told(beside, defin
     scalars = {s.name: s for s in names.scalars(1, VERL | beside, "")}
     assert scalars["critic/vf_loss"].definition.startswith(definition)
     assert bool(scalars["critic/vf_loss"].definition) == bool(definition)
-    left_out = "left out" if beside else "counted"
+    left_out = "left out" if "response/aborted_ratio" in beside else "counted"
     assert scalars["reward/score_mean"].definition == f"empty responses {left_out}"
 
 
@@ -540,3 +552,11 @@ def test_any_text_is_given_back(tmp_path, text, score):
     path.write_text(write.scoring(blocks), encoding="utf-8", newline="")
     _, samples, _ = read(path)
     assert [s.student.text for s in samples] in ([text], [])
+
+
+def test_the_page_has_the_table_of_names():
+    docs = Path(__file__).parents[2] / "docs"
+    done = subprocess.run(
+        [sys.executable, docs / "runs.py"], capture_output=True, text=True, encoding="utf-8", check=True
+    )
+    assert done.stdout in (docs / "runs.md").read_text(encoding="utf-8"), "python docs/runs.py"
