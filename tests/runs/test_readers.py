@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from critic_probe.errors import CriticProbeError
-from critic_probe.runs.names import LOGGED, METRICS, Names
+from critic_probe.runs.names import LOGGED, METRICS
+from critic_probe.runs.naming import Names
 from critic_probe.runs.read import Records
 from critic_probe.runs.record import Sample, Scalar
 from tests.runs import write

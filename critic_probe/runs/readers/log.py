@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeGuard
 
 from critic_probe.errors import CriticProbeError
-from critic_probe.runs.names import Names
+from critic_probe.runs.naming import Names
 from critic_probe.runs.record import Source
 
 LONGEST = 1 << 26  # bytes of a line; a longer one is none of a log

@@ -5,8 +5,9 @@ student's and a teacher's section, each with `Score: | Length:`, `Text:` over an
 `Tokens:`, and close with `Teacher - Student =`. What decorates a line, emoji or brackets, decides nothing.
 """
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from critic_probe.runs.names import OF_SAMPLES, OTHER, SCORING
@@ -31,7 +32,7 @@ _SIDE = _pattern(
 _SCORE = _pattern(r"Score:\s{0,8}" + _NUMBER + r"\s{0,8}\|\s{0,8}Length:\s{0,8}(\d{1,9})")
 _GAP = _pattern(_START + r"Teacher\s?-\s?Student\s?=\s{0,8}" + _NUMBER)
 _TEXT = _pattern(_START + r"Text:[ \t]?")
-_TOKENS = _pattern(_START + r"Tokens:\s{0,4}\[([\d,\s]*)(\]?)")
+_TOKENS = _pattern(_START + r"Tokens:(?=\s{0,4}\[)")
 _PROMPT = _pattern(_START + r"(?:Prompt|PROMPT|Question|问题|提示)\]?\s{0,4}(?::|：)[ \t]?")
 _RULE = _pattern(r"^\s*(?:[=\-]{20,}|(?:─){20,}|(?:═){20,})\s*$")
 
@@ -129,13 +130,13 @@ class Scoring:
         """Whether the next line may be a model's text."""
         return self._draft is not None and self._draft.text is not None
 
-    def take(self, line: Line) -> Iterator[Scalar | Sample]:
+    def take(self, line: Line) -> Iterable[Scalar | Sample]:
         """What a line completes."""
         content, draft = line.content, self._draft
         if OPENS in content and (title := _TITLE.search(content)):
             self._begin(int(title[1]))
         elif self._step is None:
-            return
+            return ()
         elif draft is not None and draft.text is not None and not draft.header and not _MARK.match(content):
             draft.add(content)
         elif sample := _SAMPLE.match(content):
@@ -144,9 +145,10 @@ class Scoring:
             self._draft = _Draft(self._log.place(line.number))
         elif draft is None or _ENDS.match(content):
             self._drop(_MIXED)
-            yield from self._statistics(line, self._step)
+            return self._statistics(line, self._step)
         else:
             self._within(draft, content, self._step)
+        return ()
 
     def end(self) -> Iterator[Sample]:
         """What is whole at the file's end."""
@@ -214,7 +216,7 @@ class Scoring:
                 draft.open(score)
         elif draft.side and (tokens := _TOKENS.match(content)):
             draft.text = None
-            draft.sides[draft.side].ids = _ids(tokens)
+            draft.sides[draft.side].ids = _ids(content[tokens.end() :])
             if draft.sides[draft.side].ids is None:
                 self._log.note("some of its lists of tokens are cut, and left out")
         elif draft.side and draft.text is None and (text := _TEXT.match(content)):
@@ -281,13 +283,14 @@ class Scoring:
         return {}
 
 
-def _ids(tokens: re.Match[bytes]) -> tuple[int, ...] | None:
+def _ids(given: bytes) -> tuple[int, ...] | None:
     """A list of tokens; None where it is cut or no list of ids."""
     try:
-        ids = tuple(map(int, tokens[1].split(b","))) if tokens[2] and tokens[1].strip() else ()
-    except ValueError:
+        ids = json.loads(given)
+    except (ValueError, RecursionError):
         return None
-    return ids if tokens[2] and max(ids, default=0) < MOST_STEP else None
+    whole = isinstance(ids, list) and set(map(type, ids)) <= {int}
+    return tuple(ids) if whole and min(ids, default=0) >= 0 and max(ids, default=0) < MOST_STEP else None
 
 
 def _side_of(content: bytes) -> str:

@@ -99,6 +99,8 @@ def _columns(log: Log, header: list[str]) -> tuple[dict[int, str], bool]:
 
 
 def _whole(cell: str) -> int | None:
+    if cell.isascii() and cell.isdecimal() and len(cell) < 16:
+        return int(cell)
     value = _number(cell)
     return int(value) if value is not None and value.is_integer() and abs(value) < MOST_STEP else None
 

@@ -25,17 +25,19 @@ def read_text(log: Log) -> Iterator[Scalar | Sample]:
     processes: dict[bytes, Scoring] = {}
     line = Line(0, b"", True)
     for line in log.lines():
-        prefix, content = b"", line.content
+        number, content, ended = line
+        prefix = b""
         if content.startswith(b"(") or b"\x1b" in content:
             content = _ANSI.sub(b"", content)
             if match := _RAY.match(content):
                 prefix, content = match[0], content[match.end() :]
-            line = Line(line.number, content, line.ended)
+            line = Line(number, content, ended)
         scoring = processes.get(prefix)
         if scoring is None and OPENS in content and len(processes) < _MOST_PROCESSES:
             scoring = processes[prefix] = Scoring(log)
         if scoring is not None:
-            yield from scoring.take(line)
+            if completed := scoring.take(line):
+                yield from completed
             if scoring.in_text:
                 continue
         if b"step:" in content and (starts := list(_STEP.finditer(content))):
