@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 PANEL = panels.COMPARE
 EXAMPLES = (
-    "critic-probe track RUN_DIR held-out.jsonl --train train.jsonl -o track.html",
-    "critic-probe track RUN_DIR held-out.jsonl --watch --tensorboard RUN_DIR/tensorboard",
+    "critic-probe warmup pairs.jsonl --backbone tiny -o r1 --steps 4 --save-every 2",
+    "critic-probe track r1 pairs.jsonl -a mean --max-per-response 1 -o r1.html",
 )
 
 
