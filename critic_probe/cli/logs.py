@@ -1,6 +1,6 @@
 """`critic-probe logs`: what the logs of a run say, and whether it was sound."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +8,7 @@ import typer
 
 from critic_probe.cli import options, panels, session
 from critic_probe.cli.declare import with_options
+from critic_probe.cli.pages import Curves
 from critic_probe.report.targets import check_folder
 
 PANEL = panels.RUNS
@@ -18,7 +19,7 @@ EXAMPLES = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told(options.Screen):
+class Told(Curves):
     """Where the result goes, and the samples."""
 
     to_pairs: Annotated[
@@ -47,12 +48,13 @@ def command(
     output: Told,
 ) -> None:
     """Read what a training run logged: its figures by step, and whether it was sound."""
-    session.check_outputs(output)
+    output.check()
     if output.to_pairs is not None:
         check_folder(output.to_pairs)
     from critic_probe.runs.logs import read_logs
 
     result = read_logs(paths, judging.profile, output.to_pairs)
-    session.finish(result, None, output, default_pairs=False, show=output.show)
+    output.write(result)
+    session.finish(result, None, replace(output, output=None), default_pairs=False, show=output.show)
     if result.failed:
         raise typer.Exit(1)

@@ -187,7 +187,7 @@ def _told(found: pd.DataFrame, by_verdict: dict[str, int]) -> list[Statement]:
     counts = ", ".join(f"{count} {verdict}" for verdict, count in judged.items())
     worst = found.iloc[0]
     at = "" if pd.isna(worst["step"]) else f" from step {worst['step']} on"
-    return [Statement(f"{counts}; first {worst['check']}{at}: {worst['evidence']}.", dict(by_verdict))]
+    return [Statement(f"{counts}; first {worst['check']}{at}: {worst['evidence'].rstrip('.')}.", dict(by_verdict))]
 
 
 def _notices(records: Records, table: RunTable, lost: bool, beside: list[str]) -> list[Notice]:

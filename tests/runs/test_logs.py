@@ -125,6 +125,17 @@ def test_results_are_saved_and_read_back(folder, tmp_path_factory):
     assert str(again) == str(read_logs([folder]))
 
 
+def test_a_page_has_a_curve_a_figure_and_no_table_of_steps(folder, tmp_path_factory):
+    path = tmp_path_factory.mktemp("out") / "page.html"
+    assert run(folder, "-o", path).exit_code == 0
+    page = path.read_text(encoding="utf-8")
+    assert page.count("<svg") == 8
+    assert 'id="picture-critic-d_acc"' in page
+    assert "<script" not in page
+    assert "timing_s/step" in page  # in the table of figures
+    assert "<h2>Steps</h2>" not in page
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
