@@ -1,11 +1,12 @@
 """Whether a run was sound, by what it logged: an audit after the fact, which warns of nothing to come.
 
-A finding says what was measured, at which steps, what it usually comes from and the command that would tell. Bounds are a
-profile's. Each part of a run that was logged under one definition is judged by itself, so that a new definition is no
+A finding says what was measured, at which steps, what it usually comes from and the command that would tell. Bounds are
+a profile's. Each part of a run that was logged under one definition is judged by itself, so that a new definition is no
 finding, and figures of one network say nothing of another.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import pandas as pd
 
@@ -56,7 +57,7 @@ def _parts(check: Check, run: Run) -> Iterator[Run]:
     """The run, cut where a figure that the check looks at is logged under another definition from then on."""
     first, last = int(run.table.values.index[0]), int(run.table.values.index[-1])
     ends = [first, *run.table.redefined(check.names), last + 1]
-    for start, stop in zip(ends, ends[1:], strict=False):
+    for start, stop in pairwise(ends):
         part = run.table.between(start, stop - 1)
         if len(part.values):
             scores = run.scores[(run.scores.step >= start) & (run.scores.step < stop)]
