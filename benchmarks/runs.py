@@ -284,9 +284,9 @@ def base(rng: Rng, kind: str, n: int | None = None, first: int = 1) -> World:
     if kind == "gad":
         made.temperature = 5.0
     if kind == "game":  # the student catches up
-        made.order = np.linspace(rng.uniform(1, 1.6), rng.uniform(0, 0.4), len(made.steps))
-        made.order *= 1 + 0.08 * drift(rng, len(made.steps))
-        made.scale = np.exp(0.05 * drift(rng, len(made.steps))) * rng.uniform(0.5, 3)
+        known = np.linspace(rng.uniform(1, 1.6), rng.uniform(0, 0.4), len(made.steps))
+        made.order = known * (1 + 0.08 * drift(rng, len(made.steps)))
+        made.scale = np.exp(0.05 * drift(rng, len(made.steps))) * rng.uniform(0.5, 3) * (0.3 + 0.7 * known / known[0])
     if kind == "trl":
         made.every = int(rng.choice([1, 5, 10])) if len(made.steps) > 600 else 1
     return made

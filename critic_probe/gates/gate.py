@@ -11,7 +11,7 @@ import pandas as pd
 
 from critic_probe.aggregation import parse
 from critic_probe.errors import CriticProbeError, parameter
-from critic_probe.gates.figures import GONE, METRICS
+from critic_probe.gates.figures import GONE, LOGS, METRICS
 from critic_probe.gates.shipped import DEFAULT_PROFILE, profile_text
 from critic_probe.stats.intervals import NOTHING, Interval, would_tell
 from critic_probe.stats.rates import too_few
@@ -153,7 +153,7 @@ def read_gate(given: Any, where: str, families: Collection[str]) -> Gate:
             f"{where}: metric '{given['metric']}' is gone, since edits that move nothing hid in it those that do; "
             f"bound {GONE[given['metric']]}"
         )
-    if given.get("metric") not in METRICS:
+    if given.get("metric") not in METRICS and not str(given.get("metric")).startswith(LOGS):
         raise CriticProbeError(
             f"{where}: metric '{given.get('metric')}' is unknown; choose from {', '.join(sorted(METRICS))}"
         )

@@ -194,13 +194,10 @@ def length(run: Run, bounds: Bounds) -> Judged:
                 continue
             r, near = _length_correlation(window, windows)
             if near > warn:
-                yield (
-                    "fail" if near > fail else "warn",
-                    window.step.iloc[0],
-                    f"rank correlation of length and score is {r:+.2f} (at least {near:.2f} from 0, at 1 % over "
-                    f"{windows} windows) in {len(window)} scores of steps {window.step.iloc[0]} to {window.step.iloc[-1]}; bound "
-                    f"{warn:g}",
-                )
+                where = f"{len(window)} scores of steps {window.step.iloc[0]} to {window.step.iloc[-1]}"
+                sure = f"at least {near:.2f} from 0, at 1 % over {windows} windows; bound {warn:g}"
+                evidence = f"rank correlation of length and score is {r:+.2f} in {where} ({sure})"
+                yield "fail" if near > fail else "warn", window.step.iloc[0], evidence
                 return
 
 
