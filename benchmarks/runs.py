@@ -270,7 +270,7 @@ def column_missing(column: Floats) -> NDArray[np.bool_]:
     return missing
 
 
-# --- sound runs ---------------------------------------------------------------------------------------------------------
+# --- sound runs ---
 
 
 def length_of(rng: Rng) -> int:
@@ -284,9 +284,9 @@ def base(rng: Rng, kind: str, n: int | None = None, first: int = 1) -> World:
     if kind == "gad":
         made.temperature = 5.0
     if kind == "game":  # the student catches up
-        made.order = np.linspace(rng.uniform(1, 1.6), rng.uniform(0, 0.4), len(made.steps))
-        made.order *= 1 + 0.08 * drift(rng, len(made.steps))
-        made.scale = np.exp(0.05 * drift(rng, len(made.steps))) * rng.uniform(0.5, 3)
+        known = np.linspace(rng.uniform(1, 1.6), rng.uniform(0, 0.4), len(made.steps))
+        made.order = known * (1 + 0.08 * drift(rng, len(made.steps)))
+        made.scale = np.exp(0.05 * drift(rng, len(made.steps))) * rng.uniform(0.5, 3) * (0.3 + 0.7 * known / known[0])
     if kind == "trl":
         made.every = int(rng.choice([1, 5, 10])) if len(made.steps) > 600 else 1
     return made
@@ -319,7 +319,11 @@ def sound(seed: int) -> Made:
     rows = scalars_of(columns, made.steps)
     if odd == "version":
         at = int(made.steps[int(0.6 * n)])
-        for name, factor, plus in (("critic/vf_loss", 12.0, 0.0), ("critic/d_acc", 0.5, 0.25), ("critic/gap", 0.3, 0.0)):
+        for name, factor, plus in (
+            ("critic/vf_loss", 12.0, 0.0),
+            ("critic/d_acc", 0.5, 0.25),
+            ("critic/gap", 0.3, 0.0),
+        ):
             rows = [
                 row._replace(value=row.value * factor + plus, definition="new")
                 if row.name == name and row.step >= at
@@ -338,7 +342,7 @@ def sound(seed: int) -> Made:
 ODD = ("progressive", "quick", "noisy", "epochs", "actor", "reward", "version", "restart")
 
 
-# --- failures -----------------------------------------------------------------------------------------------------------
+# --- failures ---
 
 
 class Failure(NamedTuple):
@@ -348,7 +352,7 @@ class Failure(NamedTuple):
         says: What happens, as a table says it.
         kinds: Of runs that can have it.
         checks: Any of them names it.
-        plant: Changes a world from an index on, 0 where it is there from the start; returns it where it begins elsewhere.
+        plant: Changes a world from an index on, 0 where it is there from the start; returns it where it is another.
         start: Whether it is there from the first step.
     """
 
@@ -537,12 +541,14 @@ def _learns_nothing(w: World, rng: Rng, at: int) -> None:
 
 
 def _spikes(w: World, rng: Rng, at: int) -> None:
-    hit = at + np.cumsum(rng.integers(4, 10, 12))
+    hit = at + w.every * np.cumsum(rng.integers(4, 10, 12))
     places = [at, *hit[hit < len(w.steps)]]
     for name in ("critic/d_loss", "critic/vf_loss"):
         w.after.append(
-            lambda columns, name=name: name in columns
-            and columns[name].__setitem__(places, columns[name][places] + 10 * np.nanmax(columns[name][:at]))
+            lambda columns, name=name: (
+                name in columns
+                and columns[name].__setitem__(places, columns[name][places] + 10 * np.nanmax(columns[name][:at]))
+            )
         )
 
 
@@ -583,8 +589,12 @@ FAILURES = {
     "length earns score": Failure("half of the variance", _GAD, ("length",), _length),
     "one side spreads": Failure("teacher scores, 8 times in 20 steps", _GAD, ("scale",), _one_side_spreads),
     "offset runs away": Failure("80 SD in 30 steps", _GAD, ("scale", "shift"), _offset),
-    "worse than a constant": Failure("explained variance of -1 to -72", ("value",), ("explained-variance",), _explains_less),
-    "values explain nothing": Failure("explained variance of 0", ("value",), ("explained-variance",), _explains_nothing),
+    "worse than a constant": Failure(
+        "explained variance of -1 to -72", ("value",), ("explained-variance",), _explains_less
+    ),
+    "values explain nothing": Failure(
+        "explained variance of 0", ("value",), ("explained-variance",), _explains_nothing
+    ),
     "learnt by heart": Failure(
         "the loss falls where pairs come again", ("trl", "openrlhf"), ("epochs", "held-out"), _by_heart, True
     ),

@@ -9,8 +9,10 @@ from typing import Any
 import pandas as pd
 
 from critic_probe.errors import CriticProbeError, Notice
+from critic_probe.gates.gate import Plan, exit_code
+from critic_probe.gates.measure import CheckResult
 from critic_probe.measures.result import Measured, Statement
-from critic_probe.runs.health import SCORES, columns, findings
+from critic_probe.runs.health import SCORES, columns, findings, gated
 from critic_probe.runs.names import METRICS, OF_SAMPLES, OTHER
 from critic_probe.runs.pairs import PairsFile
 from critic_probe.runs.profile import load_profile
@@ -36,23 +38,34 @@ class LogsResult(Measured):
         changes: One row per step from which on a name is logged otherwise: name, step, logged, definition, and both
             before.
         findings: One row per finding, see `health.columns`.
+        gates: One row per gate on a figure of the run, with its verdict; empty without gates.
         steps: One row per step: step, and a column per name.
     """
 
     command = "logs"
-    tables = ("sources", "metrics", "changes", "findings", "steps")
+    tables = ("sources", "metrics", "changes", "findings", "gates", "steps")
     main = "steps"
 
     sources: pd.DataFrame
     metrics: pd.DataFrame
     changes: pd.DataFrame
     findings: pd.DataFrame
+    gates: pd.DataFrame
     steps: pd.DataFrame
 
     @property
     def failed(self) -> bool:
-        """Whether a check fails."""
-        return "fail" in set(self.findings.get("verdict", ()))
+        """Whether a check or a gate fails."""
+        return "fail" in set(self.findings.get("verdict", ())) or not self.checked("").passed
+
+    def checked(self, source: str) -> CheckResult:
+        """What the gates say, as every medium shows verdicts.
+
+        Args:
+            source: Where the gates come from.
+        """
+        missed = int(len(self.gates) > 0 and exit_code(self.gates, "fail"))
+        return CheckResult(source, self.gates, "fail", missed, notices=self.notices, signature=self.signature)
 
     def answer(self) -> list[Statement]:
         """What was read, and the worst that was found."""
@@ -66,7 +79,11 @@ class LogsResult(Measured):
             {"files": len(self.sources), "figures": len(known), "steps": len(steps)},
         )
         by_verdict = self.findings["verdict"].value_counts().to_dict() if len(self.findings) else {}
-        return [read, *_told(self.findings, by_verdict)]
+        told = [read, *_told(self.findings, by_verdict)]
+        if len(self.gates):
+            counts = self.gates["verdict"].value_counts().to_dict()
+            told.append(Statement(f"Gates: {', '.join(f'{n} {verdict}' for verdict, n in counts.items())}.", counts))
+        return told
 
 
 def read_logs(paths: Sequence[str | Path], profile: str | Path | None = None, pairs: Path | None = None) -> LogsResult:
@@ -76,6 +93,7 @@ def read_logs(paths: Sequence[str | Path], profile: str | Path | None = None, pa
         paths: Files, and directories for the files below them.
         profile: Bounds of the checks, by name or as a TOML file; None for the default ones.
         pairs: Where samples go as pairs, .jsonl or .parquet; None for nowhere.
+        gates: Bounds on `logs.` figures; None for none.
 
     Raises:
         CriticProbeError: A file cannot be read or written, the profile is unknown, or there is nothing in the files.
@@ -105,6 +123,7 @@ def read_logs(paths: Sequence[str | Path], profile: str | Path | None = None, pa
         _metrics(table),
         _changes(table),
         columns(judged),
+        pd.DataFrame() if gates is None else gated(gates, judged, table),
         table.values[_in_order(table.values.columns)].reset_index(),
         notices=[*_notices(records, table, lost, beside), *_of_pairs(written)],
         signature=Signature(version=__version__),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -124,7 +124,9 @@ class Run:
         return pd.Series(self.joined("critic/score_std").squeeze(axis=1))
 
 
-Found = Iterator[Finding]
+Judged = Iterator[tuple[Verdict, int | None, str]]
+"""Verdicts with the step of onset and the evidence."""
+Judge = Callable[[Run, Bounds], Judged]
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ class Check:
 
     Attributes:
         name: As profiles and findings have it.
-        asks: What it looks for, as a table says it.
+        asks: What it looks for, in a sentence.
         needs: What must have been logged: names, `a or b` where either does. `scores` are single responses'.
         judge: Gives findings of a run under the check's bounds.
         causes: The likeliest first.
@@ -144,7 +146,7 @@ class Check:
     name: str
     asks: str
     needs: tuple[str, ...]
-    judge: Callable[[Run, Bounds], Found] = field(repr=False)
+    judge: Callable[[Run, Bounds], Iterator[Finding]] = field(repr=False)
     causes: tuple[str, ...] = ()
     confirm: str = ""
     early: bool = False
@@ -166,23 +168,16 @@ CHECKS: dict[str, Check] = {}
 
 
 def check(
-    name: str,
-    asks: str,
-    *needs: str,
-    causes: Sequence[str] = (),
-    confirm: str = "",
-    early: bool = False,
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Makes a function a check: `judge(run, bounds)` yields (verdict, step, evidence), and causes where they differ."""
+    name: str, *needs: str, causes: Sequence[str] = (), confirm: str = "", early: bool = False
+) -> Callable[[Judge], Judge]:
+    """Makes a function a check, whose docstring is what it asks."""
 
-    def registered(judge: Callable[..., Any]) -> Callable[..., Any]:
-        def findings(run: Run, bounds: Bounds) -> Found:
-            for verdict, step, evidence, *own in judge(run, bounds):
-                yield Finding(
-                    name, verdict, None if step is None else int(step), evidence, *(own or (tuple(causes),)), confirm
-                )
+    def registered(judge: Judge) -> Judge:
+        def findings(run: Run, bounds: Bounds) -> Iterator[Finding]:
+            for verdict, step, evidence in judge(run, bounds):
+                yield Finding(name, verdict, None if step is None else int(step), evidence, tuple(causes), confirm)
 
-        CHECKS[name] = Check(name, asks, needs, findings, tuple(causes), confirm, early)
+        CHECKS[name] = Check(name, judge.__doc__ or "", needs, findings, tuple(causes), confirm, early)
         return judge
 
     return registered
@@ -205,10 +200,14 @@ def at_end(flags: Flags, least: int) -> slice | None:
     return slice(start, len(flags)) if len(flags) - start >= least and len(flags) else None
 
 
+def logarithm(values: Floats) -> Floats:
+    """Of figures that are above 0 and whose noise grows with them."""
+    return np.asarray(np.log(np.maximum(values, 1e-12)))
+
+
 def began(series: Series, seen: int, *, log: bool = False) -> int:
     """The step at which the change began that was seen at an index; of logarithms where growth is by a factor."""
-    values = np.log(np.maximum(series.values, 1e-12)) if log else series.values
-    return int(series.steps[onset(values, seen)])
+    return int(series.steps[onset(logarithm(series.values) if log else series.values, seen)])
 
 
 def sd_of_step(values: Floats) -> float:
