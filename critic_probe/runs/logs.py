@@ -86,7 +86,12 @@ class LogsResult(Measured):
         return told
 
 
-def read_logs(paths: Sequence[str | Path], profile: str | Path | None = None, pairs: Path | None = None) -> LogsResult:
+def read_logs(
+    paths: Sequence[str | Path],
+    profile: str | Path | None = None,
+    pairs: Path | None = None,
+    gates: Plan | None = None,
+) -> LogsResult:
     """Reads the logs of one run and judges them.
 
     Args:

@@ -81,6 +81,23 @@ def test_a_contradiction_fails_and_a_sound_run_does_not(tmp_path):
     assert {"check": "contradiction-loss", "verdict": "fail"}.items() <= found[0].items()
 
 
+def test_gates_bound_figures_of_the_run(tmp_path):
+    path = console_log(tmp_path / "run.log", steps=30)
+    gates = tmp_path / "gates.toml"
+    bound = '[[gates]]\nmetric = "logs.{}"\n{} = {}\nat = "value"\n'
+    gates.write_text(bound.format("critic/d_acc", "min", 0.9) + bound.format("fails", "max", 0))
+    done = run(path, "--gates", gates, "--junit", tmp_path / "j.xml", "--markdown", tmp_path / "m.md")
+    assert done.exit_code == 1
+    assert "Gates: 1 fail, 1 pass." in done.stdout
+    assert 'failures="1"' in (tmp_path / "j.xml").read_text()
+    assert "| fail | logs.critic/d_acc | 0.75" in (tmp_path / "m.md").read_text()
+    gates.write_text(bound.format("critic/d_acc", "min", 0.7))
+    assert run(path, "--gates", gates).exit_code == 0
+    without = run(path, "--junit", tmp_path / "j.xml")
+    assert without.exit_code == 2
+    assert "there are no gates to write; give --gates FILE" in without.stderr
+
+
 def test_a_profile_holds_the_run_against_other_bounds(tmp_path):
     path = console_log(tmp_path / "run.log", **{"critic/d_acc": 0.9})
     default = read_logs([path])

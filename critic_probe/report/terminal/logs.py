@@ -46,7 +46,13 @@ def first_logs(result: LogsResult, console: Console, rows: int | None, room: int
     """
     known = [row for row in rows_of(result.metrics) if not row["name"].startswith(f"{OTHER}/")]
     told = [row for row in rows_of(result.findings) if row["verdict"] != "skipped"][:_CHECKS]
-    return fitting(lambda count: (_findings(told), _gates(result), _metrics(result, known[:count])), len(known), console, room, rows)
+    return fitting(
+        lambda count: (_findings(told), _gates(result), _metrics(result, known[:count])),
+        len(known),
+        console,
+        room,
+        rows,
+    )
 
 
 def print_logs(result: LogsResult, console: Console) -> None:
