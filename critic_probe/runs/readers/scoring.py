@@ -218,6 +218,8 @@ class Scoring:
             else:
                 self._held.append(self._sample(draft, step))
                 self._draft = None
+        elif _STRAY.match(content):
+            draft.broken = _MIXED
         elif side := _SIDE.match(content):
             draft.opening, draft.header = "student" if side["student"] else "teacher", [content]
             if score:
@@ -233,7 +235,7 @@ class Scoring:
             draft.text = draft.sides[draft.side].lines
             draft.text.append(content[text.end() :])
         else:
-            if _STRAY.match(content) or score:
+            if score:
                 draft.broken = _MIXED
             draft.add(content)
 
@@ -305,10 +307,11 @@ def _ids(given: bytes) -> tuple[int, ...] | None:
     """A list of tokens; None where it is cut or no list of ids."""
     try:
         ids = json.loads(given)
-    except (ValueError, RecursionError):
+        total = sum(ids)
+    except (ValueError, TypeError, RecursionError):
         return None
-    whole = isinstance(ids, list) and set(map(type, ids)) <= {int}
-    return tuple(ids) if whole and min(ids, default=0) >= 0 and max(ids, default=0) < MOST_STEP else None
+    whole = isinstance(ids, list) and type(total) is int and total < MOST_STEP and b"-" not in given
+    return tuple(ids) if whole else None
 
 
 def _side_of(content: bytes) -> str:
