@@ -79,6 +79,7 @@ class _Config(TypedDict, total=False):
     do_normalize: bool | None
     score_type: str | None
     value_head_prefix: str | None
+    _name_or_path: str | None
 
 
 class _Index(TypedDict):
@@ -101,6 +102,7 @@ class Layout:
         tensors: Every tensor by its name without the wrappers' prefixes.
         step: The training step, where a name or a trainer's state tells it.
         base: The directory under an adapter, None for whole weights.
+        origin: The model that it was trained from, where that is on this machine: the base, or what its config names.
         settings: Files beside config and weights that values depend on, such as an adapter's.
         odd: What was strange about the files and how it was resolved; empty where nothing was.
     """
@@ -112,6 +114,7 @@ class Layout:
     tensors: Tensors
     step: int | None = None
     base: Path | None = None
+    origin: Path | None = None
     settings: tuple[Path, ...] = ()
     odd: str = ""
 
@@ -172,7 +175,15 @@ def read_layout(path: str | Path, *, base: str | Path | None = None, step: int |
             f"{layout.home}: no tokenizer (looked for {', '.join(_TOKENIZER_FILES)}); "
             "copy the tokenizer files that the critic was trained with into the directory"
         )
-    return replace(layout, tensors=tensors, step=_step_of(where))
+    return replace(layout, tensors=tensors, step=_step_of(where), origin=base or layout.base or _named_origin(layout))
+
+
+def _named_origin(layout: Layout) -> Path | None:
+    """What the config says that it was made from, where that is another directory of this machine."""
+    named = layout.config.get("_name_or_path")
+    if not named or not os.path.isfile(os.path.join(named, "config.json")):
+        return None
+    return None if os.path.samefile(named, layout.home) else Path(named)
 
 
 def _follow(path: Path, step: int | None) -> Path:
