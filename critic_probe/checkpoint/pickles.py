@@ -138,7 +138,9 @@ def _read_zip(path: Path, start: int, length: int) -> Any:
                         lengths = struct.unpack("<HH", part.read(4))
                         offset = start + info.header_offset + _LOCAL_HEADER + sum(lengths)
                         storages[name.removeprefix("data/")] = (offset, info.file_size)
-        except (zipfile.BadZipFile, struct.error, OSError, EOFError) as error:
+        except CriticProbeError:
+            raise
+        except Exception as error:  # a damaged archive fails in any way there is
             raise CriticProbeError(f"{path}: cut short or damaged ({error}); copy it again") from error
     return _load(path, program, storages)
 

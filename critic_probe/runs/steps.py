@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +17,7 @@ from critic_probe.checkpoint.critic import resolve_device
 from critic_probe.checkpoint.layout import Layout, fingerprint, read_layout
 from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.gates.baseline import record
+from critic_probe.gates.changes import changes
 from critic_probe.gates.figures import figures
 from critic_probe.gates.gate import Gate, Plan
 from critic_probe.gates.measure import judge, measure
@@ -89,7 +90,7 @@ class Asked:
             sorted((name, str(value)) for name, value in self.loading.items()),
             replace(self.settings, cache=None),
             files,
-            self.gates,
+            self.gates.gates,
             self.unnamed,
             (self.most, self.seed, families),
         )
@@ -110,7 +111,7 @@ class Step:
 
     Attributes:
         step: Of the training.
-        fingerprint: Of the checkpoint.
+        directory: Its checkpoint's, by its name in the run's.
         measured: A baseline; see `gates.baseline.record`.
         strongest: By read-out the harmless edits that move most.
         train: By read-out what `compare` says of the pairs that were trained on; empty without any.
@@ -121,7 +122,7 @@ class Step:
     """
 
     step: int
-    fingerprint: str
+    directory: str
     measured: dict[str, Any]
     strongest: dict[str, list[str]]
     train: list[dict[str, Any]]
@@ -129,6 +130,14 @@ class Step:
     notices: list[Notice]
     signature: dict[str, Any]
     input: dict[str, Any] | None
+    _before: list[Any] = field(default_factory=list, compare=False, repr=False)
+
+    def since(self, other: "Step") -> dict[str, pd.Series]:
+        """What changed from another step to this one; see `gates.changes.changes`. The last answer is kept."""
+        if not self._before or self._before[0] is not other:
+            self._before[:] = [other, changes(other.measured, self.measured)]
+        changed: dict[str, pd.Series] = self._before[1]
+        return changed
 
 
 def step_of(checkpoint: Checkpoint, asked: Asked, progress: Progress) -> Step:
@@ -138,20 +147,19 @@ def step_of(checkpoint: Checkpoint, asked: Asked, progress: Progress) -> Step:
         CriticProbeError: It cannot be read, or not be asked, or was written to meanwhile.
     """
     layout = read_layout(checkpoint.path, base=asked.loading.get("base"))
-    name = fingerprint(layout)
     if asked.settings.cache is None:
-        return _read(checkpoint.step, name, _measured(checkpoint, asked, progress))
+        return _read(checkpoint, _measured(checkpoint, asked, progress))
     key = asked.key(checkpoint.step, layout)
-    with closing(Cache(asked.settings.cache, f"track {name}")) as cache:
+    with closing(Cache(asked.settings.cache, f"track {fingerprint(layout)}")) as cache:
         if (kept := cache.known(key)) is None:
             kept = cache.setting(key, _measured(checkpoint, asked, progress))
-    return _read(checkpoint.step, name, kept)
+    return _read(checkpoint, kept)
 
 
-def _read(step: int, fingerprint: str, kept: str) -> Step:
+def _read(checkpoint: Checkpoint, kept: str) -> Step:
     told = json.loads(kept)
     notices = [Notice(**notice) for notice in told.pop("notices")]
-    return Step(step, fingerprint, notices=notices, **told)
+    return Step(checkpoint.step, checkpoint.path.name, notices=notices, **told)
 
 
 def _measured(checkpoint: Checkpoint, asked: Asked, progress: Progress) -> str:
