@@ -123,7 +123,7 @@ def replay(
     observed = np.array([sample.score for sample in told])
     rounding = rounding_of(observed)
     progress(f"{first.name}: {len(told)} responses of {picked.why}")
-    replayed = _replayed(bench, told, rounding)
+    replayed = replayed_of(bench, told, rounding, first.loading["dtype"])
     others = {}
     for critic in rest:
         other = Bench(critic, [], settings)
@@ -132,7 +132,7 @@ def replay(
             raise CriticProbeError(
                 f"{critic.name}: reads other samples of the log than {first.name}; compare critics of one tokenizer"
             )
-        others[critic.name] = _replayed(other, theirs, rounding)
+        others[critic.name] = replayed_of(other, theirs, rounding, critic.loading["dtype"])
     replayed.others = others
     result = judged(replayed, observed, rounding, picked.why, any(sample.eos_lost for sample in picked.samples[:most]))
     if result.left and not every_step:
@@ -143,9 +143,16 @@ def replay(
     return replace(result, notices=[*notices, *bench.encoder.notices, *result.notices], signature=signed)
 
 
-def _replayed(bench: Bench, told: Sequence[Told], rounding: Rounding) -> Replayed:
+def replayed_of(bench: Bench, told: Sequence[Told], rounding: Rounding, dtype: str = "auto") -> Replayed:
+    """What a checkpoint gives for logged responses.
+
+    Args:
+        bench: The checkpoint, and how it is read.
+        told: What was logged.
+        rounding: How their scores were written down.
+        dtype: What they should have been computed in; `auto` is the half type of the log, else that of the weights.
+    """
     critic = bench.critic
-    dtype = critic.loading["dtype"]
     if dtype == "auto":
         dtype = rounding.dtype or str(stored_dtype(critic.layout)).removeprefix("torch.")
     exact = critic if critic.dtype == torch.float32 else critic.in_float32()
@@ -190,7 +197,7 @@ def judged(replayed: Replayed, observed: Floats, rounding: Rounding, why: str, e
         sentence = f"They are of {prompts} prompts: too few to search for a factor, which takes {FEWEST}."
         return replace(result, verdict=[_other(why, before)], left=[sentence])
     explanation = explain(observed, [t.prompt for t in told], replayed.tiers(observed))
-    rows = [_row(fit, explanation) for fit in explanation.tried if fit.factors]
+    rows = [_row(fit, explanation) for fit in explanation.tried if fit.factors and np.isfinite(fit.residual)]
     factors = pd.DataFrame(rows, columns=_COLUMNS).astype({"named": bool})
     result = replace(result, factors=factors)
     only_eos = eos_lost and any(fit.factors == ("eos-in",) for fit in explanation.named)
