@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import pandas as pd
 
-from critic_probe import measures, studies
+from critic_probe import measures, runs, studies
 from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.gates.measure import CheckResult
 from critic_probe.measures.result import Measured, Result
@@ -97,8 +97,8 @@ def read_result(path: str | Path) -> Result:
 
 
 def _kinds() -> dict[str, Any]:
-    """By command: the class of its result, of all that are measured or studied."""
-    for room in (measures, studies):
+    """By command: the class of its result, of all that are measured, replayed or studied."""
+    for room in (measures, runs, studies):
         for module in pkgutil.iter_modules(room.__path__, f"{room.__name__}."):
             import_module(module.name)
     kinds = {*Result.__subclasses__(), *Measured.__subclasses__()} - {Measured, CheckResult}  # JSON of checks: verdicts

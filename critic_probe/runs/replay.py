@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from scipy import stats
 
 from critic_probe.checkpoint import Critic
 from critic_probe.checkpoint.critic import stored_dtype
+from critic_probe.checkpoint.layout import read_json
 from critic_probe.errors import CriticProbeError, Notice, parameter
 from critic_probe.measures.result import Measured, Statement
 from critic_probe.runs.faults import FAULTS, Told
@@ -81,6 +83,13 @@ class ReplayResult(Measured):
                 Statement(f"These samples could not have shown: {'; '.join(self.unseen)}.", {"unseen": [*self.unseen]})
             )
         return told
+
+
+def trained_read_out(path: Path) -> str:
+    """The read-out that a checkpoint was trained under, where `warmup` wrote it down; else last."""
+    file = path / "critic_probe.json"
+    training = read_json(file, "how the critic was trained") if file.exists() else {}
+    return str(training.get("ends_as") or training.get("aggregation") or "last")
 
 
 def replay(

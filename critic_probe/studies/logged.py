@@ -154,7 +154,7 @@ class Scorer:
         eos = self.tokenizer.eos_token_id
         body = [i for i in response if i != eos]
         if "retokenised" in faults:
-            body = self.ids(self.tokenizer.decode(body))
+            body = self.ids(str(self.tokenizer.decode(body)))
         closed = response[-1] == eos
         read_eos = "eos-in" in faults and faults["eos-in"] in ("both", side)
         ids = body + [eos] * (closed or read_eos)
