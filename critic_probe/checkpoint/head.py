@@ -234,7 +234,7 @@ def normalisation(config: dict[str, Any], layout: Layout) -> tuple[float, float]
     if not config.get("normalize_reward"):
         return None
     mean, std = config.get("mean"), config.get("std")
-    numbers = all(isinstance(n, int | float) and math.isfinite(n) for n in (mean, std))
+    numbers = all(isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in (mean, std))
     if not numbers or std <= 0:  # type: ignore[operator]
         raise CriticProbeError(
             f"{layout.config_file}: normalize_reward is on but mean is {mean} and std is {std}; give the "

@@ -83,7 +83,7 @@ def read_result(path: str | Path) -> Result:
     for name in (name for name in names if name not in values):
         key = "warnings" if name == "notices" else name
         values[name] = data.get(key)
-        if not isinstance(values[name], {"signature": dict, "prompt": str}.get(name, list)):
+        if not isinstance(values[name], {"signature": dict, "prompt": str, "run": str}.get(name, list)):
             raise CriticProbeError(f"{path}: has no '{key}' of {command}; give the file as it was written")
     try:
         values |= {name: _frame(values[name]) for name in kind.tables}
@@ -97,7 +97,7 @@ def read_result(path: str | Path) -> Result:
 
 
 def _kinds() -> dict[str, Any]:
-    """By command: the class of its result, of all that are measured, replayed or studied."""
+    """By command: the class of its result, of all that are measured, studied or read of runs."""
     for room in (measures, runs, studies):
         for module in pkgutil.iter_modules(room.__path__, f"{room.__name__}."):
             import_module(module.name)

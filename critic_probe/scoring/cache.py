@@ -103,6 +103,16 @@ class Cache:
 
         return self._mended(settle)
 
+    def known(self, name: str) -> str | None:
+        """What was settled under a name; None where nothing was."""
+
+        def read() -> str | None:
+            query = "SELECT value FROM settings WHERE critic = ? AND name = ?"
+            row = self._db.execute(query, (self._critic, name)).fetchone()
+            return None if row is None else str(row[0])
+
+        return self._mended(read)
+
     def close(self) -> None:
         """Writes what SQLite still holds beside the file, and lets the file go."""
         self._db.close()

@@ -86,6 +86,7 @@ class Signature(TypedDict, total=False):
         seed: Drew them.
         gradient_pairs: How many pairs went backward.
         heads: How many random heads.
+        train: Hash of the pairs that were trained on, where they were scored too.
         trained: Fingerprints of critics that were trained for the result.
         sample: How many pairs were scored again.
         sample_seed: Drew them.
@@ -114,6 +115,7 @@ class Signature(TypedDict, total=False):
     seed: int
     gradient_pairs: int
     heads: int
+    train: str
     trained: list[str]
     sample: int
     sample_seed: int

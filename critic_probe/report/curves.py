@@ -1,0 +1,87 @@
+"""A run's steps as a page: the answer, a curve with intervals a figure, and all tables; no script at all."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from critic_probe.errors import CriticProbeError
+from critic_probe.measures.result import Measured
+from critic_probe.report.pictures import Picture, finished, measured, to_svg, with_intervals
+from critic_probe.report.terminal import signature_line
+from critic_probe.runs.track import SAYS, TrackResult
+from critic_probe.text import neutralise
+
+_CAPTION = "At each step, with its 95 % interval."
+
+
+def write_curves(path: Path, result: TrackResult) -> None:
+    """Writes the page.
+
+    Args:
+        path: An .html file.
+        result: What it shows.
+
+    Raises:
+        CriticProbeError: The file cannot be written.
+    """
+    drawn = []
+    for figure in [name for name in SAYS if name in result.steps]:
+        frame = measured(result.steps, figure)
+        if len(frame):
+            drawn.append(Picture(figure, SAYS[figure], _CAPTION, {"": _curve(frame, figure)}, None))
+    try:
+        path.write_text(_page(f"track {result.run}", result, drawn), encoding="utf-8")
+    except OSError as error:
+        raise CriticProbeError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def _curve(frame: pd.DataFrame, figure: str) -> dict[str, Any]:
+    import altair as alt
+
+    ends = (f"{figure}_low", f"{figure}_high")
+    shown = frame[["step", "aggregation", figure, *ends]]
+    x = alt.X("step:Q", title="step", axis=alt.Axis(tickMinStep=1))
+    y = alt.Y(f"{figure}:Q", title=SAYS[figure], scale=alt.Scale(zero=False))
+    return finished(alt.layer(*with_intervals(shown, x, y, ends)))
+
+
+def _page(title: str, result: Measured, drawn: list[Picture]) -> str:
+    from jinja2 import Environment, select_autoescape
+
+    page = files("critic_probe.report") / "page"
+    template, style = ((page / name).read_text(encoding="utf-8") for name in ("plain.html.j2", "page.css"))
+    environment = Environment(
+        autoescape=select_autoescape(default=True, default_for_string=True), trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"safe_text": lambda text: neutralise(str(text))}
+    tables = [(name, getattr(result, name)) for name in result.tables]
+    made: str = environment.from_string(template).render(
+        title=title,
+        style=style,
+        answer=[each.text for each in result.answer()],
+        drawn=[(p, to_svg(p.charts[""], p.name, p.title)) for p in drawn],
+        tables=[
+            (name.replace("_", " "), [str(column).replace("_", " ") for column in table], _cells(table))
+            for name, table in tables
+            if len(table)
+        ],
+        reading=result.reading,
+        notices=result.notices,
+        signature=signature_line(result.signature),
+    )
+    return made
+
+
+def _cells(table: pd.DataFrame) -> list[list[str]]:
+    return [[_cell(value) for value in row] for row in table.itertuples(index=False)]
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(_cell(each) for each in value)
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return "–"
+    return f"{value:.3g}" if isinstance(value, float) else neutralise(str(value))
