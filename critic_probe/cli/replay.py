@@ -14,7 +14,7 @@ from critic_probe.errors import CriticProbeError, parameter
 if TYPE_CHECKING:
     from critic_probe.runs.record import Sample
 
-PANEL = panels.COMPARE
+PANEL = panels.RUNS
 EXAMPLES = ("critic-probe replay scoring.log -c bundled:mean",)
 
 _of_log = "Which samples of the log"
@@ -84,14 +84,15 @@ def command(
         raise CriticProbeError(f"{parameter('read_outs')}: a log was read under one read-out; give one")
     step = _step(part.log_step)
     samples = list(_samples(log))
-    from critic_probe.runs.replay import replay, trained_read_out
+    read_out = scoring.aggregation[0] if scoring.aggregation else None
+    settings = scoring.parsed([read_out or "last"])()
+    from critic_probe.runs.replay import replay
 
-    first = next(iter(critics.paths.values()))
-    settings = scoring.parsed(scoring.aggregation or [trained_read_out(first)])()
     result = replay(
         critics.load(),
         samples,
         settings,
+        read_out=read_out,
         log_step=step,
         every_step=part.log_step == "all",
         most=part.samples,

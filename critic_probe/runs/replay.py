@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,9 @@ import pandas as pd
 import torch
 from scipy import stats
 
+from critic_probe.aggregation import parse
 from critic_probe.checkpoint import Critic
 from critic_probe.checkpoint.critic import stored_dtype
-from critic_probe.checkpoint.layout import read_json
 from critic_probe.errors import CriticProbeError, Notice, parameter
 from critic_probe.measures.result import Measured, Statement
 from critic_probe.runs.faults import FAULTS, Told
@@ -85,18 +84,12 @@ class ReplayResult(Measured):
         return told
 
 
-def trained_read_out(path: Path) -> str:
-    """The read-out that a checkpoint was trained under, where `warmup` wrote it down; else last."""
-    file = path / "critic_probe.json"
-    training = read_json(file, "how the critic was trained") if file.exists() else {}
-    return str(training.get("ends_as") or training.get("aggregation") or "last")
-
-
 def replay(
     critics: Iterable[Critic],
     samples: Sequence[Sample],
     settings: Settings,
     *,
+    read_out: str | None = None,
     log_step: int | None = None,
     every_step: bool = False,
     most: int = MOST,
@@ -108,7 +101,8 @@ def replay(
     Args:
         critics: The checkpoint, and others that may have scored the same; all are held at once.
         samples: Those of the log.
-        settings: How text becomes a score; the first read-out is the one of the log.
+        settings: How text becomes a score.
+        read_out: The run's; None for what the checkpoint was trained under, where it says so, else last.
         log_step: The step of the log; None for the one that belongs to the checkpoint.
         every_step: Whether one frozen critic scored all steps.
         most: Samples that are scored again.
@@ -120,6 +114,8 @@ def replay(
     """
     first, *rest = list(critics)
     notices = preflight(first)
+    name = read_out or first.training.get("ends_as") or first.training.get("aggregation") or "last"
+    settings = replace(settings, aggregations=(parse(name),))
     picked = chosen(samples, log_step, first.layout.step, every_step)
     bench = Bench(first, [], settings)
     told, lost = told_of(bench.encoder, first, picked.samples[:most])

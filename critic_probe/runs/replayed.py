@@ -71,6 +71,8 @@ class Replayed(Expected[Told]):
         self.others: Mapping[str, Replayed] = {}
         self._edits = Edits(critic.tokenizer, encoder, critic.eos_ids, samples)
         self._fed: dict[tuple[tuple[Stage, str], ...], list[Version]] = {}
+        self._ways_of: dict[tuple[tuple[Stage, str], ...], list[Way]] = {}
+        self._glances: dict[tuple[tuple[tuple[Stage, str], ...], int], Floats] = {}
         self._scored: dict[tuple[tuple[tuple[Stage, str], ...], int], Floats] = {}
 
     def scores_by(self, critic: Critic) -> Floats:
@@ -133,7 +135,7 @@ class Replayed(Expected[Told]):
     def moves(self, name: str, level: Level, observed: Floats) -> bool:
         """Whether a factor moves any score by more than the floor, in one version; a few samples are asked first."""
         by_stage = {FAULTS[name].stage: name}
-        ways = list(self._ways(by_stage))
+        ways = self._ways(by_stage)
         few = self._few(_GLANCE)
         for chosen in (few, np.arange(len(observed))):
             values_of = self._glanced if chosen is few else self._each
@@ -155,6 +157,7 @@ class Replayed(Expected[Told]):
             observed: The scores.
         """
         by_stage = {FAULTS[name].stage: name for name in names if not name.startswith("dtype-")}
+        hopeful: list[list[int]] = []  # settled once, whichever samples are shown
 
         def predict(shown: Bools) -> Prediction:
             if "step" in by_stage:
@@ -167,8 +170,10 @@ class Replayed(Expected[Told]):
                 )
             if "head" in by_stage:
                 return self._with_head(by_stage, level, observed, shown)
-            ways = list(self._ways(by_stage))
-            kept = self._hopeful(ways, by_stage, level, observed) if len(ways) * len(names) > 1 else [0]
+            ways = self._ways(by_stage)
+            if not hopeful:
+                hopeful.append(self._hopeful(ways, by_stage, level, observed) if len(ways) * len(names) > 1 else [0])
+            [kept] = hopeful
             if not kept:  # none comes near: nothing is computed for the other samples
                 nowhere = np.full((1, len(observed)), np.nan)
                 return Prediction(nowhere, np.zeros_like(nowhere))
@@ -179,7 +184,14 @@ class Replayed(Expected[Told]):
 
     # Ways
 
-    def _ways(self, by_stage: Mapping[Stage, str]) -> Iterator[Way]:
+    def _ways(self, by_stage: Mapping[Stage, str]) -> list[Way]:
+        """Every way of feeding and reading under some factors."""
+        key = _key(by_stage, (*EDITS, "window", "read"))
+        if key not in self._ways_of:
+            self._ways_of[key] = list(self._made(by_stage))
+        return self._ways_of[key]
+
+    def _made(self, by_stage: Mapping[Stage, str]) -> Iterator[Way]:
         read_outs = other_read_outs(self.read_out) if "read" in by_stage else [self.read_out]
         for label, feds in self._versions(by_stage):
             for window in windows(by_stage.get("window")):
@@ -206,15 +218,7 @@ class Replayed(Expected[Told]):
         """The ways that bring half of a few samples together; of one factor at least the way that comes nearest."""
         name = by_stage.get("map")
         few = self._few(2 * _GLANCE if name == "z-scored" else _GLANCE)
-        rows = np.empty((len(ways), len(few)))
-        together: dict[tuple[int, Window], list[int]] = {}
-        for number, way in enumerate(ways):
-            together.setdefault((id(way.feds), way.window), []).append(number)
-        for numbers in together.values():
-            first = ways[numbers[0]]
-            feds = [first.feds[i] for i in few]
-            values = self._glanced(feds)
-            rows[numbers] = self._read_by(feds, values, first.window, [ways[number].read_out for number in numbers])
+        rows = self._glance(ways, few, by_stage)
         some = [way._replace(feds=[way.feds[i] for i in few]) for way in ways]
         if name == "z-scored":  # is a line over each side, whatever else it is over
             sides = np.array([self.samples[i].side for i in few])
@@ -238,6 +242,22 @@ class Replayed(Expected[Told]):
             return []
         nearest = np.nan_to_num(np.median(apart, axis=1), nan=np.inf).reshape(versions, -1).min(axis=0)
         return [int(np.argmin(nearest))]
+
+    def _glance(self, ways: Sequence[Way], few: NDArray[np.intp], by_stage: Mapping[Stage, str]) -> Floats:
+        """The scores (C, n) of a few samples under each way, computed once."""
+        key = (_key(by_stage, (*EDITS, "window", "read")), len(few))
+        if key not in self._glances:
+            rows = np.empty((len(ways), len(few)))
+            together: dict[tuple[int, Window], list[int]] = {}
+            for number, way in enumerate(ways):
+                together.setdefault((id(way.feds), way.window), []).append(number)
+            for numbers in together.values():
+                first = ways[numbers[0]]
+                feds = [first.feds[i] for i in few]
+                read_outs = [ways[number].read_out for number in numbers]
+                rows[numbers] = self._read_by(feds, self._glanced(feds), first.window, read_outs)
+            self._glances[key] = rows
+        return self._glances[key]
 
     def _few(self, count: int) -> NDArray[np.intp]:
         """Indices of a few samples, spread over all."""
