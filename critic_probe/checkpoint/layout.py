@@ -7,25 +7,28 @@ One table of formats, tried in order, hence one file longer than others.
 """
 
 import hashlib
-import json
 import math
+import os
 import re
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+from typing_extensions import TypedDict
 
-from critic_probe.checkpoint.adapters import merge_adapter, merge_unmerged
+from critic_probe import documents
+from critic_probe.checkpoint.adapters import Settings, merge_adapter, merge_unmerged
 from critic_probe.checkpoint.gguf import PACKAGED, packaged
 from critic_probe.checkpoint.pickles import read_torch_file
 from critic_probe.checkpoint.quantised import plain
 from critic_probe.checkpoint.sharded import FSDP_SHARD, read_dcp, read_fsdp, read_zero2
 from critic_probe.checkpoint.stored import Stored, Tensors
 from critic_probe.errors import CriticProbeError, parameter
+from critic_probe.text import listed
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "tekken.json")
 UNGATHERED = (
@@ -60,6 +63,30 @@ _DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
+
+
+_T = TypeVar("_T")
+
+
+class _Config(TypedDict, total=False):
+    """What is read of a config beside what transformers reads."""
+
+    model_type: str
+    architectures: list[str] | None
+    id2label: dict[str, Any] | None
+    quantization_config: dict[str, Any] | None
+    normalize_reward: bool | None
+    do_normalize: bool | None
+    score_type: str | None
+    value_head_prefix: str | None
+
+
+class _Index(TypedDict):
+    weight_map: dict[str, str]
+
+
+class _State(TypedDict, total=False):
+    global_step: int
 
 
 @dataclass(frozen=True)
@@ -137,7 +164,7 @@ def read_layout(path: str | Path, *, base: str | Path | None = None, step: int |
             check="head-shape" if len(empty) == 1 else "weights",
         )
     lora = _lora_settings(where)
-    tensors = merge_unmerged(where, tensors, read_json(lora, "the scale of LoRA factors") if lora else {})
+    tensors = merge_unmerged(where, tensors, read_json(lora, "the scale of LoRA factors", Settings) if lora else {})
     if lora:
         layout = replace(layout, settings=(*layout.settings, lora))
     if not any((layout.home / name).exists() for name in _TOKENIZER_FILES):
@@ -227,10 +254,10 @@ def _read(path: Path, base: Path | None) -> Layout:
     if "adapter_config.json" in names:
         return _adapter(path, base)
     if not {n for n in names if n.startswith(("model.safetensors", "pytorch_model.bin"))} and "latest" in names:
-        tag = (path / "latest").read_text(encoding="utf-8", errors="replace").strip()
+        tag = documents.read_text(path / "latest", "write the name of the step's directory into it", 4096).strip()
         step_directory = path / Path(tag).name
-        if not step_directory.is_dir():
-            raise CriticProbeError(f"{path / 'latest'}: names {tag!r}, which is not there; copy it")
+        if not os.path.isdir(step_directory):
+            raise CriticProbeError(f"{path / 'latest'}: names {documents.shown(tag)}, which is not there; copy it")
         home = path if (path / "config.json").exists() else base
         tensors = read_zero2(step_directory)
         if home is None:
@@ -255,19 +282,19 @@ def _hugging_face(path: Path, base: Path | None = None) -> Layout:
 
 
 def _adapter(path: Path, base: Path | None) -> Layout:
-    settings = read_json(path / "adapter_config.json", "the adapter's settings")
+    settings = read_json(path / "adapter_config.json", "the adapter's settings", Settings)
     files = [path / name for name in _ADAPTER if (path / name).exists()]
     if not files:
         raise CriticProbeError(f"{path}: adapter_config.json without {' or '.join(_ADAPTER)}; copy the weights")
     named = settings.get("base_model_name_or_path")
     if base is None and named in PACKAGED:
         base = packaged(named)
-    if base is None and named and (Path(named) / "config.json").exists():
+    if base is None and named and os.path.isfile(Path(named) / "config.json"):
         base = Path(named)
     if base is None:
         raise CriticProbeError(
-            f"{path}: an adapter over {named or 'an unnamed model'}, which is not on this machine; give its directory "
-            f"with {parameter('base')}"
+            f"{path}: an adapter over {named[:200] if named else 'an unnamed model'}, which is not on this machine; "
+            f"give its directory with {parameter('base')}"
         )
     below = _hugging_face(base)
     tensors = _named(files[0])
@@ -302,16 +329,17 @@ def _step_of(path: Path) -> int | None:
             return int(match[1])
     state = path / "trainer_state.json"
     if state.exists():
-        step = read_json(state, "the trainer's state").get("global_step")
-        return step if isinstance(step, int) else None
+        return read_json(state, "the trainer's state", _State).get("global_step")
     latest = path / "latest"
-    if latest.is_file() and (match := _STEP.fullmatch(latest.read_text(encoding="utf-8", errors="replace").strip())):
-        return int(match[1])
+    if latest.is_file():
+        tag = documents.read_text(latest, "write the name of the step's directory into it", 4096)
+        return int(match[1]) if (match := _STEP.fullmatch(tag.strip())) else None
     return None
 
 
 def _config(home: Path) -> dict[str, Any]:
-    return read_json(home / "config.json", "a Hugging Face checkpoint directory has one beside its weights")
+    what = "a Hugging Face checkpoint directory has one beside its weights"
+    return dict(read_json(home / "config.json", what, _Config))
 
 
 def _weight_files(path: Path) -> tuple[list[Path], str]:
@@ -322,15 +350,15 @@ def _weight_files(path: Path) -> tuple[list[Path], str]:
     odd = f"{there[0].name} was read, as transformers does, and not {others}, which lies beside it" if others else ""
     for index in there[:1]:
         if index.suffix == ".json":
-            weight_map = read_json(index, "the index of the shards").get("weight_map")
-            if not isinstance(weight_map, dict) or not weight_map:
-                raise CriticProbeError(f"{index}: no weight_map; save the checkpoint again")
+            weight_map = read_json(index, "the index of the shards", _Index)["weight_map"]
+            if not weight_map:
+                raise CriticProbeError(f"{index}: 'weight_map' is empty; save the checkpoint again")
             shards = [path / Path(name).name for name in sorted(set(weight_map.values()))]
-            missing = [shard.name for shard in shards if not shard.exists()]
+            missing = [shard.name[:80] for shard in shards if not os.path.isfile(shard)]
             if missing:
                 raise CriticProbeError(
-                    f"{index}: names {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not there; "
-                    "copy the rest"
+                    f"{index}: names {listed(missing)}, which {'is' if len(missing) == 1 else 'are'} not there; copy "
+                    "the rest"
                 )
             return shards, odd
         return [index], odd
@@ -424,18 +452,12 @@ def tokenizer_hash(path: Path) -> str:
     return digest.hexdigest()[:8]
 
 
-def read_json(file: Path, what: str) -> dict[str, Any]:
+def read_json(file: Path, what: str, schema: type[_T]) -> _T:
     """Reads a JSON object from a checkpoint directory.
 
     Raises:
-        CriticProbeError: The file is missing (`what` says what it is for) or is no JSON object.
+        CriticProbeError: The file is missing (`what` says what it is for) or is no JSON of the schema.
     """
     if not file.exists():
         raise CriticProbeError(f"{file}: not there; {what}")
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CriticProbeError(f"{file}: not valid JSON ({error}); copy it again") from error
-    if not isinstance(content, dict):
-        raise CriticProbeError(f"{file}: holds a {type(content).__name__}, not an object; copy it again")
-    return content
+    return documents.read_json(file, "copy it again", schema)

@@ -52,7 +52,7 @@ def command(
 
     Exits with 1 if the record does not hold.
     """
-    record = _read(result)
+    record = read_record(result)
     if loading.checkpoint:
         loading.critics()  # told of before what is slow to load
     from critic_probe.measures.verify import signed_critics, verify
@@ -125,7 +125,7 @@ def _as_scored(
     return settings
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_record(path: Path) -> dict[str, Any]:
     try:
         record = jsonlib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

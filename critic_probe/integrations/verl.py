@@ -2,7 +2,7 @@
 
 verl's discriminator sums a critic's (B, R) output over positions. `sequence_values` writes each score at its response's
 last position of a zero tensor of that shape, so that the sum is the score and every token that was read has its
-gradient. `engine_values` and `engine_loss` are the same for the value engine of verl 0.8 and 0.9, whose output is nested.
+gradient. `engine_values` and `engine_loss` are the same for the value engine of verl 0.9.1, whose output is nested.
 """
 
 from collections.abc import Sequence
@@ -149,7 +149,7 @@ def engine_loss(
     rows = list(prompts.unbind()) if prompts.is_nested else list(prompts)
     if len(rows) % 2 or not all(map(torch.equal, rows[0::2], rows[1::2])):
         raise CriticProbeError(
-            f"a micro-batch of {len(rows)} rows is not student and teacher in turn, to one prompt each; lay rows out so, "
+            f"a micro-batch of {len(rows)} rows is not student and teacher in turn, two to a prompt; lay rows out so, "
             "do not shuffle, and set force_group_size=2"
         )
     scores = engine_values(model_output["values"], data, eos_token_ids, aggregation, step, value_position)

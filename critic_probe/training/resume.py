@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from critic_probe import documents
 from critic_probe.errors import CriticProbeError, parameter
 from critic_probe.training.options import Options
 
@@ -43,7 +44,7 @@ def require_same_run(out: Path, options: Options, data: str) -> None:
     file = out / BEGUN
     if not (options.resume and file.exists()):
         return
-    begun, before = _begun(options, data), json.loads(file.read_text(encoding="utf-8"))
+    begun, before = _begun(options, data), documents.read_json(file, "begin anew in another directory", dict)
     if changed := [name for name in begun if begun[name] != before.get(name)]:
         changes = ", ".join(f"{name} {before.get(name)} -> {begun[name]}" for name in changed)
         raise CriticProbeError(

@@ -92,6 +92,8 @@ class Signature(TypedDict, total=False):
         sample_seed: Drew them.
         endpoint: The server that was asked, and what it says it is.
         protocol: How it was asked.
+        log: The log whose scores were compared.
+        log_step: Which of its samples.
     """
 
     version: str
@@ -119,6 +121,8 @@ class Signature(TypedDict, total=False):
     sample_seed: int
     endpoint: str
     protocol: str
+    log: str
+    log_step: str
 
 
 @dataclass(frozen=True)

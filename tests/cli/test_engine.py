@@ -235,5 +235,5 @@ def test_half_precision_reports_what_rounding_does(critic_dir, tmp_path):
     pairs = write_pairs(tmp_path / "p.jsonl", 20)
     found = json.loads(run("compare", pairs, "-c", critic_dir, "--device", "cpu", "--dtype", "bfloat16", "--json"))
     [told] = [w["message"] for w in found["warnings"] if w["code"] == "half-precision"]
-    assert "bfloat16 moves the scores of 8 responses against float32 by last" in told
+    assert "bfloat16 moves the scores of 32 responses against float32 by last" in told
     assert found["signature"]["critics"][0]["noise_floor"]["last"] > 1e-3

@@ -1,0 +1,352 @@
+"""Checks on whether training holds: what diverges, collapses, jumps, saturates or drifts."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from critic_probe.runs.checks.check import Run, Series, at_end, began, check, figure, sd_of_step, stretch
+from critic_probe.runs.profile import Bounds
+from critic_probe.stats.trend import jumps
+
+LN2 = math.log(2)
+_LOSS = ("critic/d_loss", "critic/loss", "critic/loss_at_1")
+_BT_LOSS = " or ".join(_LOSS)
+
+
+@check(
+    "divergence",
+    "the loss rises and stays up",
+    f"{_BT_LOSS} or critic/vf_loss",
+    causes=(
+        "the learning rate is too high, or its warm-up too short",
+        "gradients are not clipped",
+        "the data or the reward changed",
+    ),
+    confirm="critic-probe track RUN_DIR PAIRS",
+)
+def divergence(run: Run, bounds: Bounds) -> Iterator[Any]:
+    for loss in (run.series(*_LOSS), run.series("critic/vf_loss")):
+        if not loss:
+            continue
+        lowest = np.minimum.accumulate(loss.level)
+        if loss.name == "critic/vf_loss":
+            high = loss.level > bounds["ratio"] * lowest
+        else:
+            high = loss.level > bounds["chance"] * LN2
+        high &= (loss.level > lowest + bounds["noises"] * sd_of_step(loss)) & (loss.steps >= run.concluding)
+        state = stretch(high, run.points)
+        if state is not None:
+            step = began(loss, state.start)
+            level = float(np.median(loss.level[state]))
+            stays = (
+                "stays up to the last step" if state.stop == len(high) else f"is down at step {loss.steps[state.stop]}"
+            )
+            yield (
+                "fail",
+                step,
+                f"{loss.name} is {figure(level)} (median) from step {loss.steps[state.start]} on and {stays}; the lowest level "
+                f"before was {figure(lowest[state.start])}",
+            )
+
+
+@check(
+    "spikes",
+    "the loss leaps up again and again",
+    f"{_BT_LOSS} or critic/vf_loss",
+    causes=("the learning rate is too high", "single batches hold what others do not: very long or broken rows"),
+    confirm="critic-probe track RUN_DIR PAIRS",
+)
+def spikes(run: Run, bounds: Bounds) -> Iterator[Any]:
+    loss = run.series(*_LOSS, "critic/vf_loss")
+    if run.last < run.concluding or len(loss.values) < run.points:
+        return
+    above = loss.values - loss.level > bounds["noises"] * sd_of_step(loss)
+    places = np.flatnonzero(above)
+    count = int(bounds["count"])
+    for first, last in zip(places, places[count - 1 :], strict=False):
+        if last - first <= bounds["window"]:
+            yield (
+                "warn",
+                loss.steps[first],
+                f"{loss.name} is more than {bounds['noises']:g} SD above its level at {len(places)} steps, "
+                f"{count} of them between {loss.steps[first]} and {loss.steps[last]}",
+            )
+            return
+
+
+@check(
+    "collapse",
+    "what was learnt is lost at once, or scores no longer differ",
+    "critic/d_acc or critic/gap or critic/teacher_std or critic/score_std",
+    causes=(
+        "training broke the critic: a learning rate that is too high, a bad batch",
+        "scores are read elsewhere from this step on: read-out, mask or template changed",
+        "the student now gives the teacher's answers",
+    ),
+    confirm="critic-probe track RUN_DIR PAIRS",
+)
+def collapse(run: Run, bounds: Bounds) -> Iterator[Any]:
+    d_acc = run.series("critic/d_acc")
+    if d_acc:
+        low = (np.abs(d_acc.level - 0.5) <= bounds["chance"]) & (d_acc.steps >= run.concluding)
+        best = np.maximum.accumulate(d_acc.level)
+        low &= best >= bounds["learnt"]
+        fall = _fall(d_acc, low, (best + 0.5) / 2, run.points, bounds["within"])
+        if fall is not None:
+            step, state, top = fall
+            level = float(np.median(d_acc.level[state]))
+            yield (
+                "fail",
+                step,
+                f"d_acc falls from {figure(top)} to {figure(level)} within {bounds['within']:g} logged steps",
+            )
+            return
+    spread = run.spread()
+    for name, values, share in (
+        ("the SD of scores", spread, bounds["spread"]),
+        ("the gap", run.table.values.get("critic/gap"), bounds["gap"]),
+    ):
+        if values is None or not len(values.dropna()):
+            continue
+        own = values.abs().dropna()
+        level = own.rolling(int(run.profile["general"]["smooth"]), center=True, min_periods=1).median().to_numpy()
+        series = Series(name, own.index.to_numpy(), own.to_numpy(float), level)
+        best = np.maximum.accumulate(level)
+        low = (level < share * best) & (series.steps >= run.concluding)
+        if name == "the gap":
+            low &= best > 6 * sd_of_step(series)
+        fall = _fall(series, low, best / 2, run.points, bounds["within"])
+        if fall is not None:
+            step, state, top = fall
+            left = float(np.median(level[state]))
+            yield (
+                "fail",
+                step,
+                f"{name} falls from {figure(top)} to {figure(left)} within {bounds['within']:g} logged steps",
+            )
+            return
+
+
+def _fall(
+    series: Series, low: "np.ndarray[Any, Any]", high: "np.ndarray[Any, Any]", points: int, within: float
+) -> tuple[int, slice, float] | None:
+    """The step of a fall to a low state that lasts, from above `high` in at most `within` values; the state; the top."""
+    state = stretch(low, points)
+    if state is None:
+        return None
+    above = np.flatnonzero(series.level[: state.start] >= high[state.start])
+    if not len(above) or state.start - above[-1] > within:
+        return None
+    top = float(series.level[: state.start].max())
+    return began(series, state.start), state, top
+
+
+@check(
+    "gradient",
+    "the critic's gradient vanishes or explodes",
+    "critic/grad_norm",
+    causes=(
+        "vanished: the loss is saturated, or the critic is frozen or left out of the backward pass",
+        "exploded: the learning rate is too high, or a batch is broken",
+    ),
+    confirm="critic-probe diff PAIRS -c DIR_BEFORE -c DIR_AFTER",
+)
+def gradient(run: Run, bounds: Bounds) -> Iterator[Any]:
+    norm = run.series("critic/grad_norm")
+    late, points = norm.steps >= run.concluding, int(bounds["points"])
+    gone = stretch((norm.level <= bounds["vanished"] * np.median(norm.values)) & late, points)
+    if gone is not None:
+        yield (
+            "fail",
+            norm.steps[gone.start],
+            f"the gradient norm is {figure(np.median(norm.level[gone]))} from step {norm.steps[gone.start]} on; its median "
+            f"over the run is {figure(np.median(norm.values))}",
+        )
+    elif not norm.values.any() and len(norm.values) >= points and run.last >= run.concluding:
+        yield "fail", norm.steps[0], f"the gradient norm is 0 at all {len(norm.values)} logged steps"
+    highest = np.maximum.accumulate(norm.level)
+    halves = np.array([highest[i // 2] for i in range(len(norm.level))])
+    high = stretch((norm.level >= bounds["exploded"] * halves) & (halves > 0) & late, points)
+    if high is not None:
+        yield (
+            "fail",
+            began(Series(norm.name, norm.steps, np.log(np.maximum(norm.values, 1e-12)), norm.level), high.start),
+            f"the gradient norm is {figure(np.median(norm.level[high]))} (median) from step {norm.steps[high.start]} on; "
+            f"it was at most {figure(halves[high.start])} in the first half of the steps before",
+        )
+
+
+@check(
+    "saturation",
+    "next to no gradient is left",
+    "critic/saturated or critic/gradient_weight or critic/d_loss",
+    causes=(
+        "the sides are told apart by their form alone, such as EOS on one side",
+        "T of the loss is small for the scores' scale",
+        "the pairs are learnt by heart",
+    ),
+    confirm="critic-probe perturb PAIRS -c DIR",
+)
+def saturation(run: Run, bounds: Bounds) -> Iterator[Any]:
+    share = run.series("critic/saturated")
+    weight, loss = run.series("critic/gradient_weight"), run.series("critic/d_loss")
+    bound = 1 - np.exp(-loss.level)  # a mean of 1 - exp(-loss) is at most that of the mean loss (Jensen)
+    if share:
+        own, flags = share, share.level >= bounds["share"]
+    elif weight:
+        own, flags = weight, weight.level <= bounds["weight"]
+    else:
+        own, flags = loss, bound <= bounds["weight"]
+    state = at_end(flags & (own.steps >= run.concluding - run.points), run.points)
+    if state is None:
+        return
+    first = int(own.steps[state.start])
+    left, parts = math.nan, []
+    if share:
+        level = float(np.median(share.level[state]))
+        parts.append(f"|gap| / T is above 4 for {level:.0%} of pairs")
+    if weight:
+        left = float(np.median(weight.from_on(first).level))
+        parts.append(f"the gradient weight that is left is {figure(left)}")
+    elif loss:
+        left = float(np.median(1 - np.exp(-loss.from_on(first).level)))
+        parts.append(f"the gradient weight that is left is at most {figure(left)}, by the loss")
+    serious = bool(share) and float(np.median(share.level[state])) >= bounds["fail"]
+    before = np.flatnonzero(~flags[: state.start])
+    step = began(own, state.start) if len(before) else first
+    yield "fail" if serious else "warn", step, f"from step {first} on {' and '.join(parts)}"
+
+
+@check(
+    "shift",
+    "a figure jumps, where its definition does not change and no epoch begins",
+    "critic/d_acc or critic/d_loss or critic/loss or critic/gap or critic/student_mean or critic/teacher_mean",
+    causes=(
+        "the data changed: another file, order or sampler",
+        "scores are made otherwise from this step on: EOS, template, mask, read-out",
+        "the run was resumed without its optimizer or at other settings",
+    ),
+    confirm="critic-probe track RUN_DIR PAIRS",
+)
+def shift(run: Run, bounds: Bounds) -> Iterator[Any]:
+    spread = run.spread()
+    sd = float(spread.median()) if len(spread) else math.nan
+    epoch = run.series("run/epoch")
+    begins = epoch.steps[1:][np.diff(np.floor(epoch.values + 1e-9)) > 0] if epoch else np.array([])
+    seen = []
+    for name in ("critic/d_acc", *_LOSS[:2], "critic/gap", "critic/student_mean", "critic/teacher_mean"):
+        series = run.series(name)
+        if name != series.name or len(series.values) < run.points:
+            continue
+        for jump in jumps(series.values):
+            step = int(series.steps[jump.index])
+            before = series.values[max(jump.index - run.points, 0) : jump.index]
+            if step < run.concluding or len(series.values) - jump.index < run.points // 2:
+                continue
+            if len(begins) and np.abs(np.searchsorted(series.steps, begins) - jump.index).min() <= 2:
+                continue
+            if name == "critic/d_acc":
+                least = bounds["d_acc"]
+            elif name in _LOSS:
+                least = bounds["loss"] * abs(float(np.median(before)))
+            else:
+                least = bounds["scores"] * (sd if math.isfinite(sd) else 4 * sd_of_step(series))
+            if abs(jump.size) > least:
+                seen.append((step, name, jump))
+    if seen:
+        first = min(step for step, *_ in seen)
+        near = [each for each in seen if each[0] - first <= run.points // 2]
+        told = ", ".join(f"{name} by {jump.size:+.3g} (standard error {figure(jump.error)})" for _, name, jump in near)
+        yield "warn", sorted(each[0] for each in near)[len(near) // 2], f"at step {first}: {told}"
+
+
+@check(
+    "scale",
+    "one side's scores spread more than the other's, or all lie far from 0",
+    "critic/teacher_std or critic/teacher_mean or critic/score_mean",
+    causes=(
+        "one side is read or normalised otherwise",
+        "nothing holds the scores' offset: Bradley-Terry fixes differences alone",
+    ),
+    confirm="critic-probe compare PAIRS -c DIR",
+)
+def scale(run: Run, bounds: Bounds) -> Iterator[Any]:
+    smooth = int(run.profile["general"]["smooth"])
+    sides = run.joined("critic/teacher_std", "critic/student_std")
+    sides = sides[(sides > 0).all(axis=1)]
+    if len(sides):
+        ratio = np.log(sides["critic/teacher_std"] / sides["critic/student_std"])
+        level = ratio.rolling(smooth, center=True, min_periods=1).median().to_numpy()
+        series = Series("", sides.index.to_numpy(), ratio.to_numpy(float), level)
+        state = at_end((np.abs(level) > math.log(bounds["ratio"])) & (series.steps >= run.concluding), run.points)
+        if state is not None:
+            shown = math.exp(float(np.median(level[state])))
+            evidence = f"the SD of teacher scores is {figure(shown)} times the student's from step {series.steps[state.start]} on"
+            yield "warn", began(series, state.start), evidence
+            return
+    spread = run.spread()
+    means = run.joined("critic/teacher_mean", "critic/student_mean").mean(axis=1)
+    if not len(means):
+        means = run.joined("critic/score_mean").squeeze(axis=1)
+    both = (means.abs() / spread).replace([np.inf], np.nan).dropna() if len(means) and len(spread) else means.iloc[:0]
+    if len(both):
+        level = both.rolling(smooth, center=True, min_periods=1).median().to_numpy()
+        steps = both.index.to_numpy()
+        state = at_end((level > bounds["offset"]) & (steps >= run.concluding), run.points)
+        if state is not None:
+            shown, mean = float(np.median(level[state])), float(means.loc[steps[state.start] :].median())
+            yield (
+                "warn",
+                steps[state.start],
+                f"scores lie around {figure(mean)}, {figure(shown)} times their SD from 0, from step {steps[state.start]} on",
+            )
+
+
+@check(
+    "explained-variance",
+    "the values explain nothing of the returns, or less than nothing",
+    "critic/explained_variance",
+    causes=(
+        "the value head was not loaded, or is trained too slowly",
+        "values are read at another position than returns are computed for",
+        "returns are of another scale than the values: normalisation, or a reward that changed",
+    ),
+    confirm="critic-probe doctor -c DIR",
+)
+def explained_variance(run: Run, bounds: Bounds) -> Iterator[Any]:
+    series = run.series("critic/explained_variance")
+    part, points = series.from_on(run.concluding), int(bounds["points"])
+    low = stretch(part.level < bounds["low"], points)
+    if low is not None:
+        seen = int(np.searchsorted(series.steps, part.steps[low.start]))
+        while seen and series.level[seen - 1] < bounds["low"]:
+            seen -= 1
+        step = series.steps[seen]
+        evidence = f"explained variance is {figure(np.median(part.level[low]))} (median) from step {step} on"
+        yield "fail", step, f"{evidence}: a constant explains more"
+        return
+    flat = at_end(np.abs(part.level) < bounds["flat"], points)
+    if flat is not None:
+        level = np.abs(series.level) < bounds["flat"]
+        whole = at_end(level, points) or flat
+        step = series.steps[whole.start]
+        least, most = part.level[flat].min(), part.level[flat].max()
+        yield "warn", step, f"explained variance lies between {figure(least)} and {figure(most)} from step {step} on"
+
+
+@check("level", "figures outside bounds that a profile names")
+def level(run: Run, bounds: Bounds) -> Iterator[Any]:
+    for name, ends in bounds.items():
+        series = run.series(name).from_on(run.concluding)
+        if len(series.values) < run.points:
+            continue
+        half = series.from_on(series.steps[len(series.steps) // 2])
+        value = float(np.median(half.values))
+        low, high = ends.get("min", -math.inf), ends.get("max", math.inf)
+        if not low <= value <= high:
+            state = at_end((series.level < low) | (series.level > high), 1)
+            at = series.steps[state.start] if state is not None else half.steps[0]
+            word = f"below {low:g}" if value < low else f"above {high:g}"
+            yield "warn", at, f"{name} is {figure(value)} (median of the last {len(half.values)} logged steps), {word}"

@@ -1,0 +1,75 @@
+"""Whether a run was sound, by what it logged: an audit after the fact, which warns of nothing to come.
+
+A finding says what was measured, at which steps, what it usually comes from and the command that would tell. Bounds are a
+profile's. Each part of a run that was logged under one definition is judged by itself, so that a new definition is no
+finding, and figures of one network say nothing of another.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+
+from critic_probe.runs.checks import learning, records, stability
+from critic_probe.runs.checks.check import CHECKS, Check, Finding, Run
+from critic_probe.runs.profile import Profile, load_profile
+from critic_probe.runs.table import RunTable
+
+__all__ = ["CHECKS", "Finding", "columns", "exit_code", "findings"]
+_MODULES = (learning, records, stability)  # which fill CHECKS
+_ORDER = {"fail": 0, "warn": 1, "info": 2, "skipped": 3}
+SCORES = ("step", "side", "length", "score")
+
+
+def findings(table: RunTable, scores: pd.DataFrame | None = None, profile: Profile | None = None) -> list[Finding]:
+    """What the checks of a profile say of a run: failures first, in the order of steps; what was skipped, last.
+
+    A check without a finding is not in the list.
+
+    Args:
+        table: What the run logged.
+        scores: One row a logged response: step, side (student, teacher), length in tokens, score; None for none.
+        profile: Bounds by check; None for the default ones.
+    """
+    profile = load_profile() if profile is None else profile
+    scores = pd.DataFrame(columns=list(SCORES)) if scores is None else scores
+    found: list[Finding] = []
+    if len(table.values):
+        run = Run(table, scores, profile, int(table.values.index[0]), table)
+        for name in profile:
+            if name != "general":
+                found += _judged(CHECKS[name], run)
+    return sorted(found, key=lambda f: (_ORDER[f.verdict], -1 if f.step is None else f.step))
+
+
+def _judged(check: Check, run: Run) -> list[Finding]:
+    """The worst finding of each kind of evidence that the parts of a run give, or why there is none."""
+    if lacking := check.lacks(run):
+        return [Finding(check.name, "skipped", None, f"not logged: {', '.join(lacking)}")]
+    parts = [part for part in _parts(check, run) if check.early or part.last >= part.concluding]
+    if not parts:
+        least = run.profile["general"]["steps"]
+        return [Finding(check.name, "skipped", None, f"nothing is concluded from fewer than {least:g} steps")]
+    return [finding for part in parts for finding in check.judge(part, run.profile[check.name])]
+
+
+def _parts(check: Check, run: Run) -> Iterator[Run]:
+    """The run, cut where a figure that the check looks at is logged under another definition from then on."""
+    first, last = int(run.table.values.index[0]), int(run.table.values.index[-1])
+    ends = [first, *run.table.redefined(check.names), last + 1]
+    for start, stop in zip(ends, ends[1:], strict=False):
+        part = run.table.between(start, stop - 1)
+        if len(part.values):
+            scores = run.scores[(run.scores.step >= start) & (run.scores.step < stop)]
+            yield Run(part, scores, run.profile, run.begins, run.table)
+
+
+def exit_code(found: Sequence[Finding]) -> int:
+    """1 where a check fails, else 0."""
+    return int(any(finding.verdict == "fail" for finding in found))
+
+
+def columns(found: Sequence[Finding]) -> pd.DataFrame:
+    """Findings as a table: check, verdict, step, evidence, causes (joined), confirm."""
+    rows = [finding._asdict() | {"causes": "; ".join(finding.causes)} for finding in found]
+    table = pd.DataFrame(rows, columns=list(Finding._fields))
+    return table.assign(step=table.step.astype("Int64"))

@@ -1,0 +1,257 @@
+"""Figures over steps: whether they rise or fall, where they jump, and when a change began.
+
+Neighbouring steps resemble each other, so a series of n steps tells less than n independent ones. Everything here takes
+its noise from successive differences, which a trend or a jump hardly moves, and widens it by their autocorrelation.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import chi2, norm, theilslopes
+
+Floats = NDArray[np.float64]
+_BLOCKS = 40  # means of blocks are tested: enough for a rank test, and less alike than single steps
+_EFFECTIVE = 8.0  # fewer independent values than this tell no trend
+_HIGHEST = 0.95  # autocorrelation that is corrected for; beyond it a series of this length says next to nothing
+_PENALTY = 8.0  # times log n: a constant level of any autocorrelation up to 0.9 is cut in at most 1 of 20 series
+_REMEMBERED = 300  # values that live noise is taken from
+_SIDE = 20  # values on each side of a jump that it is measured on
+_KEPT = 0.9  # of squared differences; a jump is among the rest
+_LEFT = chi2.cdf(chi2.ppf(_KEPT, 1), 3) / _KEPT  # the mean of a normal distribution's squares below that quantile
+
+
+class Noise(NamedTuple):
+    """What a series does from step to step when nothing happens.
+
+    Attributes:
+        sd: Of single values around their level.
+        correlation: Of neighbouring values, 0 to 0.95.
+    """
+
+    sd: float
+    correlation: float
+
+    @property
+    def of_mean(self) -> float:
+        """The factor by which autocorrelation widens the error of a mean, sqrt((1 + r) / (1 - r))."""
+        return math.sqrt((1 + self.correlation) / (1 - self.correlation))
+
+
+def noise(values: ArrayLike) -> Noise:
+    """SD and lag-1 autocorrelation from differences one and two steps apart.
+
+    With Var(x[t+k] - x[t]) = 2 sd^2 (1 - r^k), the ratio of the two variances is 1 + r. Slow trends and single jumps move
+    few of the differences by much, and the largest tenth is left out (von Neumann 1941; trimmed).
+
+    Args:
+        values: (n,) at equal distances; NaN is left out. Fewer than 4 give an SD of NaN.
+    """
+    x = _finite(values)
+    if len(x) < 4:
+        return Noise(math.nan, 0.0)
+    one, two = (_spread(x[k:] - x[:-k]) ** 2 for k in (1, 2))
+    if not one:
+        return Noise(0.0, 0.0)
+    correlation = min(max(two / one - 1, 0.0), _HIGHEST)
+    return Noise(math.sqrt(one / 2 / (1 - correlation)), correlation)
+
+
+def _spread(differences: Floats) -> float:
+    """The SD of differences without the largest tenth, at what that leaves of a normal distribution's."""
+    squares = np.sort((differences - np.median(differences)) ** 2)
+    kept = max(math.ceil(_KEPT * len(squares)), 1)
+    return math.sqrt(float(squares[:kept].mean()) / _LEFT) or float(differences.std())
+
+
+class Slope(NamedTuple):
+    """A change per step with its interval, which holds for independent noise alone: `Trend.p` says whether there is one."""
+
+    per_step: float
+    low: float
+    high: float
+
+
+def theil_sen(steps: ArrayLike, values: ArrayLike) -> Slope:
+    """The median of slopes between all pairs of block means (Theil 1950; Sen 1968).
+
+    Args:
+        steps: (n,) in order.
+        values: (n,) figures, NaN left out. Fewer than 2 give NaN.
+    """
+    t, x = np.asarray(steps, float), np.asarray(values, float)
+    t, x = t[np.isfinite(x)], x[np.isfinite(x)]
+    if len(x) < 2:
+        return Slope(math.nan, math.nan, math.nan)
+    slope, _, low, high = theilslopes(_blocks(x), _blocks(t), 0.95)
+    return Slope(float(slope), float(low), float(high))
+
+
+class Trend(NamedTuple):
+    """Whether a series rises or falls.
+
+    Attributes:
+        tau: Kendall's, of values with their order: -1 falls always, 1 rises always.
+        p: Of no trend, two-sided; NaN where too few independent values can tell.
+        effective: As many independent values tell as much.
+    """
+
+    tau: float
+    p: float
+    effective: float
+
+
+def mann_kendall(values: ArrayLike) -> Trend:
+    """The rank test of a monotone trend, for noise that is autocorrelated.
+
+    Of means of at most 40 blocks, whose variance of Kendall's S is that of independent values times n / n_eff for a
+    first-order autocorrelation, estimated after Sen's slope is taken out and corrected for its bias (Kendall 1954; Yue and
+    Wang 2004). Hamed and Rao's correction (1998) by all significant autocorrelations finds a trend in 10 to 40 % of series
+    that have none, at 5 %; `python -m benchmarks.trend` shows both.
+
+    Args:
+        values: (n,) at equal distances, NaN left out.
+    """
+    x = _blocks(_finite(values))
+    n = len(x)
+    if n < 4:
+        return Trend(math.nan, math.nan, float(n))
+    later, earlier = np.tril_indices(n, -1)
+    score = float(np.sign(x[later] - x[earlier]).sum())
+    correlation = _lag_one(x - theil_sen(np.arange(n), x).per_step * np.arange(n))
+    lags = np.arange(1, n)
+    effective = n / (1 + 2 * float(((1 - lags / n) * correlation**lags).sum()))
+    _, ties = np.unique(x, return_counts=True)
+    pairs = n * (n - 1) * (2 * n + 5) - float((ties * (ties - 1) * (2 * ties + 5)).sum())
+    if not pairs or effective < _EFFECTIVE:
+        return Trend(score / (n * (n - 1) / 2), math.nan, effective)
+    z = max(abs(score) - 1, 0) / math.sqrt(pairs / 18 * n / effective)
+    return Trend(score / (n * (n - 1) / 2), float(2 * norm.sf(z)), effective)
+
+
+def _lag_one(x: Floats) -> float:
+    centred = x - x.mean()
+    total = float(centred @ centred)
+    raw = float(centred[1:] @ centred[:-1]) / total if total else 0.0
+    return min(max(raw + (1 + 3 * raw) / len(x), 0.0), _HIGHEST)
+
+
+class Jump(NamedTuple):
+    """A level that changes between two values.
+
+    Attributes:
+        index: Of the first value at the new level.
+        size: New level minus old, the slope around it taken out.
+        error: The standard error of the size.
+    """
+
+    index: int
+    size: float
+    error: float
+
+
+def jumps(values: ArrayLike) -> list[Jump]:
+    """Where a series jumps, after the fact.
+
+    Cut where it costs least (Killick et al. 2012, by `ruptures`), at a penalty for the noise's long-run variance. A learning
+    curve is cut too, so each cut is measured: the jump at it beside a common slope of the 20 values on either side.
+
+    Args:
+        values: (n,) finite, at equal distances.
+
+    Returns:
+        Cuts whose jump is more than 5 standard errors.
+    """
+    import ruptures
+
+    x = np.asarray(values, float)
+    usual = noise(x)
+    if len(x) < 8 or not usual.sd > 0:
+        return []
+    penalty = _PENALTY * (usual.sd * usual.of_mean) ** 2 * math.log(len(x))
+    found = ruptures.KernelCPD(kernel="linear", min_size=4).fit(x.reshape(-1, 1))
+    measured = (_jump(x, cut, usual) for cut in found.predict(pen=penalty)[:-1])
+    return [jump for jump in measured if abs(jump.size) > 5 * jump.error]
+
+
+def _jump(x: Floats, cut: int, usual: Noise) -> Jump:
+    start, stop = max(cut - _SIDE, 0), min(cut + _SIDE, len(x))
+    t = np.arange(start, stop) - cut
+    design = np.column_stack((np.ones(len(t)), t, t >= 0))
+    solved = np.linalg.lstsq(design, x[start:stop], rcond=None)[0]
+    left = float((x[start:stop] - design @ solved).std() * math.sqrt(len(t) / max(len(t) - 3, 1)))
+    error = max(usual.sd, left) * usual.of_mean * math.sqrt(np.linalg.pinv(design.T @ design)[2, 2])
+    return Jump(cut, float(solved[2]), error)
+
+
+def onset(values: ArrayLike, seen: int, most: int = 120) -> int:
+    """The index at which the change began that was seen at another one: a jump, or a bend from which a slope differs.
+
+    Of all places in front of `seen`, and a few behind it, the one at which a straight line with a jump or with a bend
+    leaves the smallest squares (a regression with one change point, Quandt 1958; Hinkley 1971).
+
+    Args:
+        values: (n,) finite.
+        seen: Where it has changed.
+        most: How many values in front of `seen` are looked at.
+    """
+    x = np.asarray(values, float)
+    start, stop = max(seen - most, 0), min(seen + 6, len(x))
+    part, t = x[start:stop], np.arange(stop - start, dtype=float)
+    if len(part) < 8:
+        return seen
+    best, at = math.inf, seen - start
+    for place in range(2, len(part) - 1):
+        for change in ((t >= place).astype(float), np.maximum(t - place + 1, 0)):
+            design = np.column_stack((np.ones(len(t)), t, change))
+            left = part - design @ np.linalg.lstsq(design, part, rcond=None)[0]
+            if (squares := float(left @ left)) < best * (1 - 1e-9):
+                best, at = squares, place
+    return start + at
+
+
+class Cusum:
+    """Says as values come in that their level has changed: two-sided sums of what exceeds the noise (Page 1954).
+
+    Level and noise are those of the window of values before, noise from successive differences. Summed are the residuals
+    of a first-order autoregression, since neighbouring values that resemble each other would add up by themselves
+    (Alwan and Roberts 1988). After an alarm it begins anew. `python -m benchmarks.trend` shows how often it is wrong.
+
+    Args:
+        window: Values that the level is taken from; nothing is said before there are as many.
+        slack: Standard deviations that a residual may have without counting.
+        limit: Standard deviations, summed, that are an alarm.
+    """
+
+    def __init__(self, window: int = 60, slack: float = 0.75, limit: float = 10.0) -> None:
+        self._window, self._slack, self._limit = window, slack, limit
+        self._past: list[float] = []
+        self._sums = (0.0, 0.0)
+
+    def tell(self, value: float) -> bool:
+        """Whether the level has changed, by this value and those before; NaN tells nothing."""
+        if not math.isfinite(value):
+            return False
+        before = np.array(self._past)
+        self._past = [*self._past[-_REMEMBERED:], value]
+        if len(before) < self._window:
+            return False
+        (sd, correlation), level = noise(before), float(np.median(before[-self._window :]))
+        residual = value - level - correlation * (before[-1] - level)
+        off = residual / (sd * math.sqrt(1 - correlation**2) or math.inf)
+        up, down = self._sums
+        self._sums = (max(up + off - self._slack, 0.0), max(down - off - self._slack, 0.0))
+        if max(self._sums) <= self._limit:
+            return False
+        self._past, self._sums = [], (0.0, 0.0)
+        return True
+
+
+def _finite(values: ArrayLike) -> Floats:
+    x = np.asarray(values, float)
+    return x[np.isfinite(x)]
+
+
+def _blocks(x: Floats) -> Floats:
+    return np.array([part.mean() for part in np.array_split(x, _BLOCKS)]) if len(x) > _BLOCKS else x
