@@ -535,10 +535,8 @@ def _spikes(w: World, rng: Rng, at: int) -> None:
     places = [at, *hit[hit < len(w.steps)]]
     for name in ("critic/d_loss", "critic/vf_loss"):
         w.after.append(
-            lambda columns, name=name: (
-                name in columns
-                and columns[name].__setitem__(places, columns[name][places] + 10 * np.nanmax(columns[name][:at]))
-            )
+            lambda columns, name=name: name in columns
+            and columns[name].__setitem__(places, columns[name][places] + 10 * np.nanmax(columns[name][:at]))
         )
 
 
@@ -579,12 +577,8 @@ FAILURES = {
     "length earns score": Failure("half of the variance", _GAD, ("length",), _length),
     "one side spreads": Failure("teacher scores, 8 times in 20 steps", _GAD, ("scale",), _one_side_spreads),
     "offset runs away": Failure("80 SD in 30 steps", _GAD, ("scale", "shift"), _offset),
-    "worse than a constant": Failure(
-        "explained variance of -1 to -72", ("value",), ("explained-variance",), _explains_less
-    ),
-    "values explain nothing": Failure(
-        "explained variance of 0", ("value",), ("explained-variance",), _explains_nothing
-    ),
+    "worse than a constant": Failure("explained variance of -1 to -72", ("value",), ("explained-variance",), _explains_less),
+    "values explain nothing": Failure("explained variance of 0", ("value",), ("explained-variance",), _explains_nothing),
     "learnt by heart": Failure(
         "the loss falls where pairs come again", ("trl", "openrlhf"), ("epochs", "held-out"), _by_heart, True
     ),

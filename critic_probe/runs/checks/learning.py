@@ -119,10 +119,7 @@ def held_out(run: Run, bounds: Bounds) -> Iterator[Any]:
         return
     lowest = int(np.argmin(loss.values))
     since = loss.values[lowest + 1 :]
-    if (
-        len(since) < bounds["rounds"]
-        or not (since[-int(bounds["rounds"]) :] > bounds["loss"] * loss.values[lowest]).all()
-    ):
+    if len(since) < bounds["rounds"] or not (since[-int(bounds["rounds"]) :] > bounds["loss"] * loss.values[lowest]).all():
         return
     falls = ""
     if of_training:

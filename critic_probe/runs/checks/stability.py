@@ -40,9 +40,7 @@ def divergence(run: Run, bounds: Bounds) -> Iterator[Any]:
         if state is not None:
             step = began(loss, state.start)
             level = float(np.median(loss.level[state]))
-            stays = (
-                "stays up to the last step" if state.stop == len(high) else f"is down at step {loss.steps[state.stop]}"
-            )
+            stays = "stays up to the last step" if state.stop == len(high) else f"is down at step {loss.steps[state.stop]}"
             yield (
                 "fail",
                 step,
@@ -97,11 +95,7 @@ def collapse(run: Run, bounds: Bounds) -> Iterator[Any]:
         if fall is not None:
             step, state, top = fall
             level = float(np.median(d_acc.level[state]))
-            yield (
-                "fail",
-                step,
-                f"d_acc falls from {figure(top)} to {figure(level)} within {bounds['within']:g} logged steps",
-            )
+            yield "fail", step, f"d_acc falls from {figure(top)} to {figure(level)} within {bounds['within']:g} logged steps"
             return
     spread = run.spread()
     for name, values, share in (
@@ -121,11 +115,7 @@ def collapse(run: Run, bounds: Bounds) -> Iterator[Any]:
         if fall is not None:
             step, state, top = fall
             left = float(np.median(level[state]))
-            yield (
-                "fail",
-                step,
-                f"{name} falls from {figure(top)} to {figure(left)} within {bounds['within']:g} logged steps",
-            )
+            yield "fail", step, f"{name} falls from {figure(top)} to {figure(left)} within {bounds['within']:g} logged steps"
             return
 
 
