@@ -320,7 +320,7 @@ def _memorised(rows: Sequence[Mapping[str, Any]]) -> Iterator[Statement]:
             word = f"; {too_few(*sizes)} to tell"
         elif at["excess_p_holm"] > ALPHA:
             more = would_tell(Interval(at["excess"], low, high), 0.0, *sizes)
-            word = f", which nothing tells from none{beside([more])}"
+            word = f", which over all steps nothing tells from none{beside([more])}"
         else:
             word = ": memorised, unless those pairs are easier" if low > 0 else ": those pairs are harder"
         yield Statement(f"Step {at['step']} read as {at['aggregation']}: {said}{word}.", figures)
