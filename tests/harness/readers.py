@@ -165,11 +165,12 @@ _LOADED: dict[str, Any] = {}
 def _read_record(path: Path) -> Any:
     from critic_probe import load
     from critic_probe.cli import verify as command
-    from critic_probe.measures.verify import signed_critics, verify
+    from critic_probe.measures.recorded import read_record
+    from critic_probe.measures.verify import verify
     from critic_probe.pairs import PairFile
 
-    record = command.read_record(path)
-    signed = signed_critics(record, str(path))
+    record = read_record(path)
+    signed = record["signature"]["critics"]
     settings = command._as_scored(record["signature"], signed, None, path)
     command._as_named({"bundled:mean": path}, [critic["name"] for critic in signed], path)
     plan = command._plan(record["signature"])
