@@ -182,7 +182,7 @@ def _read_record(path: Path) -> Any:
 def _read_result(path: Path) -> Any:
     from critic_probe import read_result
 
-    return str(read_result(path))
+    return read_result(path)
 
 
 def _critic(file: str) -> Callable[[Path], Path]:
