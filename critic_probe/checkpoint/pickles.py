@@ -158,24 +158,30 @@ def _refuse_repacked(path: Path, infos: list[zipfile.ZipInfo], entries: Mapping[
     for info in infos:
         if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size or info.flag_bits & 1:
             raise CriticProbeError(
-                f"{path}: its entries are compressed or encrypted, as torch.save never writes them: the file was packed "
-                "anew; load it with torch.load(weights_only=True) and save it again with torch.save"
+                f"{path}: its entries are compressed or encrypted, as torch.save never writes them: the file was "
+                "packed anew; load it with torch.load(weights_only=True) and save it again with torch.save"
             )
 
 
 def _read_entry(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> bytes:
     if info.file_size > most:
-        raise CriticProbeError(f"{path}: {info.filename[:80]} has {info.file_size:,} bytes, more than {most:,}; copy it again")
+        raise CriticProbeError(
+            f"{path}: {info.filename[:80]} has {info.file_size:,} bytes, more than {most:,}; copy it again"
+        )
     return archive.read(info)
 
 
 def _load(path: Path, program: bytes, storages: dict[str, tuple[int, int]] | None) -> Any:
     if len(program) > _PROGRAM:
-        raise CriticProbeError(f"{path}: a pickle of more than {_PROGRAM:,} bytes, which no weights need; copy it again")
+        raise CriticProbeError(
+            f"{path}: a pickle of more than {_PROGRAM:,} bytes, which no weights need; copy it again"
+        )
     try:
         for opcode, argument, _ in pickletools.genops(program):
-            if "PUT" in opcode.name and argument > len(program):  # the reader makes room for as many objects
-                raise CriticProbeError(f"{path}: its pickle numbers an object {argument:,}, which it has not; it was not run")
+            if "PUT" in opcode.name and (argument or 0) > len(program):  # the reader makes room for as many objects
+                raise CriticProbeError(
+                    f"{path}: its pickle numbers an object {argument:,}, which it has not; it was not run"
+                )
         return _Unpickler(path, program, storages or {}).load()
     except CriticProbeError:
         raise
@@ -207,21 +213,23 @@ class _Unpickler(pickle.Unpickler):
         if module.startswith(_INERT) or (module, name) in _INERT_NAMES:
             return self._inert_class(module, name)
         raise CriticProbeError(
-            f"{self._path}: its pickle asks for {module:.80}.{name:.80}, which no weights need; it was not run. Do not load "
-            "this file elsewhere unless you trust who made it"
+            f"{self._path}: its pickle asks for {module:.80}.{name:.80}, which no weights need; it was not run. Do "
+            "not load this file elsewhere unless you trust who made it"
         )
 
     def persistent_load(self, pid: Any) -> tuple[int, int, torch.dtype, Path]:
         kind, dtype, key, _, numel = pid
         if kind != "storage" or not isinstance(dtype, torch.dtype) or type(numel) is not int:
-            raise CriticProbeError(f"{self._path}: its pickle names a storage in a way that is not known; copy it again")
+            raise CriticProbeError(
+                f"{self._path}: its pickle names a storage in a way that is not known; copy it again"
+            )
         if key not in self._storages:
             raise CriticProbeError(f"{self._path}: storage {key!s:.40} is missing; copy it again")
         start, available = self._storages[key]
         if numel * dtype.itemsize != available:
             raise CriticProbeError(
-                f"{self._path}: storage {key} holds {available:,} bytes, where {numel:,} values of {_name(dtype)} would be "
-                f"{numel * dtype.itemsize:,}; copy it again"
+                f"{self._path}: storage {key} holds {available:,} bytes, where {numel:,} values of {_name(dtype)} "
+                f"would be {numel * dtype.itemsize:,}; copy it again"
             )
         return (start, available, dtype, self._path)
 
@@ -231,7 +239,8 @@ class _Unpickler(pickle.Unpickler):
     def _nested(self, outer: Any, name: str) -> type[Inert]:
         if not (isinstance(outer, type) and issubclass(outer, Inert)):
             raise CriticProbeError(
-                f"{self._path}: its pickle asks for getattr of a {type(outer).__name__}, which no weights need; it was not run"
+                f"{self._path}: its pickle asks for getattr of a {type(outer).__name__}, which no weights need; it was "
+                "not run"
             )
         return self._inert_class(outer.__name__, name)
 

@@ -283,7 +283,9 @@ def _dcp_part(
         raise CriticProbeError(f"{file}: {name} is stored compressed, which is not read here; save it without")
     whole = dtype
     if not isinstance(whole, torch.dtype) or any(type(n) is not int for n in (start, length, *chunk["sizes"])):
-        raise CriticProbeError(f"{file}: its part of {name} has a dtype, size or place that is none; copy .metadata again")
+        raise CriticProbeError(
+            f"{file}: its part of {name} has a dtype, size or place that is none; copy .metadata again"
+        )
     if min(start, length, *chunk["sizes"]) < 0 or start + length > file.stat().st_size:
         raise CriticProbeError(f"{file}: cut short: {name} ends beyond it; copy it again")
 

@@ -208,7 +208,7 @@ def _same(was: Any, now: Any) -> bool:
         return was is None or was is pd.NA or was != was
     if isinstance(now, Number) and not isinstance(now, bool | np.bool_):
         number = isinstance(was, Number) and not isinstance(was, bool)
-        return number and bool(np.isclose(was, now, rtol=_EXACT, atol=_EXACT))
+        return number and math.isclose(cast(Any, was), cast(Any, now), rel_tol=_EXACT, abs_tol=_EXACT)
     return bool(was == now)
 
 

@@ -103,7 +103,8 @@ def _of_fixtures(name: str) -> Callable[[Path], Path]:
 def _gates(directory: Path) -> Path:
     path = directory / "gates.toml"
     path.write_text(
-        '[[gates]]\nmetric = "perturb.median_abs_delta_over_sd"\nfamily = "final-add"\naggregation = "mean"\nmax = 0.2\n'
+        '[[gates]]\nmetric = "perturb.median_abs_delta_over_sd"\nfamily = "final-add"\naggregation = "mean"\n'
+        "max = 0.2\n"
         'severity = "warn"\nname = "marks"\n\n[[gates]]\nmetric = "compare.d_acc"\nmin = 0.5\nmax = 1.0\nat = "value"\n'
         'position = ""\ncategory = ""\n'
     )
