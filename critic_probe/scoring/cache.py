@@ -86,7 +86,7 @@ class Cache:
             failed = []
             for key, sequence, first in zip(keys, sequences, firsts, strict=True):
                 row = self._db.execute('SELECT data, crc FROM "values" WHERE key = ?', (key,)).fetchone()
-                if row is not None and not _sound(key, *row, count=len(sequence) - first):
+                if row is not None and not _sound(key, data=row[0], checksum=row[1], count=len(sequence) - first):
                     failed.append((key,))
                     row = None
                 values.append(None if row is None else torch.from_numpy(np.frombuffer(row[0], dtype="<f4").copy()))
@@ -114,36 +114,33 @@ class Cache:
 
         self._mended(write)
 
-    def setting(self, name: str, value: int) -> int:
+    def setting(self, name: str, value: str) -> str:
         """What an earlier run with this critic settled under a name, else `value`, which is now settled."""
-        name = f"{name} {_RULES}"
 
-        def text(number: object) -> str:
-            return f"{number} {_checksum(f'{self._critic} {name}'.encode(), str(number).encode())}"
-
-        def settle() -> int:
-            query = "SELECT value FROM settings WHERE critic = ? AND name = ?"
+        def settle() -> str:
+            kept = (self._critic, f"{name} {_RULES}", f"{self._checksum_of(name, value)} {value}")
             with self._db:
-                self._db.execute("INSERT OR IGNORE INTO settings VALUES (?, ?, ?)", (self._critic, name, text(value)))
-                kept = str(self._db.execute(query, (self._critic, name)).fetchone()[0])
-                number = kept.partition(" ")[0]
-                if kept == text(number) and number.isdecimal():
-                    return int(number)
-                self._db.execute("REPLACE INTO settings VALUES (?, ?, ?)", (self._critic, name, text(value)))
-            self._dropped += 1
-            return value
+                self._db.execute("INSERT OR IGNORE INTO settings VALUES (?, ?, ?)", kept)
+                known = self._known(name)
+                if known is None:
+                    self._dropped += 1
+                    self._db.execute("REPLACE INTO settings VALUES (?, ?, ?)", kept)
+            return value if known is None else known
 
         return self._mended(settle)
 
     def known(self, name: str) -> str | None:
-        """What was settled under a name; None where nothing was."""
+        """What was settled under a name; None where nothing was, or where it is not what was kept."""
+        return self._mended(lambda: self._known(name))
 
-        def read() -> str | None:
-            query = "SELECT value FROM settings WHERE critic = ? AND name = ?"
-            row = self._db.execute(query, (self._critic, name)).fetchone()
-            return None if row is None else str(row[0])
+    def _known(self, name: str) -> str | None:
+        query = "SELECT value FROM settings WHERE critic = ? AND name = ?"
+        row = self._db.execute(query, (self._critic, f"{name} {_RULES}")).fetchone()
+        checksum, _, value = str(row[0]).partition(" ") if row else ("", "", "")
+        return value if row and checksum == str(self._checksum_of(name, value)) else None
 
-        return self._mended(read)
+    def _checksum_of(self, name: str, value: str) -> int:
+        return _checksum(f"{self._critic} {name} {_RULES}".encode(), value.encode())
 
     def close(self) -> None:
         """Writes what SQLite still holds beside the file, and lets the file go."""
@@ -212,7 +209,7 @@ def _checksum(key: bytes, data: bytes) -> int:
     return zlib.crc32(data, zlib.crc32(key))
 
 
-def _sound(key: bytes, data: object, checksum: object, count: int) -> bool:
+def _sound(key: bytes, data: object, checksum: object, *, count: int) -> bool:
     return isinstance(data, bytes) and len(data) == 4 * count and _checksum(key, data) == checksum
 
 

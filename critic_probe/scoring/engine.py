@@ -126,7 +126,7 @@ class Engine:
     def __post_init__(self) -> None:
         self.budget = self.budget or row_budget(self.critic)
         if self.cache is not None:  # a resumed run must lay out the same rows
-            self.budget = self.cache.setting("row budget", self.budget)
+            self.budget = int(self.cache.setting("row budget", str(self.budget)))
         if self.mode == "reference":
             self.name = "reference"
 
