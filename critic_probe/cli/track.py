@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from critic_probe.runs.board import Board
     from critic_probe.runs.follow import Followed
 
-PANEL = panels.COMPARE
+PANEL = panels.RUNS
 EXAMPLES = (
     "critic-probe warmup pairs.jsonl --backbone tiny -o r1 --steps 4 --save-every 2",
     "critic-probe track r1 pairs.jsonl -a mean --max-per-response 1 -o r1.html",

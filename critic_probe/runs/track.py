@@ -320,7 +320,7 @@ def _memorised(rows: Sequence[Mapping[str, Any]]) -> Iterator[Statement]:
             word = f"; {too_few(*sizes)} to tell"
         elif at["excess_p_holm"] > ALPHA:
             more = would_tell(Interval(at["excess"], low, high), 0.0, *sizes)
-            word = f", which nothing tells from none{beside([more])}"
+            word = f", which over all steps nothing tells from none{beside([more])}"
         else:
             word = ": memorised, unless those pairs are easier" if low > 0 else ": those pairs are harder"
         yield Statement(f"Step {at['step']} read as {at['aggregation']}: {said}{word}.", figures)
@@ -334,7 +334,8 @@ def _changed(table: pd.DataFrame) -> Statement:
     of_figures = []
     for (figure, aggregation), part in told.groupby(["figure", "aggregation"], sort=False):
         row = part.iloc[part.p_holm.argmin()]
-        between = f"{row.change:+.2f} from step {row.from_step} to {row.to_step}"
-        more = f" and {len(part) - 1} times more" if len(part) > 1 else ""
-        of_figures.append(f"{SAYS[str(figure)]} read as {aggregation} {between}{more}")
-    return Statement(f"Changed on the same pairs: {'; '.join(of_figures[:3])}.", {"changes": len(told)})
+        clearest = f" (the clearest of {len(part)})" if len(part) > 1 else ""
+        change = f"{row.change:+.2f} from step {row.from_step} to {row.to_step}{clearest}"
+        of_figures.append(f"{SAYS[str(figure)]} read as {aggregation} {change}")
+    more = [f"{len(of_figures) - 3} more figures"] if len(of_figures) > 3 else []
+    return Statement(f"Changed on the same pairs: {'; '.join([*of_figures[:3], *more])}.", {"changes": len(told)})

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from formats import FORMATS
 from tiny import save_critic
 
 from critic_probe.errors import CriticProbeError
@@ -52,6 +53,18 @@ def test_a_checkpoint_of_verl_is_whole_when_verl_says_so(critic, tmp_path):
     (tmp_path / "global_step_20" / "critic" / "model.safetensors").unlink()
     said.write_text("20")
     assert "config.json: not there" in why(tmp_path)[1]
+
+
+def test_the_shards_of_every_rank_must_be_there(critic, tmp_path):
+    FORMATS["verl one rank"](critic, tmp_path)
+    [shard] = tmp_path.glob("global_step_7/critic/model_world_size_*.pt")
+    (tmp_path / "latest_checkpointed_iteration.txt").write_text("7")
+    assert why(tmp_path, before={}) == [""]
+    content = shard.read_bytes()
+    shard.write_bytes(content[: len(content) // 2])
+    assert shard.name in why(tmp_path)[0]
+    shard.rename(shard.with_name("model_world_size_2_rank_0.pt"))
+    assert "1 of 2 shards are missing" in why(tmp_path)[0]
 
 
 def test_a_checkpoint_of_a_trainer_is_whole_when_its_state_is_written(critic, tmp_path):
