@@ -20,7 +20,7 @@ SCHEMA = "critic-probe/baseline/3"
 UNPAIRED = ("critic-probe/baseline/1", "critic-probe/baseline/2")  # lack some of what tests in pairs need
 ONLY = "the critic"  # one critic's figures are compared whatever its directory is called
 _SETTINGS = ("data", "aggregations", "eos", "value_position")
-READ = ("convention", "template", "value_position")  # of each critic
+READ = ("convention", "template", "value_position", "dtype")  # of each critic
 FIGURE = ("metric", "critic", "aggregation", "family", "position", "category")
 SCORE = ("critic", "aggregation", "id")
 CASE = (*SCORE, "side", "family", "position", "removed", "added")
@@ -32,6 +32,7 @@ class _OfCritic(TypedDict, total=False):
     convention: str
     template: str
     value_position: str
+    dtype: str
 
 
 class _Settings(TypedDict):
