@@ -1,8 +1,8 @@
 """`python -m benchmarks.trend`: how often the statistics of series over steps see what is not there.
 
-Series of a constant level whose noise is a first-order autoregression: how often the plain Mann-Kendall test, Hamed and
-Rao's correction and ours find a trend at 5 %, how often ours cannot tell, how often a jump is found, and how often the
-live sums raise an alarm in what comes after their first 60 values. Beside it, series with a trend and with a jump of 3 SD.
+Of series of a constant level whose noise is a first-order autoregression: how often the plain Mann-Kendall test, Hamed
+and Rao's correction and ours find a trend at 5 %, how often ours cannot tell, how often a jump is found, and how often
+the live sums raise an alarm after their first 60 values. Beside it, series with a trend and with a jump of 3 SD.
 """
 
 import argparse

@@ -269,7 +269,7 @@ def shift(run: Run, bounds: Bounds) -> Judged:
             if name == "critic/d_acc":
                 least = bounds["d_acc"]
             elif log:
-                least = bounds["loss"] * abs(before)
+                least = max(bounds["loss"] * abs(before), bounds["nats"])
             else:
                 least = bounds["scores"] * (sd if math.isfinite(sd) else 4 * sd_of_step(series.values))
             if abs(size) > least and math.isfinite(after):
@@ -282,7 +282,7 @@ def shift(run: Run, bounds: Bounds) -> Judged:
 
 def _around(series: Series, index: int, points: int) -> tuple[float, float]:
     """The level in front of an index, and the one that stands a while after it."""
-    after = series.values[index + points // 2 : index + points // 2 + points]
+    after = series.values[index + points : index + 2 * points]
     before = series.values[max(index - points, 0) : index]
     return float(np.median(before)), float(np.median(after)) if len(after) else math.nan
 
