@@ -55,7 +55,8 @@ def checks_table() -> str:
     for name, check in CHECKS.items():
         bounds = ", ".join(f"{key} {value}" for key, value in PROFILE.get(name, {}).items())
         needs = "; ".join(check.needs) or "any"
-        rows.append(f"| `{name}` | {check.asks} {'*At any length.*' if check.early else ''} | {needs} | {bounds} |")
+        asks = f"{check.asks} *At any length.*" if check.early else check.asks
+        rows.append(f"| `{name}` | {asks} | {needs} | {bounds} |")
     return "\n".join(rows)
 
 

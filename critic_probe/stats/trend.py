@@ -94,7 +94,8 @@ class Trend(NamedTuple):
 
     Attributes:
         tau: Kendall's, of values with their order: -1 falls always, 1 rises always.
-        p: Of no trend, two-sided; NaN where too few independent values can tell.
+        p: Of no trend, two-sided; NaN where too few independent values can tell, or a curve far from a line makes
+            neighbours alike.
         effective: As many independent values tell as much.
     """
 

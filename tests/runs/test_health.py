@@ -13,7 +13,7 @@ from critic_probe.errors import CriticProbeError
 from critic_probe.gates.figures import LOGS
 from critic_probe.gates.gate import load_gates
 from critic_probe.gates.measure import measure
-from critic_probe.runs.health import CHECKS, columns, exit_code, findings, gated
+from critic_probe.runs.health import CHECKS, columns, exit_code, findings, gated, trends
 from critic_probe.runs.names import METRICS
 from critic_probe.runs.profile import load_profile, profile_names, profile_text
 from critic_probe.runs.record import Scalar
@@ -127,6 +127,20 @@ def test_the_gradient_that_is_left_is_told_with_saturation():
     [said] = [f for f in findings(table(d_loss=noisy(0.01, sd=1e-6))) if f.check == "saturation"]
     assert "is left is at most 0.00995, by the loss" in said.evidence
     assert verdicts(table(saturated=noisy(0.6), gradient_weight=noisy(0.1))) == {}  # hard pairs still teach
+
+
+def test_scales_that_drift_apart_are_told_and_no_alarm():
+    steps = np.arange(400)
+    run = table(400, teacher_std=np.exp(steps / 450) * noisy(1.0, 400), student_std=1.0)
+    [said] = [f for f in findings(run) if f.check == "scale"]
+    assert said.verdict == "info"
+    assert "changes 2.1" in said.evidence
+    told = trends(table(400, d_acc=noisy(0.5 + 0.001 * steps, 400), loss=noisy(0.5, 400))).set_index("name")
+    assert told.p["critic/d_acc"] < 0.001
+    assert told.per_step["critic/d_acc"] == pytest.approx(0.001, rel=0.1)
+    assert told.p["critic/loss"] > 0.05
+    spread = table(400, teacher_std=np.where(steps < 200, 1.0, 5.0) * noisy(1.0, 400), student_std=1.0)
+    assert [(f.verdict, f.step) for f in findings(spread) if f.check == "scale"] == [("warn", 201)]
 
 
 def test_length_is_bounded_by_phase():
