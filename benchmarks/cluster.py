@@ -5,7 +5,8 @@
 
 Each way is a process of its own that scores N pairs without a cache, one thread a critic, and times the loop alone, not
 the start of Python or of Ray. `--many` scores that many pairs in two replicas; peak memory is that of the process that
-feeds them. What a million pairs would take is computed from the measured rates; the table of GPUs is on paper.
+feeds them. What a million pairs would take is computed from the measured rates, and so is the table of GPUs, from the
+rate that `benchmarks.gpu` saw on one.
 """
 
 import argparse
@@ -24,8 +25,8 @@ from benchmarks.growth import write
 
 CRITIC = "bundled:mean"
 MILLION = 1_000_000
-# On paper: a forward pass takes 2 FLOP a parameter and token; what a GPU gives in bf16, and the share that is reached.
-GPU_FLOPS, REACHED = 989e12, 0.4
+# A forward pass takes 2 FLOP a parameter and token; what a GPU gave for them was measured with 8B.
+ON_GPU = Path(__file__).parent / "gpu" / "h200.json"
 PAIR_TOKENS = 1200  # a prompt of 400 tokens, shared, and two responses of 400
 
 
@@ -74,8 +75,10 @@ def table(rows: list[dict[str, Any]]) -> Iterator[str]:
     yield ""
     yield "| GPUs | 8B, pairs an hour | 14B, pairs an hour |"
     yield "|---|---|---|"
+    fast = json.loads(ON_GPU.read_text(encoding="utf-8"))["parts"]["fast"]
+    reached = 1e12 * fast["matrix rate in bfloat16"]["TFLOP/s"] * fast["Qwen3 8B, W1"]["share of matrix rate"]
     for gpus in (1, 8, 64):
-        rates = [gpus * GPU_FLOPS * REACHED / (2 * billions * 1e9 * PAIR_TOKENS) * 3600 for billions in (8, 14)]
+        rates = [gpus * reached / (2 * billions * 1e9 * PAIR_TOKENS) * 3600 for billions in (8, 14)]
         yield f"| {gpus} | " + " | ".join(f"{rate:,.0f}" for rate in rates) + " |"
 
 

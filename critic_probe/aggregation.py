@@ -66,11 +66,11 @@ def parse(name: str) -> Aggregation:
     if kind in _PARAMETERS and colon:
         check, wanted = _PARAMETERS[kind]
         if not re.fullmatch(r"\d+(\.\d+)?", text) or not check(float(text)):
-            raise CriticProbeError(f"aggregation '{name}': {wanted}, not '{text}'")
+            raise CriticProbeError(f"aggregation '{name[:80]}': {wanted}, not '{text[:80]}'")
         return Aggregation(f"{kind}:{float(text):g}", kind, float(text))
     if not colon and kind in _READS and kind not in _PARAMETERS:
         return Aggregation(kind, kind)
-    raise CriticProbeError(f"'{name}' is not a known aggregation; choose from {', '.join(NAMES)}")
+    raise CriticProbeError(f"'{name[:80]}' is not a known aggregation; choose from {', '.join(NAMES)}")
 
 
 def aggregate(

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from scipy.stats import binomtest
 
+from benchmarks.gpu.__main__ import table
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -58,6 +60,13 @@ def test_the_memory_in_the_docs_is_what_was_measured(script):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.count("\n") > 4
     assert done.stdout in (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+
+
+def test_the_docs_show_what_a_gpu_gave(capsys):
+    table(json.loads((ROOT / "benchmarks" / "gpu" / "h200.json").read_text(encoding="utf-8"))["parts"])
+    shown = capsys.readouterr().out
+    assert "WRONG" not in shown
+    assert shown in (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
 
 
 def test_growth_measures_what_it_shows(tmp_path):

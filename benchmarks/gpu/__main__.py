@@ -20,6 +20,7 @@ import transformers
 
 from benchmarks.gpu import fast, load, right
 from benchmarks.gpu.right import Record, Step
+from benchmarks.workloads import FULL
 from critic_probe import __version__
 
 # Each part ends at its share of the time, so that a slow one leaves some to the next.
@@ -34,8 +35,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     parser.add_argument("--minutes", type=float, default=8.0, help="when to stop; a step that has begun is finished")
     parser.add_argument("--json", type=Path, default=Path("gpu.json"), help="where everything is written")
+    parser.add_argument("--show", type=Path, help="print the table of what --json wrote, and measure nothing")
     parser.add_argument("--tiny", action="store_true", help="shapes that a CPU runs in less than a minute")
     options = parser.parse_args()
+    if options.show:
+        table(json.loads(options.show.read_text(encoding="utf-8"))["parts"])
+        return
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu" and not options.tiny:
         print("no GPU is here; --tiny tries the script on a CPU", file=sys.stderr)
@@ -121,6 +126,14 @@ def table(parts: dict[str, dict[str, Record]]) -> None:
             others = ", ".join(f"{way} {o['times ours']:.2f}" for way, o in outcome.items() if _is_way(o))
             share = f"{outcome['share of matrix rate']:.0%} of the matrix rate"
             rows[step] = f"{outcome['ours, pairs/s']:.1f} pairs/s, {share}; times ours: {others}"
+        elif ways := {way: o["seconds a row"] for way, o in outcome.items() if isinstance(o, dict) and "rows" in o}:
+            rows[step] = "ms a row: " + ", ".join(f"{way} {1000 * taken:.0f}" for way, taken in ways.items())
+        elif "foreseen, bytes" in outcome:
+            rows[step] = f"{outcome['taken, bytes'] / outcome['foreseen, bytes']:.2f} of what was foreseen"
+        elif "chains" in outcome.get("W1", ()):
+            for workload in FULL:
+                timed = {way: o["milliseconds"] for way, o in outcome[workload].items() if isinstance(o, dict)}
+                rows[f"{step}, {workload}"] = "ms: " + ", ".join(f"{way} {taken:.2f}" for way, taken in timed.items())
     for step, outcome in parts["load"].items():
         if "seconds" in outcome:
             rows[step] = (

@@ -28,6 +28,7 @@ from critic_probe.training.model import backbone_of, token_values
 from critic_probe.training.warmup import Options, warmup
 from critic_probe.workbench import Bench, Settings
 from critic_probe.workbench.noise import Noise
+from critic_probe.workbench.survey import NOISE_SAMPLE
 
 Record = dict[str, Any]
 Step = tuple[str, Callable[[], Record]]
@@ -162,12 +163,12 @@ def loaded(model: Any, path: Path, device: torch.device, tiny: bool) -> Record:
 
 
 def noise(path: Path, device: torch.device, tiny: bool) -> Record:
-    """The floor from four pairs, against how far bf16 moves the gaps of many pairs."""
+    """The floor from the first pairs, against how far bf16 moves the gaps of many pairs."""
     names = ("last", "mean")
     settings = Settings(tuple(map(parse, names)))
     bench = Bench(load_critic(path, device=str(device), dtype="bfloat16"), [], settings)
     pairs = [encoded(group) for group in pairs_of(0.3, tiny)]
-    noise = Noise(bench, pairs[:4])
+    noise = Noise(bench, pairs[:NOISE_SAMPLE])
     exact = bench.critic.in_float32()
     groups = [pair.group for pair in pairs]
     ways = [list(bench.engine.values(groups)), list(ReferenceScorer(exact).values(groups))]

@@ -6,6 +6,7 @@ LoRA (Kalajdzievski 2023, https://arxiv.org/abs/2312.03732). Anything else that 
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from critic_probe.checkpoint.stored import Stored, Tensors
 from critic_probe.errors import CriticProbeError
@@ -47,7 +49,20 @@ _PLAIN = {
 }
 
 
-def merge_adapter(path: Path, settings: dict[str, Any], adapter: Tensors, base: Tensors) -> Tensors:
+class Settings(TypedDict, total=False):
+    """What is read of an `adapter_config.json`, or of verl's `lora_train_meta.json`; any other setting is refused."""
+
+    peft_type: str
+    base_model_name_or_path: str | None
+    r: int
+    lora_alpha: float
+    alpha_pattern: dict[str, float] | None
+    rank_pattern: dict[str, int] | None
+    use_rslora: bool | None
+    fan_in_fan_out: bool | None
+
+
+def merge_adapter(path: Path, settings: Mapping[str, Any], adapter: Tensors, base: Tensors) -> Tensors:
     """The base's tensors with a PEFT adapter's differences added and its saved modules (the head) in place.
 
     Args:
@@ -61,7 +76,7 @@ def merge_adapter(path: Path, settings: dict[str, Any], adapter: Tensors, base: 
     """
     kind = settings.get("peft_type")
     if kind != "LORA":
-        raise CriticProbeError(f"{path}: an adapter of type {kind}; only LoRA is read here, {_MERGE}")
+        raise CriticProbeError(f"{path}: an adapter of type {str(kind)[:40]}; only LoRA is read here, {_MERGE}")
     if settings.get(_ACTIVATED):
         raise CriticProbeError(
             f"{path}: an activated LoRA (aLoRA): it changes only the tokens behind its invocation "
@@ -92,11 +107,14 @@ def merge_adapter(path: Path, settings: dict[str, Any], adapter: Tensors, base: 
                 name = name.replace(inner, ".")
             merged[_in_base(name, base) or name] = stored
     for module, pair in factors.items():
-        _add(path, merged, module, pair, _scale(settings, module, pair), bool(settings.get("fan_in_fan_out")))
+        if set(pair) != {"A", "B"}:
+            raise CriticProbeError(f"{path}: the adapter has only one of the two factors of {module}; save it again")
+        scale = _scale(path, settings, module, pair["A"].shape[0])
+        _add(path, merged, module, pair, scale, bool(settings.get("fan_in_fan_out")))
     return merged
 
 
-def merge_unmerged(path: Path, tensors: Tensors, meta: dict[str, Any]) -> Tensors:
+def merge_unmerged(path: Path, tensors: Tensors, meta: Mapping[str, Any]) -> Tensors:
     """A training run's own state dict of a PEFT model (`base_layer`, `lora_A.default`), merged.
 
     Args:
@@ -128,11 +146,30 @@ def _in_base(name: str, base: Tensors) -> str | None:
     return next((n for n in (name, name.partition(".")[2], f"model.{name}") if n in base), None)
 
 
-def _scale(settings: dict[str, Any], module: str, pair: dict[str, Stored]) -> float:
-    alphas = settings.get("alpha_pattern") or {}
-    alpha = next((a for key, a in alphas.items() if re.match(rf"(.*\.)?({key})$", module)), settings["lora_alpha"])
-    rank = pair["A"].shape[0] if "A" in pair else settings["r"]
+def _scale(path: Path, settings: Mapping[str, Any], module: str, rank: int) -> float:
+    alpha = _of_module(path, settings, "alpha_pattern", "lora_alpha", module)
+    said = _of_module(path, settings, "rank_pattern", "r", module)
+    if alpha is None:
+        raise CriticProbeError(
+            f"{path}: the adapter's settings have no lora_alpha, so its scale is not known; {_MERGE}"
+        )
+    if said not in (None, rank):
+        raise CriticProbeError(
+            f"{path}: the adapter's settings say rank {said} for {module}, its factors have rank {rank}; give the "
+            "settings that belong to these weights"
+        )
     return float(alpha / (math.sqrt(rank) if settings.get("use_rslora") else rank))
+
+
+def _of_module(path: Path, settings: Mapping[str, Any], patterns: str, default: str, module: str) -> Any:
+    """A setting of a module: that of the first pattern that its name ends in, as PEFT takes it, else the default."""
+    for pattern, value in (settings.get(patterns) or {}).items():
+        try:
+            if re.match(rf"(.*\.)?({pattern})$", module):
+                return value
+        except re.error as error:
+            raise CriticProbeError(f"{path}: {patterns} of the adapter holds no pattern ({error}); {_MERGE}") from error
+    return settings.get(default)
 
 
 def _add(
@@ -144,8 +181,6 @@ def _add(
             f"{path}: the adapter changes {module}, whose own weights are in neither the adapter nor the base; if that "
             "is the head, its weights were never saved (OpenRLHF#1342) and cannot be recovered"
         )
-    if set(pair) != {"A", "B"}:
-        raise CriticProbeError(f"{path}: the adapter has only one of the two factors of {module}; save it again")
     weight, a, b = tensors[name], pair["A"], pair["B"]
     product = (b.shape[0], a.shape[1])
     transpose = fan_in_fan_out or (product != weight.shape and product[::-1] == weight.shape)

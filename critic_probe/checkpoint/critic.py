@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import TypedDict
 
 from critic_probe import tolerance
 from critic_probe.checkpoint.finite import first_not_finite
@@ -28,7 +29,23 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 # Buffers that older transformers versions saved and newer ones compute; they carry nothing that was trained.
 _STALE_BUFFER = re.compile(r"(rotary_emb\.inv_freq|attn\.bias|masked_bias|attention\.bias)$")
 _EMBEDDING = re.compile(r"(embed_tokens|wte|word_embeddings|embed_in)\.weight$")
-_OUTPUT_LAYER = re.compile(r"(^|\.)(lm_head|embed_out|output_layer|output_projection)\.|^head\.")  # head is RWKV's
+OUTPUT_LAYER = re.compile(r"(^|\.)(lm_head|embed_out|output_layer|output_projection)\.|^head\.")  # head is RWKV's
+
+
+class _Generation(TypedDict, total=False):
+    """What is read of a `generation_config.json`."""
+
+    eos_token_id: int | list[int] | None
+
+
+class Training(TypedDict, total=False):
+    """What is read of the `critic_probe.json` that `warmup` writes."""
+
+    aggregation: str
+    ends_as: str
+    eos: str
+    value_position: str
+    max_trained_tokens: int
 
 
 @dataclass(frozen=True)
@@ -317,6 +334,8 @@ def read_tokenizer(layout: Layout, trust_remote_code: bool = False) -> Any:
     """
     from transformers import AutoTokenizer
 
+    if (settings := layout.home / "tokenizer_config.json").exists():
+        read_json(settings, "the tokenizer's settings", dict)
     try:
         return AutoTokenizer.from_pretrained(layout.home, local_files_only=True, trust_remote_code=trust_remote_code)
     except Exception as error:  # as above
@@ -387,7 +406,7 @@ def _load_backbone(
         state = {
             name.removeprefix(unsaid): stored if kept.intersection(name.split(".")) else stored.to(dtype)
             for name, stored in layout.tensors.items()
-            if name not in of_head and not _OUTPUT_LAYER.search(name) and not name.startswith(NORMALIZER)
+            if name not in of_head and not OUTPUT_LAYER.search(name) and not name.startswith(NORMALIZER)
         }
         with _tensor_by_tensor():
             backbone, info = kind.from_pretrained(
@@ -494,16 +513,19 @@ def eos_ids(layout: Layout, tokenizer: Any, config: Any) -> frozenset[int]:
     given = [tokenizer.eos_token_id, getattr(config, "eos_token_id", None)]
     homes = dict.fromkeys((layout.home, layout.config_file.parent))
     for generation in [file for home in homes if (file := home / "generation_config.json").exists()]:
-        given.append(read_json(generation, "generation settings").get("eos_token_id"))
+        given.append(read_json(generation, "generation settings", _Generation).get("eos_token_id"))
     ids: set[int] = set()
     for item in given:
-        ids.update(item if isinstance(item, list) else [] if item is None else [item])
+        for eos in item if isinstance(item, list) else [] if item is None else [item]:
+            if not isinstance(eos, int) or isinstance(eos, bool):
+                raise CriticProbeError(f"{layout.config_file}: eos_token_id {eos!r:.40} is no id; give a whole number")
+            ids.add(eos)
     return frozenset(ids)
 
 
 def _training(path: Path) -> dict[str, Any]:
     file = path / "critic_probe.json"
-    return read_json(file, "how the critic was trained") if file.exists() else {}
+    return dict(read_json(file, "how the critic was trained", Training)) if file.exists() else {}
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -234,7 +234,7 @@ def normalisation(config: dict[str, Any], layout: Layout) -> tuple[float, float]
     if not config.get("normalize_reward"):
         return None
     mean, std = config.get("mean"), config.get("std")
-    numbers = all(isinstance(n, int | float) and math.isfinite(n) for n in (mean, std))
+    numbers = all(isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in (mean, std))
     if not numbers or std <= 0:  # type: ignore[operator]
         raise CriticProbeError(
             f"{layout.config_file}: normalize_reward is on but mean is {mean} and std is {std}; give the "
@@ -267,14 +267,15 @@ def looks_untrained(head: Head, initializer_range: float) -> Fresh | None:
 
     def normal(std: float) -> bool:
         return all(
-            stats.kstest(w.flatten().double().numpy(), "norm", (0, std)).pvalue > _NO_FIT and (b is None or not b.any())
+            stats.kstest((w.flatten().double() / std).numpy(), "norm").pvalue > _NO_FIT and (b is None or not b.any())
             for w, b in zip(head.weights, head.biases, strict=True)
         )
 
     def uniform() -> bool:
         for w, b in zip(head.weights, head.biases, strict=True):
             bound = w.shape[1] ** -0.5
-            drawn = stats.kstest(w.flatten().double().numpy(), "uniform", (-bound, 2 * bound)).pvalue > _NO_FIT
+            share = (w.flatten().double() / bound + 1) / 2
+            drawn = stats.kstest(share.numpy(), "uniform").pvalue > _NO_FIT
             if not drawn or w.abs().max() > bound or (b is not None and b.abs().max() > bound):
                 return False
         return True

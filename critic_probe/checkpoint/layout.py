@@ -7,25 +7,28 @@ One table of formats, tried in order, hence one file longer than others.
 """
 
 import hashlib
-import json
 import math
+import os
 import re
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+from typing_extensions import TypedDict
 
-from critic_probe.checkpoint.adapters import merge_adapter, merge_unmerged
+from critic_probe import documents
+from critic_probe.checkpoint.adapters import Settings, merge_adapter, merge_unmerged
 from critic_probe.checkpoint.gguf import PACKAGED, packaged
 from critic_probe.checkpoint.pickles import read_torch_file
-from critic_probe.checkpoint.quantised import plain
+from critic_probe.checkpoint.quantised import plain, refuse_integers
 from critic_probe.checkpoint.sharded import FSDP_SHARD, read_dcp, read_fsdp, read_zero2
 from critic_probe.checkpoint.stored import Stored, Tensors
 from critic_probe.errors import CriticProbeError, parameter
+from critic_probe.text import listed
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "tekken.json")
 UNGATHERED = (
@@ -62,6 +65,31 @@ _DTYPES = {
 }
 
 
+_T = TypeVar("_T")
+
+
+class _Config(TypedDict, total=False):
+    """What is read of a config beside what transformers reads."""
+
+    model_type: str
+    architectures: list[str] | None
+    id2label: dict[str, Any] | None
+    quantization_config: dict[str, Any] | None
+    normalize_reward: bool | None
+    do_normalize: bool | None
+    score_type: str | None
+    value_head_prefix: str | None
+    _name_or_path: str | None
+
+
+class _Index(TypedDict):
+    weight_map: dict[str, str]
+
+
+class _State(TypedDict, total=False):
+    global_step: int
+
+
 @dataclass(frozen=True)
 class Layout:
     """A checkpoint as its headers tell it.
@@ -74,6 +102,7 @@ class Layout:
         tensors: Every tensor by its name without the wrappers' prefixes.
         step: The training step, where a name or a trainer's state tells it.
         base: The directory under an adapter, None for whole weights.
+        origin: The model that it was trained from, where that is on this machine: the base, or what its config names.
         settings: Files beside config and weights that values depend on, such as an adapter's.
         odd: What was strange about the files and how it was resolved; empty where nothing was.
     """
@@ -85,6 +114,7 @@ class Layout:
     tensors: Tensors
     step: int | None = None
     base: Path | None = None
+    origin: Path | None = None
     settings: tuple[Path, ...] = ()
     odd: str = ""
 
@@ -124,6 +154,7 @@ def read_layout(path: str | Path, *, base: str | Path | None = None, step: int |
         )
     where = _follow(path, step)
     layout = _read(where, base)
+    refuse_integers(layout.tensors)
     tensors = {_bare(name): stored for name, stored in layout.tensors.items()}
     if len(tensors) < len(layout.tensors):
         raise CriticProbeError(
@@ -137,7 +168,7 @@ def read_layout(path: str | Path, *, base: str | Path | None = None, step: int |
             check="head-shape" if len(empty) == 1 else "weights",
         )
     lora = _lora_settings(where)
-    tensors = merge_unmerged(where, tensors, read_json(lora, "the scale of LoRA factors") if lora else {})
+    tensors = merge_unmerged(where, tensors, read_json(lora, "the scale of LoRA factors", Settings) if lora else {})
     if lora:
         layout = replace(layout, settings=(*layout.settings, lora))
     if not any((layout.home / name).exists() for name in _TOKENIZER_FILES):
@@ -145,7 +176,15 @@ def read_layout(path: str | Path, *, base: str | Path | None = None, step: int |
             f"{layout.home}: no tokenizer (looked for {', '.join(_TOKENIZER_FILES)}); "
             "copy the tokenizer files that the critic was trained with into the directory"
         )
-    return replace(layout, tensors=tensors, step=_step_of(where))
+    return replace(layout, tensors=tensors, step=_step_of(where), origin=base or layout.base or _named_origin(layout))
+
+
+def _named_origin(layout: Layout) -> Path | None:
+    """What the config says that it was made from, where that is another directory of this machine."""
+    named = layout.config.get("_name_or_path")
+    if not named or not os.path.isfile(os.path.join(named, "config.json")):
+        return None
+    return None if os.path.samefile(named, layout.home) else Path(named)
 
 
 def _follow(path: Path, step: int | None) -> Path:
@@ -157,11 +196,9 @@ def _follow(path: Path, step: int | None) -> Path:
             )
         return path
     steps = {
-        int(match[1]): child
-        for child in path.iterdir()
-        if child.is_dir()
-        and (match := _STEP.fullmatch(child.name))
-        and any(_has_weights(place) for place in (child, child / "critic"))
+        number: child
+        for number, child in steps_in(path).items()
+        if any(_has_weights(place) for place in (child, child / "critic"))
     }
     if steps:
         if step is not None and step not in steps:
@@ -170,6 +207,21 @@ def _follow(path: Path, step: int | None) -> Path:
     if _has_weights(path / "critic"):
         return path / "critic"
     return path
+
+
+def steps_in(path: Path) -> dict[int, Path]:
+    """The directories in a run's that are called by a step, by that step, whatever is in them.
+
+    Raises:
+        CriticProbeError: Two are of one step.
+    """
+    steps: dict[int, Path] = {}
+    for child in sorted(path.iterdir()):
+        if (match := _STEP.fullmatch(child.name)) and child.is_dir():
+            if (step := int(match[1])) in steps:
+                raise CriticProbeError(f"{child}: is of step {step}, as {steps[step].name} is; move one of them away")
+            steps[step] = child
+    return steps
 
 
 def _has_weights(path: Path) -> bool:
@@ -214,10 +266,10 @@ def _read(path: Path, base: Path | None) -> Layout:
     if "adapter_config.json" in names:
         return _adapter(path, base)
     if not {n for n in names if n.startswith(("model.safetensors", "pytorch_model.bin"))} and "latest" in names:
-        tag = (path / "latest").read_text(encoding="utf-8", errors="replace").strip()
+        tag = documents.read_text(path / "latest", "write the name of the step's directory into it", 4096).strip()
         step_directory = path / Path(tag).name
-        if not step_directory.is_dir():
-            raise CriticProbeError(f"{path / 'latest'}: names {tag!r}, which is not there; copy it")
+        if not os.path.isdir(step_directory):
+            raise CriticProbeError(f"{path / 'latest'}: names {documents.shown(tag)}, which is not there; copy it")
         home = path if (path / "config.json").exists() else base
         tensors = read_zero2(step_directory)
         if home is None:
@@ -242,19 +294,19 @@ def _hugging_face(path: Path, base: Path | None = None) -> Layout:
 
 
 def _adapter(path: Path, base: Path | None) -> Layout:
-    settings = read_json(path / "adapter_config.json", "the adapter's settings")
+    settings = read_json(path / "adapter_config.json", "the adapter's settings", Settings)
     files = [path / name for name in _ADAPTER if (path / name).exists()]
     if not files:
         raise CriticProbeError(f"{path}: adapter_config.json without {' or '.join(_ADAPTER)}; copy the weights")
     named = settings.get("base_model_name_or_path")
     if base is None and named in PACKAGED:
         base = packaged(named)
-    if base is None and named and (Path(named) / "config.json").exists():
+    if base is None and named and os.path.isfile(Path(named) / "config.json"):
         base = Path(named)
     if base is None:
         raise CriticProbeError(
-            f"{path}: an adapter over {named or 'an unnamed model'}, which is not on this machine; give its directory "
-            f"with {parameter('base')}"
+            f"{path}: an adapter over {named[:200] if named else 'an unnamed model'}, which is not on this machine; "
+            f"give its directory with {parameter('base')}"
         )
     below = _hugging_face(base)
     tensors = _named(files[0])
@@ -265,6 +317,8 @@ def _adapter(path: Path, base: Path | None) -> Layout:
         elif file.name == "pytorch_model.bin":  # whatever else a trainer left in it is the base's
             beside = {name: stored for name, stored in beside.items() if name.startswith("v_head.")}
         tensors |= beside
+    refuse_integers(tensors)
+    refuse_integers(below.tensors)
     merged = merge_adapter(path, settings, tensors, {_bare(n): s for n, s in below.tensors.items()})
     home = path if any((path / name).exists() for name in _TOKENIZER_FILES) else base
     config = _config(home) if (home / "config.json").exists() else below.config
@@ -289,16 +343,17 @@ def _step_of(path: Path) -> int | None:
             return int(match[1])
     state = path / "trainer_state.json"
     if state.exists():
-        step = read_json(state, "the trainer's state").get("global_step")
-        return step if isinstance(step, int) else None
+        return read_json(state, "the trainer's state", _State).get("global_step")
     latest = path / "latest"
-    if latest.is_file() and (match := _STEP.fullmatch(latest.read_text(encoding="utf-8", errors="replace").strip())):
-        return int(match[1])
+    if latest.is_file():
+        tag = documents.read_text(latest, "write the name of the step's directory into it", 4096)
+        return int(match[1]) if (match := _STEP.fullmatch(tag.strip())) else None
     return None
 
 
 def _config(home: Path) -> dict[str, Any]:
-    return read_json(home / "config.json", "a Hugging Face checkpoint directory has one beside its weights")
+    what = "a Hugging Face checkpoint directory has one beside its weights"
+    return dict(read_json(home / "config.json", what, _Config))
 
 
 def _weight_files(path: Path) -> tuple[list[Path], str]:
@@ -309,15 +364,15 @@ def _weight_files(path: Path) -> tuple[list[Path], str]:
     odd = f"{there[0].name} was read, as transformers does, and not {others}, which lies beside it" if others else ""
     for index in there[:1]:
         if index.suffix == ".json":
-            weight_map = read_json(index, "the index of the shards").get("weight_map")
-            if not isinstance(weight_map, dict) or not weight_map:
-                raise CriticProbeError(f"{index}: no weight_map; save the checkpoint again")
+            weight_map = read_json(index, "the index of the shards", _Index)["weight_map"]
+            if not weight_map:
+                raise CriticProbeError(f"{index}: 'weight_map' is empty; save the checkpoint again")
             shards = [path / Path(name).name for name in sorted(set(weight_map.values()))]
-            missing = [shard.name for shard in shards if not shard.exists()]
+            missing = [shard.name[:80] for shard in shards if not os.path.isfile(shard)]
             if missing:
                 raise CriticProbeError(
-                    f"{index}: names {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not there; "
-                    "copy the rest"
+                    f"{index}: names {listed(missing)}, which {'is' if len(missing) == 1 else 'are'} not there; copy "
+                    "the rest"
                 )
             return shards, odd
         return [index], odd
@@ -351,6 +406,7 @@ def _named(file: Path) -> Tensors:
             raise CriticProbeError(f"{file}: holds no state dict; save the weights with save_pretrained")
         return {str(name): value for name, value in tree.items() if isinstance(value, Stored)}
     try:
+        documents.parse_json(_header(file))
         with safe_open(file, framework="pt") as file_tensors:
             tensors = {}
             for name in file_tensors.keys():  # noqa: SIM118
@@ -367,8 +423,15 @@ def _named(file: Path) -> Tensors:
                     partial(_read_safetensor, file, name),
                 )
             return tensors
-    except (SafetensorError, OSError) as error:
-        raise CriticProbeError(f"{file}: not a readable safetensors file ({error}); copy it again") from error
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CriticProbeError(f"{file}: not a readable safetensors file ({error!s:.200}); copy it again") from error
+
+
+def _header(file: Path) -> str:
+    """The JSON that a safetensors file begins with; safetensors itself takes the second of two tensors of one name."""
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        return stream.read(min(length, 100_000_000)).decode()  # the most that safetensors takes
 
 
 def _read_safetensor(file: Path, name: str, dtype: torch.dtype | None = None) -> Tensor:
@@ -411,18 +474,12 @@ def tokenizer_hash(path: Path) -> str:
     return digest.hexdigest()[:8]
 
 
-def read_json(file: Path, what: str) -> dict[str, Any]:
+def read_json(file: Path, what: str, schema: type[_T]) -> _T:
     """Reads a JSON object from a checkpoint directory.
 
     Raises:
-        CriticProbeError: The file is missing (`what` says what it is for) or is no JSON object.
+        CriticProbeError: The file is missing (`what` says what it is for) or is no JSON of the schema.
     """
     if not file.exists():
         raise CriticProbeError(f"{file}: not there; {what}")
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CriticProbeError(f"{file}: not valid JSON ({error}); copy it again") from error
-    if not isinstance(content, dict):
-        raise CriticProbeError(f"{file}: holds a {type(content).__name__}, not an object; copy it again")
-    return content
+    return documents.read_json(file, "copy it again", schema)

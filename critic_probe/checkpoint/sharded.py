@@ -3,20 +3,29 @@
 Nothing is merged on disk. Each tensor becomes a `Stored` that assembles itself from its parts when it is read.
 """
 
-import json
 import math
 import re
 from collections.abc import Sequence
 from functools import partial
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import TypedDict
 
+from critic_probe import documents
 from critic_probe.checkpoint.pickles import Inert, read_plain_pickle, read_torch_file, read_torch_part
 from critic_probe.checkpoint.stored import Stored, Tensors
 from critic_probe.errors import CriticProbeError, parameter
+
+
+class _Said(TypedDict):
+    """verl's `fsdp_config.json`."""
+
+    world_size: int
+
 
 FSDP_SHARD = re.compile(r"model_world_size_(\d+)_rank_(\d+)\.pt")
 
@@ -55,18 +64,20 @@ def _fsdp_files(directory: Path) -> list[Path]:
     [(world, shards)] = ranks.items()
     said = directory / "fsdp_config.json"
     if said.exists():
-        try:
-            size = json.loads(said.read_text(encoding="utf-8"))["world_size"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise CriticProbeError(f"{said}: not readable ({error}); copy it again, or remove it") from error
+        size = documents.read_json(said, "copy it again, or remove it", _Said)["world_size"]
         if size != world:
             raise CriticProbeError(f"{said}: says world size {size}, the shards are of {world}; they are of two saves")
-    missing = [rank for rank in range(world) if rank not in shards]
-    if missing:
-        listed = ", ".join(f"model_world_size_{world}_rank_{rank}.pt" for rank in missing[:4])
+    if max(shards) >= world:
         raise CriticProbeError(
-            f"{directory}: {len(missing)} of {world} shards are missing ({listed}); copy them, or choose another step "
-            f"with {parameter('step')}"
+            f"{shards[max(shards)]}: rank {max(shards)} of {world} cannot be, since ranks count from 0; it was "
+            "renamed, copy it again"
+        )
+    if len(shards) < world:  # a name may say any number, so missing ranks are not listed one by one
+        missing = islice((rank for rank in count() if rank not in shards), min(4, world - len(shards)))
+        listed = ", ".join(f"model_world_size_{world}_rank_{rank}.pt" for rank in missing)
+        raise CriticProbeError(
+            f"{directory}: {world - len(shards)} of {world} shards are missing ({listed}); copy them, or choose "
+            f"another step with {parameter('step')}"
         )
     return [shards[rank] for rank in range(world)]
 
@@ -270,12 +281,17 @@ def _dcp_part(
     start, length = place["offset"], place["length"]
     if place.get("transform_descriptors"):
         raise CriticProbeError(f"{file}: {name} is stored compressed, which is not read here; save it without")
-    if start + length > file.stat().st_size:
+    whole = dtype
+    if not isinstance(whole, torch.dtype) or any(type(n) is not int for n in (start, length, *chunk["sizes"])):
+        raise CriticProbeError(
+            f"{file}: its part of {name} has a dtype, size or place that is none; copy .metadata again"
+        )
+    if min(start, length, *chunk["sizes"]) < 0 or start + length > file.stat().st_size:
         raise CriticProbeError(f"{file}: cut short: {name} ends beyond it; copy it again")
 
     def read(dtype: torch.dtype | None = None) -> Tensor:
         stored = read_torch_part(file, start, length)
-        if not isinstance(stored, Stored) or stored.shape != tuple(chunk["sizes"]):
+        if not isinstance(stored, Stored) or (stored.shape, stored.dtype) != (tuple(chunk["sizes"]), whole):
             raise CriticProbeError(f"{file}: its part of {name} is not what .metadata says; copy it again")
         return stored.read(dtype)
 

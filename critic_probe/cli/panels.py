@@ -7,9 +7,10 @@ LOOK = "Look at a critic"
 COMPARE = "Hold it against another, or against a record"
 GATES = "Gates, for CI"
 TRAIN = "Train"
+RUNS = "Training runs"
 TOOL = "The tool itself"
 
-PANELS = (LOOK, COMPARE, GATES, TRAIN, TOOL)
+PANELS = (LOOK, COMPARE, RUNS, GATES, TRAIN, TOOL)
 """In the order of the help."""
 
 

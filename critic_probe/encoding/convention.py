@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-import tomllib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal
 
+from critic_probe import documents
 from critic_probe.errors import CriticProbeError, parameter
 
 Closing = Literal["nothing", "eos", "blank+eos", "tail", "tail+eos", "tail+blank+eos"]
@@ -94,25 +94,17 @@ def find_convention(name: str) -> Convention:
     called = Path(name).stem
     if called in CONVENTIONS:
         raise CriticProbeError(f"{name}: '{called}' is the name of a built-in convention; give the file another name")
-    try:
-        content = tomllib.loads(Path(name).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CriticProbeError(f"{name}: cannot be read ({error.strerror}); check the path") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise CriticProbeError(f"{name}: not valid TOML ({error}); mend it") from error
-    return _checked(name, called, content)
+    text = documents.read_text(Path(name), "name a TOML file of a convention")
+    return _checked(name, called, documents.read_toml(text, name, "mend it"))
 
 
 def _checked(source: str, called: str, content: dict[str, Any]) -> Convention:
-    types = get_type_hints(Convention)
     known = [field.name for field in fields(Convention) if field.name != "name"]
-    for key, value in content.items():
+    for key in content:
         if key == "name":
             raise CriticProbeError(f"{source}: a convention is called as its file is; remove 'name'")
         if key not in known:
-            raise CriticProbeError(f"{source}: '{key}' is no part of a convention; known are {', '.join(known)}")
-        allowed = [True, False] if types[key] is bool else [*get_args(types[key])]
-        if value not in allowed:
-            words = ", ".join(str(choice).lower() if isinstance(choice, bool) else choice for choice in allowed)
-            raise CriticProbeError(f"{source}: {key} = {value!r} is unknown; choose from {words}")
-    return Convention(called, **content)
+            raise CriticProbeError(
+                f"{source}: {documents.shown(key)} is no part of a convention; known are {', '.join(known)}"
+            )
+    return Convention(called, **documents.checked(content, documents.fields_of(Convention, "name"), source, "mend it"))

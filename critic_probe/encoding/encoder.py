@@ -9,6 +9,7 @@ One class, longer than others: every rule here decides which ids stand where, an
 
 import datetime
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from typing import Any, Literal
@@ -285,16 +286,31 @@ class Encoder:
         """What the template puts behind an answer; nothing without one."""
         return self._template.tail if self._template else ""
 
-    def as_turn(self, text: str, *, opened: bool) -> str | None:
-        """A text as a user's turn, whatever it holds; None without a template.
+    def rendered(self, turns: Sequence[Message], *, opened: bool) -> str | None:
+        """A conversation as the template writes it, whatever it holds; None without a template.
 
         Args:
-            text: Any, a rendered conversation too.
+            turns: In order.
             opened: Whether an answer is opened behind it.
+
+        Raises:
+            BadRowError: The template refuses it.
         """
-        if self._template is None:
-            return None
-        return self._template.render(({"role": "user", "content": text},), {}, whole=not opened)
+        return None if self._template is None else self._template.render(turns, {}, whole=not opened)
+
+    def turns_of(self, prompt: Prompt, *, decoded: bool = False) -> tuple[Message, ...] | None:
+        """A prompt as messages; None where it stays text.
+
+        Args:
+            prompt: Text or messages.
+            decoded: Whether a text may be a rendering that lost its special tokens; then it is read as one where the
+                template writes such.
+        """
+        if decoded and isinstance(prompt, str) and self._dumps is not None:
+            with suppress(BadRowError):
+                return self._dumps.conversation(prompt)
+        messages = self._messages(prompt)
+        return None if isinstance(messages, str) else messages
 
     def _messages(self, prompt: Prompt) -> tuple[Message, ...] | str:
         """A prompt as the conversation that the template renders, or as the text that it stays."""

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 from critic_probe.checkpoint import Anatomy
 from critic_probe.checkpoint.audit import framework
+from critic_probe.checkpoint.critic import Training
 from critic_probe.checkpoint.layout import read_json
 from critic_probe.encoding.convention import CONVENTIONS, GAD, Closing, Convention
 
@@ -33,7 +34,7 @@ def trained_convention(anatomy: Anatomy) -> Trained:
     who = framework(anatomy)
     token_head = anatomy.head.biases[-1] is not None
     if who == "critic-probe":
-        record = read_json(where / "critic_probe.json", "record of its training")
+        record = read_json(where / "critic_probe.json", "record of its training", Training)
         closing: Closing = "eos" if record.get("eos") == "include" else "nothing"
         position: Literal["at", "before"] = "before" if record.get("value_position") == "before" else "at"
         as_trained = replace(GAD, closing=closing, plain_closing=closing, position=position)
@@ -60,11 +61,16 @@ def trained_convention(anatomy: Anatomy) -> Trained:
 def _names_reward_trainer(where: Path) -> bool:
     """Whether the trainer's arguments are TRL's for reward models: a pickle that names its class, and is not run."""
     file = where / "training_args.bin"
-    return file.is_file() and b"reward_config" in file.read_bytes()
+    return file.is_file() and b"reward_config" in _head(file)
+
+
+def _head(file: Path) -> bytes:
+    with file.open("rb") as stream:
+        return stream.read(1 << 20)
 
 
 def _trl_version(where: Path) -> tuple[int, int] | None:
     for card in (where / "README.md", where.parent / "README.md"):
-        if card.is_file() and (match := _CARD.search(card.read_text(encoding="utf-8", errors="replace"))):
+        if card.is_file() and (match := _CARD.search(_head(card).decode(errors="replace"))):
             return int(match[1]), int(match[2])
     return None

@@ -8,10 +8,12 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NotRequired, cast
 
 import pandas as pd
+from typing_extensions import TypedDict
 
+from critic_probe import documents
 from critic_probe.errors import CriticProbeError, parameter
 
 SCHEMA = "critic-probe/baseline/3"
@@ -24,6 +26,96 @@ SCORE = ("critic", "aggregation", "id")
 CASE = (*SCORE, "side", "family", "position", "removed", "added")
 _OF_SCORE = ("student_score", "teacher_score", "gap_over_sd", "verdict", "student_tokens", "teacher_tokens")
 _OF_CASE = ("command", "kind", "sign", "delta", "delta_over_sd", "flip")
+
+
+class _OfCritic(TypedDict, total=False):
+    convention: str
+    template: str
+    value_position: str
+
+
+class _Settings(TypedDict):
+    data: str
+    aggregations: list[str]
+    eos: str
+    value_position: str
+    drawn: list[int | None]
+    critics: NotRequired[dict[str, _OfCritic]]
+
+
+class _Figure(TypedDict):
+    metric: str
+    critic: str
+    aggregation: str
+    family: str
+    position: str
+    category: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+class _Pair(TypedDict):
+    id: str
+    prompt_hash: str
+    category: str
+
+
+class _OldScore(TypedDict):
+    critic: str
+    aggregation: str
+    id: str
+    student_score: float
+    teacher_score: float
+    verdict: Literal["student", "teacher", "tie"]
+
+
+class _Score(_OldScore):
+    gap_over_sd: float | None
+    student_tokens: int | None
+    teacher_tokens: int | None
+
+
+class _OldCase(TypedDict):
+    critic: str
+    aggregation: str
+    id: str
+    side: str
+    family: str
+    position: str
+    removed: str
+    added: str
+    delta: float
+
+
+class _Case(_OldCase):
+    command: str
+    kind: str
+    sign: int
+    delta_over_sd: float | None
+    flip: int | None
+
+
+class _Old(TypedDict):
+    """A baseline that lacks some of what tests in pairs need."""
+
+    settings: _Settings
+    figures: list[_Figure]
+    pairs: NotRequired[list[_Pair]]
+    scores: list[_OldScore]
+    cases: list[_OldCase]
+
+
+class _Baseline(TypedDict):
+    """One of this version."""
+
+    settings: _Settings
+    figures: list[_Figure]
+    noise_floor: dict[str, dict[str, float]]
+    pairs: list[_Pair]
+    scores: list[_Score]
+    cases: list[_Case]
 
 
 def record(
@@ -103,12 +195,9 @@ def load(path: Path) -> dict[str, Any]:
     Raises:
         CriticProbeError: There is none, or it is no baseline of this version.
     """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CriticProbeError(
-            f"{path}: cannot be read ({error}); write one with {parameter('save_baseline')}"
-        ) from error
-    if not isinstance(found, dict) or found.get("schema") not in (SCHEMA, *UNPAIRED):
+    cure = f"write one with {parameter('save_baseline')}"
+    baseline: Any = documents.read_json(path, cure, dict, documents.LARGE)
+    if baseline.get("schema") not in (SCHEMA, *UNPAIRED):
         raise CriticProbeError(f"{path}: is no {SCHEMA}; write it anew with {parameter('save_baseline')}")
-    return found
+    schema: Any = _Baseline if baseline["schema"] == SCHEMA else _Old
+    return cast(dict[str, Any], documents.checked(baseline, schema, str(path), cure))

@@ -1,14 +1,15 @@
 """Gates: what a TOML file demands of figures, and whether they meet it."""
 
 import math
-import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import pandas as pd
+from typing_extensions import TypedDict
 
+from critic_probe import documents
 from critic_probe.aggregation import parse
 from critic_probe.errors import CriticProbeError, parameter
 from critic_probe.gates.figures import GONE, LOGS, METRICS
@@ -61,6 +62,16 @@ class Gate:
         return " and ".join(end for end in ends if end)
 
 
+_TABLE = documents.fields_of(Gate)
+
+
+_Tools = TypedDict("_Tools", {"critic-probe": Mapping[str, Any]}, total=False)
+
+
+class _Pyproject(TypedDict):
+    tool: _Tools
+
+
 @dataclass(frozen=True)
 class Plan:
     """Gates and where they come from.
@@ -98,29 +109,19 @@ def load_gates(profile: str | None, path: Path | None, families: Iterable[str]) 
     if profile is not None and path is not None:
         raise CriticProbeError(f"check: give {parameter('profile')} or {parameter('gates')}, not both")
     own = Path("pyproject.toml")
-    if profile is None and path is None and own.is_file() and _table(own.name, _text(own)) is not None:
+    if profile is None and path is None and own.is_file() and _table(own.name, own) is not None:
         path = own
     if path is None:
         name = profile or DEFAULT_PROFILE
-        return _plan(f"profile {name}", _table(name, profile_text(name)), families)
-    return _plan(str(path), _table(str(path), _text(path)), families)
+        return _plan(f"profile {name}", documents.read_toml(profile_text(name), name, "install it anew"), families)
+    return _plan(str(path), _table(str(path), path), families)
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CriticProbeError(f"{path}: cannot be read ({error}); name a TOML file of gates") from error
-
-
-def _table(source: str, text: str) -> Mapping[str, Any] | None:
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise CriticProbeError(f"{source}: not valid TOML ({error}); mend it") from error
+def _table(source: str, path: Path) -> Mapping[str, Any] | None:
+    text = documents.read_text(path, "name a TOML file of gates")
+    content = documents.read_toml(text, source, "mend it")
     if "tool" in content:
-        table: Mapping[str, Any] | None = content["tool"].get("critic-probe")
-        return table
+        return documents.checked(content, _Pyproject, source, "mend it")["tool"].get("critic-probe")
     return None if source.endswith("pyproject.toml") else content
 
 
@@ -147,7 +148,8 @@ def read_gate(given: Any, where: str, families: Collection[str]) -> Gate:
     if not isinstance(given, dict):
         raise CriticProbeError(f"{where}: is no table; write [[gates]]")
     if unknown := [key for key in given if key not in names]:
-        raise CriticProbeError(f"{where}: '{unknown[0]}' is unknown; choose from {', '.join(names)}")
+        raise CriticProbeError(f"{where}: {documents.shown(unknown[0])} is unknown; choose from {', '.join(names)}")
+    documents.checked(given, _TABLE, where, "mend it")
     if given.get("metric") in GONE:
         raise CriticProbeError(
             f"{where}: metric '{given['metric']}' is gone, since edits that move nothing hid in it those that do; "
@@ -155,24 +157,18 @@ def read_gate(given: Any, where: str, families: Collection[str]) -> Gate:
         )
     if given.get("metric") not in METRICS and not str(given.get("metric")).startswith(LOGS):
         raise CriticProbeError(
-            f"{where}: metric '{given.get('metric')}' is unknown; choose from {', '.join(sorted(METRICS))}"
+            f"{where}: metric {documents.shown(given.get('metric'))} is unknown; choose from "
+            f"{', '.join(sorted(METRICS))}"
         )
-    for key, allowed in (("at", get_args(At)), ("severity", get_args(Severity))):
-        if key in given and given[key] not in allowed:
-            raise CriticProbeError(f"{where}: {key} '{given[key]}' is unknown; choose from {', '.join(allowed)}")
-    for key in ("min", "max"):
-        if key in given and (isinstance(given[key], bool) or not isinstance(given[key], int | float)):
-            raise CriticProbeError(f"{where}: {key} '{given[key]}' must be a number")
-    for key in ("aggregation", "family", "position", "category", "name"):
-        if not isinstance(given.get(key, ""), str):
-            raise CriticProbeError(f"{where}: {key} '{given[key]}' must be text")
     gate = Gate(**given)
     if gate.min is None and gate.max is None:
         raise CriticProbeError(f"{where}: has no bound; give min or max")
     if gate.min is not None and gate.max is not None and gate.min > gate.max:
         raise CriticProbeError(f"{where}: min {gate.min:g} is above max {gate.max:g}; nothing could pass")
     if gate.family and gate.family not in families:
-        raise CriticProbeError(f"{where}: family '{gate.family}' is unknown; choose from {', '.join(sorted(families))}")
+        raise CriticProbeError(
+            f"{where}: family {documents.shown(gate.family)} is unknown; choose from {', '.join(sorted(families))}"
+        )
     if gate.aggregation:
         try:
             parse(gate.aggregation)

@@ -1,5 +1,6 @@
 """A row of a file becomes all the responses that it holds: alone, in a set, or as the sides of pairs."""
 
+import math
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -113,6 +114,8 @@ def _labels(answers: Answers, fields: Fields) -> tuple[str, tuple[float, ...]]:
     for name in (fields.label,) if fields.label else _LABELS:
         value = answers.row.get(name)
         given = value if isinstance(value, list) else [] if value is None else [value]
+        if isinstance(value, list) and any(isinstance(each, float) and not math.isfinite(each) for each in value):
+            raise BadRowError("not a label", f"'{name}' is {shown(value)}; every label must be a finite number")
         labels = [number for each in given if (number := _number(each)) is not None]
         if len(labels) == len(given) == len(answers.fields):
             return name, tuple(labels)

@@ -5,7 +5,6 @@ One file, longer than others: what a content is told to be is held against what 
 
 import csv
 import io
-import json
 import os
 import re
 import sys
@@ -13,6 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
+from typing_extensions import TypedDict
+
+from critic_probe.documents import DocumentError, parse_json, read_json
 from critic_probe.errors import CriticProbeError
 from critic_probe.pairs.faults import BadRowError
 from critic_probe.pairs.messages import Written, shown
@@ -22,6 +24,16 @@ from critic_probe.text import neutralise
 _PACKED = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd", ".xz": b"\xfd7zXZ\x00", ".bz2": b"BZh"}
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _SHARD = re.compile(r"(.*?)[-_.]?\d+[-_]of[-_]\d+.*|(.*?)[-_.]?\d+\.parquet")
+
+
+class _File(TypedDict):
+    filename: str
+
+
+class _State(TypedDict):
+    """What is read of the `state.json` that `datasets` saves."""
+
+    _data_files: list[_File]
 
 
 class _Row(NamedTuple):
@@ -123,11 +135,8 @@ def _parts(path: Path) -> list[str]:
     if not os.path.isdir(path):  # unlike Path.is_dir, it raises for no path
         return [str(path)]
     if (path / "state.json").is_file():
-        try:
-            state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-            return [str(path / part["filename"]) for part in state["_data_files"]]
-        except (ValueError, KeyError, TypeError):
-            raise CriticProbeError(f"{path}: its state.json names no data files; save the dataset anew") from None
+        state = read_json(path / "state.json", "save the dataset anew", _State)
+        return [str(path / part["filename"]) for part in state["_data_files"]]
     if (path / "dataset_dict.json").is_file():
         splits = sorted(child.name for child in path.iterdir() if (child / "state.json").is_file())
         raise CriticProbeError(f"{path}: holds the splits {', '.join(splits)}; name the directory of one")
@@ -244,10 +253,6 @@ def _decode(data: bytes, line: int = 1, before: int = 0) -> str:
         ) from None
 
 
-def _loads(text: str) -> Any:
-    return json.loads(text, parse_float=Written)
-
-
 def _jsonl(name: str, stream: BinaryIO) -> Iterator[_Row]:
     if _opens_with(stream, b"["):
         yield from _json(name, stream)
@@ -260,11 +265,11 @@ def _jsonl(name: str, stream: BinaryIO) -> Iterator[_Row]:
         number += 1
         where = f"row {number}" + ("" if line == number else f" (line {line})")
         try:
-            yield _Row(where, _loads(_decode(data, line, offset)))
+            yield _Row(where, parse_json(_decode(data, line, offset), Written))
         except BadRowError as fault:
             yield _Row(where, fault.at(f"{name} {fault.where}", fault.where))
-        except (ValueError, RecursionError) as error:
-            yield _Row(where, BadRowError("invalid JSON", f"not valid JSON ({_fault(error)}); write one object a line"))
+        except DocumentError as error:
+            yield _Row(where, BadRowError("invalid JSON", f"{error}; write one object a line"))
         offset += len(data)
 
 
@@ -285,24 +290,16 @@ def _json(name: str, stream: BinaryIO) -> Iterator[_Row]:
     if not text.strip():
         return
     try:
-        content = _loads(text)
-    except (ValueError, RecursionError) as error:
-        if getattr(error, "msg", "") == "Extra data" and text.lstrip().startswith("{"):
+        content = parse_json(text, Written)
+    except DocumentError as error:
+        if getattr(error.__cause__, "msg", "") == "Extra data" and text.lstrip().startswith("{"):
             yield from _jsonl(name, io.BytesIO(data))
             return
-        raise CriticProbeError(
-            f"{name}: not valid JSON ({_fault(error)}); mend it, or name it .jsonl if it has one object a line"
-        ) from None
+        raise CriticProbeError(f"{name}: {error}; mend it, or name it .jsonl if it has one object a line") from None
     rows = content.get("data", content.get("pairs")) if isinstance(content, dict) else content
     if not isinstance(rows, list):
         raise CriticProbeError(f'{name}: holds no list of rows; write a list of objects, or {{"data": [...]}}')
     yield from (_Row(f"row {number}", row) for number, row in enumerate(rows, start=1))
-
-
-def _fault(error: Exception) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return f"{error.msg}, " + (f"line {error.lineno} " if error.lineno > 1 else "") + f"column {error.colno}"
-    return "nested too deeply" if isinstance(error, RecursionError) else "a number of thousands of digits"
 
 
 def _csv(name: str, stream: BinaryIO) -> Iterator[_Row]:
@@ -381,12 +378,32 @@ def _table_rows(name: str, form: str, batches: Callable[[], Iterator[Any]]) -> I
         # to_pylist gives lists and dicts, where pandas would give arrays whose text is a repr.
         number = 0
         for batch in batches():
+            if twice := _twice(batch.schema):
+                raise CriticProbeError(f"{name}: holds the column {shown(twice)} twice; make the names unique")
             for row in batch.to_pylist():
                 number += 1
                 yield _Row(f"row {number}", {key: _without_nulls(value) for key, value in row.items()})
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         fault = neutralise(" ".join(str(error).split())[:200])
         raise CriticProbeError(f"{name}: not a readable {form} file ({fault}); write it anew") from error
+
+
+def _twice(fields: Any) -> str | None:
+    """The first name that stands twice among columns, or among the fields of one; None where there is none."""
+    names = [field.name for field in fields]
+    return next((name for name in names if names.count(name) > 1), None) or next(
+        (twice for field in fields if (twice := _twice(_inner(field.type)))), None
+    )
+
+
+def _inner(kind: Any) -> list[Any]:
+    """The fields of an object, or of the objects in a list."""
+    import pyarrow
+
+    if pyarrow.types.is_struct(kind):
+        return [kind.field(index) for index in range(kind.num_fields)]
+    lists = (pyarrow.types.is_list, pyarrow.types.is_large_list, pyarrow.types.is_fixed_size_list)
+    return _inner(kind.value_type) if any(is_list(kind) for is_list in lists) else []
 
 
 def _without_nulls(value: Any) -> Any:

@@ -1,8 +1,8 @@
 """Conversations in a file's cells: the layouts of messages, the roles by every name in use, and what a text may be."""
 
 import json
-import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -218,7 +218,7 @@ def encodable(value: str, name: str) -> str:
 
 def is_number(value: Any) -> bool:
     """Whether a value of a file is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def is_whole(value: Any) -> bool:

@@ -29,6 +29,7 @@ _KINDS = {"~": "harmless", "!": "worse", "=": "the same facts"}
 _KIND_COLOURS = {"harmless": "#d55e00", "worse": "#0b84c8", "the same facts": "#7f7f7f"}
 _VERDICTS = {"teacher": "#0b84c8", "student": "#d55e00", "tie": "#7f7f7f"}
 _POSITIONS = ["initial", "medial", "terminal", "whole"]
+_TAG = re.compile(r"<[^>]*>")
 _NUMBER = re.compile(r"(\d+\.\d{2})\d+")
 
 
@@ -59,7 +60,7 @@ def pictures(result: ReportResult) -> list[Picture]:
     some = "" if counts[0] == counts[1] else f" {counts[0]} of {counts[1]} pairs are drawn, evenly taken."
     positions = result.tokens.positions
     scores = ["student_score", "teacher_score"]
-    gaps = _measured(drawn, "gap_over_sd")
+    gaps = measured(drawn, "gap_over_sd")
     single, pooled = ["critic", "aggregation"], ["critic"]
     kinds: list[tuple[str, str, str, pd.DataFrame, Callable[[pd.DataFrame], Any], list[str]]] = [
         (
@@ -67,7 +68,7 @@ def pictures(result: ReportResult) -> list[Picture]:
             "Scores of both sides",
             "How the scores of students and teachers are spread under each read-out. Raw scores of two read-outs have "
             "no common scale: look at how far the two sides lie apart, not at the numbers.",
-            _measured(pairs, *scores),
+            measured(pairs, *scores),
             _distributions,
             single,
         ),
@@ -75,7 +76,7 @@ def pictures(result: ReportResult) -> list[Picture]:
             "student-teacher",
             "Student against teacher",
             "A point is a pair. Above the diagonal the teacher scores higher, which is right." + some,
-            _measured(drawn, *scores),
+            measured(drawn, *scores),
             _scatter,
             single,
         ),
@@ -84,7 +85,7 @@ def pictures(result: ReportResult) -> list[Picture]:
             "Harmless punctuation by its place",
             "Median |change| of the score, in SD of the unedited scores, when punctuation alone changes at the "
             "beginning, within, at the end, or throughout a response.",
-            _measured(result.places, "median_abs_delta_over_sd"),
+            measured(result.places, "median_abs_delta_over_sd"),
             _places,
             pooled,
         ),
@@ -103,7 +104,7 @@ def pictures(result: ReportResult) -> list[Picture]:
             f"Confidence is sigmoid(|d|/T) at T = {temperature:g}, the loss's own. On the diagonal a verdict is right "
             "as often as its confidence says. A read-out of a smaller raw scale stands further left without being any "
             "worse: compare heights; the table has |gap| in SD.",
-            _measured(result.reliability, "d_acc", "confidence"),
+            measured(result.reliability, "d_acc", "confidence"),
             _reliability,
             pooled,
         ),
@@ -111,16 +112,14 @@ def pictures(result: ReportResult) -> list[Picture]:
             "along",
             "Accuracy by how much of a response is read",
             "Share of pairs ordered rightly when each side is read after a share of its tokens (95 % intervals).",
-            _measured(positions, "d_acc"),
+            measured(positions, "d_acc"),
             _along,
             pooled,
         ),
     ]
     shown = []
     for name, title, caption, frame, draw, by in kinds:
-        charts = {
-            " read as ".join(of): _finished(draw(part)) for of, part in frame.groupby(by, sort=False) if len(part)
-        }
+        charts = {" read as ".join(of): finished(draw(part)) for of, part in frame.groupby(by, sort=False) if len(part)}
         if charts:
             shown.append(Picture(name, title, caption, charts, frame if by == pooled else None))
     return shown
@@ -137,8 +136,8 @@ def profile_picture(result: ReportResult) -> Picture:
             for (critic, aggregation), row in reaction.rows.items()
         ]
     )
-    frame = _measured(frame, "effect")
-    charts = {str(critic): _finished(_profile(part)) for critic, part in frame.groupby("critic", sort=False)}
+    frame = measured(frame, "effect")
+    charts = {str(critic): finished(_profile(part)) for critic, part in frame.groupby("critic", sort=False)}
     return Picture("profile", "Reaction profile", CAPTION, charts, None)
 
 
@@ -152,7 +151,7 @@ def to_svg(chart: dict[str, Any], name: str = "", label: str = "") -> str:
     """
     import vl_convert
 
-    svg = _NUMBER.sub(r"\1", vl_convert.vegalite_to_svg(chart))
+    svg = _TAG.sub(lambda tag: _NUMBER.sub(r"\1", tag[0]), vl_convert.vegalite_to_svg(chart))
     svg = re.sub(r'(id="|url\(#)', rf"\g<1>{name}-", svg)
     return re.sub(
         r'<svg ([^>]*?)width="([\d.]+)" height="[\d.]+"',
@@ -187,7 +186,7 @@ def write_pictures(folder: Path, result: ReportResult) -> list[Path]:
     return written
 
 
-def _measured(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
+def measured(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
     """The rows that have a finite figure to draw."""
     return frame[np.isfinite(frame[list(columns)].astype(float)).all(axis=1)]
 
@@ -196,7 +195,8 @@ def _evenly(ids: Any) -> Any:
     return ids if len(ids) <= POINTS else ids[np.linspace(0, len(ids) - 1, POINTS).astype(int)]
 
 
-def _finished(chart: Any) -> dict[str, Any]:
+def finished(chart: Any) -> dict[str, Any]:
+    """A chart's specification in the page's colours."""
     made: dict[str, Any] = (
         chart.configure(
             background="transparent",
@@ -317,9 +317,19 @@ def _rule(**at: Any) -> Any:
     return mark.encode(**{channel: alt.datum(value)})
 
 
-def _with_intervals(
+def with_intervals(
     frame: pd.DataFrame, x: Any, y: Any, ends: tuple[str, str], offset: Any = None, line: bool = True
 ) -> list[Any]:
+    """The layers of a figure by read-out, with its interval.
+
+    Args:
+        frame: With the columns of x, y and ends, and `aggregation`.
+        x: Altair's channel.
+        y: The same.
+        ends: The columns of the interval.
+        offset: Altair's channel, where points stand beside each other.
+        line: Whether they are joined.
+    """
     import altair as alt
 
     base = alt.Chart(frame, width=_WIDTH, height=210).encode(x=x, y=y)
@@ -340,7 +350,7 @@ def _places(frame: pd.DataFrame) -> Any:
     x = alt.X("position:N", sort=_POSITIONS, title="place of the edit", axis=alt.Axis(labelAngle=0))
     y = alt.Y("median_abs_delta_over_sd:Q", title="median |change| / SD", scale=alt.Scale(zero=True))
     offset = alt.XOffset("aggregation:N", sort=list(frame.aggregation.unique()))
-    return alt.layer(*_with_intervals(frame, x, y, ("low", "high"), offset, line=False))
+    return alt.layer(*with_intervals(frame, x, y, ("low", "high"), offset, line=False))
 
 
 def _lengths(frame: pd.DataFrame, domain: list[float]) -> Any:
@@ -366,7 +376,7 @@ def _reliability(frame: pd.DataFrame) -> Any:
     y = alt.Y("d_acc:Q", title="right", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))
     corners = pd.DataFrame({"a": [0.5, 1.0]})
     diagonal = alt.Chart(corners).mark_line(aria=False, color="currentColor", opacity=0.5, strokeWidth=1)
-    return alt.layer(diagonal.encode(x="a:Q", y="a:Q"), *_with_intervals(frame, x, y, ("d_acc_low", "d_acc_high")))
+    return alt.layer(diagonal.encode(x="a:Q", y="a:Q"), *with_intervals(frame, x, y, ("d_acc_low", "d_acc_high")))
 
 
 def _along(frame: pd.DataFrame) -> Any:
@@ -374,4 +384,4 @@ def _along(frame: pd.DataFrame) -> Any:
 
     x = alt.X("share:Q", title="share of the tokens read", axis=alt.Axis(format="%", values=[0.25, 0.5, 0.75, 1]))
     y = alt.Y("d_acc:Q", title="right", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))
-    return alt.layer(_rule(y=0.5), *_with_intervals(frame, x, y, ("d_acc_low", "d_acc_high")))
+    return alt.layer(_rule(y=0.5), *with_intervals(frame, x, y, ("d_acc_low", "d_acc_high")))

@@ -136,7 +136,8 @@ class Edits:
             case "bos-missing":
                 return self._without_bos(ids)
             case "template-twice" | "template-twice-open":
-                text = self._encoder.as_turn(self.sent(ids), opened=name == "template-twice-open")
+                turns = ({"role": "user", "content": self.sent(ids)},)
+                text = self._encoder.rendered(turns, opened=name == "template-twice-open")
                 return ids if text is None else self._ids(text)
             case "tail-lost":
                 return ids[: len(ids) - sample.closing]

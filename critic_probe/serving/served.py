@@ -3,47 +3,18 @@
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import combinations
-from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from critic_probe import tolerance
-from critic_probe.checkpoint import Critic, load_critic
+from critic_probe.checkpoint import Critic
 from critic_probe.encoding import Encoder
-from critic_probe.serving.factors import DTYPES, EDITS, FACTORS, Edits, Ids, Sample, Stage
+from critic_probe.serving.expected import Expected, Level, cut_lengths, fitted, logit
+from critic_probe.serving.factors import EDITS, FACTORS, Edits, Ids, Sample, Stage
 from critic_probe.stats.explain import Bools, Floats, Hypothesis, Prediction
 
-_SHORTEST = 8  # tokens to which a server may have cut, and directions in which a drawn head can be told
-_GAIN = 5.0  # of the log-likelihood, that a drawn head must have over noise
-_NO_DRAW = 0.01  # below this p scores are not those of a head drawn afresh
 
-
-class Level(NamedTuple):
-    """How exactly scores are computed.
-
-    Attributes:
-        dtype: The type.
-        floor: How far a score of this type may be from the checkpoint's own, in the largest score.
-    """
-
-    dtype: str
-    floor: float
-
-
-class Reading(NamedTuple):
-    """One forward pass.
-
-    Attributes:
-        values: (T,), at every token.
-        state: (H,), the last token's.
-    """
-
-    values: Floats
-    state: Floats
-
-
-class Served:
+class Served(Expected[Sample]):
     """What a checkpoint gives under every factor.
 
     Args:
@@ -62,42 +33,16 @@ class Served:
         sent_bare: bool,
         dtype: str,
     ) -> None:
-        self.critic, self.samples, self._encoder = critic, samples, encoder
+        super().__init__(critic, samples, dtype)
+        self._encoder = encoder
         self._edits = Edits(critic.tokenizer, encoder, critic.eos_ids, sent_bare)
-        self._read: dict[Ids, Reading] = {}
         self._fed: dict[tuple[tuple[Stage, str], ...], list[tuple[str, list[Ids]]]] = {}
-        self._halves: dict[str, tuple[Floats, float]] = {}
-        self._dtype = dtype
-        self.expected = self.readings([s.ids for s in samples], [s.read for s in samples])
-        self.largest = float(np.abs(self.expected).max())
 
-    # Levels
-
-    @cached_property
-    def own(self) -> Level:
-        """How exactly the checkpoint is computed here."""
-        return Level("float32", tolerance.of_ways("float32", self.largest))
-
-    @cached_property
-    def agreed(self) -> Level:
-        """How exactly the scores should be computed."""
-        return self.own if self._dtype == "float32" else Level(self._dtype, self._half(self._dtype)[1])
-
-    @cached_property
-    def coarser(self) -> list[tuple[Level, Floats]]:
-        """The types that are coarser than the agreed one, with the checkpoint's scores in them."""
-        names = DTYPES[DTYPES.index(self.agreed.dtype) + 1 :]
-        return [(Level(name, self._half(name)[1]), self._half(name)[0]) for name in names]
-
-    def _half(self, name: str) -> tuple[Floats, float]:
-        """The scores in a half type, and how far those of another implementation may be from the exact ones."""
-        if name not in self._halves:
-            critic = self.critic
-            other = load_critic(critic.layout.path, name=critic.name, **critic.loading | {"dtype": name})
-            scores = np.array([float(other.values(s.ids)[s.read]) for s in self.samples])
-            apart = float(np.abs(scores - self.expected).max()) if np.isfinite(scores).all() else float("inf")
-            self._halves[name] = scores, tolerance.of_served(apart, self.largest, name)
-        return self._halves[name]
+    def scores_by(self, critic: Critic) -> Floats:
+        """The scores (N,) that a loaded form of the checkpoint gives with nothing done to them."""
+        if critic is self.critic:
+            return self.readings([s.ids for s in self.samples], [s.read for s in self.samples])
+        return np.array([float(critic.values(s.ids)[s.read]) for s in self.samples])
 
     # Tiers
 
@@ -110,7 +55,7 @@ class Served:
         if agreed != own:
             yield [self.hypothesis((), agreed, observed)]
             yield [self.hypothesis((name,), agreed, observed) for name in singles]
-        yield [self._in_type(level, scores) for level, scores in self.coarser]
+        yield [self.in_type(level, scores) for level, scores in self.coarser]
         if self.fresh_head(observed):  # no pair explains it better
             return
         pairs = [pair for pair in combinations(singles, 2) if FACTORS[pair[0]].stage != FACTORS[pair[1]].stage]
@@ -147,21 +92,10 @@ class Served:
         """How many samples leave a head open."""
         return 2 * (self.width + 2)
 
-    @property
-    def width(self) -> int:
-        """H of the states."""
-        return len(self.reading(self.samples[0].ids).state)
-
     def moves(self, name: str, level: Level, observed: Floats) -> bool:
         """Whether a factor moves any score by more than the floor, in each of its versions."""
         prediction = self.hypothesis((name,), level, observed).predict(np.ones(len(self.samples), dtype=bool))
         return bool((np.abs(prediction.values - self.expected) > prediction.floors).any(axis=1).all())
-
-    def _in_type(self, level: Level, scores: Floats) -> Hypothesis:
-        """The checkpoint in a coarser type."""
-        seen = np.full((1, len(scores)), self.own.floor)
-        prediction = Prediction(scores[None], np.full((1, len(scores)), level.floor), seen=seen)
-        return Hypothesis((f"dtype-{level.dtype}",), lambda _: prediction)
 
     def hypothesis(self, names: tuple[str, ...], level: Level, observed: Floats) -> Hypothesis:
         """What would have been given under some factors, of different stages.
@@ -187,50 +121,21 @@ class Served:
         return Hypothesis(names, predict)
 
     def fresh_head(self, observed: Floats, factors: tuple[str, ...] = ()) -> str | None:
-        """The initialisation whose heads give such scores over these states; None where none does.
-
-        Scores of a head drawn from N(0, v) over states X are normal with the covariance v X X'. In the directions of
-        its eigenvectors that lie above what arithmetic moves, a draw has as many independent standard normals, whose
-        squares sum to a chi-square and whose values a Kolmogorov-Smirnov test takes for normal; in the others it has
-        nothing. Both tests at 1 %; and the draw must explain the scores e^5 times as well as normal noise that knows
-        nothing of states. `python -m benchmarks.serving` prints how often all this holds.
+        """The initialisation whose heads give such scores; None where none does: see `drawn_head`.
 
         Args:
             observed: The scores (N,).
             factors: What was done to the ids and to the score; a cut or another token is not looked at.
         """
-        from scipy import stats
-
         by_stage = {FACTORS[name].stage: name for name in factors}
-        if {"cut", "read"} & set(by_stage) or not np.ptp(observed):
+        if {"cut", "read"} & set(by_stage):
             return None
         if by_stage.get("map") == "sigmoid":
-            observed = _logit(observed)
+            observed = logit(observed)
         [(_, fed)] = self._views(by_stage)
         ends = [s.read + 1 for s in self.samples] if not {*EDITS} & set(by_stage) else map(len, fed)
         states = np.stack([self.reading(ids[:end]).state for ids, end in zip(fed, ends, strict=True)])
-        width = states.shape[1]
-        spread = float(getattr(self.critic.backbone.config, "initializer_range", 0.02))
-        draws = {f"normal with standard deviation {std:g}": (std**2, 0.0) for std in dict.fromkeys((0.02, spread))}
-        draws["uniform in +-1/sqrt(H)"] = (1 / (3 * width), 1 / (3 * width))
-        for draw, (weight, bias) in draws.items():
-            sizes, directions = np.linalg.eigh(weight * states @ states.T + bias)
-            scale = self.agreed.floor / max(1.0, self.largest) * max(1.0, float(np.abs(observed).max()))
-            seen = sizes > (10 * scale) ** 2
-            drawn = directions.T @ observed
-            if seen.sum() < _SHORTEST or (np.abs(drawn[~seen]) > 10 * scale).any():
-                continue
-            normal = drawn[seen] / np.sqrt(sizes[seen])
-            total = sizes + scale**2
-            gain = len(observed) * (1 + np.log(observed.var())) - (drawn**2 / total + np.log(total)).sum()
-            tail = float(stats.chi2.cdf((normal**2).sum(), len(normal)))
-            if (
-                gain > 2 * _GAIN
-                and 2 * min(tail, 1 - tail) > _NO_DRAW
-                and stats.kstest(normal, "norm").pvalue > _NO_DRAW
-            ):
-                return f"a draw {draw}"
-        return None
+        return self.drawn_head(states, observed)
 
     # Stages
 
@@ -252,9 +157,7 @@ class Served:
         cut = by_stage.get("cut")
         if cut is None or (cut == "cut-end" and "head" not in by_stage and "read" not in by_stage):
             return [("", edited)]
-        longest = max(map(len, edited))
-        lengths = sorted({base << n for base in (2, 3) for n in range(longest.bit_length())})
-        lengths = [k for k in lengths if _SHORTEST <= k < longest] or [longest]
+        lengths = cut_lengths(max(map(len, edited)))
         if cut == "cut-end":
             return [(f"to {k} tokens", [ids[:k] for ids in edited]) for k in lengths]
         return [(f"to {k} tokens", [ids[-k:] for ids in edited]) for k in lengths]
@@ -279,8 +182,8 @@ class Served:
                 labels += [f"{label} of the state of length 1" for label in labels]
                 yield labels, values, share * np.abs(values).max(axis=1, keepdims=True) + np.zeros_like(values)
             else:
-                scores = _logit(observed) if by_stage.get("map") == "sigmoid" else observed
-                values, reach = _fitted(states, scores, shown)
+                scores = logit(observed) if by_stage.get("map") == "sigmoid" else observed
+                values, reach = fitted(np.column_stack([states, np.ones(len(states))]), scores, shown)
                 yield [""], values, share * max(1.0, float(np.abs(scores).max())) * reach
             return
         if by_stage.get("cut") == "cut-end" and read is None:
@@ -336,29 +239,3 @@ class Served:
         if self._encoder.convention.reads == "pooled" and pad is not None:
             return next((i for i in range(len(ids) - 1, -1, -1) if ids[i] != pad), 0)
         return len(ids) - 1
-
-    def reading(self, ids: Ids) -> Reading:
-        """The values and the last state of ids, computed once."""
-        if ids not in self._read:
-            with torch.inference_mode():
-                row = torch.tensor([ids], dtype=torch.long)
-                values, states = self.critic.with_states(row)
-            self._read[ids] = Reading(values[0].double().numpy(), states[0, -1].double().cpu().numpy())
-        return self._read[ids]
-
-
-def _logit(scores: Floats) -> Floats:
-    inside = np.clip(scores, 1e-12, 1 - 1e-12)
-    return np.asarray(np.log(inside / (1 - inside)))
-
-
-def _fitted(states: Floats, scores: Floats, shown: Bools) -> tuple[Floats, Floats]:
-    """The scores (1, N) of the linear head, with a bias, that fits those that are shown, and how errors reach each.
-
-    An error of 1 in every score that is shown, independent of the others, is in the fitted score of a sample the norm
-    of its row of X X_shown^+ (ordinary least squares); its own comes beside it.
-    """
-    design = np.column_stack([states, np.ones(len(states))])
-    hat = design @ np.linalg.pinv(design[shown])
-    values = hat @ scores[shown]
-    return values[None], np.sqrt(1 + (hat**2).sum(axis=1))[None]

@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,11 +45,17 @@ def paired_p(differences: ArrayLike, clusters: Sequence[Hashable]) -> float:
     if len(sums) <= _ENUMERATED:
         patterns = 2.0 * (np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums)) & 1) - 1
         return float((np.abs(patterns @ sums) >= total * (1 - 1e-9)).mean())
-    drawn = np.zeros(DRAWS)
-    for start in range(0, len(sums), _BLOCK):
-        some = sums[start : start + _BLOCK]
-        drawn += _signs(start // _BLOCK)[:, : len(some)] @ some.astype(np.float32)
+    drawn = signed_sums(sums[:, None])[:, 0]
     return float(((np.abs(drawn) >= total * (1 - 1e-6)).sum() + 1) / (DRAWS + 1))
+
+
+def signed_sums(rows: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """(DRAWS, K) sums of rows (P, K) over prompts, each prompt's row under one random sign."""
+    drawn = np.zeros((DRAWS, rows.shape[1]))
+    for start in range(0, len(rows), _BLOCK):
+        some = rows[start : start + _BLOCK]
+        drawn += _signs(start // _BLOCK)[:, : len(some)] @ some.astype(np.float32)
+    return drawn
 
 
 @lru_cache(maxsize=4)

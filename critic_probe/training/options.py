@@ -56,6 +56,7 @@ class Options:
         max_grad_norm: Where gradients are clipped.
         keep_order: Take the pairs in the file's order, for a curriculum; else each epoch shuffles them.
         save_every: Steps between checkpoints; 0 saves none.
+        keep: How many checkpoints are kept, the newest ones.
         resume: Go on from the newest checkpoint.
         evaluate_every: Steps between measurements of the held-out pairs; 0 measures once, at the end.
         early_stopping: Stop after this many measurements without a better held-out d_acc, and keep the best.
@@ -97,6 +98,7 @@ class Options:
     max_grad_norm: Annotated[float, _training("Where gradients are clipped.", min=0)] = 1.0
     keep_order: Annotated[bool, _training("Do not shuffle: the file is a curriculum.")] = False
     save_every: Annotated[int, _measuring("Steps between checkpoints.", min=0)] = 0
+    keep: Annotated[int, _measuring("How many checkpoints are kept, the newest ones.", min=1)] = 2
     resume: Annotated[bool, _measuring("Go on from the newest checkpoint.")] = False
     evaluate_every: Annotated[
         int,

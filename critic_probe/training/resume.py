@@ -4,12 +4,13 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from critic_probe import documents
 from critic_probe.errors import CriticProbeError, parameter
 from critic_probe.training.options import Options
 
 RECORD = "critic_probe.json"
 BEGUN = "warmup.json"  # what a run began with, for the one that resumes it
-_MAY_CHANGE = {"resume", "save_every", "evaluate_every", "probe_every", "device"}
+_MAY_CHANGE = {"resume", "save_every", "keep", "evaluate_every", "probe_every", "device"}
 
 
 def newest_checkpoint(out: Path, options: Options) -> str | None:
@@ -43,7 +44,7 @@ def require_same_run(out: Path, options: Options, data: str) -> None:
     file = out / BEGUN
     if not (options.resume and file.exists()):
         return
-    begun, before = _begun(options, data), json.loads(file.read_text(encoding="utf-8"))
+    begun, before = _begun(options, data), documents.read_json(file, "begin anew in another directory", dict)
     if changed := [name for name in begun if begun[name] != before.get(name)]:
         changes = ", ".join(f"{name} {before.get(name)} -> {begun[name]}" for name in changed)
         raise CriticProbeError(

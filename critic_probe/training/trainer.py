@@ -87,7 +87,9 @@ class PairTrainer(Trainer):
         tree: bool,
         marks: bool,
         probe: Probe | None,
+        beside: Callable[[Path, int], None],
     ) -> None:
+        self.beside = beside  # writes what a critic's directory holds beside its weights, at a step
         self.trainee, self.options, self.held_out, self.tree, self.probe = trainee, options, held_out, tree, probe
         self.tokens = self.computed = 0
         self.measured: dict[str, float] = {}  # on the held-out pairs, with the weights as they are now
@@ -107,6 +109,11 @@ class PairTrainer(Trainer):
             self.add_callback(EarlyStoppingCallback(options.early_stopping))
         if options.probe_every and probe is not None and held_out:
             self.add_callback(_ProbeEvery(self, options.probe_every))
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """A checkpoint is a critic: it reads as the directory that training leaves behind does."""
+        super()._save(output_dir, state_dict)
+        self.beside(Path(output_dir or str(self.args.output_dir)), self.state.global_step)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         if self.options.keep_order:
@@ -263,7 +270,7 @@ def arguments(out: Path, options: Options, pairs: int) -> TrainingArguments:
         logging_nan_inf_filter=False,
         save_strategy="steps" if options.save_every else "no",
         save_steps=options.save_every or 500,
-        save_total_limit=2,
+        save_total_limit=options.keep,
         eval_strategy="steps" if options.evaluate_every else "no",
         eval_steps=options.evaluate_every or None,
         load_best_model_at_end=bool(options.early_stopping),

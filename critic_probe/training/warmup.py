@@ -21,7 +21,6 @@ from critic_probe.errors import CriticProbeError, Notice, parameter
 from critic_probe.pairs import Pair, data_hash
 from critic_probe.training.data import prepare
 from critic_probe.training.model import (
-    Trainee,
     freeze,
     open_trainee,
     sample_sequences,
@@ -129,6 +128,16 @@ def warmup(
     if options.early_stopping:
         options = _with_best_kept(options, bool(split.held_out))
 
+    longest = max(pair.length for pair in split.train)
+
+    def beside(folder: Path, step: int) -> None:
+        if not options.lora:  # an adapter's tokenizer is its base's
+            for key in ("is_local", "local_files_only"):
+                trainee.tokenizer.init_kwargs.pop(key, None)
+            trainee.tokenizer.save_pretrained(folder)
+        record = _record(options, step, data, longest)
+        (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
     trainer = PairTrainer(
         trainee,
         split.train,
@@ -139,6 +148,7 @@ def warmup(
         tree=reason is None,
         marks=first.reads_punctuation_mask,
         probe=probe,
+        beside=beside,
     )
     if checkpoint is not None and trainer.at_its_end(checkpoint):
         trainer.restore(checkpoint)  # the Trainer would take one more step
@@ -149,22 +159,7 @@ def warmup(
     metrics = trainer.evaluate() if split.held_out and not trainer.measured else trainer.measured
     if probe is not None and split.held_out:
         trainer.log(trainer.probed())
-    plain = asdict(Options())
-    record: dict[str, Any] = {
-        "aggregation": options.aggregation,
-        "eos": options.eos,
-        "value_position": options.value_position,
-        "temperature": options.temperature,
-        "seed": options.seed,
-        "steps": trainer.state.global_step,
-        "data": data,
-        "max_trained_tokens": max(pair.length for pair in split.train),
-    }
-    if options.aggregation == objective.PROGRESSIVE:
-        last = objective.scheduled(options.aggregation, trainer.state.global_step, *options.progressive)
-        record["ends_as"] = {0.0: "mean", 1.0: "last"}.get(last.parameter, last.name)
-    record["options"] = {k: v for k, v in asdict(options).items() if k not in record and v != plain[k]}
-    _save(trainer, trainee, out, record, DTYPES[options.save_dtype])
+    _save(trainer, out, DTYPES[options.save_dtype])
     held = {
         name.removeprefix("eval_critic/"): value for name, value in metrics.items() if name.startswith("eval_critic/")
     }
@@ -188,7 +183,34 @@ def _with_best_kept(options: Options, held_out: bool) -> Options:
     return replace(options, save_every=every)
 
 
-def _save(trainer: PairTrainer, trainee: Trainee, out: Path, record: dict[str, Any], dtype: torch.dtype) -> None:
+def _record(options: Options, step: int, data: str, longest: int) -> dict[str, Any]:
+    """How a critic was trained, for those who read it.
+
+    Args:
+        options: How.
+        step: After so many steps.
+        data: The pairs' hash.
+        longest: Tokens of the longest pair that was trained on.
+    """
+    plain = asdict(Options())
+    record: dict[str, Any] = {
+        "aggregation": options.aggregation,
+        "eos": options.eos,
+        "value_position": options.value_position,
+        "temperature": options.temperature,
+        "seed": options.seed,
+        "steps": step,
+        "data": data,
+        "max_trained_tokens": longest,
+    }
+    if options.aggregation == objective.PROGRESSIVE:
+        last = objective.scheduled(options.aggregation, step, *options.progressive)
+        record["ends_as"] = {0.0: "mean", 1.0: "last"}.get(last.parameter, last.name)
+    record["options"] = {k: v for k, v in asdict(options).items() if k not in record and v != plain[k]}
+    return record
+
+
+def _save(trainer: PairTrainer, out: Path, dtype: torch.dtype) -> None:
     trainer.accelerator.wait_for_everyone()
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # gathers what FSDP and ZeRO have spread
     if not trainer.args.should_save:
@@ -201,8 +223,4 @@ def _save(trainer: PairTrainer, trainee: Trainee, out: Path, record: dict[str, A
     if (config := out / "config.json").exists():  # names the dtype that was trained in
         saved = json.loads(config.read_text(encoding="utf-8")) | {"dtype": str(dtype).removeprefix("torch.")}
         config.write_text(json.dumps(saved, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    if not trainer.options.lora:  # an adapter's tokenizer is its base's
-        for key in ("is_local", "local_files_only"):
-            trainee.tokenizer.init_kwargs.pop(key, None)
-        trainee.tokenizer.save_pretrained(out)
-    (out / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    trainer.beside(out, trainer.state.global_step)

@@ -17,7 +17,9 @@ from critic_probe.scoring.reference import padded_values
 if TYPE_CHECKING:
     from critic_probe.workbench.loop import Bench
 
-RESPONSES = 8  # of a sample, on which noise is measured: what `tolerance.of_noise` reckons with
+RESPONSES = 8  # on which noise is measured: what `tolerance.of_noise` reckons with
+# In half precision a few responses are moved by ten times what most are; eight rarely hold one of them.
+HALF_RESPONSES = 32
 
 
 class Noise:
@@ -45,13 +47,15 @@ class Noise:
         self.notices: list[Notice] = []
         self.dtype = bench.critic.dtype
         self._bench = bench
+        most = HALF_RESPONSES if self._is_half else RESPONSES
+        sample = _holding(sample, most)
         both = zip(sample, bench.values(pair.group for pair in sample), strict=True)
         scored = [(pair, values) for pair, values in both if values]
         if not scored:
             raise CriticProbeError(f"{bench.name}: none of the first pairs has a finite value; run critic-probe doctor")
         sides = [(pair.prompt_ids, side) for pair, _ in scored for side in pair.responses]
-        self._sides = sides[:RESPONSES]
-        self._ways = list(self._valued([v for _, values in scored for v in values][:RESPONSES]))
+        self._sides = sides[:most]
+        self._ways = list(self._valued([v for _, values in scored for v in values][:most]))
         self.largest = max(float(v.abs().max()) for way in self._ways for v in way)
         self.spreads: dict[str, tuple[float, float]] = {}
         for aggregation in bench.settings.aggregations:
@@ -127,6 +131,16 @@ class Noise:
         name = str(self.dtype).removeprefix("torch.")
         message = f"{name} moves the scores of {len(self._sides)} responses against float32 by {', '.join(moved)}"
         return Notice("half-precision", f"{self._bench.name}: {message}")
+
+
+def _holding(sample: Sequence[Encoded], responses: int) -> Sequence[Encoded]:
+    """As many of a sample's rows as it takes to have so many responses."""
+    held = 0
+    for count, row in enumerate(sample, start=1):
+        held += len(row.responses)
+        if held >= responses:
+            return sample[:count]
+    return sample
 
 
 def _spread(scores: Tensor) -> float:

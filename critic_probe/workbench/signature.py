@@ -86,11 +86,14 @@ class Signature(TypedDict, total=False):
         seed: Drew them.
         gradient_pairs: How many pairs went backward.
         heads: How many random heads.
+        train: Hash of the pairs that were trained on, where they were scored too.
         trained: Fingerprints of critics that were trained for the result.
         sample: How many pairs were scored again.
         sample_seed: Drew them.
         endpoint: The server that was asked, and what it says it is.
         protocol: How it was asked.
+        log: The log whose scores were compared.
+        log_step: Which of its samples.
     """
 
     version: str
@@ -112,11 +115,14 @@ class Signature(TypedDict, total=False):
     seed: int
     gradient_pairs: int
     heads: int
+    train: str
     trained: list[str]
     sample: int
     sample_seed: int
     endpoint: str
     protocol: str
+    log: str
+    log_step: str
 
 
 @dataclass(frozen=True)

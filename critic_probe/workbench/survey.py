@@ -14,7 +14,8 @@ from critic_probe.scoring.trie import distinct
 if TYPE_CHECKING:
     from critic_probe.workbench.loop import Bench
 
-SAMPLE = 4  # pairs on which noise is measured
+SAMPLE = 4  # pairs that a check of a critic looks at
+NOISE_SAMPLE = 16  # pairs, on which noise is measured in half precision; in float32 on the first of them
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def survey(bench: "Bench") -> Survey:
         sides = encoded.group.sequences
         tokens += sum(map(len, sides))
         unique += distinct(sides)
-        if len(sample) < SAMPLE:
+        if len(sample) < NOISE_SAMPLE:
             sample.append(encoded)
         if len({side.eos[-1] for side in encoded.responses}) > 1:
             one_side.append(pair.id)

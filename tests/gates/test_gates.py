@@ -148,8 +148,8 @@ def test_what_stands_in_the_place_of_a_figure_that_is_gone_can_be_bounded():
         ),
         ("[[gates]]\nmetric = 'compare.d_acc'", "has no bound; give min or max"),
         ("[[gates]]\nmetric = 'compare.d_acc'\nmin = 1\nmax = 0", "min 1 is above max 0"),
-        ("[[gates]]\nmetric = 'compare.d_acc'\nmin = 'much'", "min 'much' must be a number"),
-        ("[[gates]]\nmetric = 'compare.d_acc'\nmin = 1\nat = 'end'", "at 'end' is unknown; choose from value, ci"),
+        ("[[gates]]\nmetric = 'compare.d_acc'\nmin = 'much'", "'min' is 'much', not a number"),
+        ("[[gates]]\nmetric = 'compare.d_acc'\nmin = 1\nat = 'end'", "'at' is 'end', not 'value' or 'ci'"),
         ("[[gates]]\nmetric = 'compare.d_acc'\nmin = 1\nbound = 2", "'bound' is unknown; choose from metric"),
         (
             "[[gates]]\nmetric = 'perturb.flip_rate'\nmin = 1\nfamily = 'commas'",

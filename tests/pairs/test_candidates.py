@@ -175,3 +175,10 @@ def test_a_rollout_dump_is_known_by_its_fields(tmp_path, row, decoded):
     if name := next((name for name in ("input", "prompt") if isinstance(row.get(name), str)), None):
         [named] = read(tmp_path, row, fields=Fields(prompt=name))
         assert not named.decoded
+
+
+def test_a_label_that_is_no_number_is_told(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"prompt": "p", "responses": ["a", "b"], "labels": [1, NaN]}\n')
+    with pytest.raises(CriticProbeError, match=r"'labels' is .*; every label must be a finite number"):
+        list(CandidateFile(path))

@@ -128,5 +128,17 @@ def test_a_directory_of_parquet_shards(tmp_path):
 
 def test_a_directory_without_data_files(tmp_path):
     (tmp_path / "state.json").write_text("{}")
-    with pytest.raises(CriticProbeError, match=r"state\.json names no data files; save the dataset anew"):
+    with pytest.raises(CriticProbeError, match=r"state\.json: .*; save the dataset anew"):
         read_pairs(tmp_path)
+
+
+def test_a_column_or_a_field_of_one_that_stands_twice_is_told(tmp_path):
+    texts = [pa.array([text]) for text in ("p", "s", "t", "u")]
+    pq.write_table(pa.Table.from_arrays(texts, ["prompt", "student", "teacher", "teacher"]), tmp_path / "x.parquet")
+    with pytest.raises(CriticProbeError, match="holds the column 'teacher' twice"):
+        read_pairs(tmp_path / "x.parquet")
+    turn = pa.StructArray.from_arrays(texts[:3], ["role", "content", "content"])
+    columns = [pa.ListArray.from_arrays([0, 1], turn), *texts[1:3]]
+    pq.write_table(pa.Table.from_arrays(columns, ["prompt", "student", "teacher"]), tmp_path / "y.parquet")
+    with pytest.raises(CriticProbeError, match="holds the column 'content' twice"):
+        read_pairs(tmp_path / "y.parquet")

@@ -250,10 +250,16 @@ BAD_FILES = {
         json.dumps([GOOD | {"id": "x" * 999}] * 2).encode(),
         r"x\.json row 2: id 'x{40}\.\.\.' is already that of row 1; make ids unique",
     ),
-    "huge number": ("x.jsonl", b'{"a": ' + b"1" * 5000 + b"}", r"row 1: not valid JSON \(a number of thousands of"),
+    "huge number": ("x.jsonl", b'{"a": ' + b"1" * 5000 + b"}", r"row 1: holds an integer of thousands of digits"),
     "bad json line": ("x.jsonl", json.dumps(GOOD).encode() + b"\n{oops\n", r"row 2: not valid JSON \(.*column 2\)"),
     "bad json": ("x.json", b"[{]", r"x\.json: not valid JSON"),
-    "deep json": ("x.json", b"[" * 100_000, r"x\.json: not valid JSON \(nested too deeply\)"),
+    "deep json": ("x.json", b"[" * 100_000, r"x\.json: not valid JSON \(nested deeper than 100\)"),
+    "key twice": (
+        "x.jsonl",
+        b'{"prompt": "p", "student": "s", "student": "t"}',
+        r"row 1: names 'student' twice in one object",
+    ),
+    "deep json line": ("x.jsonl", b'{"a": ' + b"[" * 200 + b"]" * 200 + b"}", r"row 1: nested deeper than 100"),
     "no list": ("x.json", b"{}", r"holds no list of rows"),
     "invalid utf-8": (
         "x.jsonl",

@@ -34,6 +34,7 @@ VERDICT_STYLES = {
 FIRST = ("other-read-out", "other-eos", "other-value-position")  # notices that change how a result is read
 _NAMED = 5  # a signature names at most this many families
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
+_LEVELS = "▁▂▃▄▅▆▇█"
 
 Record = dict[str, Any]
 
@@ -97,7 +98,7 @@ def in_short(notices: Sequence[Notice], signature: Signature) -> tuple[Renderabl
     """What stands below a first screen: the warnings by name, and where the rest is."""
     codes = ", ".join(dict.fromkeys(notice.code for notice in notices))
     warned = Text.assemble(("Warnings", "bold yellow"), f": {codes}", overflow="fold") if codes else None
-    critics = ", ".join(f"{c.get('name', '')}@{_short(c.get('fingerprint'))}" for c in signature.get("critics", ()))
+    critics = listed(f"{c.get('name', '')}@{_short(c.get('fingerprint'))}" for c in signature.get("critics", ()))
     parts = [f"critic-probe {signature.get('version', '')}".strip(), safe(critics), _short(signature.get("data", ""))]
     line = " | ".join(part for part in (*parts, f"{parameter('full', True)} prints the rest") if part)
     return warned, Text(line, style="dim", overflow="fold")
@@ -110,7 +111,7 @@ def read_as(signature: Signature) -> Iterator[Text]:
         if "convention" in critic:
             named.setdefault((critic["convention"], critic["convention_because"]), []).append(critic["name"])
     for (convention, because), names in named.items():
-        yield Text(f"{', '.join(map(safe, names))}: read as {safe(convention)} ({safe(because)})", overflow="fold")
+        yield Text(f"{safe(listed(names))}: read as {safe(convention)} ({safe(because)})", overflow="fold")
 
 
 def signed(signature: Signature) -> Text:
@@ -275,6 +276,15 @@ def bar(value: float, share: float) -> str:
         return ""
     cells, eighths = divmod(round(share * 32), 8)
     return ("+" if value > 0 else "-") + "█" * cells + _EIGHTHS[eighths].strip()
+
+
+def sparkline(values: Iterable[float], low: float, high: float) -> str:
+    """A curve in one line, a cell a value, between two ends; a blank where there is no value."""
+    span = high - low
+    levels = (None if missing(value) else (value - low) / span if span > 0 else 0.0 for value in values)
+    return "".join(
+        " " if level is None else _LEVELS[min(max(int(level * len(_LEVELS)), 0), len(_LEVELS) - 1)] for level in levels
+    )
 
 
 def effect(value: Any, largest: float) -> str:

@@ -1,0 +1,158 @@
+"""What the logs of a run say, on a terminal."""
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+from rich.console import Console, RenderableType
+from rich.table import Column
+from rich.text import Text
+
+from critic_probe.report.terminal.check import sentence, word_of, worst_first
+from critic_probe.report.terminal.pieces import (
+    VERDICT_STYLES,
+    Record,
+    below,
+    block,
+    fitting,
+    grouped,
+    heading,
+    item,
+    label,
+    missing,
+    plain,
+    print_blocks,
+    rows_of,
+    safe,
+    table_of,
+)
+from critic_probe.runs.logs import LogsResult
+from critic_probe.runs.names import OTHER
+
+_BARS = "▁▂▃▄▅▆▇█"
+_GAP = "·"
+_SPARKS = 24
+_CHECKS = 5
+
+
+def first_logs(result: LogsResult, console: Console, rows: int | None, room: int) -> Sequence[RenderableType | None]:
+    """What stands below the answer: findings, and the figures of the networks.
+
+    Args:
+        result: What was read.
+        console: Where to print.
+        rows: How many figures to show; None for as many as have room.
+        room: The lines that there are.
+    """
+    known = [row for row in rows_of(result.metrics) if not row["name"].startswith(f"{OTHER}/")]
+    told = [row for row in rows_of(result.findings) if row["verdict"] != "skipped"][:_CHECKS]
+    return fitting(
+        lambda count: (_findings(told), _gates(result), _metrics(result, known[:count])),
+        len(known),
+        console,
+        room,
+        rows,
+    )
+
+
+def print_logs(result: LogsResult, console: Console) -> None:
+    """Prints everything: sources, findings with causes and what would confirm them, figures, and changes of definition.
+
+    Args:
+        result: What was read.
+        console: Where to print.
+    """
+    print_blocks(
+        console,
+        _sources(result),
+        _findings(rows_of(result.findings), full=True),
+        _gates(result),
+        _metrics(result, rows_of(result.metrics), definitions=True),
+        _changes(result),
+        *below(result.reading, result.notices, result.signature),
+    )
+
+
+def _sources(result: LogsResult) -> RenderableType:
+    lines = []
+    for row in rows_of(result.sources):
+        by = " ".join(part for part in (row["framework"], row["version"]) if part)
+        line = Text(safe(row["path"]), style="bold", overflow="fold")
+        line.append(f": {row['format']}{f', {by}' if by else ''}", style="not bold")
+        if row["notes"]:
+            line.append(f"\n{safe(row['notes'])}", style="not bold dim")
+        lines.append(item(line))
+    return block("Read", *lines)
+
+
+def _findings(rows: Sequence[Record], *, full: bool = False) -> RenderableType | None:
+    lines = []
+    for row in rows:
+        line = Text(row["verdict"], style=VERDICT_STYLES.get(row["verdict"], "dim"), overflow="fold")
+        at = "" if missing(row["step"]) else f" from step {row['step']}"
+        line.append(f" {safe(row['check'])}{at}: {safe(row['evidence'])}", style="not bold")
+        if full and row["causes"]:
+            line.append(f"\nlikely: {safe(row['causes'])}", style="not bold")
+        if row["confirm"] and row["verdict"] != "skipped":
+            line.append(f"\n-> {safe(row['confirm'])}", style="bold")
+        lines.append(item(line))
+    return block("Findings", *lines) if lines else None
+
+
+def _gates(result: LogsResult) -> RenderableType | None:
+    lines = [
+        item(Text(f"{word_of(row)} {safe(sentence(row))}", style=VERDICT_STYLES[row["verdict"]], overflow="fold"))
+        for row in worst_first(result.gates)
+    ]
+    return block("Gates", *lines) if lines else None
+
+
+def _metrics(result: LogsResult, rows: Sequence[Record], *, definitions: bool = False) -> RenderableType | None:
+    if not rows:
+        return None
+    table = table_of(Column("over the run", justify="left"), "first", "last", "min", "max", "steps", label="figure")
+    for of_network in grouped([row | {"network": row["name"].partition("/")[0]} for row in rows], "network"):
+        table.add_row(heading(of_network[0]["network"]))
+        for row in of_network:
+            name = row["name"].partition("/")[2]
+            ends = (short(row[end]) for end in ("first", "last", "min", "max"))
+            steps = f"{row['steps']}" + (f" +{row['not_finite']} NaN" if row["not_finite"] else "")
+            table.add_row(label(name), sparkline(result.steps[row["name"]]), *ends, steps)
+            if definitions and (row["definition"] or row["logged"] != row["name"]):
+                table.add_row(label(f"  {row['logged']}" + (f": {row['definition']}" if row["definition"] else "")))
+    return block("Figures by step", table)
+
+
+def _changes(result: LogsResult) -> RenderableType | None:
+    def told(row: Record, when: str = "") -> str:
+        return f"{row[f'logged{when}']} ({row[f'definition{when}'] or 'no definition told'})"
+
+    lines = [
+        item(plain(f"{row['name']} from step {row['step']}: {told(row)}, before {told(row, '_before')}"))
+        for row in rows_of(result.changes)
+    ]
+    return block("Logged under another definition from then on", *lines) if lines else None
+
+
+def sparkline(values: pd.Series, width: int = _SPARKS) -> str:
+    """A figure over the run in bars of eight heights, a bar the mean of its part of the steps.
+
+    Args:
+        values: By step, in order; NaN where it was not logged.
+        width: Bars at most.
+    """
+    parts = [values.iloc[i * len(values) // width : (i + 1) * len(values) // width] for i in range(width)]
+    means = [part.mean() for part in parts if len(part)]
+    finite = [mean for mean in means if not math.isnan(mean)]
+    if not finite:
+        return ""
+    low, high = min(finite), max(finite)
+    top = len(_BARS) - 1
+    if math.isclose(low, high):
+        return "".join(_GAP if math.isnan(mean) else _BARS[top // 2] for mean in means)
+    return "".join(_GAP if math.isnan(mean) else _BARS[round((mean - low) / (high - low) * top)] for mean in means)
+
+
+def short(value: float | None) -> str:
+    """A figure of any size in four digits."""
+    return "–" if value is None or math.isnan(value) else f"{value:.4g}"

@@ -1,0 +1,37 @@
+"""A run's steps as TensorBoard scalars, to stand beside the run's own."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from critic_probe.runs.track import FIGURES
+
+
+class Board:
+    """An event file that is written as steps come in.
+
+    Args:
+        folder: The log directory; it is made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer: Any = SummaryWriter(str(folder))
+
+    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """The figures of a step and their intervals, under `track/READ-OUT/FIGURE`.
+
+        Args:
+            rows: As the table `steps` of a `TrackResult` has them.
+        """
+        for row in rows:
+            for figure in (*FIGURES, "train_d_acc", "excess"):
+                for end in ("", "_low", "_high"):
+                    if (value := row.get(f"{figure}{end}")) is not None and value == value:
+                        self._writer.add_scalar(f"track/{row['aggregation']}/{figure}{end}", value, row["step"])
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Lets the file go."""
+        self._writer.close()

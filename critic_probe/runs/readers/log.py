@@ -1,0 +1,148 @@
+"""A file while it is read: its lines, its names, and what could not be read, counted."""
+
+import io
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, TypeGuard
+
+from critic_probe.errors import CriticProbeError
+from critic_probe.runs.naming import Names
+from critic_probe.runs.record import Source
+
+LONGEST = 1 << 26  # bytes of a line; a longer one is none of a log
+HEAD = 1 << 16  # bytes that a format is told by
+MOST_STEP = 1 << 53
+_new = tuple.__new__  # a quarter of the time of a NamedTuple's own
+
+_STEP = re.compile(r"step[_-]?(\d{1,15})|^(\d{1,15})$", re.ASCII)
+
+
+class Line(NamedTuple):
+    """A line of a file.
+
+    Attributes:
+        number: From 1.
+        content: Its bytes, without the line's end.
+        ended: Whether it had one: the last line of a file that is still being written may be cut anywhere.
+    """
+
+    number: int
+    content: bytes
+    ended: bool
+
+
+class Log:
+    """A file while it is read.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        path: The file.
+        names: What its names are and tell.
+        format: The words for its format, once a reader knows it.
+        found: How many records were read.
+
+    Raises:
+        CriticProbeError: It cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.names = Names()
+        self.format = ""
+        self.found = 0
+        self._notes: dict[str, None] = {}
+        self._left: Counter[tuple[str, str]] = Counter()
+        with self.open() as stream:
+            self.head = stream.read(HEAD)
+
+    def open(self) -> BinaryIO:
+        """The file from its start.
+
+        Raises:
+            CriticProbeError: It cannot be opened.
+        """
+        try:
+            return open(self.path, "rb")
+        except OSError as error:
+            raise CriticProbeError(f"{self.path}: cannot be read ({error.strerror}); check the path") from error
+
+    @property
+    def step_in_name(self) -> int | None:
+        """The step in the file's name: `responses_step_12.pt`, `eval_step_12_results.json`, or `12.jsonl`."""
+        match = _STEP.search(self.path.stem)
+        return int(match[1] or match[2]) if match else None
+
+    def lines(self) -> Iterator[Line]:
+        """Its lines."""
+        with self.open() as stream:
+            number = 0
+            while line := stream.readline(LONGEST):
+                number += 1
+                if len(line) == LONGEST and not line.endswith(b"\n"):
+                    self.left_out("line", f"longer than {LONGEST >> 20} MiB")
+                    _skip_line(stream)
+                else:
+                    yield _new(Line, (number, line.rstrip(b"\r\n"), line.endswith(b"\n")))
+
+    def chunks(self, size: int) -> Iterator[bytes]:
+        """Its bytes, so many at a time."""
+        with self.open() as stream:
+            while chunk := stream.read(size):
+                yield chunk
+
+    def place(self, where: int | str) -> str:
+        """A line or record, as messages name it."""
+        return f"{self.path} line {where}" if isinstance(where, int) else f"{self.path} {where}"
+
+    def note(self, sentence: str) -> None:
+        """Says once what was lost."""
+        self._notes[sentence] = None
+
+    def left_out(self, what: str, why: str) -> None:
+        """Counts what could not be read: a line, a sample, a record."""
+        self._left[what, why] += 1
+
+    def cut(self) -> None:
+        """Says that the last line has no end."""
+        self.note("its last line has no end and is left out: the file is still being written, or was cut")
+
+    def source(self) -> Source:
+        """What was read, and as what."""
+        left = [f"{n} {what}{'' if n == 1 else 's'} left out: {why}" for (what, why), n in self._left.items()]
+        if self.names.refused:
+            left.append(f"{self.names.refused} figures left out: names too long, or too many of them")
+        framework, version = self.names.framework, self.names.version
+        return Source(self.path, self.format, framework, version, (*self._notes, *left))
+
+
+def _skip_line(stream: BinaryIO) -> None:
+    while (part := stream.readline(io.DEFAULT_BUFFER_SIZE)) and not part.endswith(b"\n"):
+        pass
+
+
+def is_step(value: object) -> TypeGuard[int]:
+    """Whether a value is a step: a whole number that a table can hold."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < MOST_STEP
+
+
+def figures_of(record: dict[str, object], none: float | None = None) -> dict[str, float]:
+    """The numbers of a record, by name.
+
+    Args:
+        record: Names and values.
+        none: What a null stands for; None leaves it out.
+    """
+    figures: dict[str, float] = {}
+    for name, value in record.items():
+        if type(value) is float:
+            figures[name] = value
+        elif type(value) is int:
+            if abs(value) < MOST_STEP:
+                figures[name] = float(value)
+        elif value is None and none is not None:
+            figures[name] = none
+    return figures

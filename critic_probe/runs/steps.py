@@ -1,0 +1,203 @@
+"""One checkpoint of a run, measured: all that is asked of it in one loop, and kept for the next time."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+import torch
+import transformers
+
+from critic_probe.bundled import Critics
+from critic_probe.checkpoint.critic import resolve_device
+from critic_probe.checkpoint.layout import Layout, fingerprint, read_layout
+from critic_probe.errors import CriticProbeError, Notice
+from critic_probe.gates.baseline import record
+from critic_probe.gates.changes import changes
+from critic_probe.gates.figures import figures
+from critic_probe.gates.gate import Gate, Plan
+from critic_probe.gates.measure import judge, measure
+from critic_probe.measures.compare import Compare
+from critic_probe.pairs import Pairs
+from critic_probe.probes import all_families
+from critic_probe.runs.checkpoints import Checkpoint
+from critic_probe.scoring.cache import Cache
+from critic_probe.text import listed
+from critic_probe.version import __version__
+from critic_probe.workbench import Progress, Settings, benches, hash_of, prompt_hash, run
+
+# What every step is asked, whatever the gates name.
+_FOLLOWED = tuple(Gate(name) for name in ("compare.d_acc", "perturb.strongest_harmless", "completeness.right_order"))
+_BESIDE = (".json", ".jinja", ".txt", ".py", ".model", ".toml", ".md")  # files that say how weights are read
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What every checkpoint of a run is asked.
+
+    Attributes:
+        pairs: Held out from the training.
+        train: Pairs that it was trained on; None where they are not given.
+        settings: How text becomes a score.
+        gates: What figures are held against.
+        unnamed: The read-outs that a gate bounds which names none.
+        most: At most so many edits a response; None for all.
+        seed: Draws them.
+        loading: What `load_critic` takes beside the path.
+
+    Raises:
+        CriticProbeError: A prompt of `pairs` is one of `train` too.
+    """
+
+    pairs: Pairs
+    train: Pairs | None
+    settings: Settings
+    gates: Plan
+    unnamed: tuple[str, ...]
+    most: int | None
+    seed: int
+    loading: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if self.train is None:
+            return
+        held_out = {prompt_hash(pair): pair.id for pair in self.pairs}
+        if both := [held_out[name] for name in {prompt_hash(pair): None for pair in self.train} if name in held_out]:
+            raise CriticProbeError(
+                f"{len(both)} of {len(held_out)} prompts were trained on too, and are not held out: "
+                f"{listed(both)}; take them out of one of the files"
+            )
+
+    @cached_property
+    def _told(self) -> tuple[Any, ...]:
+        """Of `key` what is the same for every checkpoint."""
+        families = [(family.name, family.description) for family in all_families().values()]
+        files = [
+            (hash_of(pairs), hashlib.sha256(repr([pair.meta for pair in pairs]).encode()).hexdigest())
+            for pairs in (self.pairs, self.train)
+            if pairs is not None
+        ]
+        return (
+            __version__,
+            torch.__version__,
+            transformers.__version__,
+            torch.get_float32_matmul_precision(),
+            resolve_device(self.loading.get("device", "auto")),
+            sorted((name, str(value)) for name, value in self.loading.items()),
+            replace(self.settings, cache=None),
+            files,
+            self.gates.gates,
+            self.unnamed,
+            (self.most, self.seed, families),
+        )
+
+    def key(self, step: int, layout: Layout) -> str:
+        """Everything beside its weights that a checkpoint's figures, and what is said of them, depend on."""
+        digest = hashlib.sha256(repr((step, self._told)).encode())
+        for folder in dict.fromkeys((layout.path, layout.home, layout.base or layout.home)):
+            for file in sorted(folder.iterdir()):
+                if file.suffix in _BESIDE and file.is_file():
+                    digest.update(file.name.encode() + file.read_bytes())
+        return f"track:{digest.hexdigest()}"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A checkpoint's figures, and the scores and edits that they are made of, as plain values.
+
+    Attributes:
+        step: Of the training.
+        directory: Its checkpoint's, by its name in the run's.
+        measured: A baseline; see `gates.baseline.record`.
+        strongest: By read-out the harmless edits that move most.
+        train: By read-out what `compare` says of the pairs that were trained on; empty without any.
+        gates: What the gates say; see `gates.gate.evaluate`.
+        notices: What is to be known of it.
+        signature: What determined it.
+        input: See `Measured`.
+    """
+
+    step: int
+    directory: str
+    measured: dict[str, Any]
+    strongest: dict[str, list[str]]
+    train: list[dict[str, Any]]
+    gates: list[dict[str, Any]]
+    notices: list[Notice]
+    signature: dict[str, Any]
+    input: dict[str, Any] | None
+    _before: list[Any] = field(default_factory=list, compare=False, repr=False)
+
+    def since(self, other: "Step") -> dict[str, pd.Series]:
+        """What changed from another step to this one; see `gates.changes.changes`. The last answer is kept."""
+        if not self._before or self._before[0] is not other:
+            self._before[:] = [other, changes(other.measured, self.measured)]
+        changed: dict[str, pd.Series] = self._before[1]
+        return changed
+
+
+def step_of(checkpoint: Checkpoint, asked: Asked, progress: Progress) -> Step:
+    """A checkpoint's figures: from the cache where it has them, else the critic is loaded once and asked everything.
+
+    Raises:
+        CriticProbeError: It cannot be read, or not be asked, or was written to meanwhile.
+    """
+    layout = read_layout(checkpoint.path, base=asked.loading.get("base"))
+    if asked.settings.cache is None:
+        return _read(checkpoint, _measured(checkpoint, asked, progress))
+    key = asked.key(checkpoint.step, layout)
+    with closing(Cache(asked.settings.cache, f"track {fingerprint(layout)}")) as cache:
+        if (kept := cache.known(key)) is None:
+            kept = cache.setting(key, _measured(checkpoint, asked, progress))
+    return _read(checkpoint, kept)
+
+
+def _read(checkpoint: Checkpoint, kept: str) -> Step:
+    told = json.loads(kept)
+    notices = [Notice(**notice) for notice in told.pop("notices")]
+    return Step(checkpoint.step, checkpoint.path.name, notices=notices, **told)
+
+
+def _measured(checkpoint: Checkpoint, asked: Asked, progress: Progress) -> str:
+    """The figures as JSON, in which NaN stays what it is."""
+    name = f"step {checkpoint.step}"
+    critic = next(Critics({name: checkpoint.path}, False, dict(asked.loading)).load())
+    plan = Plan(asked.gates.source, (*asked.gates.gates, *_FOLLOWED))
+    with benches([critic], asked.pairs, asked.settings, progress) as made:
+        results, signature = measure(plan, made, asked.most, asked.seed)
+    signed = {**signature, **results["perturb"].signature}
+    judged = judge(asked.gates, results, signature, asked.unnamed)
+    headline = results["perturb"].headline
+    train: list[dict[str, Any]] = []
+    if asked.train is not None:
+        compared = Compare()
+        with benches([critic], asked.train, asked.settings, progress) as made:
+            train = compared.result(run(made, [compared])).summary.to_dict("records")
+    if checkpoint.changed:
+        raise CriticProbeError(f"{checkpoint.path}: was written to while it was read")
+    told = {
+        "measured": record(results, figures(results), signed, (asked.most, asked.seed)),
+        "strongest": dict(zip(headline.aggregation, headline.strongest, strict=True)),
+        "train": train,
+        "gates": judged.gates.to_dict("records"),
+        "notices": [{"code": n.code, "message": n.message, "ids": list(n.ids)} for n in _noticed(results, judged)],
+        "signature": signed,
+        "input": judged.input,
+    }
+    return json.dumps(told, default=_plain)
+
+
+def _noticed(results: Mapping[str, Any], judged: Any) -> list[Notice]:
+    """What is told of a step, each once."""
+    said = [*judged.notices, *(n for name in ("compare", "perturb", "completeness") for n in results[name].notices)]
+    return list({(n.code, n.message, *n.ids): n for n in said}.values())
+
+
+def _plain(value: Any) -> Any:
+    if value is pd.NA:
+        return None
+    return value.tolist() if hasattr(value, "tolist") else str(value)
