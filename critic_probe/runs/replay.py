@@ -73,7 +73,8 @@ class ReplayResult(Measured):
         told = [Statement(sentence, count) for sentence in self.verdict]
         if self.named:
             equally = "Equally well explained: " if len(self.named) > 1 else ""
-            told.append(Statement(f"{equally}{'; or '.join(self.named)}.", {"named": list(self.named)}))
+            words = equally + "; or ".join(self.named)
+            told.append(Statement(f"{words[0].upper()}{words[1:]}.", {"named": list(self.named)}))
         if self.cures:
             told.append(Statement(f"Mend it: {'; '.join(self.cures)}.", {"cures": list(self.cures)}))
         told += [Statement(sentence, count) for sentence in self.left]
@@ -217,15 +218,16 @@ def judged(replayed: Replayed, observed: Floats, rounding: Rounding, why: str, e
         )
         first = f"The logged scores are the checkpoint's: {evidence}."
         return replace(result, verdict=[first], unseen=list(_unseen(replayed, observed, level)))
-    if explanation.named:
+    fresh = replayed.fresh_head(observed)
+    if explanation.named and not (fresh and all("other-head" in fit.factors for fit in explanation.named)):
         named = [_told(fit, explanation, replayed, observed) for fit in explanation.named]
         cures = dict.fromkeys(_fault(name)[1] for fit in explanation.named for name in fit.factors)
         return replace(result, verdict=[_other(why, before)], named=named, cures=list(cures))
-    if fresh := replayed.fresh_head(observed):
+    if fresh:
         what = f"the head is random: the scores are what {fresh} gives over the checkpoint's states"
         cure = "load the head: a wrapper or another class of model left it out, and only a line of its log says so"
         return replace(result, verdict=[_other(why, before)], named=[f"{what} ({_related(explanation)})"], cures=[cure])
-    return replace(result, verdict=[_other(why, before)], left=list(_left(replayed, observed, explanation)))
+    return replace(result, verdict=[_other(why, before)], left=list(left_over(replayed, observed, explanation)))
 
 
 def _other(why: str, before: str) -> str:
@@ -259,7 +261,7 @@ def _related(explanation: Explanation) -> str:
     return "scores that do not vary" if r is None else f"rank correlation {r:.2f}, p = {p:.2g}"
 
 
-def _left(replayed: Replayed, observed: Floats, explanation: Explanation) -> Iterator[str]:
+def left_over(replayed: Replayed, observed: Floats, explanation: Explanation) -> Iterator[str]:
     """What can be said where nothing brings the scores together."""
     r, p = explanation.correlation
     tried = [fit for fit in explanation.tried if fit.factors]
