@@ -29,6 +29,7 @@ _STEPS = 8  # other steps of a log that are looked at where nothing explains tho
 _OF_STEP = 8  # samples of each
 _UNRELATED = 0.05  # above this p a correlation, or an asymmetry, is none
 _HOLDS = 0.01  # below this p what is left is not what a dropout leaves
+_STEP_COLUMNS = ["step", "responses", "residual", "within"]
 _COLUMNS = ["factors", "version", "residual", "worst", "residual_before", "within", "moved", "agrees", "named"]
 
 
@@ -140,9 +141,13 @@ def replay(
             )
         others[critic.name] = replayed_of(other, theirs, rounding, critic.loading["dtype"])
     replayed.others = others
-    result = judged(replayed, observed, rounding, picked.why, any(sample.eos_lost for sample in picked.samples[:most]))
-    if result.left and not every_step:
-        result = _by_steps(result, bench, replayed, samples, picked.step)
+    steps = pd.DataFrame(columns=_STEP_COLUMNS)
+    if picked.step is not None and (np.abs(observed - replayed.expected) > replayed.limits).any():
+        steps = _other_steps(bench, replayed, samples, picked.step)
+    whole = steps[(steps.within == steps.responses) & (steps.responses >= FEWEST)]
+    lost_eos = any(sample.eos_lost for sample in picked.samples[:most])
+    result = judged(replayed, observed, rounding, picked.why, lost_eos, None if whole.empty else whole.iloc[0])
+    result = replace(result, steps=steps)
     signed = signature(settings, _hash(told), [bench.record()])
     signed["log"] = source
     signed["log_step"] = picked.why
@@ -166,7 +171,14 @@ def replayed_of(bench: Bench, told: Sequence[Told], rounding: Rounding, dtype: s
     return Replayed(exact, told, bench.encoder, read_out, bench.position, dtype, rounding.halves)
 
 
-def judged(replayed: Replayed, observed: Floats, rounding: Rounding, why: str, eos_lost: bool = False) -> ReplayResult:
+def judged(
+    replayed: Replayed,
+    observed: Floats,
+    rounding: Rounding,
+    why: str,
+    eos_lost: bool = False,
+    other: Any = None,
+) -> ReplayResult:
     """What logged scores are, held against what a checkpoint gives.
 
     Args:
@@ -175,6 +187,7 @@ def judged(replayed: Replayed, observed: Floats, rounding: Rounding, why: str, e
         rounding: How they were written down.
         why: Which of the log's they are.
         eos_lost: Whether nobody can tell from the log which responses ended in EOS.
+        other: Another step of the log, all of whose scores are the checkpoint's: step and responses.
     """
     told, n = replayed.samples, len(observed)
     apart = np.abs(observed - replayed.expected)
@@ -192,10 +205,15 @@ def judged(replayed: Replayed, observed: Floats, rounding: Rounding, why: str, e
         unseen=[],
         factors=pd.DataFrame(columns=_COLUMNS),
         scores=scores,
-        steps=pd.DataFrame(columns=["step", "responses", "residual", "within"]),
+        steps=pd.DataFrame(columns=_STEP_COLUMNS),
         notices=[],
         signature=Signature(),
     )
+    if other is not None:
+        step, n = int(other.step), int(other.responses)
+        sentence = f"another step scored: all {n} logged scores of step {step} are the checkpoint's"
+        cure = f"compare with that step ({parameter('log_step', step)}), or give this step's checkpoint"
+        return replace(result, verdict=[_other(why, before)], named=[sentence], cures=[cure])
     prompts = len({t.prompt for t in told})
     if prompts < FEWEST:
         if (apart <= floors).all():
@@ -325,30 +343,18 @@ def _row(fit: Fit, explanation: Explanation) -> dict[str, Any]:
     }
 
 
-def _by_steps(
-    result: ReplayResult, bench: Bench, replayed: Replayed, samples: Sequence[Sample], step: int | None
-) -> ReplayResult:
-    """The result with how the checkpoint's scores lie beside those of other steps of the log."""
-    steps = sorted({sample.step for sample in samples} - {step}, key=lambda other: abs(other - (step or 0)))[:_STEPS]
+def _other_steps(bench: Bench, replayed: Replayed, samples: Sequence[Sample], step: int) -> pd.DataFrame:
+    """How the checkpoint's scores lie beside those of other steps of the log, the nearest ones."""
+    steps = sorted({sample.step for sample in samples} - {step}, key=lambda other: abs(other - step))[:_STEPS]
     rows = []
     for other in sorted(steps):
         told, _ = told_of(bench.encoder, bench.critic, [s for s in samples if s.step == other][:_OF_STEP])
-        if not told:
-            continue
-        observed = np.array([sample.score for sample in told])
-        rounding = rounding_of(observed)
-        feds = [sample.fed for sample in told]
-        apart = np.abs(observed - replayed.scores_of(feds))
-        within = int((apart <= replayed.agreed.floor + rounding.halves).sum())
-        rows.append({"step": other, "responses": len(told), "residual": float(np.median(apart)), "within": within})
-    table = pd.DataFrame(rows, columns=["step", "responses", "residual", "within"])
-    whole = table[(table.within == table.responses) & (table.responses >= FEWEST)]
-    if not len(whole):
-        return replace(result, steps=table)
-    step, n = int(whole.step.iloc[0]), int(whole.responses.iloc[0])
-    named = f"another step of the run scored: all {n} logged scores of step {step} are the checkpoint's"
-    cure = f"compare with that step ({parameter('log_step', step)}), or give that step's checkpoint"
-    return replace(result, steps=table, named=[named], cures=[cure], left=[])
+        if told:
+            observed = np.array([sample.score for sample in told])
+            apart = np.abs(observed - replayed.scores_of([sample.fed for sample in told]))
+            within = int((apart <= replayed.agreed.floor + rounding_of(observed).halves).sum())
+            rows.append({"step": other, "responses": len(told), "residual": float(np.median(apart)), "within": within})
+    return pd.DataFrame(rows, columns=_STEP_COLUMNS)
 
 
 def _hash(told: Sequence[Told]) -> str:

@@ -1,4 +1,8 @@
-"""What a checkpoint gives for logged responses under every factor: what a run's scores are held against."""
+"""What a checkpoint gives for logged responses under every factor: what a run's scores are held against.
+
+One class, longer than others: each factor is a path through feeding, reading, head and map, and all share what was
+computed for the others.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
@@ -85,6 +89,11 @@ class Replayed(Expected[Told]):
         values = [self._values(f) if critic is None else critic.values(f.ids).double().numpy() for f in feds]
         [scores] = self._read_by(feds, values, Window(""), [self.read_out])
         return np.asarray(scores)
+
+    @property
+    def limits(self) -> Floats:
+        """(N,), how far a logged score may be from the checkpoint's."""
+        return self.agreed.floor + self.rounding
 
     # Tiers
 
