@@ -35,6 +35,7 @@ def pairs(count: int, first: int = 0) -> list[dict[str, str]]:
             "student": f"It is {number + 2}",
             "teacher": f"It is {number + 1}.",
         }
+        | ({} if first else {"concise": f"{number + 1}", "complete": f"After {number} comes {number + 1}."})
         for number in range(first, first + count)
     ]
 
@@ -50,8 +51,8 @@ def laid(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("laid")
     for step in (10, 20):
         save_critic(root / "run" / f"checkpoint-{step}", seed=step)
-    write(root / "held-out.jsonl", pairs(20))
-    write(root / "train.jsonl", pairs(20, first=100))
+    write(root / "held-out.jsonl", pairs(12))
+    write(root / "train.jsonl", pairs(12, first=100))
     (root / "gates.toml").write_text(GATES, encoding="utf-8")
     return root
 
@@ -79,7 +80,7 @@ def copied(laid: Path, root: Path, *steps: int) -> Path:
     for step in steps:
         shutil.copytree(laid / f"run/checkpoint-{step}", root / f"run/checkpoint-{step}")
     shutil.copy(laid / "gates.toml", root)
-    write(root / "held-out.jsonl", pairs(10))
+    write(root / "held-out.jsonl", pairs(10, first=50))  # with no terse text
     return root
 
 
@@ -92,6 +93,8 @@ def test_figures_are_those_of_the_commands(laid, tracked):
     compared = json.loads(CliRunner().invoke(app, ["compare", *own]).stdout)
     edits = ["--punct", "--controls", "--max-per-response", "1"]
     perturbed = json.loads(CliRunner().invoke(app, ["perturb", *own, *edits]).stdout)
+    completed = json.loads(CliRunner().invoke(app, ["completeness", *own]).stdout)["summary"]
+    completed = [each for each in completed if each["family"] == "to-complete"]
     for row in (row for row in made["steps"] if row["step"] == 20):
         [summary] = [each for each in compared["summary"] if each["aggregation"] == row["aggregation"]]
         [headline] = [each for each in perturbed["headline"] if each["aggregation"] == row["aggregation"]]
@@ -100,6 +103,10 @@ def test_figures_are_those_of_the_commands(laid, tracked):
         for name in ("strongest_harmless", "strongest_harmless_low", "controls_right", "controls_right_high"):
             assert row[name] == pytest.approx(headline[name], nan_ok=True)
         assert row["strongest"] == headline["strongest"]
+        [complete] = [each for each in completed if each["aggregation"] == row["aggregation"]]
+        assert (row["complete_right"], row["complete_right_low"]) == pytest.approx(
+            (complete["right_order"], complete["low"])
+        )
         floors = compared["signature"]["critics"][0]["noise_floor"]
         assert row["floor"] == pytest.approx(floors[row["aggregation"]], rel=0.5)  # follows the values that go by
     gates = {(row["step"], row["gate"], row["aggregation"]): row["verdict"] for row in made["gates"]}
@@ -119,7 +126,7 @@ def test_training_pairs_stand_beside_those_held_out(laid, tracked):
     write(laid / "both.jsonl", [*pairs(2), *pairs(3, first=200)])
     refused = track(laid, "--train", str(laid / "both.jsonl"))
     assert refused.exit_code == 2
-    assert "2 of 20 prompts were trained on too, and are not held out: p0, p1" in refused.stderr
+    assert "2 of 12 prompts were trained on too, and are not held out: p0, p1" in refused.stderr
 
 
 def test_the_files_are_those_of_the_result(laid, tracked):
