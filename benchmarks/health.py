@@ -44,7 +44,7 @@ def recall(name: str, seeds: Iterable[int]) -> Named:
         own = [finding for finding in said if finding.check in FAILURES[name].checks]
         runs, named = runs + 1, named + bool(own)
         if own and made.onset is not None:
-            errors.append(min((abs((f.step or 0) - made.onset) for f in own[:1])))
+            errors.append(min(abs((f.step or 0) - made.onset) for f in own[:1]))
         others.update({finding.check for finding in said} - set(FAILURES[name].checks))
     return Named(runs, named, errors, others)
 

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import pandas as pd
 
-from critic_probe import measures, runs, studies
+from critic_probe import documents, measures, runs, studies
 from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.gates.measure import CheckResult
 from critic_probe.measures.result import Measured, Result
@@ -66,11 +66,8 @@ def read_result(path: str | Path) -> Result:
     Raises:
         CriticProbeError: The file cannot be read, is no result of this tool, or lacks a part.
     """
-    try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CriticProbeError(f"{path}: cannot be read ({error}); give the JSON of a result") from error
-    schema = data.get("schema") if isinstance(data, dict) else None
+    data: dict[str, Any] = documents.read_json(Path(path), "give the JSON of a result", dict, documents.LARGE)
+    schema = data.get("schema")
     kinds = _kinds()
     command = next((name for name in kinds if schema == f"critic-probe/{name}/1"), None)
     if command is None:
@@ -90,9 +87,9 @@ def read_result(path: str | Path) -> Result:
         values |= {"notices": [Notice(**row) for row in values.get("notices", ())]}
         result: Any = kind(**{name: values[name] for name in names})
         return cast(Result, replace(result, reading=result.read_aloud()) if issubclass(kind, Measured) else result)
-    except (AttributeError, KeyError, TypeError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise CriticProbeError(
-            f"{path}: lacks a column of {command} ({error}); give the file as it was written"
+            f"{path}: lacks a column of {command} ({error!s:.200}); give the file as it was written"
         ) from error
 
 

@@ -29,6 +29,7 @@ _KINDS = {"~": "harmless", "!": "worse", "=": "the same facts"}
 _KIND_COLOURS = {"harmless": "#d55e00", "worse": "#0b84c8", "the same facts": "#7f7f7f"}
 _VERDICTS = {"teacher": "#0b84c8", "student": "#d55e00", "tie": "#7f7f7f"}
 _POSITIONS = ["initial", "medial", "terminal", "whole"]
+_TAG = re.compile(r"<[^>]*>")
 _NUMBER = re.compile(r"(\d+\.\d{2})\d+")
 
 
@@ -150,7 +151,7 @@ def to_svg(chart: dict[str, Any], name: str = "", label: str = "") -> str:
     """
     import vl_convert
 
-    svg = _NUMBER.sub(r"\1", vl_convert.vegalite_to_svg(chart))
+    svg = _TAG.sub(lambda tag: _NUMBER.sub(r"\1", tag[0]), vl_convert.vegalite_to_svg(chart))
     svg = re.sub(r'(id="|url\(#)', rf"\g<1>{name}-", svg)
     return re.sub(
         r'<svg ([^>]*?)width="([\d.]+)" height="[\d.]+"',

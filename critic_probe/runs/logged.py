@@ -186,12 +186,21 @@ def _fed(encoder: Encoder, critic: Critic, sample: Sample, side: Side) -> tuple[
         raise BadRowError("no prompt", "the log has no prompt")
     if "\ufffd" in sample.prompt:
         raise BadRowError("broken text", "its prompt holds U+FFFD, where the log lost part of a character")
-    turns = encoder.turns_of(sample.prompt, decoded=True)
+    turns = _turns(encoder, sample.prompt)
     prompt = sample.prompt if turns is None else turns
     if ids is not None:
         return Fed(encoder.prompt(prompt), ids), turns
     encoded = encoder.candidates(Candidates(sample.place, prompt, (side.text or "",), ("response",)))
     return Fed(encoded.prompt_ids, encoded.responses[0]), turns
+
+
+def _turns(encoder: Encoder, prompt: str) -> Any:
+    """The messages of a logged prompt, whose last line break a log may have lost; None where it stays text."""
+    for text in dict.fromkeys((prompt, f"{prompt}\n", f"{prompt}\n\n")):
+        turns = encoder.turns_of(text, decoded=True)
+        if turns is None or turns != encoder.turns_of(text):
+            return turns
+    return encoder.turns_of(prompt)
 
 
 def _score(side: Side | None) -> float | None:

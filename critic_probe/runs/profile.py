@@ -68,8 +68,8 @@ def _checked(source: str, given: dict[str, Any], known: dict[str, Any]) -> Profi
             known = known | {check: {}}
             for name, ends in bounds.items():
                 if not isinstance(ends, dict) or not ends.keys() <= {"min", "max"} or not ends:
-                    raise CriticProbeError(f"{source}: [level.\"{name}\"] needs min or max, and nothing else")
-                _numbers(f"{source}: [level.\"{name}\"]", ends, ends)
+                    raise CriticProbeError(f'{source}: [level."{name}"] needs min or max, and nothing else')
+                _numbers(f'{source}: [level."{name}"]', ends, ends)
             continue
         if check not in known:
             raise CriticProbeError(f"{source}: [{check}] is no check; choose from {', '.join([*known, 'level'])}")

@@ -17,6 +17,7 @@ from critic_probe.runs.readers.wandb import OPENS, read_wandb
 from critic_probe.runs.record import Sample, Scalar, Source
 
 _Reader = Callable[[Log], Iterator[Scalar | Sample]]
+_BINARY = 50  # of so many bytes a model's text has no two that are zero
 _KNOWN = (
     "known are scoring-detail logs, verl's console, file logger and rollout dumps, trainer_state.json, metrics.jsonl, "
     "TensorBoard and W&B runs, tables with a step, and responses_step_N.pt"
@@ -69,7 +70,7 @@ class Records:
                     raise
                 self.refused.append(str(error))
                 continue
-            if log.found:
+            if log.found or log.format:
                 self.sources.append(log.source())
             elif named and not log.head:
                 raise CriticProbeError(f"{path}: empty, nothing was logged yet; give it once the run has written")
@@ -98,7 +99,7 @@ def _reader(log: Log) -> _Reader | None:
         return read_wandb
     if log.head.startswith(b"PK\x03\x04"):
         return read_dump if b"/data.pkl" in log.head else None
-    if b"\0" in log.head:
+    if log.head.count(0) * _BINARY > len(log.head):
         return None
     head = log.head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if head.startswith(b"{"):

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from scipy import stats
 
+from critic_probe.aggregation import parse
 from critic_probe.checkpoint import Critic
 from critic_probe.checkpoint.critic import stored_dtype
 from critic_probe.errors import CriticProbeError, Notice, parameter
@@ -88,6 +89,7 @@ def replay(
     samples: Sequence[Sample],
     settings: Settings,
     *,
+    read_out: str | None = None,
     log_step: int | None = None,
     every_step: bool = False,
     most: int = MOST,
@@ -99,7 +101,8 @@ def replay(
     Args:
         critics: The checkpoint, and others that may have scored the same; all are held at once.
         samples: Those of the log.
-        settings: How text becomes a score; the first read-out is the one of the log.
+        settings: How text becomes a score.
+        read_out: The run's; None for what the checkpoint was trained under, where it says so, else last.
         log_step: The step of the log; None for the one that belongs to the checkpoint.
         every_step: Whether one frozen critic scored all steps.
         most: Samples that are scored again.
@@ -111,6 +114,8 @@ def replay(
     """
     first, *rest = list(critics)
     notices = preflight(first)
+    name = read_out or first.training.get("ends_as") or first.training.get("aggregation") or "last"
+    settings = replace(settings, aggregations=(parse(name),))
     picked = chosen(samples, log_step, first.layout.step, every_step)
     bench = Bench(first, [], settings)
     told, lost = told_of(bench.encoder, first, picked.samples[:most])
@@ -123,7 +128,7 @@ def replay(
     observed = np.array([sample.score for sample in told])
     rounding = rounding_of(observed)
     progress(f"{first.name}: {len(told)} responses of {picked.why}")
-    replayed = _replayed(bench, told, rounding)
+    replayed = replayed_of(bench, told, rounding, first.loading["dtype"])
     others = {}
     for critic in rest:
         other = Bench(critic, [], settings)
@@ -132,7 +137,7 @@ def replay(
             raise CriticProbeError(
                 f"{critic.name}: reads other samples of the log than {first.name}; compare critics of one tokenizer"
             )
-        others[critic.name] = _replayed(other, theirs, rounding)
+        others[critic.name] = replayed_of(other, theirs, rounding, critic.loading["dtype"])
     replayed.others = others
     result = judged(replayed, observed, rounding, picked.why, any(sample.eos_lost for sample in picked.samples[:most]))
     if result.left and not every_step:
@@ -143,9 +148,16 @@ def replay(
     return replace(result, notices=[*notices, *bench.encoder.notices, *result.notices], signature=signed)
 
 
-def _replayed(bench: Bench, told: Sequence[Told], rounding: Rounding) -> Replayed:
+def replayed_of(bench: Bench, told: Sequence[Told], rounding: Rounding, dtype: str = "auto") -> Replayed:
+    """What a checkpoint gives for logged responses.
+
+    Args:
+        bench: The checkpoint, and how it is read.
+        told: What was logged.
+        rounding: How their scores were written down.
+        dtype: What they should have been computed in; `auto` is the half type of the log, else that of the weights.
+    """
     critic = bench.critic
-    dtype = critic.loading["dtype"]
     if dtype == "auto":
         dtype = rounding.dtype or str(stored_dtype(critic.layout)).removeprefix("torch.")
     exact = critic if critic.dtype == torch.float32 else critic.in_float32()
@@ -190,7 +202,7 @@ def judged(replayed: Replayed, observed: Floats, rounding: Rounding, why: str, e
         sentence = f"They are of {prompts} prompts: too few to search for a factor, which takes {FEWEST}."
         return replace(result, verdict=[_other(why, before)], left=[sentence])
     explanation = explain(observed, [t.prompt for t in told], replayed.tiers(observed))
-    rows = [_row(fit, explanation) for fit in explanation.tried if fit.factors]
+    rows = [_row(fit, explanation) for fit in explanation.tried if fit.factors and np.isfinite(fit.residual)]
     factors = pd.DataFrame(rows, columns=_COLUMNS).astype({"named": bool})
     result = replace(result, factors=factors)
     only_eos = eos_lost and any(fit.factors == ("eos-in",) for fit in explanation.named)

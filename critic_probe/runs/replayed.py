@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from critic_probe import tolerance
 from critic_probe.aggregation import Aggregation, aggregate
@@ -70,6 +71,8 @@ class Replayed(Expected[Told]):
         self.others: Mapping[str, Replayed] = {}
         self._edits = Edits(critic.tokenizer, encoder, critic.eos_ids, samples)
         self._fed: dict[tuple[tuple[Stage, str], ...], list[Version]] = {}
+        self._ways_of: dict[tuple[tuple[Stage, str], ...], list[Way]] = {}
+        self._glances: dict[tuple[tuple[tuple[Stage, str], ...], int], Floats] = {}
         self._scored: dict[tuple[tuple[tuple[Stage, str], ...], int], Floats] = {}
 
     def scores_by(self, critic: Critic) -> Floats:
@@ -130,22 +133,31 @@ class Replayed(Expected[Told]):
         return self.read_out.kind in _LINEAR and len(self.samples) > 2 * (self.width + 2)
 
     def moves(self, name: str, level: Level, observed: Floats) -> bool:
-        """Whether a factor moves any score by more than the floor, in each of its versions."""
-        prediction = self.hypothesis((name,), level, observed, glance=False).predict(
-            np.ones(len(self.samples), dtype=bool)
-        )
-        return bool((np.abs(prediction.values - self.expected) > prediction.floors).any(axis=1).all())
+        """Whether a factor moves any score by more than the floor, in one version; a few samples are asked first."""
+        by_stage = {FAULTS[name].stage: name}
+        ways = self._ways(by_stage)
+        few = self._few(_GLANCE)
+        for chosen in (few, np.arange(len(observed))):
+            values_of = self._glanced if chosen is few else self._each
+            shown = np.ones(len(chosen), dtype=bool)
+            for way in ways:
+                some = way._replace(feds=[way.feds[i] for i in chosen])
+                rows = self._read_by(some.feds, values_of(some.feds), way.window, [way.read_out])
+                mapped = self._mapped(by_stage.get("map"), [some], rows, level, observed[chosen], shown, chosen)
+                if (np.abs(mapped.values - self.expected[chosen]) > mapped.floors).any():
+                    return True
+        return False
 
-    def hypothesis(self, names: tuple[str, ...], level: Level, observed: Floats, *, glance: bool = True) -> Hypothesis:
+    def hypothesis(self, names: tuple[str, ...], level: Level, observed: Floats) -> Hypothesis:
         """What would have been logged under some factors, of different stages.
 
         Args:
             names: The factors.
             level: How exactly it was computed.
             observed: The scores.
-            glance: Whether versions are dropped by a few samples.
         """
         by_stage = {FAULTS[name].stage: name for name in names if not name.startswith("dtype-")}
+        hopeful: list[list[int]] = []  # settled once, whichever samples are shown
 
         def predict(shown: Bools) -> Prediction:
             if "step" in by_stage:
@@ -158,10 +170,13 @@ class Replayed(Expected[Told]):
                 )
             if "head" in by_stage:
                 return self._with_head(by_stage, level, observed, shown)
-            ways = list(self._ways(by_stage))
-            kept = list(range(len(ways)))
-            if glance and len(ways) > 1 and by_stage.get("map") not in ("z-scored", "scaled"):
-                kept = self._hopeful(ways, by_stage, level, observed)
+            ways = self._ways(by_stage)
+            if not hopeful:
+                hopeful.append(self._hopeful(ways, by_stage, level, observed) if len(ways) * len(names) > 1 else [0])
+            [kept] = hopeful
+            if not kept:  # none comes near: nothing is computed for the other samples
+                nowhere = np.full((1, len(observed)), np.nan)
+                return Prediction(nowhere, np.zeros_like(nowhere))
             rows = np.stack([self._scores(ways, number, by_stage) for number in kept])
             return self._mapped(by_stage.get("map"), [ways[number] for number in kept], rows, level, observed, shown)
 
@@ -169,7 +184,14 @@ class Replayed(Expected[Told]):
 
     # Ways
 
-    def _ways(self, by_stage: Mapping[Stage, str]) -> Iterator[Way]:
+    def _ways(self, by_stage: Mapping[Stage, str]) -> list[Way]:
+        """Every way of feeding and reading under some factors."""
+        key = _key(by_stage, (*EDITS, "window", "read"))
+        if key not in self._ways_of:
+            self._ways_of[key] = list(self._made(by_stage))
+        return self._ways_of[key]
+
+    def _made(self, by_stage: Mapping[Stage, str]) -> Iterator[Way]:
         read_outs = other_read_outs(self.read_out) if "read" in by_stage else [self.read_out]
         for label, feds in self._versions(by_stage):
             for window in windows(by_stage.get("window")):
@@ -193,27 +215,53 @@ class Replayed(Expected[Told]):
         return self._fed[acting]
 
     def _hopeful(self, ways: Sequence[Way], by_stage: Mapping[Stage, str], level: Level, observed: Floats) -> list[int]:
-        """The ways that bring half of a few samples together; at least the one that comes nearest."""
-        few = np.linspace(0, len(observed) - 1, min(_GLANCE, len(observed))).astype(int)
-        rows = np.empty((len(ways), len(few)))
-        done: dict[tuple[int, Window], list[int]] = {}
-        for number, way in enumerate(ways):
-            done.setdefault((id(way.feds), way.window), []).append(number)
-        for numbers in done.values():
-            first = ways[numbers[0]]
-            feds = [first.feds[i] for i in few]
-            values = [self._values(fed) for fed in feds]
-            rows[numbers] = self._read_by(feds, values, first.window, [ways[number].read_out for number in numbers])
+        """The ways that bring half of a few samples together; of one factor at least the way that comes nearest."""
+        name = by_stage.get("map")
+        few = self._few(2 * _GLANCE if name == "z-scored" else _GLANCE)
+        rows = self._glance(ways, few, by_stage)
         some = [way._replace(feds=[way.feds[i] for i in few]) for way in ways]
-        shown = np.ones(len(few), dtype=bool)
-        prediction = self._mapped(by_stage.get("map"), some, rows, level, observed[few], shown, self.rounding[few])
-        versions = len(prediction.values) // len(ways)  # a map may have several
-        apart = np.abs(prediction.values - observed[few])
-        share = np.nan_to_num((apart <= prediction.floors).mean(axis=1)).reshape(versions, -1).max(axis=0)
+        if name == "z-scored":  # is a line over each side, whatever else it is over
+            sides = np.array([self.samples[i].side for i in few])
+            apart, within = np.empty_like(rows), np.empty(rows.shape, dtype=bool)
+            for side in np.unique(sides):
+                own = sides == side
+                shown = np.ones(own.sum(), dtype=bool)
+                line = self._mapped("scaled", some, rows[:, own], level, observed[few[own]], shown, few[own])
+                apart[:, own] = np.abs(line.values - observed[few[own]])
+                within[:, own] = apart[:, own] <= line.floors
+        else:
+            shown = np.ones(len(few), dtype=bool)
+            prediction = self._mapped(name, some, rows, level, observed[few], shown, few)
+            apart = np.abs(prediction.values - observed[few])
+            within = apart <= prediction.floors
+        versions = len(apart) // len(ways)  # a map may have several
+        share = within.mean(axis=1).reshape(versions, -1).max(axis=0)
         if (share >= 0.5).any():
             return [int(i) for i in np.flatnonzero(share >= 0.5)]
+        if len(by_stage) > 1:
+            return []
         nearest = np.nan_to_num(np.median(apart, axis=1), nan=np.inf).reshape(versions, -1).min(axis=0)
         return [int(np.argmin(nearest))]
+
+    def _glance(self, ways: Sequence[Way], few: NDArray[np.intp], by_stage: Mapping[Stage, str]) -> Floats:
+        """The scores (C, n) of a few samples under each way, computed once."""
+        key = (_key(by_stage, (*EDITS, "window", "read")), len(few))
+        if key not in self._glances:
+            rows = np.empty((len(ways), len(few)))
+            together: dict[tuple[int, Window], list[int]] = {}
+            for number, way in enumerate(ways):
+                together.setdefault((id(way.feds), way.window), []).append(number)
+            for numbers in together.values():
+                first = ways[numbers[0]]
+                feds = [first.feds[i] for i in few]
+                read_outs = [ways[number].read_out for number in numbers]
+                rows[numbers] = self._read_by(feds, self._glanced(feds), first.window, read_outs)
+            self._glances[key] = rows
+        return self._glances[key]
+
+    def _few(self, count: int) -> NDArray[np.intp]:
+        """Indices of a few samples, spread over all."""
+        return np.linspace(0, len(self.samples) - 1, min(count, len(self.samples))).astype(np.intp)
 
     def _scores(self, ways: Sequence[Way], number: int, by_stage: Mapping[Stage, str]) -> Floats:
         """The scores (N,) under one way, computed once."""
@@ -234,6 +282,26 @@ class Replayed(Expected[Told]):
                 self._moved[key] = self.critic.batch_values(ids, position_ids=positions)[0].double().numpy()
             return self._moved[key]
         return self.reading(fed.ids).values
+
+    def _each(self, feds: Sequence[Fed]) -> list[Floats]:
+        return [self._values(fed) for fed in feds]
+
+    def _glanced(self, feds: Sequence[Fed]) -> list[Floats]:
+        """The values (T,) of a few, in one batch: what pads it stands behind, where no value sees it."""
+        key = tuple((fed.ids, fed.first) for fed in feds)
+        if key not in self._batches:
+            longest = max(len(fed.ids) for fed in feds)
+            ids = torch.tensor([fed.ids + (fed.ids[-1],) * (longest - len(fed.ids)) for fed in feds])
+            moved = {}
+            if any(fed.first for fed in feds):
+                moved = {"position_ids": torch.stack([torch.arange(f.first, f.first + longest) for f in feds])}
+            rows = self.critic.batch_values(ids, **moved).double().numpy()
+            self._batches[key] = [row[: len(fed.ids)] for row, fed in zip(rows, feds, strict=True)]
+        return self._batches[key]
+
+    @cached_property
+    def _batches(self) -> dict[tuple[tuple[Ids, int], ...], list[Floats]]:
+        return {}
 
     @cached_property
     def _moved(self) -> dict[tuple[Ids, int], Floats]:
@@ -285,10 +353,21 @@ class Replayed(Expected[Told]):
         level: Level,
         observed: Floats,
         shown: Bools,
-        rounding: Floats | None = None,
+        which: NDArray[np.intp] | None = None,
     ) -> Prediction:
-        """Scores (C, N) under a map, with its versions behind each other; the floors hold for what was written down."""
-        rounding = self.rounding if rounding is None else rounding
+        """Scores (C, N) under a map, with its versions behind each other; the floors hold for what was written down.
+
+        Args:
+            name: The map.
+            ways: C of them.
+            values: Their scores before it.
+            level: How exactly they were computed.
+            observed: (N,), the scores.
+            shown: (N,), which of them may be looked at.
+            which: Of all samples the N; None for all.
+        """
+        which = np.arange(len(self.samples)) if which is None else which
+        rounding = self.rounding[which]
         scale = np.maximum(1.0, np.nanmax(np.abs(values), axis=1, initial=0.0)) / max(1.0, self.largest)
         floors = level.floor * scale[:, None] + np.zeros_like(values)
         labels = [way.label for way in ways]
@@ -296,7 +375,8 @@ class Replayed(Expected[Told]):
         def versions(*each: tuple[str, Floats, Floats]) -> Prediction:
             named = [", ".join(part for part in (label, more) if part) for more, _, _ in each for label in labels]
             rows, limits = (np.concatenate([part[i] for part in each]) for i in (1, 2))
-            return Prediction(rows, limits + rounding, named)
+            usual = level.typical * float(np.median(limits) / level.floor) + float(np.median(rounding))
+            return Prediction(rows, limits + rounding, named, typical=usual)
 
         match name:
             case "divided-by-length" | "divided-twice":
@@ -307,7 +387,7 @@ class Replayed(Expected[Told]):
                 each = [("", read), *of_closing]
                 return versions(*((label, values / n**power, floors / n**power) for label, n in each))
             case "z-scored":
-                return versions(*self._centred(values, floors))
+                return versions(*self._centred(values, floors, [self.samples[i] for i in which]))
             case "sigmoid":
                 mapped = 1 / (1 + np.exp(-np.clip(values, -700, 700)))
                 return versions(("", mapped, floors * mapped * (1 - mapped) + tolerance.eps(level.dtype) * mapped))
@@ -325,11 +405,11 @@ class Replayed(Expected[Told]):
                 return Prediction(np.concatenate([fit for fit, _ in fits]), limits, labels)
         return versions(("", values, floors))
 
-    def _centred(self, values: Floats, floors: Floats) -> Iterator[tuple[str, Floats, Floats]]:
+    def _centred(self, values: Floats, floors: Floats, samples: Sequence[Told]) -> Iterator[tuple[str, Floats, Floats]]:
         """Scores less their mean and over their SD, in each of the groups in which that is done."""
-        sides = np.array([sample.side for sample in self.samples])
-        steps = np.array([sample.step for sample in self.samples])
-        prompts = np.array([sample.prompt for sample in self.samples])
+        sides = np.array([sample.side for sample in samples])
+        steps = np.array([sample.step for sample in samples])
+        prompts = np.array([sample.prompt for sample in samples])
         groupings = {
             "over all": [np.ones(len(sides), dtype=bool)],
             "a prompt": [prompts == p for p in np.unique(prompts)],
@@ -391,7 +471,7 @@ class Replayed(Expected[Told]):
         if self.read_out.kind not in _LINEAR or self.critic.head.normalisation is not None:
             return None
         states, ones = self._given
-        return self.drawn_head(states, observed, ones)
+        return self.drawn_head(states, observed, ones, float(self.rounding.max()))
 
     def head_dropout(self, observed: Floats) -> float | None:
         """The share of the head's input that dropout may have taken away; None where differences are none of its.

@@ -29,10 +29,12 @@ class Level(NamedTuple):
     Attributes:
         dtype: The type.
         floor: How far a score of this type may be from the checkpoint's own, in the largest score.
+        typical: How far half of them are at most.
     """
 
     dtype: str
     floor: float
+    typical: float = np.inf
 
 
 class Reading(NamedTuple):
@@ -67,7 +69,7 @@ class Expected(Generic[Scored]):
         self.critic, self.samples = critic, samples
         self._dtype = dtype
         self._read: dict[Hashable, Reading] = {}
-        self._halves: dict[str, tuple[Floats, float]] = {}
+        self._halves: dict[str, tuple[Floats, Level]] = {}
         self.expected = self.scores_by(critic)
         self.largest = float(np.abs(self.expected).max())
 
@@ -85,22 +87,24 @@ class Expected(Generic[Scored]):
     @cached_property
     def agreed(self) -> Level:
         """How exactly the scores should be computed."""
-        return self.own if self._dtype == "float32" else Level(self._dtype, self._half(self._dtype)[1])
+        return self.own if self._dtype == "float32" else self._half(self._dtype)[1]
 
     @cached_property
     def coarser(self) -> list[tuple[Level, Floats]]:
         """The types that are coarser than the agreed one, with the checkpoint's scores in them."""
         names = DTYPES[DTYPES.index(self.agreed.dtype) + 1 :]
-        return [(Level(name, self._half(name)[1]), self._half(name)[0]) for name in names]
+        return [(self._half(name)[1], self._half(name)[0]) for name in names]
 
-    def _half(self, name: str) -> tuple[Floats, float]:
+    def _half(self, name: str) -> tuple[Floats, Level]:
         """The scores in a half type, and how far those of another implementation may be from the exact ones."""
         if name not in self._halves:
             critic = self.critic
             other = load_critic(critic.layout.path, name=critic.name, **critic.loading | {"dtype": name})
             scores = self.scores_by(other)
-            apart = float(np.abs(scores - self.expected).max()) if np.isfinite(scores).all() else float("inf")
-            self._halves[name] = scores, tolerance.of_served(apart, self.largest, name)
+            apart = np.abs(scores - self.expected) if np.isfinite(scores).all() else np.full(len(scores), np.inf)
+            floor = tolerance.of_served(float(apart.max()), self.largest, name)
+            typical = 2 * float(np.median(apart)) + tolerance.eps(name) * float(np.median(np.abs(self.expected)))
+            self._halves[name] = scores, Level(name, floor, typical)
         return self._halves[name]
 
     def in_type(self, level: Level, scores: Floats, rounding: Floats | float = 0.0) -> Hypothesis:
@@ -112,7 +116,8 @@ class Expected(Generic[Scored]):
             rounding: How far writing down may have moved an observed score.
         """
         seen = np.full((1, len(scores)), self.own.floor) + rounding
-        prediction = Prediction(scores[None], np.full((1, len(scores)), level.floor) + rounding, seen=seen)
+        typical = level.typical + float(np.median(rounding))
+        prediction = Prediction(scores[None], np.full((1, len(scores)), level.floor) + rounding, ("",), seen, typical)
         return Hypothesis((f"dtype-{level.dtype}",), lambda _: prediction)
 
     # Heads
@@ -122,7 +127,9 @@ class Expected(Generic[Scored]):
         """H of the states."""
         return int(self.critic.head.weights[0].shape[1])
 
-    def drawn_head(self, states: Floats, observed: Floats, ones: Floats | None = None) -> str | None:
+    def drawn_head(
+        self, states: Floats, observed: Floats, ones: Floats | None = None, rounding: float = 0.0
+    ) -> str | None:
         """The initialisation whose heads give such scores over these states; None where none does.
 
         Scores of a head drawn from N(0, v) over states X are normal with the covariance v X X'. In the directions of
@@ -135,6 +142,7 @@ class Expected(Generic[Scored]):
             states: (N, H).
             observed: The scores (N,).
             ones: (N,), by what a bias enters each score; None for 1.
+            rounding: How far writing a score down moved it.
         """
         from scipy import stats
 
@@ -147,7 +155,7 @@ class Expected(Generic[Scored]):
         ones = np.ones(len(observed)) if ones is None else ones
         for draw, (weight, bias) in draws.items():
             sizes, directions = np.linalg.eigh(weight * states @ states.T + bias * np.outer(ones, ones))
-            scale = self.agreed.floor / max(1.0, self.largest) * max(1.0, float(np.abs(observed).max()))
+            scale = self.agreed.floor / max(1.0, self.largest) * max(1.0, float(np.abs(observed).max())) + rounding
             seen = sizes > (10 * scale) ** 2
             drawn = directions.T @ observed
             if seen.sum() < SHORTEST or (np.abs(drawn[~seen]) > 10 * scale).any():

@@ -30,12 +30,14 @@ class Prediction(NamedTuple):
         floors: (C, N) or broadcast to it: how far arithmetic alone may move an observed score from it.
         labels: C names of the versions; the name of what was settled on the samples that it was shown.
         seen: (C, N), how far it must move a score to be seen; None for the floors.
+        typical: What half of the residuals may be at most, where that is less than what the floors allow to all.
     """
 
     values: Floats
     floors: Floats
     labels: Sequence[str] = ("",)
     seen: Floats | None = None
+    typical: float = np.inf
 
 
 class Hypothesis(NamedTuple):
@@ -181,6 +183,7 @@ def _tried(
     floors = np.zeros(len(scores))
     moved = np.zeros(len(scores), dtype=bool)
     labels = []
+    typical = np.inf
     for half in halves:
         prediction = hypothesis.predict(half)
         values = np.atleast_2d(prediction.values)
@@ -193,17 +196,22 @@ def _tried(
         floors[other] = limits[best][other]
         seen = limits[best] if prediction.seen is None else prediction.seen[best]
         moved[other] = (np.abs(values[best] - expected) > seen)[other]
+        typical = min(typical, prediction.typical)
     same = len(set(labels)) == 1
     within = residuals <= floors
-    if nothing is None:  # agreement is of all samples, and moves none
-        return Fit(hypothesis.factors, labels[0], residuals, floors, 0, int(within.sum()), bool(within.all()))
-    if not hypothesis.factors:
-        return Fit((), labels[0], residuals, floors, 0, int(within.sum()), bool(within.all()))
+    usual = float(np.median(residuals)) <= typical
+    if nothing is None or not hypothesis.factors:  # agreement is of all samples, and moves none
+        return Fit((), labels[0], residuals, floors, 0, int(within.sum()), bool(usual and within.all()))
     open_before = ~(nothing.residuals <= nothing.floors)
     spread = float(np.std(scores) if np.ptp(scores) > _FLAT else np.std(expected))  # one value has no spread of its own
     sharp = float(np.median(floors)) <= DULL * spread
     brings = (
-        sharp and same and within.mean() >= SHARE and bool(open_before.any()) and within[open_before].mean() >= SHARE
+        sharp
+        and usual
+        and same
+        and within.mean() >= SHARE
+        and bool(open_before.any())
+        and within[open_before].mean() >= SHARE
     )
     return Fit(
         hypothesis.factors,

@@ -8,6 +8,7 @@ from rich.console import Console, RenderableType
 from rich.table import Column
 from rich.text import Text
 
+from critic_probe.report.terminal.check import sentence, word_of, worst_first
 from critic_probe.report.terminal.pieces import (
     VERDICT_STYLES,
     Record,
@@ -45,7 +46,13 @@ def first_logs(result: LogsResult, console: Console, rows: int | None, room: int
     """
     known = [row for row in rows_of(result.metrics) if not row["name"].startswith(f"{OTHER}/")]
     told = [row for row in rows_of(result.findings) if row["verdict"] != "skipped"][:_CHECKS]
-    return fitting(lambda count: (_findings(told), _metrics(result, known[:count])), len(known), console, room, rows)
+    return fitting(
+        lambda count: (_findings(told), _gates(result), _metrics(result, known[:count])),
+        len(known),
+        console,
+        room,
+        rows,
+    )
 
 
 def print_logs(result: LogsResult, console: Console) -> None:
@@ -59,6 +66,7 @@ def print_logs(result: LogsResult, console: Console) -> None:
         console,
         _sources(result),
         _findings(rows_of(result.findings), full=True),
+        _gates(result),
         _metrics(result, rows_of(result.metrics), definitions=True),
         _changes(result),
         *below(result.reading, result.notices, result.signature),
@@ -89,6 +97,14 @@ def _findings(rows: Sequence[Record], *, full: bool = False) -> RenderableType |
             line.append(f"\n-> {safe(row['confirm'])}", style="bold")
         lines.append(item(line))
     return block("Findings", *lines) if lines else None
+
+
+def _gates(result: LogsResult) -> RenderableType | None:
+    lines = [
+        item(Text(f"{word_of(row)} {safe(sentence(row))}", style=VERDICT_STYLES[row["verdict"]], overflow="fold"))
+        for row in worst_first(result.gates)
+    ]
+    return block("Gates", *lines) if lines else None
 
 
 def _metrics(result: LogsResult, rows: Sequence[Record], *, definitions: bool = False) -> RenderableType | None:

@@ -33,7 +33,10 @@ def read_dump(log: Log) -> Iterator[Sample]:
     """
     from critic_probe.checkpoint.pickles import read_torch_file
 
-    tree = _plain(read_torch_file(log.path))
+    try:
+        tree = _plain(read_torch_file(log.path))
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise CriticProbeError(f"{log.path}: damaged ({error}); copy it again") from error
     given = step_of(tree) if isinstance(tree, dict) else None
     step = log.step_in_name if given is None else given
     for sample in samples_of(log, tree, step):

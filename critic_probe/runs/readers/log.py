@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeGuard
 
 from critic_probe.errors import CriticProbeError
-from critic_probe.runs.names import Names
+from critic_probe.runs.naming import Names
 from critic_probe.runs.record import Source
 
 LONGEST = 1 << 26  # bytes of a line; a longer one is none of a log
 HEAD = 1 << 16  # bytes that a format is told by
 MOST_STEP = 1 << 53
+_new = tuple.__new__  # a quarter of the time of a NamedTuple's own
 
 _STEP = re.compile(r"step[_-]?(\d{1,15})|^(\d{1,15})$", re.ASCII)
 
@@ -85,7 +86,7 @@ class Log:
                     self.left_out("line", f"longer than {LONGEST >> 20} MiB")
                     _skip_line(stream)
                 else:
-                    yield Line(number, line.rstrip(b"\r\n"), line.endswith(b"\n"))
+                    yield _new(Line, (number, line.rstrip(b"\r\n"), line.endswith(b"\n")))
 
     def chunks(self, size: int) -> Iterator[bytes]:
         """Its bytes, so many at a time."""

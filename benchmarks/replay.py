@@ -1,0 +1,177 @@
+"""Which planted faults `replay` names, alone and in pairs, and what it says of sound logs.
+
+`python -m benchmarks.replay` scores pairs with a scorer that has every fault of critic_probe/studies/logged.py, alone and
+with every other one, and prints what is named, with the median residual before and after, on critics of two
+architectures. Then it replays sound logs of other critics, of which none may be told of a fault.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from tiny import CHATML, byte_tokenizer, tiny_config
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoModelForTokenClassification
+
+from critic_probe.aggregation import parse
+from critic_probe.bundled import fixtures
+from critic_probe.checkpoint import load_critic
+from critic_probe.pairs import read_pairs
+from critic_probe.runs.logged import rounding_of, told_of
+from critic_probe.runs.record import Sample, Side
+from critic_probe.runs.replay import ReplayResult, judged, replayed_of
+from critic_probe.runs.replayed import Replayed
+from critic_probe.studies.logged import DEFAULTS, Row, Scorer
+from critic_probe.workbench import Bench, Settings
+
+COUNT = 24  # pairs of a log
+NOT_TOGETHER = [
+    {"template-missing", "prompt-repr", "template-twice", "generation-prompt-missing", "think-added"},
+    {"bos-doubled", "bos-missing"},
+    {"prompt-cut-start", "prompt-cut-end"},
+    {"tail-read", "tail-sliced"},
+    {"response-cut-end", "response-cut-start", "cut-end", "cut-start"},
+    {"token-before", "window-shifted", "prompt-read"},
+    {"divided-by-length", "divided-twice", "z-scored", "sigmoid", "scaled"},
+    {"other-head", "random-head"},
+]
+WORDS = "the sum is twelve because seven and five make it so and nothing else would do here".split()  # noqa: SIM905
+
+
+def llama_critic(path: Path, seed: int = 0) -> Path:
+    """Saves a tiny Llama with a head per token, whose tokenizer and template both write a BOS."""
+    tokenizer = byte_tokenizer()
+    tokenizer.add_special_tokens({"bos_token": "<|bos|>"})
+    adds = TemplateProcessing(single="<|bos|> $A", special_tokens=[("<|bos|>", tokenizer.bos_token_id)])
+    tokenizer.backend_tokenizer.post_processor = adds
+    tokenizer.chat_template = "{{ bos_token }}" + CHATML
+    torch.manual_seed(seed)
+    shape = {"hidden_size": 16, "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 260}
+    model = AutoModelForTokenClassification.from_config(tiny_config("llama", **shape, bos_token_id=259))
+    with torch.no_grad():
+        model.score.weight.copy_(1.5 * torch.linspace(-1, 1, 16)[torch.randperm(16)] ** 3)
+        model.score.bias.fill_(0.3)
+    model.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return path
+
+
+def texts(name: str) -> list[tuple[str, str, str]]:
+    """Prompts with their responses, of the language that a critic knows."""
+    if name == "llama":
+        return [
+            (f"{' '.join(WORDS[i % 9 :])} {i}?", " ".join(WORDS[: 2 + i % 5]), " ".join(WORDS[-2 - i % 4 :]) + ".")
+            for i in range(COUNT)
+        ]
+    pairs = [p for p in read_pairs(fixtures() / "pairs.jsonl") if len(str(p.student)) > 12]
+    return [(str(p.prompt), str(p.student), str(p.teacher)) for p in pairs][:COUNT]
+
+
+class Case:
+    """A critic with a log's samples, and the scorer that faults are planted in.
+
+    Args:
+        name: Of the critic.
+        path: Its directory.
+        read_out: Its read-out.
+    """
+
+    def __init__(self, name: str, path: Path, read_out: str) -> None:
+        self.scorer = Scorer(path, read_out)
+        self.rows = [self.scorer.row(*given) for given in texts(name)]
+        if name != "llama":  # ids as a sampler gives them, which its tokenizer would not
+            self.rows = [_uncanonical(self.scorer, row) for row in self.rows]
+        self.bench = Bench(load_critic(path, device="cpu"), [], Settings(aggregations=(parse(read_out),)))
+        self._replayed: dict[str, Replayed] = {}
+
+    def held(self, faults: Mapping[str, str]) -> ReplayResult:
+        """What is found on a log with these faults."""
+        written = [tuple(round(score, 4) for score in pair) for pair in self.scorer.scores(self.rows, faults)]
+        samples = [
+            self._sample(i, row, *scores) for i, (row, scores) in enumerate(zip(self.rows, written, strict=True))
+        ]
+        told, _ = told_of(self.bench.encoder, self.bench.critic, samples)
+        observed = np.array([each.score for each in told])
+        rounding = rounding_of(observed)
+        dtype = rounding.dtype or "float32"
+        if dtype not in self._replayed:
+            self._replayed[dtype] = replayed_of(self.bench, told, rounding, dtype)
+        replayed = self._replayed[dtype]
+        replayed.rounding = rounding.halves
+        return judged(replayed, observed, rounding, "step 1")
+
+    def _sample(self, number: int, row: Row, student: float, teacher: float) -> Sample:
+        prompt = self.bench.encoder.prompt(row.prompt)
+        sides = [
+            Side(None, tuple(ids), score, len(ids)) for ids, score in ((row.student, student), (row.teacher, teacher))
+        ]
+        return Sample(1, None, prompt, sides[0], sides[1], f"sample {number}")
+
+
+def _uncanonical(scorer: Scorer, row: Row) -> Row:
+    """Ids of the same text with its first merged token in parts."""
+
+    def split(ids: list[int]) -> list[int]:
+        for i, token in enumerate(ids):
+            text = scorer.tokenizer.decode([token])
+            parts = [j for c in text for j in scorer.ids(c)]
+            if len(text) > 1 and scorer.tokenizer.decode(parts) == text and token != scorer.tokenizer.eos_token_id:
+                return [*ids[:i], *parts, *ids[i + 1 :]]
+        return ids
+
+    return row._replace(student=split(row.student), teacher=split(row.teacher))
+
+
+def named(result: ReplayResult) -> list[str]:
+    """What is named, by the names of factors; several that explain equally well stand beside each other."""
+    if any("the head is random" in words for words in result.named):
+        return ["random-head"]
+    return list(result.factors.factors[result.factors.named])
+
+
+def residuals(result: ReplayResult) -> str:
+    """Median residual before and after what is named."""
+    rows = result.factors[result.factors.named]
+    return f"{rows.residual_before.iloc[0]:.2g} -> {rows.residual.min():.2g}" if len(rows) else ""
+
+
+def main() -> None:
+    """Prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", action=argparse.BooleanOptionalAction, default=True, help="also every two faults")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        cases = {
+            "bundled:last": Case("last", fixtures() / "critics" / "last", "last"),
+            "bundled:mean": Case("mean", fixtures() / "critics" / "mean", "mean"),
+            "Llama": Case("llama", llama_critic(Path(folder) / "llama"), "mean"),
+        }
+        for name, case in cases.items():
+            start = time.time()
+            print(name, "sound", named(case.held({})), case.held({}).verdict, round(time.time() - start, 1))
+            for fault, value in DEFAULTS.items():
+                if "bos" in fault and case.scorer.tokenizer.bos_token is None:
+                    continue
+                start = time.time()
+                torch.manual_seed(0)
+                result = case.held({fault: value})
+                print(
+                    f"| {fault} | {' or '.join(named(result))} | {residuals(result)} | {result.factors[result.factors.named].version.tolist()} {result.left} {result.named if fault == 'random-head' else ''}",
+                    round(time.time() - start, 1),
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""Whether logged scores are a checkpoint's, on a terminal."""
+
+from collections.abc import Sequence
+
+from rich.console import Console, RenderableType
+from rich.table import Column
+
+from critic_probe.report.terminal.pieces import (
+    below,
+    block,
+    decimals_of,
+    fitting,
+    number,
+    part_of,
+    plain,
+    print_blocks,
+    rows_of,
+    table_of,
+)
+from critic_probe.runs.replay import ReplayResult
+
+NEAREST = 12  # factors that a full print shows
+FIRST = 4  # of them on the first screen
+
+
+def first_replay(result: ReplayResult, console: Console, room: int) -> Sequence[RenderableType | None]:
+    """What stands below the answer: the responses that are furthest apart, and the factors that come nearest.
+
+    Args:
+        result: What was found.
+        console: Where to print.
+        room: The lines that there are.
+    """
+    return fitting(lambda most: (_scores(result, most), _factors(result, FIRST)), len(result.scores), console, room)
+
+
+def print_replay(result: ReplayResult, console: Console, rows: int = 10) -> None:
+    """Prints the responses that are furthest apart, the factors that come nearest, and other steps of the log.
+
+    Args:
+        result: What was found.
+        console: Where to print.
+        rows: How many responses.
+    """
+    blocks = below(result.reading, result.notices, result.signature)
+    print_blocks(console, _scores(result, rows), _factors(result, NEAREST), _steps(result), *blocks)
+
+
+def _scores(result: ReplayResult, rows: int) -> RenderableType | None:
+    furthest = result.scores.sort_values("residual", ascending=False, kind="stable").head(rows)
+    if not len(furthest):
+        return None
+    decimals = max(decimals_of(furthest.logged, furthest.expected), 3)
+    table = table_of(Column("side"), "tokens", "logged", "checkpoint", "apart", label="sample")
+    for row in rows_of(furthest):
+        figures = [number(row[name], decimals) for name in ("logged", "expected")]
+        table.add_row(plain(row["id"]), row["side"], f"{row['tokens']}", *figures, f"{row['residual']:.2g}")
+    return block(f"Furthest apart of {len(result.scores)} responses", table)
+
+
+def _factors(result: ReplayResult, most: int) -> RenderableType | None:
+    table = table_of("median", "worst", "within", "moved", "agree", Column("version"), label="factor")
+    nearest = sorted(rows_of(result.factors), key=lambda row: (not row["named"], row["residual"]))[:most]
+    for row in nearest:
+        table.add_row(
+            plain(row["factors"]),
+            f"{row['residual']:.2g}",
+            f"{row['worst']:.2g}",
+            part_of(row["within"], len(result.scores)),
+            f"{row['moved']}",
+            f"{row['agrees']}",
+            plain(row["version"]),
+        )
+    return block(f"Residual under each factor ({len(result.factors)} tried)", table) if nearest else None
+
+
+def _steps(result: ReplayResult) -> RenderableType | None:
+    if not len(result.steps):
+        return None
+    table = table_of("responses", "median", "within", label="step of the log")
+    for row in rows_of(result.steps):
+        table.add_row(
+            f"{row['step']}", f"{row['responses']}", f"{row['residual']:.2g}", part_of(row["within"], row["responses"])
+        )
+    return block("The checkpoint against other steps", table)
