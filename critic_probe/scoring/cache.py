@@ -86,7 +86,7 @@ class Cache:
             failed = []
             for key, sequence, first in zip(keys, sequences, firsts, strict=True):
                 row = self._db.execute('SELECT data, crc FROM "values" WHERE key = ?', (key,)).fetchone()
-                if row is not None and not _sound(key, *row, count=len(sequence) - first):
+                if row is not None and not _sound(key, row[0], row[1], len(sequence) - first):
                     failed.append((key,))
                     row = None
                 values.append(None if row is None else torch.from_numpy(np.frombuffer(row[0], dtype="<f4").copy()))
