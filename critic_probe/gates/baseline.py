@@ -15,6 +15,7 @@ from typing_extensions import TypedDict
 
 from critic_probe import documents
 from critic_probe.errors import CriticProbeError, parameter
+from critic_probe.writing import write_text
 
 SCHEMA = "critic-probe/baseline/3"
 UNPAIRED = ("critic-probe/baseline/1", "critic-probe/baseline/2")  # lack some of what tests in pairs need
@@ -187,7 +188,7 @@ def save(path: Path, baseline: Mapping[str, Any]) -> None:
             parts.append(f"{json.dumps(key)}: [\n{rows}\n]")
         else:
             parts.append(f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}")
-    path.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
+    write_text(path, "{\n" + ",\n".join(parts) + "\n}\n")
 
 
 def load(path: Path) -> dict[str, Any]:
