@@ -280,7 +280,7 @@ def length_of(rng: Rng) -> int:
 
 def base(rng: Rng, kind: str, n: int | None = None, first: int = 1) -> World:
     """A sound world of a kind: gad, game, trl, openrlhf or value."""
-    made = world(rng, length_of(rng) if n is None else n, first)
+    made = world(rng, n or (int(rng.integers(300, 2000)) if kind == "game" else length_of(rng)), first)
     if kind == "gad":
         made.temperature = 5.0
     if kind == "game":  # the student catches up
@@ -441,7 +441,7 @@ def _eos_from_start(w: World, rng: Rng, at: int) -> None:
 
 
 def _eos_later(w: World, rng: Rng, at: int) -> None:
-    w.order = w.order + 4 * _since(w, at)
+    w.order = np.minimum(w.order, 1.2) + 4 * _since(w, at)
 
 
 def _divided_in_loss(w: World, rng: Rng, at: int) -> None:
@@ -613,12 +613,12 @@ FAILURES = {
 }
 
 
-def failed(name: str, seed: int) -> Made:
-    """A run with a failure, of one of its kinds."""
+def failed(name: str, seed: int, most: int = 2000) -> Made:
+    """A run with a failure, of one of its kinds and of 250 to `most` steps."""
     rng = np.random.default_rng([seed, sum(name.encode())])
     failure = FAILURES[name]
     kind = failure.kinds[seed % len(failure.kinds)]
-    made = base(rng, kind, n=int(np.exp(rng.uniform(math.log(250), math.log(2000)))))
+    made = base(rng, kind, n=int(np.exp(rng.uniform(math.log(250), math.log(most)))))
     n = len(made.steps)
     at = 0 if failure.start else int(rng.integers(int(max(70, 0.3 * n)), int(0.75 * n)))
     at -= at % made.every

@@ -1,8 +1,8 @@
 """`python -m benchmarks.trend`: how often the statistics of series over steps see what is not there.
 
-Series of a constant level whose noise is a first-order autoregression: how often the plain Mann-Kendall test, Hamed and
-Rao's correction and ours find a trend at 5 %, how often ours cannot tell, how often a jump is found, and how often the
-live sums raise an alarm in what comes after their first 60 values. Beside it, series with a trend and with a jump of 3 SD.
+Of series of a constant level whose noise is a first-order autoregression: how often the plain Mann-Kendall test, Hamed
+and Rao's correction and ours find a trend at 5 %, how often ours cannot tell, how often a jump is found, and how often
+the live sums raise an alarm after their first 60 values. Beside it, series with a trend and with a jump of 6 SD.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def main() -> None:
         "ours cannot tell",
         "a trend of 2 SD: ours",
         "a jump",
-        "a jump of 3 SD",
+        "a jump of 6 SD",
         "alarm",
     )
     print(f"{runs} series a line; shares.\n\n| n | correlation | {' | '.join(heads)} |\n|---|---|{'---|' * len(heads)}")
@@ -70,7 +70,7 @@ def main() -> None:
             drawn = [series(rng, n, correlation) for _ in range(runs)]
             ours = [mann_kendall(x).p for x in drawn]
             rising = [mann_kendall(x + np.linspace(0, 2, n)).p for x in drawn]
-            step = np.where(np.arange(n) < n // 2, 0.0, 3.0)
+            step = np.where(np.arange(n) < n // 2, 0.0, 6.0)
             near = [any(abs(jump.place - n // 2) <= 2 for jump in jumps(x + step)) for x in drawn]
             cells = [
                 np.mean([plain(x) < 0.05 for x in drawn]),

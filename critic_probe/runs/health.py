@@ -5,6 +5,7 @@ a profile's. Each part of a run that was logged under one definition is judged b
 finding, and figures of one network say nothing of another.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -18,8 +19,9 @@ from critic_probe.runs.checks.check import CHECKS, Check, Finding, Run
 from critic_probe.runs.names import METRICS
 from critic_probe.runs.profile import Profile, load_profile
 from critic_probe.runs.table import RunTable
+from critic_probe.stats.trend import mann_kendall, theil_sen
 
-__all__ = ["CHECKS", "Finding", "columns", "exit_code", "findings", "gated", "levels"]
+__all__ = ["CHECKS", "Finding", "columns", "exit_code", "findings", "gated", "levels", "trends"]
 _MODULES = (learning, records, stability)  # which fill CHECKS
 _ORDER = {"fail": 0, "warn": 1, "info": 2, "skipped": 3}
 _LAST = 20  # logged steps at least that a level is taken from
@@ -90,6 +92,24 @@ def levels(found: Sequence[Finding], table: RunTable) -> pd.DataFrame:
         if len(last):
             rows.append({"name": str(name), "value": float(last.median()), "n": len(last)})
     return pd.DataFrame(rows)
+
+
+def trends(table: RunTable) -> pd.DataFrame:
+    """Which figures rise or fall over the run, each under its last definition.
+
+    Columns: name, first, last, n, per_step (Theil-Sen), tau and p (Mann-Kendall, for autocorrelated noise; NaN where
+    too few independent values can tell).
+    """
+    rows = []
+    for name in map(str, table.values):
+        since = max(table.redefined([name]), default=-math.inf)
+        logged = table.values[name].dropna().loc[since:]
+        if len(logged):
+            tau, p, _ = mann_kendall(logged)
+            slope = theil_sen(logged.index, logged).per_step
+            ends = {"name": name, "first": int(logged.index[0]), "last": int(logged.index[-1]), "n": len(logged)}
+            rows.append(ends | {"per_step": slope, "tau": tau, "p": p})
+    return pd.DataFrame(rows, columns=["name", "first", "last", "n", "per_step", "tau", "p"])
 
 
 def gated(plan: Plan, found: Sequence[Finding], table: RunTable) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from critic_probe.runs.record import Scalar
 
-_SAME = 2e-3  # relative: a console rounds to four digits
+_SAME, _ROUNDED = 2e-3, 6e-4  # relative and absolute: consoles round to three decimals or four digits
 _SAME_SHARE = 0.9
 
 
@@ -63,7 +63,7 @@ class RunTable:
     def redefined(self, names: Sequence[str]) -> list[int]:
         """The steps from which on one of these names is logged under another definition than before."""
         own = self.definitions[self.definitions.name.isin(names)]
-        return sorted({int(step) for _, part in own.groupby("name") for step in part["first"].iloc[1:]})
+        return sorted({int(step) for step in own.loc[own.name.duplicated(), "first"]})
 
 
 def run_table(scalars: Iterable[Scalar]) -> RunTable:
@@ -129,7 +129,7 @@ def _without_restarts(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[dict[str, 
 
 def _agree(one: pd.DataFrame, other: pd.DataFrame) -> bool:
     both = one.groupby("step").value.mean().to_frame("a").join(other.groupby("step").value.mean(), how="inner")
-    same = np.isclose(both.a, both.value, rtol=_SAME, atol=1e-4, equal_nan=True)
+    same = np.isclose(both.a, both.value, rtol=_SAME, atol=_ROUNDED, equal_nan=True)
     return bool(len(both)) and bool(same.mean() >= _SAME_SHARE)
 
 

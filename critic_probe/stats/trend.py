@@ -17,6 +17,7 @@ _EFFECTIVE = 8.0  # fewer independent values than this tell no trend
 _HIGHEST = 0.95  # autocorrelation that is corrected for; beyond it a series of this length says next to nothing
 _PENALTY = 8.0  # times log n: a constant level of any autocorrelation up to 0.9 is cut in at most 1 of 20 series
 _REMEMBERED = 300  # values that live noise is taken from
+_ERRORS = 5.0  # standard errors of a jump, which is looked for everywhere
 _SIDE, _NEAR = 20, 8  # values on each side of a jump that it is measured on, and where it must be seen too
 _KEPT = 0.9  # of squared differences; a jump is among the rest
 _LEFT = chi2.cdf(chi2.ppf(_KEPT, 1), 3) / _KEPT  # the mean of a normal distribution's squares below that quantile
@@ -93,7 +94,8 @@ class Trend(NamedTuple):
 
     Attributes:
         tau: Kendall's, of values with their order: -1 falls always, 1 rises always.
-        p: Of no trend, two-sided; NaN where too few independent values can tell.
+        p: Of no trend, two-sided; NaN where too few independent values can tell, or a curve far from a line makes
+            neighbours alike.
         effective: As many independent values tell as much.
     """
 
@@ -175,7 +177,7 @@ def jumps(values: ArrayLike) -> list[Jump]:
     kept = []
     for cut in found.predict(pen=penalty)[:-1]:
         wide, near = (_jump(x, cut, usual, side) for side in (_SIDE, _NEAR))
-        if abs(wide.size) > 5 * wide.error and near.size / wide.size > 0.5 and abs(near.size) > 2 * near.error:
+        if abs(wide.size) > _ERRORS * wide.error and near.size / wide.size > 0.5 and abs(near.size) > 2 * near.error:
             kept.append(wide)
     return kept
 
@@ -206,14 +208,13 @@ def onset(values: ArrayLike, seen: int, most: int = 120) -> int:
     part, t = x[start:stop], np.arange(stop - start, dtype=float)
     if len(part) < 8:
         return seen
-    best, at = math.inf, seen - start
-    for place in range(2, len(part) - 1):
-        for change in ((t >= place).astype(float), np.maximum(t - place + 1, 0)):
-            design = np.column_stack((np.ones(len(t)), t, change))
-            left = part - design @ np.linalg.lstsq(design, part, rcond=None)[0]
-            if (squares := float(left @ left)) < best * (1 - 1e-9):
-                best, at = squares, place
-    return start + at
+    places = np.arange(2, len(part) - 1)
+    jump = (t >= places[:, None]).astype(float)
+    changes = np.stack([jump, np.maximum(t - places[:, None] + 1, 0)])  # (2, places, n)
+    line = np.linalg.qr(np.column_stack((np.ones(len(t)), t)))[0]
+    changes -= changes @ line @ line.T
+    explained = (changes @ part) ** 2 / np.maximum((changes**2).sum(axis=2), 1e-12)
+    return start + int(places[int(explained.max(axis=0).argmax())])
 
 
 class Cusum:

@@ -49,7 +49,7 @@ def test_the_first_screen_shows_figures_of_networks_and_full_shows_the_rest(fold
     shown = run(folder).stdout
     assert "2 files: 8 known figures over 30 steps, 1 to 30." in " ".join(shown.split())
     lines = [line.split() for line in shown.splitlines() if line.startswith("  d_acc")]
-    assert len(lines[0][1]) == 24  # a bar for its part of the steps
+    assert len(lines[0][1]) == 16  # a bar for its part of the steps
     assert lines[0][-1] == "30"
     assert "timing_s/step" not in shown
     full = " ".join(run(folder, "--full").stdout.split())

@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 import struct
 import subprocess
 import sys
@@ -108,6 +109,35 @@ def test_lines_of_processes_that_nobody_can_tell_apart_are_counted_and_give_no_s
     assert told(samples) == written(BLOCKS[2:])
     assert {s.step for s in scalars} == {4}
     assert "not complete before another begins" in source.notes[0]
+
+
+def test_lines_of_processes_in_any_order_give_no_sample_that_none_of_them_wrote(tmp_path):
+    path = tmp_path / "mixed.log"
+    given = 0
+    for seed in range(60):
+        draw = random.Random(seed)
+        runs = [
+            [
+                Block(step, [(f"q{of}{step}\nof {of}", scored(draw, f"s{of}{step}"), scored(draw, f"t{of}{step}"))] * 2)
+                for step in range(1, 6)
+            ]
+            for of in range(draw.choice([2, 3]))
+        ]
+        lines = [write.scoring(blocks).splitlines() for blocks in runs]
+        mixed = []
+        while any(lines):
+            of, count = draw.randrange(len(lines)), draw.choice([1, 3, 20, 60])
+            mixed += lines[of][:count]
+            del lines[of][:count]
+        path.write_text("\n".join(mixed) + "\n", encoding="utf-8")
+        found = told(read(path)[1])
+        given += len(found)
+        assert set(found) <= {sample for blocks in runs for sample in written(blocks)}, seed
+    assert given
+
+
+def scored(draw, text):
+    return Scored(f"{text}\nx\ny", round(draw.gauss(0, 3), 4))
 
 
 def test_a_sample_whose_difference_is_not_that_of_its_scores_is_left_out(tmp_path):

@@ -158,7 +158,8 @@ class Check:
 
     def lacks(self, run: Run) -> list[str]:
         """Which of its needs were not logged."""
-        logged = {name for name in run.table.values if run.table.values[name].notna().any()}
+        values = run.table.values
+        logged = set(values.columns[values.notna().any()])
         if len(run.scores):
             logged.add("scores")
         return [need for need in self.needs if not logged & set(need.split(" or "))]

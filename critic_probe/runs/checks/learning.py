@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.stats import norm, rankdata
 
-from critic_probe.runs.checks.check import Judged, Run, at_end, check, figure, logarithm, stretch, stretches
+from critic_probe.runs.checks.check import Floats, Judged, Run, at_end, check, figure, logarithm, stretch, stretches
 from critic_probe.runs.profile import Bounds
 from critic_probe.stats.trend import jumps, noise
 
@@ -183,35 +184,46 @@ def epochs(run: Run, bounds: Bounds) -> Judged:
 def length(run: Run, bounds: Bounds) -> Judged:
     """Scores go with length within a side."""
     scores = run.scores[np.isfinite(run.scores.score) & np.isfinite(run.scores.length)]
-    for start, stop, warn, fail in zip(
-        bounds["steps"], [*bounds["steps"][1:], math.inf], bounds["warn"], bounds["fail"], strict=True
-    ):
-        phase = scores[(scores.step >= max(start, run.first)) & (scores.step < stop)].sort_values("step", kind="stable")
-        windows = max(len(phase) // int(bounds["samples"]), 1)
-        for part in np.array_split(np.arange(len(phase)), windows):
-            window = phase.iloc[part]
-            if len(window) < bounds["samples"] or window.step.iloc[-1] < run.concluding:
-                continue
-            r, near = _length_correlation(window, windows)
-            if near > warn:
-                where = f"{len(window)} scores of steps {window.step.iloc[0]} to {window.step.iloc[-1]}"
-                sure = f"at least {near:.2f} from 0, at 1 % over {windows} windows; bound {warn:g}"
-                evidence = f"rank correlation of length and score is {r:+.2f} in {where} ({sure})"
-                yield "fail" if near > fail else "warn", window.step.iloc[0], evidence
-                return
+    scores = scores.sort_values("step", kind="stable")
+    steps, sides = scores.step.to_numpy(), scores.side.to_numpy()
+    figures = scores[["length", "score"]].to_numpy(float)
+    phases = zip(bounds["steps"], [*bounds["steps"][1:], math.inf], bounds["warn"], bounds["fail"], strict=True)
+    for start, stop, warn, fail in phases:
+        phase = np.flatnonzero((steps >= max(start, run.first)) & (steps < stop))
+        most = len(phase) // int(bounds["samples"])
+        beyond = []
+        for windows in (most >> halved for halved in range(most.bit_length())):
+            for part in np.array_split(phase, windows):
+                r, near = _length_correlation(figures[part].T, sides[part], 2 * most)
+                if near > warn and steps[part[-1]] >= run.concluding:
+                    beyond.append((near, r, part))
+        if beyond:  # the smallest windows tell when it began, the strongest how much it is
+            near, r, part = max(beyond, key=lambda each: each[0])
+            where = f"{len(part)} scores of steps {steps[part[0]]} to {steps[part[-1]]}"
+            sure = f"at least {near:.2f} from 0, at 1 % over all windows; bound {warn:g}"
+            evidence = f"rank correlation of length and score is {r:+.2f} in {where} ({sure})"
+            yield "fail" if near > fail else "warn", steps[beyond[0][2][0]], evidence
+            return
 
 
-def _length_correlation(scores: pd.DataFrame, windows: int) -> tuple[float, float]:
-    """Spearman's within sides, and how far from 0 it is at least, by Fisher's z at 1 %, Bonferroni over windows."""
-    ranks = []
-    for _, side in scores.groupby("side"):
-        if len(side) > 3:
-            pair = [rankdata(side[name]) / len(side) for name in ("length", "score")]
-            ranks.append(np.array([each - each.mean() for each in pair]))
-    joined = np.concatenate(ranks, axis=1) if ranks else np.zeros((2, 0))
-    size = math.sqrt(float((joined[0] ** 2).sum() * (joined[1] ** 2).sum())) if joined.size else 0.0
+def _length_correlation(figures: Floats, sides: NDArray[np.object_], windows: int) -> tuple[float, float]:
+    """Spearman's within sides, and how far from 0 it is at least, by Fisher's z at 1 %, Bonferroni over windows.
+
+    Args:
+        figures: (2, n) lengths and scores.
+        sides: (n,).
+        windows: As many are looked at.
+    """
+    ranks = [np.zeros((2, 0))]
+    for side in set(sides):
+        own = figures[:, sides == side]
+        if own.shape[1] > 3:
+            placed = rankdata(own, axis=1) / own.shape[1]
+            ranks.append(placed - placed.mean(axis=1, keepdims=True))
+    joined = np.concatenate(ranks, axis=1)
+    size = math.sqrt(float((joined[0] ** 2).sum() * (joined[1] ** 2).sum()))
     if not size:
         return math.nan, 0.0
     r = float(joined[0] @ joined[1]) / size
-    error = norm.ppf(1 - 0.01 / windows) / math.sqrt(max(joined.shape[1] - 2 - len(ranks), 1))
+    error = norm.ppf(1 - 0.01 / windows) / math.sqrt(max(joined.shape[1] - 1 - len(ranks), 1))
     return r, math.tanh(max(math.atanh(min(abs(r), 0.999)) - error, 0.0))

@@ -78,7 +78,7 @@ def steps(run: Run, bounds: Bounds) -> Judged:
     early=True,
 )
 def contradiction_loss(run: Run, bounds: Bounds) -> Judged:
-    """D_acc is high while the loss is that of a critic that says nothing."""
+    """High d_acc at the loss of a critic that says nothing."""
     loss = run.series(*_BT_LOSS.split(" or "), "critic/loss_at_1").name
     values = run.table.values
     both = values[["critic/d_acc", loss]].dropna()

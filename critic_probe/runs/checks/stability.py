@@ -20,7 +20,7 @@ from critic_probe.runs.checks.check import (
     stretch,
 )
 from critic_probe.runs.profile import Bounds
-from critic_probe.stats.trend import jumps, noise
+from critic_probe.stats.trend import jumps, mann_kendall, noise, theil_sen
 
 LN2 = math.log(2)
 _LOSS = ("critic/d_loss", "critic/loss", "critic/loss_at_1")
@@ -269,7 +269,7 @@ def shift(run: Run, bounds: Bounds) -> Judged:
             if name == "critic/d_acc":
                 least = bounds["d_acc"]
             elif log:
-                least = bounds["loss"] * abs(before)
+                least = max(bounds["loss"] * abs(before), bounds["nats"])
             else:
                 least = bounds["scores"] * (sd if math.isfinite(sd) else 4 * sd_of_step(series.values))
             if abs(size) > least and math.isfinite(after):
@@ -282,7 +282,7 @@ def shift(run: Run, bounds: Bounds) -> Judged:
 
 def _around(series: Series, index: int, points: int) -> tuple[float, float]:
     """The level in front of an index, and the one that stands a while after it."""
-    after = series.values[index + points // 2 : index + points // 2 + points]
+    after = series.values[index + points : index + 2 * points]
     before = series.values[max(index - points, 0) : index]
     return float(np.median(before)), float(np.median(after)) if len(after) else math.nan
 
@@ -312,6 +312,12 @@ def scale(run: Run, bounds: Bounds) -> Judged:
             evidence = f"the SD of teacher scores is {figure(shown)} times the student's from step {since} on"
             yield "warn", began(series, state.start), evidence
             return
+        late = series.from_on(run.concluding)
+        trend, slope = mann_kendall(late.values), theil_sen(late.steps, late.values)
+        change = math.exp(slope.per_step * float(late.steps[-1] - late.steps[0])) if len(late.steps) > 1 else 1.0
+        if trend.p < bounds["p"] and max(change, 1 / change) > bounds["drift"]:
+            evidence = f"the SD of teacher scores over the student's changes {figure(change)} times from step"
+            yield "info", late.steps[0], f"{evidence} {late.steps[0]} to {late.steps[-1]} (trend, p {figure(trend.p)})"
     spread = run.spread()
     means = run.joined("critic/teacher_mean", "critic/student_mean").mean(axis=1)
     if not len(means):
