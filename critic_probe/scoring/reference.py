@@ -9,7 +9,6 @@ from torch import Tensor
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import Group
 
-
 _MASK_BYTES = 5  # a truth value and a float for every two tokens of a row
 MASK_MEMORY = 4 << 30
 
