@@ -6,13 +6,13 @@ were chosen on seeds from 0; the printed figures are of seeds from 10,000 on, wh
 
 import argparse
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from benchmarks.runs import FAILURES, Made, failed, sound
-from critic_probe.runs.health import Finding, findings
+from critic_probe.runs.health import CHECKS, Finding, findings
 from critic_probe.runs.profile import load_profile
 from critic_probe.runs.table import run_table
 
@@ -44,19 +44,34 @@ def recall(name: str, seeds: Iterable[int]) -> Named:
         own = [finding for finding in said if finding.check in FAILURES[name].checks]
         runs, named = runs + 1, named + bool(own)
         if own and made.onset is not None:
-            errors.append(min((abs((f.step or 0) - made.onset) for f in own[:1])))
+            errors.append(abs((own[0].step or 0) - made.onset))
         others.update({finding.check for finding in said} - set(FAILURES[name].checks))
     return Named(runs, named, errors, others)
 
 
-def main() -> None:
+def checks_table() -> str:
+    """The checks and what the default profile bounds, as Markdown."""
+    rows = ["| check | what it says | needs | bounds (profile `default`) |", "|---|---|---|---|"]
+    for name, check in CHECKS.items():
+        bounds = ", ".join(f"{key} {value}" for key, value in PROFILE.get(name, {}).items())
+        needs = "; ".join(check.needs) or "any"
+        asks = f"{check.asks} *At any length.*" if check.early else check.asks
+        rows.append(f"| `{name}` | {asks} | {needs} | {bounds} |")
+    return "\n".join(rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=20, help="runs a failure")
     parser.add_argument("--sound", type=int, default=100, help="sound runs")
     parser.add_argument("--from", type=int, default=HELD_OUT, dest="first", help="the first seed")
     parser.add_argument("--only", help="failures whose name holds this")
-    given = parser.parse_args()
+    parser.add_argument("--checks", action="store_true", help="print the checks, and nothing else")
+    given = parser.parse_args(arguments)
+    if given.checks:
+        print(checks_table())
+        return
     seeds = range(given.first, given.first + given.seeds)
     print(f"Seeds from {given.first}.\n")
     print("| failure | what happens | named by | recall | median onset error, steps |\n|---|---|---|---|---|")

@@ -36,7 +36,7 @@ class World:
     Attributes:
         steps: From the first, in order.
         order: What the critic knows: mean gap over the scores' SD.
-        held_out: The same on held-out pairs.
+        held_out: Times it, the same on held-out pairs.
         scale: SD of scores.
         teacher_scale: Times it, the teacher's.
         offset: Where scores lie.
@@ -107,7 +107,7 @@ def world(rng: Rng, n: int, first: int = 1) -> World:
     return World(
         steps=steps,
         order=order,
-        held_out=order * rng.uniform(0.8, 1.0),
+        held_out=one * rng.uniform(0.8, 1.0),
         scale=(begins + (ends - begins) * learnt) * np.exp(0.05 * drift(rng, n)),
         teacher_scale=one * rng.uniform(0.7, 1.4),
         offset=rng.normal(0, 1.5) + np.cumsum(rng.normal(0, 2 / n, n)) + 0.1 * drift(rng, n),
@@ -180,7 +180,7 @@ def _pairs(rng: Rng, w: World, kind: str) -> tuple[dict[str, Floats], pd.DataFra
         both = np.concatenate([student, teacher], axis=1)
         columns |= {"run/epoch": w.epoch.copy(), "critic/score_mean": both.mean(axis=1)}
         columns |= {"critic/score_min": both.min(axis=1), "critic/score_max": both.max(axis=1)}
-        held = _scores(rng, w, w.held_out, 128)
+        held = _scores(rng, w, w.order * w.held_out, 128)
         apart = held[1] - held[0]
         evaluated = (w.steps % w.evaluate == 0) | (w.steps == w.steps[-1])
         columns["critic/eval_acc"] = np.where(evaluated, (apart > 0).mean(axis=1), np.nan)
@@ -270,7 +270,7 @@ def column_missing(column: Floats) -> NDArray[np.bool_]:
     return missing
 
 
-# --- sound runs ---------------------------------------------------------------------------------------------------------
+# --- sound runs ---
 
 
 def length_of(rng: Rng) -> int:
@@ -280,13 +280,13 @@ def length_of(rng: Rng) -> int:
 
 def base(rng: Rng, kind: str, n: int | None = None, first: int = 1) -> World:
     """A sound world of a kind: gad, game, trl, openrlhf or value."""
-    made = world(rng, length_of(rng) if n is None else n, first)
+    made = world(rng, n or (int(rng.integers(300, 2000)) if kind == "game" else length_of(rng)), first)
     if kind == "gad":
         made.temperature = 5.0
     if kind == "game":  # the student catches up
-        made.order = np.linspace(rng.uniform(1, 2), rng.uniform(0, 0.4), len(made.steps))
-        made.order *= 1 + 0.08 * drift(rng, len(made.steps))
-        made.scale = np.exp(0.05 * drift(rng, len(made.steps))) * rng.uniform(0.5, 3)
+        known = np.linspace(rng.uniform(1, 1.6), rng.uniform(0, 0.4), len(made.steps))
+        made.order = known * (1 + 0.08 * drift(rng, len(made.steps)))
+        made.scale = np.exp(0.05 * drift(rng, len(made.steps))) * rng.uniform(0.5, 3) * (0.3 + 0.7 * known / known[0])
     if kind == "trl":
         made.every = int(rng.choice([1, 5, 10])) if len(made.steps) > 600 else 1
     return made
@@ -319,10 +319,15 @@ def sound(seed: int) -> Made:
     rows = scalars_of(columns, made.steps)
     if odd == "version":
         at = int(made.steps[int(0.6 * n)])
-        for name in ("critic/vf_loss", "critic/d_acc", "critic/gap"):
-            factor = 0.5 if name != "critic/vf_loss" else 12.0
+        for name, factor, plus in (
+            ("critic/vf_loss", 12.0, 0.0),
+            ("critic/d_acc", 0.5, 0.25),
+            ("critic/gap", 0.3, 0.0),
+        ):
             rows = [
-                row._replace(value=row.value * factor, definition="new") if row.name == name and row.step >= at else row
+                row._replace(value=row.value * factor + plus, definition="new")
+                if row.name == name and row.step >= at
+                else row
                 for row in rows
             ]
     if odd == "restart":
@@ -337,7 +342,7 @@ def sound(seed: int) -> Made:
 ODD = ("progressive", "quick", "noisy", "epochs", "actor", "reward", "version", "restart")
 
 
-# --- failures -----------------------------------------------------------------------------------------------------------
+# --- failures ---
 
 
 class Failure(NamedTuple):
@@ -347,14 +352,14 @@ class Failure(NamedTuple):
         says: What happens, as a table says it.
         kinds: Of runs that can have it.
         checks: Any of them names it.
-        plant: Changes a world from an index on; index 0 where it is there from the start.
+        plant: Changes a world from an index on, 0 where it is there from the start; returns it where it is another.
         start: Whether it is there from the first step.
     """
 
     says: str
     kinds: tuple[str, ...]
     checks: tuple[str, ...]
-    plant: Callable[[World, Rng, int], None]
+    plant: Callable[[World, Rng, int], int | None]
     start: bool = False
 
 
@@ -409,6 +414,7 @@ def _nan_bursts(w: World, rng: Rng, at: int) -> None:
 
 
 def _forgets(w: World, rng: Rng, at: int) -> None:
+    w.order = np.maximum(w.order, 1.0)
     w.order = np.where(_since(w, at), w.order * np.exp(-3 * _ramp(w, at, 3)), w.order)
 
 
@@ -435,7 +441,7 @@ def _eos_from_start(w: World, rng: Rng, at: int) -> None:
 
 
 def _eos_later(w: World, rng: Rng, at: int) -> None:
-    w.order = w.order + 4 * _since(w, at)
+    w.order = np.minimum(w.order, 1.2) + 4 * _since(w, at)
 
 
 def _divided_in_loss(w: World, rng: Rng, at: int) -> None:
@@ -445,7 +451,7 @@ def _divided_in_loss(w: World, rng: Rng, at: int) -> None:
 
 def _divided_everywhere(w: World, rng: Rng, at: int) -> None:
     w.order = w.order + 2.5
-    w.scale, w.offset, w.held_out = w.scale / w.tokens, w.offset / w.tokens, w.order
+    w.scale, w.offset = w.scale / w.tokens, w.offset / w.tokens
 
 
 def _gap_divided(w: World, rng: Rng, at: int) -> None:
@@ -480,21 +486,25 @@ def _explains_nothing(w: World, rng: Rng, at: int) -> None:
     w.explained = np.where(_since(w, at), 0.004 * drift(rng, len(w.steps)), w.explained)
 
 
-def _by_heart(w: World, rng: Rng, at: int) -> None:
+def _by_heart(w: World, rng: Rng, at: int) -> int:
     w.epoch = 3.0 * (w.steps - w.steps[0]) / len(w.steps)
-    w.order = w.order + 1.2 * np.floor(w.epoch)
+    before = np.maximum(w.order, 0.8)
+    w.temperature, w.scale = 1.0, np.maximum(w.scale, 1.0)
+    w.order = before + 1.2 * np.floor(w.epoch)
+    w.held_out = w.held_out * before / w.order
+    return int(np.flatnonzero(w.epoch >= 1)[0])
 
 
 def _held_out_is_chance(w: World, rng: Rng, at: int) -> None:
     w.order = 1.05 * (1 - np.exp(-np.arange(len(w.steps)) / 25)) * (1 + 0.05 * drift(rng, len(w.steps)))
-    w.held_out = np.where(_since(w, at), -0.15, w.order)
+    w.held_out = np.where(_since(w, at), -0.15 / np.maximum(w.order, 0.1), 1.0)
 
 
 def _overfits(w: World, rng: Rng, at: int) -> None:
     w.temperature = 1.0
     w.scale, ramp = np.ones(len(w.steps)), _ramp(w, at, len(w.steps) / 2)
-    w.held_out = 1.0 - 2 * ramp
-    w.order = 1.2 + 2 * ramp + 0 * w.order
+    w.order = 1.2 + 2 * ramp
+    w.held_out = (1.1 - 2 * ramp) / w.order
 
 
 def _cut(w: World, rng: Rng, at: int) -> None:
@@ -526,12 +536,12 @@ def _swapped_later(w: World, rng: Rng, at: int) -> None:
 
 def _learns_nothing(w: World, rng: Rng, at: int) -> None:
     n = len(w.steps)
-    w.order, w.held_out, w.rate = np.zeros(n), np.zeros(n), np.zeros(n)
+    w.order, w.rate = np.zeros(n), np.zeros(n)
     w.scale = np.full(n, 0.2)
 
 
 def _spikes(w: World, rng: Rng, at: int) -> None:
-    hit = at + np.cumsum(rng.integers(4, 10, 12))
+    hit = at + w.every * np.cumsum(rng.integers(4, 10, 12))
     places = [at, *hit[hit < len(w.steps)]]
     for name in ("critic/d_loss", "critic/vf_loss"):
         w.after.append(
@@ -603,15 +613,16 @@ FAILURES = {
 }
 
 
-def failed(name: str, seed: int) -> Made:
-    """A run with a failure, of one of its kinds."""
+def failed(name: str, seed: int, most: int = 2000) -> Made:
+    """A run with a failure, of one of its kinds and of 250 to `most` steps."""
     rng = np.random.default_rng([seed, sum(name.encode())])
     failure = FAILURES[name]
     kind = failure.kinds[seed % len(failure.kinds)]
-    made = base(rng, kind, n=int(np.exp(rng.uniform(math.log(250), math.log(2000)))))
+    made = base(rng, kind, n=int(np.exp(rng.uniform(math.log(250), math.log(most)))))
     n = len(made.steps)
     at = 0 if failure.start else int(rng.integers(int(max(70, 0.3 * n)), int(0.75 * n)))
     at -= at % made.every
-    failure.plant(made, rng, at)
+    planted = failure.plant(made, rng, at)
+    at = at if planted is None else planted
     columns, scores = logged(rng, made, kind)
     return Made(kind, scalars_of(columns, made.steps), scores, int(made.steps[at]))

@@ -1,7 +1,7 @@
 """What can be said of a critic without running it: what it is, how it would be read, and what is wrong with it."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -10,7 +10,8 @@ import torch
 from critic_probe.checkpoint.critic import embedding_rows, eos_ids, read_config, read_tokenizer, stored_dtype
 from critic_probe.checkpoint.head import NORMALIZER, Head, looks_untrained, read_head, state_width
 from critic_probe.checkpoint.layout import Layout, fingerprint, read_layout, tokenizer_hash
-from critic_probe.errors import parameter
+from critic_probe.checkpoint.settings import differences
+from critic_probe.errors import CriticProbeError, parameter
 
 Verdict = Literal["ok", "warn", "fail", "not run"]
 
@@ -173,6 +174,7 @@ def audit(anatomy: Anatomy) -> list[Check]:
     """The checks that cost no forward pass and need no pairs."""
     return [
         _weight_files(anatomy.layout),
+        _against_origin(anatomy),
         *_head_checks(anatomy),
         _dropout(anatomy),
         *_token_checks(anatomy),
@@ -185,6 +187,24 @@ def _weight_files(layout: Layout) -> Check:
     if layout.odd:
         return Check("weight-files", "warn", layout.odd, "remove the files that are not the critic's")
     return Check("weight-files", "ok", f"{len(layout.files)} files")
+
+
+def _against_origin(anatomy: Anatomy) -> Check:
+    """Whether the config has what the model had that it was trained from, in every field that changes values."""
+    layout = anatomy.layout
+    if layout.origin is None:
+        what = (
+            f"the model that it was trained from is not here; give it with {parameter('base')} to compare every field"
+        )
+        return Check("config-base", "not run", what)
+    try:
+        theirs = read_config(replace(layout, home=layout.origin, base=None))
+    except CriticProbeError as error:
+        return Check("config-base", "not run", str(error))
+    if apart := differences(anatomy.config, theirs):
+        cure = "where training did not change them, give the critic the base's"
+        return Check("config-base", "warn", f"{'; '.join(apart)} ({layout.origin})", cure)
+    return Check("config-base", "ok", f"every field that changes values is as in {layout.origin}")
 
 
 def weights_check(layout: Layout, dtype: torch.dtype | None = None) -> Check:

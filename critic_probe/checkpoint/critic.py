@@ -29,7 +29,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 # Buffers that older transformers versions saved and newer ones compute; they carry nothing that was trained.
 _STALE_BUFFER = re.compile(r"(rotary_emb\.inv_freq|attn\.bias|masked_bias|attention\.bias)$")
 _EMBEDDING = re.compile(r"(embed_tokens|wte|word_embeddings|embed_in)\.weight$")
-_OUTPUT_LAYER = re.compile(r"(^|\.)(lm_head|embed_out|output_layer|output_projection)\.|^head\.")  # head is RWKV's
+OUTPUT_LAYER = re.compile(r"(^|\.)(lm_head|embed_out|output_layer|output_projection)\.|^head\.")  # head is RWKV's
 
 
 class _Generation(TypedDict, total=False):
@@ -406,7 +406,7 @@ def _load_backbone(
         state = {
             name.removeprefix(unsaid): stored if kept.intersection(name.split(".")) else stored.to(dtype)
             for name, stored in layout.tensors.items()
-            if name not in of_head and not _OUTPUT_LAYER.search(name) and not name.startswith(NORMALIZER)
+            if name not in of_head and not OUTPUT_LAYER.search(name) and not name.startswith(NORMALIZER)
         }
         with _tensor_by_tensor():
             backbone, info = kind.from_pretrained(

@@ -24,7 +24,7 @@ from critic_probe import documents
 from critic_probe.checkpoint.adapters import Settings, merge_adapter, merge_unmerged
 from critic_probe.checkpoint.gguf import PACKAGED, packaged
 from critic_probe.checkpoint.pickles import read_torch_file
-from critic_probe.checkpoint.quantised import plain
+from critic_probe.checkpoint.quantised import plain, refuse_integers
 from critic_probe.checkpoint.sharded import FSDP_SHARD, read_dcp, read_fsdp, read_zero2
 from critic_probe.checkpoint.stored import Stored, Tensors
 from critic_probe.errors import CriticProbeError, parameter
@@ -79,6 +79,7 @@ class _Config(TypedDict, total=False):
     do_normalize: bool | None
     score_type: str | None
     value_head_prefix: str | None
+    _name_or_path: str | None
 
 
 class _Index(TypedDict):
@@ -101,6 +102,7 @@ class Layout:
         tensors: Every tensor by its name without the wrappers' prefixes.
         step: The training step, where a name or a trainer's state tells it.
         base: The directory under an adapter, None for whole weights.
+        origin: The model that it was trained from, where that is on this machine: the base, or what its config names.
         settings: Files beside config and weights that values depend on, such as an adapter's.
         odd: What was strange about the files and how it was resolved; empty where nothing was.
     """
@@ -112,6 +114,7 @@ class Layout:
     tensors: Tensors
     step: int | None = None
     base: Path | None = None
+    origin: Path | None = None
     settings: tuple[Path, ...] = ()
     odd: str = ""
 
@@ -151,6 +154,7 @@ def read_layout(path: str | Path, *, base: str | Path | None = None, step: int |
         )
     where = _follow(path, step)
     layout = _read(where, base)
+    refuse_integers(layout.tensors)
     tensors = {_bare(name): stored for name, stored in layout.tensors.items()}
     if len(tensors) < len(layout.tensors):
         raise CriticProbeError(
@@ -172,7 +176,15 @@ def read_layout(path: str | Path, *, base: str | Path | None = None, step: int |
             f"{layout.home}: no tokenizer (looked for {', '.join(_TOKENIZER_FILES)}); "
             "copy the tokenizer files that the critic was trained with into the directory"
         )
-    return replace(layout, tensors=tensors, step=_step_of(where))
+    return replace(layout, tensors=tensors, step=_step_of(where), origin=base or layout.base or _named_origin(layout))
+
+
+def _named_origin(layout: Layout) -> Path | None:
+    """What the config says that it was made from, where that is another directory of this machine."""
+    named = layout.config.get("_name_or_path")
+    if not named or not os.path.isfile(os.path.join(named, "config.json")):
+        return None
+    return None if os.path.samefile(named, layout.home) else Path(named)
 
 
 def _follow(path: Path, step: int | None) -> Path:
@@ -305,6 +317,8 @@ def _adapter(path: Path, base: Path | None) -> Layout:
         elif file.name == "pytorch_model.bin":  # whatever else a trainer left in it is the base's
             beside = {name: stored for name, stored in beside.items() if name.startswith("v_head.")}
         tensors |= beside
+    refuse_integers(tensors)
+    refuse_integers(below.tensors)
     merged = merge_adapter(path, settings, tensors, {_bare(n): s for n, s in below.tensors.items()})
     home = path if any((path / name).exists() for name in _TOKENIZER_FILES) else base
     config = _config(home) if (home / "config.json").exists() else below.config
@@ -392,6 +406,7 @@ def _named(file: Path) -> Tensors:
             raise CriticProbeError(f"{file}: holds no state dict; save the weights with save_pretrained")
         return {str(name): value for name, value in tree.items() if isinstance(value, Stored)}
     try:
+        documents.parse_json(_header(file))
         with safe_open(file, framework="pt") as file_tensors:
             tensors = {}
             for name in file_tensors.keys():  # noqa: SIM118
@@ -408,8 +423,15 @@ def _named(file: Path) -> Tensors:
                     partial(_read_safetensor, file, name),
                 )
             return tensors
-    except (SafetensorError, OSError) as error:
-        raise CriticProbeError(f"{file}: not a readable safetensors file ({error}); copy it again") from error
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CriticProbeError(f"{file}: not a readable safetensors file ({error!s:.200}); copy it again") from error
+
+
+def _header(file: Path) -> str:
+    """The JSON that a safetensors file begins with; safetensors itself takes the second of two tensors of one name."""
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        return stream.read(min(length, 100_000_000)).decode()  # the most that safetensors takes
 
 
 def _read_safetensor(file: Path, name: str, dtype: torch.dtype | None = None) -> Tensor:

@@ -8,10 +8,11 @@ processes are read by one process without a group, and a tensor's bytes are read
 import io
 import math
 import pickle
+import pickletools
 import struct
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from critic_probe.checkpoint.stored import Stored
 from critic_probe.errors import CriticProbeError
 
 _LOCAL_HEADER = 30  # bytes before the name in a zip entry's own header
+_PROGRAM = 1 << 28  # bytes of a pickle, which holds names and shapes and no values
 
 
 class Inert:
@@ -102,7 +104,8 @@ def read_plain_pickle(path: Path) -> Any:
     Raises:
         CriticProbeError: The file is damaged or asks for a name that no checkpoint needs.
     """
-    return _load(path, path.read_bytes(), None)
+    with path.open("rb") as stream:
+        return _load(path, stream.read(_PROGRAM + 1), None)
 
 
 def read_torch_part(path: Path, start: int, length: int) -> Any:
@@ -126,30 +129,64 @@ def _read_zip(path: Path, start: int, length: int) -> Any:
         try:
             with zipfile.ZipFile(part) as archive:
                 entries = {info.filename.partition("/")[2]: info for info in archive.infolist()}
-                if "data.pkl" not in entries:
-                    raise CriticProbeError(f"{path}: holds no data.pkl; copy it again")
-                if "byteorder" in entries and archive.read(entries["byteorder"]) != b"little":
+                _refuse_repacked(path, archive.infolist(), entries)
+                if "byteorder" in entries and _read_entry(path, archive, entries["byteorder"], 16) != b"little":
                     raise CriticProbeError(f"{path}: written on a big-endian machine; save it again on this one")
-                program = archive.read(entries["data.pkl"])
+                program = _read_entry(path, archive, entries["data.pkl"], _PROGRAM)
                 storages = {}
                 for name, info in entries.items():
                     if name.startswith("data/"):
                         part.seek(info.header_offset + 26)
                         lengths = struct.unpack("<HH", part.read(4))
-                        offset = start + info.header_offset + _LOCAL_HEADER + sum(lengths)
-                        storages[name.removeprefix("data/")] = (offset, info.file_size)
-        except (zipfile.BadZipFile, struct.error, OSError, EOFError) as error:
-            raise CriticProbeError(f"{path}: cut short or damaged ({error}); copy it again") from error
+                        offset = info.header_offset + _LOCAL_HEADER + sum(lengths)
+                        if offset + info.file_size > length:
+                            raise CriticProbeError(f"{path}: cut short: {name} ends beyond it; copy it again")
+                        storages[name.removeprefix("data/")] = (start + offset, info.file_size)
+        except CriticProbeError:
+            raise
+        except Exception as error:  # a damaged archive fails in any way there is
+            raise CriticProbeError(f"{path}: cut short or damaged ({error!s:.200}); copy it again") from error
     return _load(path, program, storages)
 
 
+def _refuse_repacked(path: Path, infos: list[zipfile.ZipInfo], entries: Mapping[str, zipfile.ZipInfo]) -> None:
+    """Refuses an archive that torch did not write: values are read where they lie, uncompressed and each once."""
+    if "data.pkl" not in entries:
+        raise CriticProbeError(f"{path}: holds no data.pkl; copy it again")
+    if len(entries) < len(infos):
+        raise CriticProbeError(f"{path}: holds an entry twice, so which one counts is not known; save it again")
+    for info in infos:
+        if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size or info.flag_bits & 1:
+            raise CriticProbeError(
+                f"{path}: its entries are compressed or encrypted, as torch.save never writes them: the file was "
+                "packed anew; load it with torch.load(weights_only=True) and save it again with torch.save"
+            )
+
+
+def _read_entry(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> bytes:
+    if info.file_size > most:
+        raise CriticProbeError(
+            f"{path}: {info.filename[:80]} has {info.file_size:,} bytes, more than {most:,}; copy it again"
+        )
+    return archive.read(info)
+
+
 def _load(path: Path, program: bytes, storages: dict[str, tuple[int, int]] | None) -> Any:
+    if len(program) > _PROGRAM:
+        raise CriticProbeError(
+            f"{path}: a pickle of more than {_PROGRAM:,} bytes, which no weights need; copy it again"
+        )
     try:
+        for opcode, argument, _ in pickletools.genops(program):
+            if "PUT" in opcode.name and (argument or 0) > len(program):  # the reader makes room for as many objects
+                raise CriticProbeError(
+                    f"{path}: its pickle numbers an object {argument:,}, which it has not; it was not run"
+                )
         return _Unpickler(path, program, storages or {}).load()
     except CriticProbeError:
         raise
     except Exception as error:  # a damaged pickle fails in any way there is
-        raise CriticProbeError(f"{path}: its pickle is damaged ({error}); copy it again") from error
+        raise CriticProbeError(f"{path}: its pickle is damaged ({error!s:.200}); copy it again") from error
 
 
 class _Unpickler(pickle.Unpickler):
@@ -176,15 +213,25 @@ class _Unpickler(pickle.Unpickler):
         if module.startswith(_INERT) or (module, name) in _INERT_NAMES:
             return self._inert_class(module, name)
         raise CriticProbeError(
-            f"{self._path}: its pickle asks for {module}.{name}, which no weights need; it was not run. Do not load "
-            "this file elsewhere unless you trust who made it"
+            f"{self._path}: its pickle asks for {module:.80}.{name:.80}, which no weights need; it was not run. Do "
+            "not load this file elsewhere unless you trust who made it"
         )
 
     def persistent_load(self, pid: Any) -> tuple[int, int, torch.dtype, Path]:
-        kind, dtype, key = pid[:3]
-        if kind != "storage" or key not in self._storages:
-            raise CriticProbeError(f"{self._path}: storage {key} is missing; copy it again")
-        return (*self._storages[key], dtype, self._path)
+        kind, dtype, key, _, numel = pid
+        if kind != "storage" or not isinstance(dtype, torch.dtype) or type(numel) is not int:
+            raise CriticProbeError(
+                f"{self._path}: its pickle names a storage in a way that is not known; copy it again"
+            )
+        if key not in self._storages:
+            raise CriticProbeError(f"{self._path}: storage {key!s:.40} is missing; copy it again")
+        start, available = self._storages[key]
+        if numel * dtype.itemsize != available:
+            raise CriticProbeError(
+                f"{self._path}: storage {key} holds {available:,} bytes, where {numel:,} values of {_name(dtype)} "
+                f"would be {numel * dtype.itemsize:,}; copy it again"
+            )
+        return (start, available, dtype, self._path)
 
     def _inert_class(self, module: str, name: str) -> type[Inert]:
         return self._inert.setdefault((module, name), type(f"{module}.{name}", (Inert,), {}))
@@ -192,7 +239,8 @@ class _Unpickler(pickle.Unpickler):
     def _nested(self, outer: Any, name: str) -> type[Inert]:
         if not (isinstance(outer, type) and issubclass(outer, Inert)):
             raise CriticProbeError(
-                f"{self._path}: its pickle asks for getattr of {outer!r}, which no weights need; it was not run"
+                f"{self._path}: its pickle asks for getattr of a {type(outer).__name__}, which no weights need; it was "
+                "not run"
             )
         return self._inert_class(outer.__name__, name)
 
@@ -207,6 +255,8 @@ def _tensor(
     start, available, storage_dtype, path = storage
     dtype = dtype or storage_dtype
     size, stride = tuple(size), tuple(stride)
+    if not isinstance(dtype, torch.dtype) or any(type(n) is not int for n in (offset, *size, *stride)):
+        raise CriticProbeError(f"{path}: a tensor's dtype, offset, size or stride is none; copy it again")
     needed = offset + 1 + sum((n - 1) * s for n, s in zip(size, stride, strict=True)) if math.prod(size) else 0
     bytes_needed = max(needed, math.prod(size)) * dtype.itemsize
     if bytes_needed > available or offset < 0 or any(n < 0 for n in (*size, *stride)):
@@ -233,6 +283,10 @@ def _read(
         raise CriticProbeError(f"{path}: cannot be read ({error}); copy it again") from error
     elements = torch.empty(0, dtype=dtype).set_(mapped[start : start + available], offset, size, stride)
     return elements.to(wanted or dtype, memory_format=torch.contiguous_format, copy=True)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _rebuild_subclass(function: Any, kind: Any, args: tuple[Any, ...], state: Any) -> Any:

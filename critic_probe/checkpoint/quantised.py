@@ -42,6 +42,24 @@ def plain(path: Path, config: dict[str, Any], tensors: Tensors) -> Tensors:
     return restored
 
 
+def refuse_integers(tensors: Tensors) -> None:
+    """Refuses weights that are stored as integers, truth values or packed bits: read as numbers they are others.
+
+    Raises:
+        CriticProbeError: One is.
+    """
+    for name, stored in tensors.items():
+        if stored.dtype not in _FLOATING and _OF_VALUES.search(name) and not _MASK.search(name):
+            kind = str(stored.dtype).removeprefix("torch.")
+            raise CriticProbeError(
+                f"{stored.file}: {name} is stored as {kind}, where numbers with fractions belong; it is quantised or "
+                "damaged, save the critic in bfloat16 or float32"
+            )
+
+
+_FLOATING = (torch.float64, torch.float32, torch.float16, torch.bfloat16, *_FP8)
+_OF_VALUES = re.compile(r"(weight|bias|lora_[AB]|lora_embedding_[AB](\.default)?|reward_head|mean|var)$")
+_MASK = re.compile(r"(attn|attention)\.(masked_)?bias$")  # which older versions of transformers save as truth values
 _SCALES = (
     "_scale_inv",
     "_scale",

@@ -281,12 +281,17 @@ def _dcp_part(
     start, length = place["offset"], place["length"]
     if place.get("transform_descriptors"):
         raise CriticProbeError(f"{file}: {name} is stored compressed, which is not read here; save it without")
-    if start + length > file.stat().st_size:
+    whole = dtype
+    if not isinstance(whole, torch.dtype) or any(type(n) is not int for n in (start, length, *chunk["sizes"])):
+        raise CriticProbeError(
+            f"{file}: its part of {name} has a dtype, size or place that is none; copy .metadata again"
+        )
+    if min(start, length, *chunk["sizes"]) < 0 or start + length > file.stat().st_size:
         raise CriticProbeError(f"{file}: cut short: {name} ends beyond it; copy it again")
 
     def read(dtype: torch.dtype | None = None) -> Tensor:
         stored = read_torch_part(file, start, length)
-        if not isinstance(stored, Stored) or stored.shape != tuple(chunk["sizes"]):
+        if not isinstance(stored, Stored) or (stored.shape, stored.dtype) != (tuple(chunk["sizes"]), whole):
             raise CriticProbeError(f"{file}: its part of {name} is not what .metadata says; copy it again")
         return stored.read(dtype)
 

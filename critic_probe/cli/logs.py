@@ -1,21 +1,30 @@
 """`critic-probe logs`: what the logs of a run say, and whether it was sound."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from critic_probe.cli import options, panels, session
 from critic_probe.cli.declare import with_options
+from critic_probe.cli.pages import Curves
+from critic_probe.errors import CriticProbeError, parameter
 from critic_probe.report.targets import check_folder
 
+if TYPE_CHECKING:
+    from critic_probe.gates.gate import Plan
+    from critic_probe.runs.logs import LogsResult
+
 PANEL = panels.RUNS
-EXAMPLES = ("critic-probe logs RUN_DIR --full",)
+EXAMPLES = (
+    "critic-probe warmup pairs.jsonl --backbone tiny -o run --steps 4",
+    "critic-probe logs run",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told(options.Screen):
+class Told(Curves):
     """Where the result goes, and the samples."""
 
     to_pairs: Annotated[
@@ -32,6 +41,43 @@ class Judging:
         str | None,
         options.of_gates("Bounds of the checks: default, seed, or a TOML file. Default: default.", metavar="NAME|FILE"),
     ] = None
+    gates: Annotated[
+        Path | None, options.of_gates("A TOML file of gates on figures of the run, logs.NAME.", metavar="FILE")
+    ] = None
+    junit: Annotated[Path | None, options.of_gates("Also write the gates as JUnit XML.", metavar="FILE")] = None
+    markdown: Annotated[Path | None, options.of_gates("Also write the gates as Markdown.", metavar="FILE")] = None
+
+    def check(self) -> None:
+        """Refuses files that could not be written.
+
+        Raises:
+            CriticProbeError: One could not, or there are no gates to write.
+        """
+        for path in filter(None, (self.junit, self.markdown)):
+            if self.gates is None:
+                raise CriticProbeError(f"{path}: there are no gates to write; give {parameter('gates', 'FILE')}")
+            check_folder(path)
+
+    def plan(self) -> "Plan | None":
+        """The gates; None without any.
+
+        Raises:
+            CriticProbeError: They cannot be read.
+        """
+        if self.gates is None:
+            return None
+        from critic_probe.gates.gate import load_gates
+
+        return load_gates(None, self.gates, ())
+
+    def write(self, result: "LogsResult") -> None:
+        """Writes what the gates say."""
+        from critic_probe.report import verdicts
+
+        checked = result.checked(str(self.gates))
+        for path, made in ((self.junit, verdicts.to_junit), (self.markdown, verdicts.to_markdown)):
+            if path is not None:
+                path.write_text(made(checked), encoding="utf-8")
 
 
 @with_options
@@ -44,12 +90,15 @@ def command(
     output: Told,
 ) -> None:
     """Read what a training run logged: its figures by step, and whether it was sound."""
-    session.check_outputs(output)
+    output.check()
+    judging.check()
     if output.to_pairs is not None:
         check_folder(output.to_pairs)
     from critic_probe.runs.logs import read_logs
 
-    result = read_logs(paths, judging.profile, output.to_pairs)
-    session.finish(result, None, output, default_pairs=False, show=output.show)
+    result = read_logs(paths, judging.profile, output.to_pairs, judging.plan())
+    output.write(result)
+    judging.write(result)
+    session.finish(result, None, replace(output, output=None), default_pairs=False, show=output.show)
     if result.failed:
         raise typer.Exit(1)

@@ -15,19 +15,19 @@ from critic_probe.aggregation import parse
 from critic_probe.bundled import Critics
 from critic_probe.cli import options, panels, session
 from critic_probe.cli.declare import with_options
+from critic_probe.cli.pages import Curves
 from critic_probe.errors import CriticProbeError
 from critic_probe.option import Option
-from critic_probe.report.targets import check_folder, check_own_folder, check_path, require
+from critic_probe.report.targets import check_own_folder
 
 if TYPE_CHECKING:
     from critic_probe.runs.board import Board
     from critic_probe.runs.follow import Followed
-    from critic_probe.runs.track import TrackResult
 
-PANEL = panels.COMPARE
+PANEL = panels.RUNS
 EXAMPLES = (
-    "critic-probe track RUN_DIR held-out.jsonl --train train.jsonl -o track.html",
-    "critic-probe track RUN_DIR held-out.jsonl --watch --tensorboard RUN_DIR/tensorboard",
+    "critic-probe warmup pairs.jsonl --backbone tiny -o r1 --steps 4 --save-every 2",
+    "critic-probe track r1 pairs.jsonl -a mean --max-per-response 1 -o r1.html",
 )
 
 
@@ -51,44 +51,6 @@ class Watching:
     tensorboard: Annotated[
         Path | None, options.of_output("Write scalars there as TensorBoard events (needs tensorboard).", metavar="DIR")
     ] = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Curves(options.Screen):
-    """Where a result goes."""
-
-    output: Annotated[
-        list[str] | None,
-        options.of_output(
-            "Also write the result: .json, .csv, .parquet, or a page with the curves, .html; repeatable.",
-            names=("--output", "-o"),
-            metavar="FILE",
-        ),
-    ] = None
-
-    def check(self) -> None:
-        """Refuses what could not be written.
-
-        Raises:
-            CriticProbeError: It could not.
-        """
-        for path in map(Path, self.output or ()):
-            if path.suffix.lower() != ".html":
-                check_path(path)
-                continue
-            for module in ("altair", "jinja2", "vl_convert"):
-                require(module, str(path))
-            check_folder(path)
-
-    def write(self, result: "TrackResult") -> None:
-        """Writes the files that are asked for."""
-        for path in map(Path, self.output or ()):
-            if path.suffix.lower() != ".html":
-                result.save(path)
-                continue
-            from critic_probe.report.curves import write_curves
-
-            write_curves(path, result)
 
 
 @with_options

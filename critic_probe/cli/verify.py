@@ -1,6 +1,5 @@
 """`critic-probe verify`: whether a result that was written down is what a checkpoint gives."""
 
-import json as jsonlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -52,13 +51,14 @@ def command(
 
     Exits with 1 if the record does not hold.
     """
-    record = read_record(result)
     if loading.checkpoint:
         loading.critics()  # told of before what is slow to load
-    from critic_probe.measures.verify import signed_critics, verify
+    from critic_probe.measures.recorded import read_record
+    from critic_probe.measures.verify import verify
     from critic_probe.report.files import dump_plain
 
-    signed = signed_critics(record, str(result))
+    record = read_record(result)
+    signed = record["signature"]["critics"]
     names = [critic["name"] for critic in signed]
     given = loading.checkpoint or [name for name in names if name.startswith(BUNDLED)]
     critics = replace(loading, checkpoint=given, dtype=signed[0]["dtype"]).critics()
@@ -70,6 +70,7 @@ def command(
         data = {
             "schema": "critic-probe/verify/1",
             "holds": verified.holds,
+            "left_out": verified.left_out,
             "checks": verified.checks.to_dict("records"),
         }
         typer.echo(dump_plain(data | {"signature": verified.signature}))
@@ -123,14 +124,6 @@ def _as_scored(
         )
         settings[critic["name"]] = replace(checked(scoring).settings(), arguments=signature.get("arguments", {}))
     return settings
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    try:
-        record = jsonlib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CriticProbeError(f"{path}: cannot be read ({error}); give what compare or perturb wrote") from error
-    return record if isinstance(record, dict) else {}
 
 
 def _as_named(paths: dict[str, Path], names: list[str], result: Path) -> dict[str, Path]:

@@ -70,6 +70,8 @@ GONE = {
 }
 """Figures that families which move nothing diluted -> what stands in their place."""
 _TOKENS = ("lag1", "effective_tokens", "variance_ratio")
+LOGS = "logs."
+"""Begins the figures of a training run: what `runs` judges, which knows their names."""
 METRICS: frozenset[str] = frozenset(
     [
         *(f"compare.{name}" for name in (*_COMPARE, "median_abs_gap")),
@@ -87,7 +89,7 @@ def figures(results: Mapping[str, Any]) -> pd.DataFrame:
     """One row per figure: metric, critic, aggregation, family, position, category, value, low, high, n, floor, ids.
 
     Args:
-        results: Command -> its result; for `doctor`, a list of (critic, result).
+        results: Command -> its result; for `doctor`, a list of (critic, result); for `logs`, a table of name, value, n.
     """
     rows: list[Row] = []
     for command, result in results.items():
@@ -196,6 +198,11 @@ def _doctor(command: str, results: list[tuple[str, DoctorResult]]) -> Iterator[R
             yield {"metric": f"{command}.{name}", **own, "ids": list(checks.check)}
 
 
+def _logs(command: str, levels: pd.DataFrame) -> Iterator[Row]:
+    for record in levels.to_dict("records"):
+        yield _figure(f"{command}.{record['name']}", record, "value", None)
+
+
 def _figure(metric: str, record: Row, name: str, interval: tuple[str, str] | None) -> Row:
     low, high = (record[interval[0]], record[interval[1]]) if interval else (None, None)
     own = {key: record.get(key, "") for key in ("critic", "aggregation", "family", "position", "category")}
@@ -209,4 +216,5 @@ _OF_COMMAND: dict[str, Callable[[str, Any], Iterator[Row]]] = {
     "completeness": _edits,
     "tokens": _tokens,
     "doctor": _doctor,
+    "logs": _logs,
 }

@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 from critic_probe import documents
 from critic_probe.aggregation import parse
 from critic_probe.errors import CriticProbeError, parameter
-from critic_probe.gates.figures import GONE, METRICS
+from critic_probe.gates.figures import GONE, LOGS, METRICS
 from critic_probe.gates.shipped import DEFAULT_PROFILE, profile_text
 from critic_probe.stats.intervals import NOTHING, Interval, would_tell
 from critic_probe.stats.rates import too_few
@@ -155,7 +155,7 @@ def read_gate(given: Any, where: str, families: Collection[str]) -> Gate:
             f"{where}: metric '{given['metric']}' is gone, since edits that move nothing hid in it those that do; "
             f"bound {GONE[given['metric']]}"
         )
-    if given.get("metric") not in METRICS:
+    if given.get("metric") not in METRICS and not str(given.get("metric")).startswith(LOGS):
         raise CriticProbeError(
             f"{where}: metric {documents.shown(given.get('metric'))} is unknown; choose from "
             f"{', '.join(sorted(METRICS))}"

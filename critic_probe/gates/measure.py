@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Literal
 
 import pandas as pd
 
-from critic_probe.errors import Notice
-from critic_probe.gates.figures import figures
+from critic_probe.errors import CriticProbeError, Notice
+from critic_probe.gates.figures import LOGS, figures
 from critic_probe.gates.gate import Gate, Plan, evaluate, exit_code
 from critic_probe.measures.compare import Compare
 from critic_probe.measures.doctor import Doctor, DoctorResult
@@ -153,7 +153,16 @@ def measure_report(
 
 
 def _measures(plan: Plan, most: int | None, seed: int) -> dict[str, Any]:
-    """A measurement for each command that gates name."""
+    """A measurement for each command that gates name.
+
+    Raises:
+        CriticProbeError: A gate bounds what a run logged, which no critic tells.
+    """
+    if of_runs := [gate for gate in plan.gates if gate.metric.startswith(LOGS)]:
+        raise CriticProbeError(
+            f"{plan.source}: '{of_runs[0].metric}' is a figure of a run's log; keep such gates in a file of their "
+            "own for critic-probe logs"
+        )
     families = all_families()
     measures: dict[str, Any] = {}
     for name in plan.commands:

@@ -13,6 +13,7 @@ from critic_probe.checkpoint.audit import weights_check
 from critic_probe.encoding import EncodedPair, missing_input, shown_input
 from critic_probe.errors import CriticProbeError, parameter
 from critic_probe.measures.checks import value_checks
+from critic_probe.measures.config_fit import config_fit
 from critic_probe.measures.result import Measured, Statement
 from critic_probe.measures.wording import counted
 from critic_probe.pairs import Pairs
@@ -22,6 +23,7 @@ CHECKS = (
     "weights",
     "weight-files",
     "weights-finite",
+    "config-base",
     "head-present",
     "head-shape",
     "head-config",
@@ -57,6 +59,7 @@ CHECKS = (
     "outliers",
     "identical-text",
     "eos-delta",
+    "config-fit",
 )
 """Every check, in the order of the report."""
 
@@ -189,7 +192,9 @@ class Doctor:
             evidence = f"the template's tail closes an answer, as {bench.convention.name} has it"
             self.note(Check("template-tail", "ok", evidence))
         if self._kept:
-            self.note(*value_checks(bench, [pair for pair, _ in self._kept], [values for _, values in self._kept]))
+            pairs = [pair for pair, _ in self._kept]
+            self.note(*value_checks(bench, pairs, [values for _, values in self._kept]))
+            self.note(config_fit(bench.critic, pairs))
         self.results.append((bench.name, self.report(bench.settings, bench.pairs, bench)))
 
     def report(self, settings: Settings, pairs: Pairs, bench: Bench | None) -> DoctorResult:

@@ -1,27 +1,39 @@
 """Whether a result that was written down is what a checkpoint gives: hashes compared, a sample computed again."""
 
+import math
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Number
 from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
 from critic_probe.checkpoint import Critic
-from critic_probe.errors import CriticProbeError
-from critic_probe.measures.compare import scores_of, summarise, with_verdicts
+from critic_probe.measures.blind import Texts
+from critic_probe.measures.compare import CompareResult, scores_of, summarise, tabulated, with_verdicts
 from critic_probe.measures.perturb import cases_of
-from critic_probe.measures.result import Result
+from critic_probe.measures.recorded import SCHEMAS
+from critic_probe.measures.result import Result, Statement
 from critic_probe.measures.variants import Plan
+from critic_probe.objective import TEMPERATURE
 from critic_probe.pairs import Pairs
 from critic_probe.tolerance import of_records
 from critic_probe.workbench import Bench, Settings, Signature, hash_of, preflight
 
-SCHEMAS = {f"critic-probe/{command}/1": command for command in ("compare", "perturb", "completeness")}
 _HASHES = {"weights": "fingerprint", "head": "head", "tokenizer": "tokenizer", "template": "template"}
 _CASE = ["aggregation", "id", "side", "family", "position", "left", "removed", "added"]
-_SIGNED = ("critics", "data", "aggregations", "eos", "value_position")
+_ELSEWHERE = ("name", "convention_because", "dtype", "device", "attention", "engine", "noise_floor", "left_out")
+_OF_EDITS = (
+    *("critic", "aggregation", "family", "position", "kind", "n", "median_abs_delta", "max_abs_delta"),
+    *("median_abs_delta_over_sd", "mean_delta", "flips"),
+)
+_OF_CASES = (
+    *(*_CASE, "critic", "kind", "original_score", "variant_score", "delta"),
+    *("delta_over_sd", "flip"),  # of which the summary's figures are made
+)
+_NEEDS = "needs the same data and the same critic"
 _EXACT = 1e-9  # relative: both sides follow from the same stored numbers
 
 Check = dict[str, str]
@@ -33,43 +45,23 @@ class VerifyResult(Result):
 
     Attributes:
         checks: One row per check: check, verdict (pass, fail, not run), evidence.
+        left_out: What of the record no check covers: its parts, and columns of its tables.
         signature: The record's, with how the sample was drawn.
     """
 
     command = "verify"
-    facts = ("holds",)
+    facts = ("holds", "left_out")
     tables = ("checks",)
     main = "checks"
 
     checks: pd.DataFrame
+    left_out: list[str]
     signature: Signature
 
     @property
     def holds(self) -> bool:
         """Whether every check ran and passed."""
         return bool((self.checks.verdict == "pass").all())
-
-
-def signed_critics(record: Mapping[str, Any], source: str) -> list[dict[str, Any]]:
-    """The critics that a result was computed with.
-
-    Raises:
-        CriticProbeError: It is no result of `compare`, `perturb` or `completeness`, or of scores that were given.
-    """
-    if record.get("schema") not in SCHEMAS:
-        raise CriticProbeError(
-            f"{source}: schema '{record.get('schema')}' cannot be verified; give the JSON of "
-            f"{', '.join(SCHEMAS.values())}"
-        )
-    signature = record.get("signature") or {}
-    rows = "pairs" if SCHEMAS[record["schema"]] == "compare" else "cases"
-    needed = {"summary", rows, *_SIGNED} - {*record, *signature}
-    if needed:
-        raise CriticProbeError(f"{source}: has no '{sorted(needed)[0]}'; give the file as it was written")
-    critics: list[dict[str, Any]] = signature["critics"]
-    if not critics or any("fingerprint" not in critic for critic in critics):
-        raise CriticProbeError(f"{source}: names no checkpoint; scores that were given cannot be computed again")
-    return critics
 
 
 def verify(
@@ -105,7 +97,9 @@ def verify(
     same_data = data == signed["data"]
     evidence = "the pairs are those of the record" if same_data else f"{signed['data']} in the record, {data} here"
     seed = random.SystemRandom().randrange(2**32) if seed is None else seed
-    checks = [_check("figures", *_figures(command, record, rows)), _check("data", same_data, evidence)]
+    figures = _figures(command, record, rows)
+    checks = [_check("figures", *figures), _check("data", same_data, evidence)]
+    texts: dict[str, Texts] = {}
     named = {critic["name"]: critic for critic in signed["critics"]}
     again = 0
     for critic in critics:
@@ -116,24 +110,44 @@ def verify(
             preflight(bench.critic)
             now: dict[str, Any] = {**bench.record()}
             hashes = [_hash(bench.name, word, now[key], then[key]) for word, key in _HASHES.items()]
-            checks += hashes
+            checks += [*hashes, _check(f"{bench.name}: settings", *_settings(then, now))]
             if same_data and all(check["verdict"] == "pass" for check in hashes):
                 own = rows[rows.critic == bench.name]
                 ids = set(random.Random(seed).sample(sorted(own.id.unique()), min(sample, own.id.nunique())))
                 again = max(again, len(ids))
                 compared = _scores(bench, ids, own) if command == "compare" else _edits(bench, plan, ids, own)
                 checks.append(_check(f"{bench.name}: scores", *_agreement(*compared, then, now)))
+                if command == "compare":
+                    for pair in bench.encoded(bench.pairs):
+                        texts.setdefault(pair.pair.id, Texts.of(pair))
             else:
-                checks.append(_check(f"{bench.name}: scores", None, "needs the same data and the same critic"))
+                checks.append(_check(f"{bench.name}: scores", None, _NEEDS))
             bench.release()
         finally:
             bench.close()
+    covered = {"schema", "signature", "summary", "pairs" if command == "compare" else "cases"}
+    if command == "compare":
+        follow = same_data and figures[0] and bool(texts)
+        checks.insert(1, _check("tables", *(_tables(record, rows, texts) if follow else (None, _NEEDS))))
+        covered |= {*CompareResult.tables, "answer"}
+    left_out = sorted({*record} - covered)
+    if command != "compare":
+        left_out += [f"summary.{name}" for name in record["summary"][0] if name not in _OF_EDITS]
+        left_out += [f"cases.{name}" for name in rows if name not in _OF_CASES]
     table = pd.DataFrame(checks)
-    return VerifyResult(table, cast(Signature, {**signed, "sample": again, "sample_seed": seed}))
+    return VerifyResult(table, left_out, cast(Signature, {**signed, "sample": again, "sample_seed": seed}))
 
 
 def _check(name: str, holds: bool | None, evidence: str) -> Check:
     return {"check": name, "verdict": {True: "pass", False: "fail", None: "not run"}[holds], "evidence": evidence}
+
+
+def _settings(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[bool, str]:
+    """Whether all else that the record says of a critic is so, but where and how it was computed."""
+    keys = [key for key in now if key in then and key not in (*_HASHES.values(), *_ELSEWHERE)]
+    plain = {key: list(now[key]) if isinstance(now[key], tuple) else now[key] for key in keys}
+    other = [f"{key} {then[key]!s:.60} -> {plain[key]!s:.60}" for key in keys if then[key] != plain[key]]
+    return (False, "; ".join(other)) if other else (True, ", ".join(keys))
 
 
 def _hash(name: str, word: str, now: str, then: str) -> Check:
@@ -141,31 +155,91 @@ def _hash(name: str, word: str, now: str, then: str) -> Check:
 
 
 def _figures(command: str, record: Mapping[str, Any], rows: pd.DataFrame) -> tuple[bool, str]:
-    """Whether the record's summary follows from its own rows."""
+    """Whether the record's summary follows from its own rows, and their differences from their scores."""
     stored = pd.DataFrame(record["summary"])
     if command == "compare":
         keys = ["critic", "aggregation"]
-        again = pd.concat(_rescaled(record, rows), ignore_index=True)
-        figures = summarise(again)
+        for critic, own in rows.groupby("critic", sort=False):
+            if own.duplicated(["aggregation", "id"]).any() or own.groupby("id").size().nunique() > 1:
+                return False, f"{critic}: a pair stands twice under one read-out, or is missing under one"
+        figures = summarise(pd.concat(_rescaled(record, rows), ignore_index=True))
     else:
         keys = ["critic", "aggregation", "family", "position", "kind"]
+        own = rows.assign(delta=rows.variant_score - rows.original_score)
+        if where := _apart(rows, own, ["delta"], ["aggregation", "id", "family"]):
+            return False, where
         figures = pd.DataFrame(_of_cases(rows, keys))
-    columns = [name for name in figures if name in stored and name not in keys and figures[name].dtype.kind in "iufIF"]
-    both = stored.merge(figures, on=keys, how="outer", suffixes=("", "_again"), indicator=True)
-    if (both._merge != "both").any():
-        missing = both[both._merge != "both"].iloc[0]
-        return False, f"{' '.join(str(missing[key]) for key in keys)}: in the summary or in the rows, not in both"
-    for name in columns:
-        one, other = (pd.to_numeric(both[f"{name}{end}"]).astype(float) for end in ("", "_again"))
-        wrong = ~np.isclose(one, other, rtol=_EXACT, atol=_EXACT, equal_nan=True)
-        if wrong.any():
-            row = both[wrong].iloc[0]
-            where = " ".join(str(row[key]) for key in keys)
-            return (
-                False,
-                f"{where}: {name} is {row[name]:.6g} in the summary and {row[f'{name}_again']:.6g} by its rows",
-            )
+    if stored.duplicated(keys).any() or set(map(tuple, stored[keys].to_numpy())) != set(
+        map(tuple, figures[keys].to_numpy())
+    ):
+        return False, "summary and rows are not of the same critics, read-outs and edits"
+    figures = stored[keys].merge(figures, on=keys)
+    columns = [name for name in figures if name not in keys]
+    if where := _apart(stored, figures, columns, keys):
+        return False, where
     return True, f"{len(columns)} figures of {len(stored)} lines follow from {len(rows)} rows"
+
+
+def _apart(stored: pd.DataFrame, again: pd.DataFrame, columns: Sequence[str], keys: Sequence[str]) -> str:
+    """The first value of a table that is another than it should be, in words; empty where there is none.
+
+    Args:
+        stored: As the record has it.
+        again: As it should be, row by row.
+        columns: Of `again`; those of numbers are equal up to rounding.
+        keys: What names a row.
+    """
+    if len(stored) != len(again):
+        return f"{len(stored)} rows are in the record, {len(again)} should be"
+    for name in columns:
+        if name not in stored:
+            return f"{name} is not in the record"
+        for index, (was, now) in enumerate(zip(stored[name], again[name], strict=True)):
+            if not _same(was, now):
+                where = " ".join(str(again[key].iloc[index]) for key in keys)
+                return f"{where}: {name} is {_short(was)} in the record and {_short(now)} by its rows"
+    return ""
+
+
+def _same(was: Any, now: Any) -> bool:
+    if isinstance(now, list | tuple):
+        return isinstance(was, list) and list(now) == was
+    if pd.isna(now) or (isinstance(now, float) and math.isinf(now)):
+        return was is None or was is pd.NA or was != was
+    if isinstance(now, Number) and not isinstance(now, bool | np.bool_):
+        number = isinstance(was, Number) and not isinstance(was, bool)
+        return number and math.isclose(cast(Any, was), cast(Any, now), rel_tol=_EXACT, abs_tol=_EXACT)
+    return bool(was == now)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else f"{value!s:.60}"
+
+
+def _tables(record: Mapping[str, Any], rows: pd.DataFrame, texts: Mapping[str, Texts]) -> tuple[bool, str]:
+    """Whether every other table of `compare` and its answer follow from its rows and the texts of the pairs."""
+    known = {identity: index for index, identity in enumerate(texts)}
+    if not set(rows.id) <= set(known):
+        return False, "rows of pairs that are not in the file"
+    rows = rows.iloc[rows.id.map(known).argsort(kind="stable")]
+    scored = pd.concat(_rescaled(record, rows.drop(columns="dispute", errors="ignore")), ignore_index=True)
+    signed = record["signature"]
+    result = tabulated(scored, texts, [], signed, "", signed.get("temperature", TEMPERATURE))
+    for name in (name for name in result.tables if name != "summary"):
+        again = getattr(result, name)
+        stored = pd.DataFrame(record.get(name), columns=None if record.get(name) else again.columns)
+        keys = [key for key in ("critic", "aggregation", "id", "category", "baseline") if key in again]
+        if where := _apart(stored, again, list(again), keys):
+            return False, f"{name}: {where}"
+    return _answer(record, result.answer())
+
+
+def _answer(record: Mapping[str, Any], statements: Sequence[Statement]) -> tuple[bool, str]:
+    stored = record.get("answer", [])
+    texts = [statement.text for statement in statements]
+    if not isinstance(stored, list) or [each.get("text") for each in stored if isinstance(each, dict)] != texts:
+        return False, "answer: its sentences are not those that follow from its tables"
+    return True, "every table but the warnings follows from the rows, the answer from the tables"
 
 
 def _rescaled(record: Mapping[str, Any], rows: pd.DataFrame) -> Iterator[pd.DataFrame]:

@@ -1,5 +1,6 @@
-"""A run's steps as a page: the answer, a curve with intervals a figure, and all tables; no script at all."""
+"""A run's steps as a page: the answer, a curve a figure, and the tables; no script at all."""
 
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,18 @@ import pandas as pd
 
 from critic_probe.errors import CriticProbeError
 from critic_probe.measures.result import Measured
-from critic_probe.report.pictures import Picture, finished, measured, to_svg, with_intervals
+from critic_probe.report.pictures import POINTS, Picture, finished, measured, to_svg, with_intervals
 from critic_probe.report.terminal import signature_line
+from critic_probe.runs.logs import LogsResult
+from critic_probe.runs.names import METRICS
 from critic_probe.runs.track import SAYS, TrackResult
 from critic_probe.text import neutralise
 
+Curved = TrackResult | LogsResult
 _CAPTION = "At each step, with its 95 % interval."
 
 
-def write_curves(path: Path, result: TrackResult) -> None:
+def write_curves(path: Path, result: Curved) -> None:
     """Writes the page.
 
     Args:
@@ -27,15 +31,44 @@ def write_curves(path: Path, result: TrackResult) -> None:
     Raises:
         CriticProbeError: The file cannot be written.
     """
+    page = _of_logs(result) if isinstance(result, LogsResult) else _of_track(result)
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise CriticProbeError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def _of_track(result: TrackResult) -> str:
     drawn = []
     for figure in [name for name in SAYS if name in result.steps]:
         frame = measured(result.steps, figure)
         if len(frame):
             drawn.append(Picture(figure, SAYS[figure], _CAPTION, {"": _curve(frame, figure)}, None))
-    try:
-        path.write_text(_page(f"track {result.run}", result, drawn), encoding="utf-8")
-    except OSError as error:
-        raise CriticProbeError(f"{path}: cannot be written ({error.strerror or error})") from error
+    return _page(f"track {result.run}", result, drawn, result.tables)
+
+
+def _of_logs(result: LogsResult) -> str:
+    """A curve a known figure that was logged more than once; the table of steps is for files."""
+    drawn = []
+    for row in result.metrics.itertuples(index=False):
+        frame = result.steps[["step", row.name]].dropna()
+        if row.name in METRICS and len(frame) > 1:
+            caption = (
+                f"{METRICS[row.name].says}; logged as {row.logged}{f' ({row.definition})' if row.definition else ''}."
+            )
+            drawn.append(Picture(row.name.replace("/", "-"), row.name, caption, {"": _line(frame, row.name)}, None))
+    return _page("logs", result, drawn, [name for name in result.tables if name != result.main])
+
+
+def _line(frame: pd.DataFrame, name: str) -> dict[str, Any]:
+    import altair as alt
+
+    if len(frame) > POINTS:
+        frame = frame.iloc[np.linspace(0, len(frame) - 1, POINTS).astype(int)]
+    shown = frame.rename(columns={name: "value"})
+    x = alt.X("step:Q", title="step", axis=alt.Axis(tickMinStep=1))
+    y = alt.Y("value:Q", title=name.partition("/")[2], scale=alt.Scale(zero=False))
+    return finished(alt.Chart(shown).mark_line().encode(x=x, y=y))
 
 
 def _curve(frame: pd.DataFrame, figure: str) -> dict[str, Any]:
@@ -48,7 +81,7 @@ def _curve(frame: pd.DataFrame, figure: str) -> dict[str, Any]:
     return finished(alt.layer(*with_intervals(shown, x, y, ends)))
 
 
-def _page(title: str, result: Measured, drawn: list[Picture]) -> str:
+def _page(title: str, result: Measured, drawn: list[Picture], names: Sequence[str]) -> str:
     from jinja2 import Environment, select_autoescape
 
     page = files("critic_probe.report") / "page"
@@ -57,7 +90,7 @@ def _page(title: str, result: Measured, drawn: list[Picture]) -> str:
         autoescape=select_autoescape(default=True, default_for_string=True), trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"safe_text": lambda text: neutralise(str(text))}
-    tables = [(name, getattr(result, name)) for name in result.tables]
+    tables = [(name, getattr(result, name)) for name in names]
     made: str = environment.from_string(template).render(
         title=title,
         style=style,

@@ -2,11 +2,9 @@
 
 import json
 import math
-import os
 import pkgutil
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import fields, replace
 from importlib import import_module
 from pathlib import Path
@@ -14,12 +12,13 @@ from typing import Any, cast
 
 import pandas as pd
 
-from critic_probe import measures, runs, studies
+from critic_probe import documents, measures, runs, studies
 from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.gates.measure import CheckResult
 from critic_probe.measures.result import Measured, Result
 from critic_probe.report import verdicts
 from critic_probe.report.targets import check_path
+from critic_probe.writing import written
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -66,11 +65,8 @@ def read_result(path: str | Path) -> Result:
     Raises:
         CriticProbeError: The file cannot be read, is no result of this tool, or lacks a part.
     """
-    try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CriticProbeError(f"{path}: cannot be read ({error}); give the JSON of a result") from error
-    schema = data.get("schema") if isinstance(data, dict) else None
+    data: dict[str, Any] = documents.read_json(Path(path), "give the JSON of a result", dict, documents.LARGE)
+    schema = data.get("schema")
     kinds = _kinds()
     command = next((name for name in kinds if schema == f"critic-probe/{name}/1"), None)
     if command is None:
@@ -90,9 +86,9 @@ def read_result(path: str | Path) -> Result:
         values |= {"notices": [Notice(**row) for row in values.get("notices", ())]}
         result: Any = kind(**{name: values[name] for name in names})
         return cast(Result, replace(result, reading=result.read_aloud()) if issubclass(kind, Measured) else result)
-    except (AttributeError, KeyError, TypeError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise CriticProbeError(
-            f"{path}: lacks a column of {command} ({error}); give the file as it was written"
+            f"{path}: lacks a column of {command} ({error!s:.200}); give the file as it was written"
         ) from error
 
 
@@ -119,15 +115,8 @@ def write_result(path: Path, result: Result) -> None:
         CriticProbeError: As `check_path`, or the write failed.
     """
     check_path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with written(path) as part:
         _write(part, path.suffix.lower(), result)
-        part.replace(path)
-    except OSError as error:
-        raise CriticProbeError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        with suppress(OSError):
-            part.unlink()
 
 
 def _write(path: Path, suffix: str, result: Result) -> None:

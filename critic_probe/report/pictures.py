@@ -16,6 +16,7 @@ from critic_probe.measures.report import ReportResult
 from critic_probe.report.profile import CAPTION, EFFECT, MARKS, ends, ranked
 from critic_probe.report.svg import to_png
 from critic_probe.text import neutralise
+from critic_probe.writing import write_bytes
 
 POINTS = 1500  # pairs that a scatter draws; more are one another's cover
 _WIDTH = 330
@@ -29,6 +30,7 @@ _KINDS = {"~": "harmless", "!": "worse", "=": "the same facts"}
 _KIND_COLOURS = {"harmless": "#d55e00", "worse": "#0b84c8", "the same facts": "#7f7f7f"}
 _VERDICTS = {"teacher": "#0b84c8", "student": "#d55e00", "tie": "#7f7f7f"}
 _POSITIONS = ["initial", "medial", "terminal", "whole"]
+_TAG = re.compile(r"<[^>]*>")
 _NUMBER = re.compile(r"(\d+\.\d{2})\d+")
 
 
@@ -150,7 +152,7 @@ def to_svg(chart: dict[str, Any], name: str = "", label: str = "") -> str:
     """
     import vl_convert
 
-    svg = _NUMBER.sub(r"\1", vl_convert.vegalite_to_svg(chart))
+    svg = _TAG.sub(lambda tag: _NUMBER.sub(r"\1", tag[0]), vl_convert.vegalite_to_svg(chart))
     svg = re.sub(r'(id="|url\(#)', rf"\g<1>{name}-", svg)
     return re.sub(
         r'<svg ([^>]*?)width="([\d.]+)" height="[\d.]+"',
@@ -178,7 +180,7 @@ def write_pictures(folder: Path, result: ReportResult) -> list[Path]:
                 last = f"-{number}" if len(picture.charts) > 1 else ""
                 for suffix, content in ((".svg", svg.encode()), (".png", to_png(svg))):
                     path = folder / f"{picture.name}{last}{suffix}"
-                    path.write_bytes(content)
+                    write_bytes(path, content)
                     written.append(path)
     except OSError as error:
         raise CriticProbeError(f"{folder}: cannot be written ({error.strerror or error})") from error

@@ -82,7 +82,7 @@ def why_not(checkpoint: Checkpoint, base: str | None = None, before: Mapping[Pat
         layout = read_layout(checkpoint.path, base=base)
         done = _done(checkpoint)
     except (CriticProbeError, OSError) as error:
-        return str(error)
+        return f"{checkpoint.path}: was deleted before it was read" if checkpoint.gone else str(error)
     if done is None and before is not None and before.get(checkpoint.path) != checkpoint.stamp:
         return f"{layout.path}: has just been written to"
     return done or ""

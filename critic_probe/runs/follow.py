@@ -20,7 +20,7 @@ class Followed:
         asked: What every checkpoint is asked.
         progress: Told of every pair scored.
         steps: What was scored, whether it is still there or not.
-        left_out: Step -> why it was not, of those that are there.
+        left_out: Step -> why it was not.
     """
 
     run: Path
@@ -40,18 +40,19 @@ class Followed:
         """
         there = checkpoints_of(self.run)
         before, self._before = self._before, {each.path: each.stamp for each in there}
-        self.left_out = {step: why for step, why in self.left_out.items() if step in {each.step for each in there}}
+        for step in self.left_out.keys() - {each.step for each in there}:
+            self.left_out[step] = f"{self.run}: its checkpoint was deleted before it was read"
         for checkpoint in there:
             if self._seen.get(checkpoint.step) == checkpoint.stamp:
                 continue
             reason = why_not(checkpoint, self.asked.loading.get("base"), before if live else None)
-            step = None if reason else self._score(checkpoint)
-            if isinstance(step, Step):
-                self.steps[checkpoint.step] = step
+            scored = reason or self._score(checkpoint)
+            if isinstance(scored, Step):
+                self.steps[checkpoint.step] = scored
                 self.left_out.pop(checkpoint.step, None)
-                yield step
+                yield scored
             elif checkpoint.step not in self.steps:
-                self.left_out[checkpoint.step] = reason or str(step)
+                self.left_out[checkpoint.step] = scored
 
     def _score(self, checkpoint: Checkpoint) -> Step | str:
         """A checkpoint's figures, or why there are none."""
@@ -59,7 +60,7 @@ class Followed:
             step = step_of(checkpoint, self.asked, self.progress)
         except Exception as error:
             if checkpoint.gone:
-                return f"{checkpoint.path}: was deleted while it was read"
+                return f"{checkpoint.path}: was deleted before it was read"
             if checkpoint.changed:
                 return f"{checkpoint.path}: was written to while it was read"
             if not isinstance(error, CriticProbeError | OSError):
@@ -81,4 +82,4 @@ class Followed:
                 why or f"{self.run}: no checkpoint in it (global_step_N or checkpoint-N); give the directory of a run"
             )
         there = {each.step for each in checkpoints_of(self.run)} if self.run.is_dir() else set()
-        return track(self.run.resolve().name, self.steps.values(), self.left_out, there)
+        return track(str(self.run), self.steps.values(), self.left_out, there)

@@ -1,22 +1,30 @@
 """Whether a run was sound, by what it logged: an audit after the fact, which warns of nothing to come.
 
-A finding says what was measured, at which steps, what it usually comes from and the command that would tell. Bounds are a
-profile's. Each part of a run that was logged under one definition is judged by itself, so that a new definition is no
+A finding says what was measured, at which steps, what it usually comes from and the command that would tell. Bounds are
+a profile's. Each part of a run that was logged under one definition is judged by itself, so that a new definition is no
 finding, and figures of one network say nothing of another.
 """
 
+import math
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import pandas as pd
 
+from critic_probe.errors import CriticProbeError
+from critic_probe.gates.figures import LOGS, figures
+from critic_probe.gates.gate import Plan, evaluate
 from critic_probe.runs.checks import learning, records, stability
 from critic_probe.runs.checks.check import CHECKS, Check, Finding, Run
+from critic_probe.runs.names import METRICS
 from critic_probe.runs.profile import Profile, load_profile
 from critic_probe.runs.table import RunTable
+from critic_probe.stats.trend import mann_kendall, theil_sen
 
-__all__ = ["CHECKS", "Finding", "columns", "exit_code", "findings"]
+__all__ = ["CHECKS", "Finding", "columns", "exit_code", "findings", "gated", "levels", "trends"]
 _MODULES = (learning, records, stability)  # which fill CHECKS
 _ORDER = {"fail": 0, "warn": 1, "info": 2, "skipped": 3}
+_LAST = 20  # logged steps at least that a level is taken from
 SCORES = ("step", "side", "length", "score")
 
 
@@ -34,7 +42,7 @@ def findings(table: RunTable, scores: pd.DataFrame | None = None, profile: Profi
     scores = pd.DataFrame(columns=list(SCORES)) if scores is None else scores
     found: list[Finding] = []
     if len(table.values):
-        run = Run(table, scores, profile, int(table.values.index[0]), table)
+        run = Run(table, scores, profile, int(table.values.index[0]))
         for name in profile:
             if name != "general":
                 found += _judged(CHECKS[name], run)
@@ -56,16 +64,77 @@ def _parts(check: Check, run: Run) -> Iterator[Run]:
     """The run, cut where a figure that the check looks at is logged under another definition from then on."""
     first, last = int(run.table.values.index[0]), int(run.table.values.index[-1])
     ends = [first, *run.table.redefined(check.names), last + 1]
-    for start, stop in zip(ends, ends[1:], strict=False):
+    for start, stop in pairwise(ends):
         part = run.table.between(start, stop - 1)
         if len(part.values):
             scores = run.scores[(run.scores.step >= start) & (run.scores.step < stop)]
-            yield Run(part, scores, run.profile, run.begins, run.table)
+            yield Run(part, scores, run.profile, run.begins, len(ends) > 2)
 
 
 def exit_code(found: Sequence[Finding]) -> int:
     """1 where a check fails, else 0."""
     return int(any(finding.verdict == "fail" for finding in found))
+
+
+def levels(found: Sequence[Finding], table: RunTable) -> pd.DataFrame:
+    """What gates can bound of a run, as `logs.NAME`: name, value, n.
+
+    `fails` and `warnings` count findings; a figure such as `critic/d_acc` is the median of the last quarter of its
+    logged steps, at least 20 of them where there are as many.
+    """
+    rows: list[dict[str, object]] = [
+        {"name": name, "value": float(sum(f.verdict == verdict for f in found)), "n": len(found)}
+        for name, verdict in (("fails", "fail"), ("warnings", "warn"))
+    ]
+    for name in table.values:
+        logged = table.values[name].dropna()
+        last = logged.iloc[-max(len(logged) // 4, _LAST) :]
+        if len(last):
+            rows.append({"name": str(name), "value": float(last.median()), "n": len(last)})
+    return pd.DataFrame(rows)
+
+
+def trends(table: RunTable) -> pd.DataFrame:
+    """Which figures rise or fall over the run, each under its last definition.
+
+    Columns: name, first, last, n, per_step (Theil-Sen), tau and p (Mann-Kendall, for autocorrelated noise; NaN where
+    too few independent values can tell).
+    """
+    rows = []
+    for name in map(str, table.values):
+        since = max(table.redefined([name]), default=-math.inf)
+        logged = table.values[name].dropna().loc[since:]
+        if len(logged):
+            tau, p, _ = mann_kendall(logged)
+            slope = theil_sen(logged.index, logged).per_step
+            ends = {"name": name, "first": int(logged.index[0]), "last": int(logged.index[-1]), "n": len(logged)}
+            rows.append(ends | {"per_step": slope, "tau": tau, "p": p})
+    return pd.DataFrame(rows, columns=["name", "first", "last", "n", "per_step", "tau", "p"])
+
+
+def gated(plan: Plan, found: Sequence[Finding], table: RunTable) -> pd.DataFrame:
+    """What gates say of a run, a row a gate; see `gates.gate.evaluate`.
+
+    Args:
+        plan: Gates on `logs.NAME`, each with `at = "value"`.
+        found: Of `findings`.
+        table: What the run logged.
+
+    Raises:
+        CriticProbeError: A gate bounds what is no figure of a run.
+    """
+    known = {f"{LOGS}{name}" for name in ("fails", "warnings", *METRICS, *table.values)}
+    for gate in plan.gates:
+        if not gate.metric.startswith(LOGS):
+            raise CriticProbeError(
+                f"{plan.source}: '{gate.metric}' is a figure of a critic; keep such gates in a file of their own for "
+                "critic-probe check"
+            )
+        if gate.metric not in known:
+            raise CriticProbeError(
+                f"{plan.source}: metric '{gate.metric}' is unknown; choose from {', '.join(sorted(known))}"
+            )
+    return evaluate(plan, figures({"logs": levels(found, table)}), ())
 
 
 def columns(found: Sequence[Finding]) -> pd.DataFrame:

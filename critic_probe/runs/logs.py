@@ -9,10 +9,13 @@ from typing import Any
 import pandas as pd
 
 from critic_probe.errors import CriticProbeError, Notice
+from critic_probe.gates.gate import Plan, exit_code
+from critic_probe.gates.measure import CheckResult
 from critic_probe.measures.result import Measured, Statement
-from critic_probe.runs.names import METRICS, OTHER
+from critic_probe.runs.health import SCORES, columns, findings, gated
+from critic_probe.runs.names import METRICS, OF_SAMPLES, OTHER
 from critic_probe.runs.pairs import PairsFile
-from critic_probe.runs.profile import Profile, load_profile
+from critic_probe.runs.profile import load_profile
 from critic_probe.runs.read import Records
 from critic_probe.runs.record import Sample, Scalar
 from critic_probe.runs.table import RunTable, run_table
@@ -20,8 +23,6 @@ from critic_probe.text import listed
 from critic_probe.version import __version__
 from critic_probe.workbench import Signature
 
-SCORES = ("step", "side", "length", "score")
-FINDINGS = ("check", "verdict", "step", "evidence", "causes", "confirm")
 _SOURCES = ("path", "format", "framework", "version", "notes")
 _ORDER = {name: place for place, name in enumerate(METRICS)}
 
@@ -37,23 +38,34 @@ class LogsResult(Measured):
         changes: One row per step from which on a name is logged otherwise: name, step, logged, definition, and both
             before.
         findings: One row per finding, see `health.columns`.
+        gates: One row per gate on a figure of the run, with its verdict; empty without gates.
         steps: One row per step: step, and a column per name.
     """
 
     command = "logs"
-    tables = ("sources", "metrics", "changes", "findings", "steps")
+    tables = ("sources", "metrics", "changes", "findings", "gates", "steps")
     main = "steps"
 
     sources: pd.DataFrame
     metrics: pd.DataFrame
     changes: pd.DataFrame
     findings: pd.DataFrame
+    gates: pd.DataFrame
     steps: pd.DataFrame
 
     @property
     def failed(self) -> bool:
-        """Whether a check fails."""
-        return "fail" in set(self.findings.get("verdict", ()))
+        """Whether a check or a gate fails."""
+        return "fail" in set(self.findings.get("verdict", ())) or not self.checked("").passed
+
+    def checked(self, source: str) -> CheckResult:
+        """What the gates say, as every medium shows verdicts.
+
+        Args:
+            source: Where the gates come from.
+        """
+        missed = int(len(self.gates) > 0 and exit_code(self.gates, "fail"))
+        return CheckResult(source, self.gates, "fail", missed, notices=self.notices, signature=self.signature)
 
     def answer(self) -> list[Statement]:
         """What was read, and the worst that was found."""
@@ -67,16 +79,26 @@ class LogsResult(Measured):
             {"files": len(self.sources), "figures": len(known), "steps": len(steps)},
         )
         by_verdict = self.findings["verdict"].value_counts().to_dict() if len(self.findings) else {}
-        return [read, *_told(self.findings, by_verdict)]
+        told = [read, *_told(self.findings, by_verdict)]
+        if len(self.gates):
+            counts = self.gates["verdict"].value_counts().to_dict()
+            told.append(Statement(f"Gates: {', '.join(f'{n} {verdict}' for verdict, n in counts.items())}.", counts))
+        return told
 
 
-def read_logs(paths: Sequence[str | Path], profile: str | Path | None = None, pairs: Path | None = None) -> LogsResult:
+def read_logs(
+    paths: Sequence[str | Path],
+    profile: str | Path | None = None,
+    pairs: Path | None = None,
+    gates: Plan | None = None,
+) -> LogsResult:
     """Reads the logs of one run and judges them.
 
     Args:
         paths: Files, and directories for the files below them.
         profile: Bounds of the checks, by name or as a TOML file; None for the default ones.
         pairs: Where samples go as pairs, .jsonl or .parquet; None for nowhere.
+        gates: Bounds on `logs.` figures; None for none.
 
     Raises:
         CriticProbeError: A file cannot be read or written, the profile is unknown, or there is nothing in the files.
@@ -96,22 +118,28 @@ def read_logs(paths: Sequence[str | Path], profile: str | Path | None = None, pa
             if written is not None:
                 written.add(record)
     if not (scalars or scores):
-        raise CriticProbeError(next(iter(records.refused), f"{listed(paths)}: no logs in it; give what a run wrote"))
+        notes = [f"{source.path}: {note}" for source in records.sources for note in source.notes]
+        raise CriticProbeError("; ".join([f"{listed(paths)}: nothing that a run logged", *records.refused, *notes]))
+    scalars, beside = _of_whole_steps(scalars)
     table = run_table(scalars)
-    judged = _judged(table, pd.DataFrame(scores, columns=list(SCORES)), bounds)
+    judged = findings(table, pd.DataFrame(scores, columns=list(SCORES)), bounds)
     return LogsResult(
         pd.DataFrame([_source(source) for source in records.sources], columns=list(_SOURCES)),
         _metrics(table),
         _changes(table),
-        judged,
+        columns(judged),
+        pd.DataFrame() if gates is None else gated(gates, judged, table),
         table.values[_in_order(table.values.columns)].reset_index(),
-        notices=[*_notices(records, table, lost), *_of_pairs(written)],
+        notices=[*_notices(records, table, lost, beside), *_of_pairs(written)],
         signature=Signature(version=__version__),
     )
 
 
-def _judged(table: RunTable, scores: pd.DataFrame, profile: Profile) -> pd.DataFrame:  # noqa: ARG001
-    return pd.DataFrame(columns=list(FINDINGS))
+def _of_whole_steps(scalars: list[Scalar]) -> tuple[list[Scalar], list[str]]:
+    """The figures without those of micro-batches that the run logs of whole steps too; and the names of these."""
+    whole = {scalar.name for scalar in scalars if not scalar.logged.startswith(OF_SAMPLES)}
+    kept = [s for s in scalars if s.name not in whole or not s.logged.startswith(OF_SAMPLES)]
+    return kept, sorted({s.name for s in scalars if s.name in whole and s.logged.startswith(OF_SAMPLES)})
 
 
 def _scores(sample: Sample) -> list[tuple[int, str, int | None, float | None]]:
@@ -183,11 +211,28 @@ def _told(found: pd.DataFrame, by_verdict: dict[str, int]) -> list[Statement]:
     counts = ", ".join(f"{count} {verdict}" for verdict, count in judged.items())
     worst = found.iloc[0]
     at = "" if pd.isna(worst["step"]) else f" from step {worst['step']} on"
-    return [Statement(f"{counts}; first {worst['check']}{at}: {worst['evidence']}.", dict(by_verdict))]
+    return [Statement(f"{counts}; first {worst['check']}{at}: {worst['evidence'].rstrip('.')}.", dict(by_verdict))]
 
 
-def _notices(records: Records, table: RunTable, lost: bool) -> list[Notice]:
-    of_table = [Notice("one-table", sentence) for sentence in table.notes]
+def _notices(records: Records, table: RunTable, lost: bool, beside: list[str]) -> list[Notice]:
+    of_table = [
+        Notice(
+            "resumed", f"the run goes back from step {row.until} to {row.step}: the later figures stand from there on"
+        )
+        for row in table.restarts.itertuples()
+    ]
+    several = {
+        "repeated": ("of several figures at a step the mean stands", table.repeated),
+        "other-definition": ("also logged under another definition, which is left out", table.left_out),
+    }
+    for code, (message, rows) in several.items():
+        if len(rows):
+            of_table.append(Notice(code, f"{message}: {listed(dict.fromkeys(rows['name']))}"))
+    if beside:
+        message = (
+            f"of whole steps, as the run logs them, and not of the micro-batches of scoring details: {listed(beside)}"
+        )
+        of_table.append(Notice("whole-steps", message))
     unread = [Notice("not-read", sentence) for sentence in records.refused]
     if records.unknown:
         unread.append(Notice("no-log", f"{len(records.unknown)} other files are no logs: {listed(records.unknown)}"))

@@ -4,14 +4,9 @@ A figure keeps its name over frameworks and versions; where it was computed othe
 were read in the frameworks' own code: verl 0.2 to 0.9.1, TRL 0.9 to 1.16, OpenRLHF 0.11.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from critic_probe.runs.record import Scalar
-
 OTHER = "other"  # the network of names that nobody knows
-_LONGEST = 200  # characters of a name
-_MOST = 10_000  # names of a file
 
 
 class Metric(NamedTuple):
@@ -155,6 +150,7 @@ LOGGED = (
     # `critic-probe warmup`.
     Logged("critic-probe", "critic/d_acc", "critic/d_acc", "ties half"),
     Logged("critic-probe", "critic/saturated", "critic/saturated"),
+    Logged("critic-probe", "critic/gradient_weight", "critic/gradient_weight"),
     Logged("critic-probe", "critic/loss_at_1", "critic/loss_at_1"),
     Logged("critic-probe", "val/d_acc", "critic/eval_acc", "ties half"),
     Logged("critic-probe", "val/loss_at_1", "critic/eval_loss", "at T = 1"),
@@ -206,6 +202,7 @@ LOGGED = (
     Logged("openrlhf", "rollout/truncated_rate", "data/truncated"),
 )
 
+OF_SAMPLES = "scoring/"  # before what scoring-detail logs say of a micro-batch
 SCORING = {
     "student_mean": ("critic/student_mean", "of a micro-batch"),
     "teacher_mean": ("critic/teacher_mean", "of a micro-batch"),
@@ -222,150 +219,3 @@ EVAL = {
     **dict.fromkeys(("score_diff", "gap", "score_gap", "mean_gap", "eval_score_diff", "eval_gap"), "eval_gap"),
 }
 """Names in files of evaluations, `eval_history.csv` and `eval_step_N_results.json`: by name, the critic's figure."""
-
-# A name that one framework alone logs. Where several tell, the first framework of this order counts.
-_TELLS = {
-    "critic-probe": ("critic/loss_at_1", "critic/gradient_weight", "val/loss_at_1"),
-    "gad": ("critic/d_acc", "critic/d_loss", "critic/ranking_loss", "critic/score_diff", "critic/teacher_score_mean"),
-    "openrlhf": ("train/chosen_reward", "train/acc_mean", "eval/acc_mean", "train/critic_loss", "rollout/reward_mean"),
-    "trl": ("mean_reward", "eval_mean_reward", "margin", "eval_margin", "objective/rlhf_reward", "loss/value_avg"),
-    "verl": ("critic/score/mean", "critic/vf_loss", "actor/pg_loss", "critic/vf_explained_var", "training/global_step"),
-}
-_ORDER = tuple(_TELLS)
-_TELLING = {name: framework for framework, names in _TELLS.items() for name in names}
-_ALSO = {"gad": ("gad", "verl"), "critic-probe": ("critic-probe", "gad", "verl")}  # whose names each logs
-
-# What a name says of the version that logs it: the first that does, or the first that no longer does.
-_SINCE = {
-    "perf/mfu/critic": "0.3",
-    "actor/reward_kl_penalty": "0.4",
-    "training/global_step": "0.4",
-    "actor/entropy": "0.4.1",
-    "num_turns/mean": "0.5",
-    "response/aborted_ratio": "0.6",
-    "perf/mfu/actor_infer": "0.7",
-    "timing_s/update_weights": "0.7.1",
-    "agent_loop/compute_score/mean": "0.8",
-    "training/off_policy/trajectory_staleness/mean": "0.9",
-    "mean_reward": "0.24",
-    "eval_mean_reward": "0.24",
-}
-_BEFORE = {"mfu/critic": "0.3", "critic/kl": "0.4"}
-
-
-class Names:
-    """The names of one source, and what they tell of who wrote it.
-
-    Args:
-        framework: Who wrote it, where its format tells.
-
-    Attributes:
-        framework: Who wrote it, as far as names and format tell; "" where they do not.
-        since: The first version that it can be.
-        before: The first version that it cannot be.
-        evaluation: Whether the figures are of held-out pairs, under names of their own.
-        refused: How many figures had a name too long or too many beside it.
-    """
-
-    def __init__(self, framework: str = "") -> None:
-        self.framework = framework
-        self.since = ""
-        self.before = ""
-        self.evaluation = False
-        self.refused = 0
-        self._known: dict[str, tuple[str, str]] = {}
-        self._ranking = False
-
-    @property
-    def version(self) -> str:
-        """The versions that it can be: `0.6 or later`, `before 0.4`, `from 0.4 and before 0.6`."""
-        if self.since and self.since == self.before:
-            return self.since
-        if self.since and self.before:
-            return f"from {self.since} and before {self.before}"
-        return f"{self.since} or later" if self.since else f"before {self.before}" if self.before else ""
-
-    def learn(self, names: Iterable[str]) -> None:
-        """Takes note of names that stand in one record, or near each other."""
-        fresh = [name for name in names if name not in self._known]
-        if not fresh:
-            return
-        before = (self.framework, self.since, self.before, self._ranking)
-        plain = {_plain(name) for name in fresh}
-        for name in plain:
-            teller = _TELLING.get(name)
-            if teller and (not self.framework or _ORDER.index(teller) < _ORDER.index(self.framework)):
-                self.framework = teller
-        since = max((_SINCE.get(name, "") for name in plain), key=_parts)
-        ended = [_BEFORE[name] for name in plain if name in _BEFORE]
-        if "critic/score/mean" in plain and "response/aborted_ratio" not in plain:
-            ended.append("0.6")  # verl logs the two in one dictionary since
-        self._narrow(since, min(ended, key=_parts, default=""))
-        if "eval_accuracy" in plain and self.framework in ("", "trl") and not self.since:
-            self.framework, self.before = "trl", "0.24"
-        self._ranking |= "critic/ranking_loss" in plain
-        if before != (self.framework, self.since, self.before, self._ranking):
-            self._known.clear()
-
-    def _narrow(self, since: str, before: str) -> None:
-        """Takes what a record tells of its version; where that is another one, the run went on under another."""
-        latest = max(self.since, since, key=_parts)
-        earliest = min(filter(None, (self.before, before)), key=_parts, default="")
-        if latest and earliest and _parts(latest) >= _parts(earliest):
-            latest, earliest = since, before
-        self.since, self.before = latest, earliest
-
-    def scalars(self, step: int, figures: Mapping[str, float], place: str) -> Iterator[Scalar]:
-        """The figures of a record under their one name each."""
-        known = self._known
-        if not known.keys() >= figures.keys():
-            self.learn(figures)
-        for logged, value in figures.items():
-            named = known.get(logged)
-            if named is None:
-                if len(logged) > _LONGEST or len(known) >= _MOST:
-                    self.refused += 1
-                    continue
-                named = known[logged] = self._named(logged)
-            yield Scalar(step, named[0], value, logged, named[1], place)
-
-    def _named(self, logged: str) -> tuple[str, str]:
-        name = _plain(logged)
-        if self._ranking and name in ("critic/ranking_loss", "critic/d_loss"):
-            return ("critic/d_loss", "") if name == "critic/ranking_loss" else ("critic/loss", "score_reg included")
-        for framework in _ALSO.get(self.framework, (self.framework,)):
-            rows = _ROWS.get((framework, name)) or _ROWS.get((framework, logged))
-            if rows:
-                sure = [row for row in rows if self._holds(row)]
-                return rows[0].name, sure[0].definition if sure else ""
-        if self.evaluation and logged in EVAL:
-            return f"critic/{EVAL[logged]}", ""
-        return f"{OTHER}/{logged}", ""
-
-    def _holds(self, row: Logged) -> bool:
-        """Whether a row is of the version, as far as that is known."""
-        if row.framework == "verl" and self.framework not in ("verl", "gad"):
-            return not (row.since or row.before)
-        late = not row.since or bool(self.since and _parts(self.since) >= _parts(row.since))
-        early = not row.before or bool(self.before and _parts(self.before) <= _parts(row.before))
-        return late and early
-
-
-_ROWS: dict[tuple[str, str], list[Logged]] = {}
-for _row in LOGGED:
-    _ROWS.setdefault((_row.framework, _row.logged), []).append(_row)
-
-
-def _plain(logged: str) -> str:
-    """A name as TRL gives it, without what transformers puts before it for TensorBoard and W&B."""
-    bare = logged.removeprefix("train/")
-    if logged.startswith("eval/"):
-        bare = f"eval_{logged.removeprefix('eval/')}"
-    return bare if bare in _OF_TRL and ("trl", logged) not in _ROWS else logged
-
-
-def _parts(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".") if part.isdecimal())
-
-
-_OF_TRL = frozenset(row.logged for row in LOGGED if row.framework == "trl")

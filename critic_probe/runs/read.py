@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from critic_probe.errors import CriticProbeError
-from critic_probe.runs.readers.dumps import read_dump
+from critic_probe.runs.readers.dumps import is_dump, read_dump
 from critic_probe.runs.readers.events import is_events, read_events
 from critic_probe.runs.readers.jsonl import read_jsonl
 from critic_probe.runs.readers.log import HEAD, Log
@@ -69,7 +69,7 @@ class Records:
                     raise
                 self.refused.append(str(error))
                 continue
-            if log.found:
+            if log.found or log.format:
                 self.sources.append(log.source())
             elif named and not log.head:
                 raise CriticProbeError(f"{path}: empty, nothing was logged yet; give it once the run has written")
@@ -97,8 +97,8 @@ def _reader(log: Log) -> _Reader | None:
     if log.head.startswith(OPENS):
         return read_wandb
     if log.head.startswith(b"PK\x03\x04"):
-        return read_dump if b"/data.pkl" in log.head else None
-    if b"\0" in log.head:
+        return read_dump if is_dump(log.head) else None
+    if log.is_binary:
         return None
     head = log.head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if head.startswith(b"{"):

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import zlib
+from base64 import b85decode, b85encode
+from collections.abc import Collection, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,20 +19,23 @@ from critic_probe.checkpoint.critic import resolve_device
 from critic_probe.checkpoint.layout import Layout, fingerprint, read_layout
 from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.gates.baseline import record
+from critic_probe.gates.changes import changes
 from critic_probe.gates.figures import figures
 from critic_probe.gates.gate import Gate, Plan
 from critic_probe.gates.measure import judge, measure
 from critic_probe.measures.compare import Compare
+from critic_probe.measures.variants import SIDES
 from critic_probe.pairs import Pairs
-from critic_probe.probes import all_families
+from critic_probe.probes import all_families, drawn
 from critic_probe.runs.checkpoints import Checkpoint
 from critic_probe.scoring.cache import Cache
 from critic_probe.text import listed
 from critic_probe.version import __version__
 from critic_probe.workbench import Progress, Settings, benches, hash_of, prompt_hash, run
 
-# What every step is asked, whatever the gates name.
-_FOLLOWED = tuple(Gate(name) for name in ("compare.d_acc", "perturb.strongest_harmless", "completeness.right_order"))
+# What every step is asked, whatever the gates name; the last one where a response says facts tersely.
+_FOLLOWED = (Gate("compare.d_acc"), Gate("perturb.strongest_harmless"))
+_COMPLETE = Gate("completeness.right_order", family="to-complete")
 _BESIDE = (".json", ".jinja", ".txt", ".py", ".model", ".toml", ".md")  # files that say how weights are read
 
 
@@ -72,6 +77,13 @@ class Asked:
             )
 
     @cached_property
+    def plan(self) -> Plan:
+        """The gates, and with them what every step is asked."""
+        edits = drawn(all_families()[_COMPLETE.family], self.pairs, SIDES, self.seed)
+        complete = () if next(edits, None) is None else (_COMPLETE,)
+        return Plan(self.gates.source, (*self.gates.gates, *_FOLLOWED, *complete))
+
+    @cached_property
     def _told(self) -> tuple[Any, ...]:
         """Of `key` what is the same for every checkpoint."""
         families = [(family.name, family.description) for family in all_families().values()]
@@ -89,7 +101,7 @@ class Asked:
             sorted((name, str(value)) for name, value in self.loading.items()),
             replace(self.settings, cache=None),
             files,
-            self.gates,
+            self.gates.gates,
             self.unnamed,
             (self.most, self.seed, families),
         )
@@ -110,18 +122,19 @@ class Step:
 
     Attributes:
         step: Of the training.
-        fingerprint: Of the checkpoint.
-        measured: A baseline; see `gates.baseline.record`.
+        directory: Its checkpoint's, by its name in the run's.
+        measured: A baseline without its edits; see `gates.baseline.record`.
         strongest: By read-out the harmless edits that move most.
         train: By read-out what `compare` says of the pairs that were trained on; empty without any.
         gates: What the gates say; see `gates.gate.evaluate`.
         notices: What is to be known of it.
         signature: What determined it.
         input: See `Measured`.
+        kept: All of it, packed, edits among them: they are many.
     """
 
     step: int
-    fingerprint: str
+    directory: str
     measured: dict[str, Any]
     strongest: dict[str, list[str]]
     train: list[dict[str, Any]]
@@ -129,6 +142,16 @@ class Step:
     notices: list[Notice]
     signature: dict[str, Any]
     input: dict[str, Any] | None
+    kept: str
+    _before: list[Any] = field(default_factory=list, compare=False, repr=False)
+
+    def since(self, other: "Step", names: Collection[str]) -> dict[str, pd.Series]:
+        """What changed from another step to this one, of some figures; see `gates.changes`. The last answer is kept."""
+        if not self._before or self._before[0] is not other:
+            old, new = (_unpacked(step.kept)["measured"] for step in (other, self))
+            self._before[:] = [other, {name: row for name, row in changes(old, new).items() if name in names}]
+        changed: dict[str, pd.Series] = self._before[1]
+        return changed
 
 
 def step_of(checkpoint: Checkpoint, asked: Asked, progress: Progress) -> Step:
@@ -138,29 +161,38 @@ def step_of(checkpoint: Checkpoint, asked: Asked, progress: Progress) -> Step:
         CriticProbeError: It cannot be read, or not be asked, or was written to meanwhile.
     """
     layout = read_layout(checkpoint.path, base=asked.loading.get("base"))
-    name = fingerprint(layout)
     if asked.settings.cache is None:
-        return _read(checkpoint.step, name, _measured(checkpoint, asked, progress))
+        return _read(checkpoint, _measured(checkpoint, asked, progress))
     key = asked.key(checkpoint.step, layout)
-    with closing(Cache(asked.settings.cache, f"track {name}")) as cache:
+    with closing(Cache(asked.settings.cache, f"track {fingerprint(layout)}")) as cache:
         if (kept := cache.known(key)) is None:
             kept = cache.setting(key, _measured(checkpoint, asked, progress))
-    return _read(checkpoint.step, name, kept)
+    return _read(checkpoint, kept)
 
 
-def _read(step: int, fingerprint: str, kept: str) -> Step:
-    told = json.loads(kept)
+def _read(checkpoint: Checkpoint, kept: str) -> Step:
+    told = _unpacked(kept)
+    del told["measured"]["cases"]
     notices = [Notice(**notice) for notice in told.pop("notices")]
-    return Step(step, fingerprint, notices=notices, **told)
+    return Step(checkpoint.step, checkpoint.path.name, notices=notices, kept=kept, **told)
+
+
+def _packed(told: Mapping[str, Any]) -> str:
+    """JSON, in which NaN stays what it is, as a tenth of its text."""
+    return b85encode(zlib.compress(json.dumps(told, default=_plain).encode())).decode()
+
+
+def _unpacked(kept: str) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(zlib.decompress(b85decode(kept)))
+    return told
 
 
 def _measured(checkpoint: Checkpoint, asked: Asked, progress: Progress) -> str:
-    """The figures as JSON, in which NaN stays what it is."""
+    """The figures, packed."""
     name = f"step {checkpoint.step}"
     critic = next(Critics({name: checkpoint.path}, False, dict(asked.loading)).load())
-    plan = Plan(asked.gates.source, (*asked.gates.gates, *_FOLLOWED))
     with benches([critic], asked.pairs, asked.settings, progress) as made:
-        results, signature = measure(plan, made, asked.most, asked.seed)
+        results, signature = measure(asked.plan, made, asked.most, asked.seed)
     signed = {**signature, **results["perturb"].signature}
     judged = judge(asked.gates, results, signature, asked.unnamed)
     headline = results["perturb"].headline
@@ -171,7 +203,7 @@ def _measured(checkpoint: Checkpoint, asked: Asked, progress: Progress) -> str:
             train = compared.result(run(made, [compared])).summary.to_dict("records")
     if checkpoint.changed:
         raise CriticProbeError(f"{checkpoint.path}: was written to while it was read")
-    told = {
+    told: dict[str, Any] = {
         "measured": record(results, figures(results), signed, (asked.most, asked.seed)),
         "strongest": dict(zip(headline.aggregation, headline.strongest, strict=True)),
         "train": train,
@@ -180,12 +212,13 @@ def _measured(checkpoint: Checkpoint, asked: Asked, progress: Progress) -> str:
         "signature": signed,
         "input": judged.input,
     }
-    return json.dumps(told, default=_plain)
+    return _packed(told)
 
 
 def _noticed(results: Mapping[str, Any], judged: Any) -> list[Notice]:
     """What is told of a step, each once."""
-    said = [*judged.notices, *(n for name in ("compare", "perturb", "completeness") for n in results[name].notices)]
+    edits = [results[name] for name in ("compare", "perturb", "completeness") if name in results]
+    said = [*judged.notices, *(notice for result in edits for notice in result.notices)]
     return list({(n.code, n.message, *n.ids): n for n in said}.values())
 
 

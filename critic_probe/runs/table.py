@@ -8,7 +8,7 @@ import pandas as pd
 
 from critic_probe.runs.record import Scalar
 
-_SAME = 2e-3  # relative: a console rounds to four digits
+_SAME, _ROUNDED = 2e-3, 6e-4  # relative and absolute: consoles round to three decimals or four digits
 _SAME_SHARE = 0.9
 
 
@@ -20,12 +20,12 @@ class RunTable:
         values: Index step, a column a name; NaN where nothing was logged or what was is no finite number.
         definitions: One row per name and stretch of steps under one definition: name, logged, definition, first, last.
         not_finite: One row per NaN or infinity that was logged: name, step, value.
-        restarts: One row per restart: step (the first of the later run), until (the last of the earlier one), names. What the
-            earlier run logged from `step` on is left out.
-        repeated: One row per name that logged several figures under a step, as micro-batches do: name, steps. Their mean
-            stands.
-        left_out: One row per name that was logged under two definitions at once: name, logged, definition, steps. The one
-            with most steps stands.
+        restarts: One row per restart: step (the first of the later run), until (the last of the earlier one), names.
+            What the earlier run logged from `step` on is left out.
+        repeated: One row per name that logged several figures under a step, as micro-batches do: name, steps. Their
+            mean stands.
+        left_out: One row per name that was logged under two definitions at once: name, logged, definition, steps. The
+            one with most steps stands.
     """
 
     values: pd.DataFrame
@@ -63,14 +63,14 @@ class RunTable:
     def redefined(self, names: Sequence[str]) -> list[int]:
         """The steps from which on one of these names is logged under another definition than before."""
         own = self.definitions[self.definitions.name.isin(names)]
-        return sorted({int(step) for _, part in own.groupby("name") for step in part["first"].iloc[1:]})
+        return sorted({int(step) for step in own.loc[own.name.duplicated(), "first"]})
 
 
 def run_table(scalars: Iterable[Scalar]) -> RunTable:
     """The table of a run's scalars, in the order in which they were logged.
 
-    Steps that go back are a restart, and the later run stands from there on; where both say the same, one file tells what
-    another did, and nothing is left out.
+    Steps that go back are a restart, and the later run stands from there on; where both say the same, one file tells
+    what another did, and nothing is left out.
 
     Args:
         scalars: Of one run, from one file or several.
@@ -109,7 +109,7 @@ def run_table(scalars: Iterable[Scalar]) -> RunTable:
 
 
 def _without_restarts(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[dict[str, int]]]:
-    """The rows (of one name and definition, in order) that no later run of the same steps replaces; and where runs began again."""
+    """The rows (of one name and definition, in order) that no later run replaces; and where runs began again."""
     went_back: list[dict[str, int]] = []
     lives = (rows.step.diff() < 0).cumsum()
     if not lives.iloc[-1]:
@@ -129,7 +129,7 @@ def _without_restarts(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[dict[str, 
 
 def _agree(one: pd.DataFrame, other: pd.DataFrame) -> bool:
     both = one.groupby("step").value.mean().to_frame("a").join(other.groupby("step").value.mean(), how="inner")
-    same = np.isclose(both.a, both.value, rtol=_SAME, atol=1e-4, equal_nan=True)
+    same = np.isclose(both.a, both.value, rtol=_SAME, atol=_ROUNDED, equal_nan=True)
     return bool(len(both)) and bool(same.mean() >= _SAME_SHARE)
 
 

@@ -10,7 +10,6 @@ import pandas as pd
 
 from critic_probe.errors import Notice
 from critic_probe.gates.baseline import FIGURE, ONLY, name_of
-from critic_probe.gates.changes import changes
 from critic_probe.measures.result import Measured, Statement
 from critic_probe.measures.wording import beside, in_sd, percent
 from critic_probe.runs.steps import Step
@@ -50,15 +49,15 @@ class TrackResult(Measured):
     """A run's checkpoints beside each other, on the same pairs.
 
     Attributes:
-        run: The run's directory, by its name.
+        run: The run's directory, as it was given.
         best: One row per read-out: how many steps; the step that the rule takes; that with the highest d_acc; those
             that are not told to be worse than another one (`alike`); whether any is (`told`); and n pairs of so many
             prompts that every step has scored.
-        steps: One row per step and read-out: whether the directory is still there; n pairs of so many prompts; each of
-            `FIGURES` with its interval; the names of the strongest harmless edits; the noise floor; how many gates fail
-            and cannot be told; p of being worse than another step, over all comparisons; and where training pairs were
-            given, their d_acc, by how much it is above that of the others (`excess`), with p and Holm's p over the
-            table.
+        steps: One row per step and read-out: the checkpoint's directory, and whether it is still there; n pairs of so
+            many prompts; each of `FIGURES` with its interval; the names of the strongest harmless edits; the noise
+            floor; how many gates fail and cannot be told; p of being worse than another step, over all comparisons; and
+            where training pairs were given, their d_acc, by how much it is above that of the others (`excess`), with p
+            and Holm's p over the table.
         changes: One row per figure, read-out and two steps that follow each other: the mean change on the same pairs or
             edits with its interval, p (sign-flip test over prompts) and Holm's p over the table.
         gates: What `check` says of each step.
@@ -82,13 +81,15 @@ class TrackResult(Measured):
         rows = [row for _, row in _records(self.best)]
         said = [Statement(_best(row, self._row(row["aggregation"], row["highest"])), row) for row in rows]
         taken = [self._row(row["aggregation"], row["best"]) for row in rows]
-        said += [*_memorised(taken), _changed(self.changes)]
+        said += [*_memorised(taken), *([_changed(self.changes)] if len(self.changes) else [])]
         said += [Statement(_like(at), {"aggregation": at["aggregation"], "step": at["step"]}) for at in taken]
         if len(self.left_out):
             steps = listed(self.left_out.step)
             said.append(Statement(f"Left out: step {steps}; see the warnings.", {"left_out": list(self.left_out.step)}))
-        step = rows[0]["best"]
-        said.append(Statement(f"Next: check PAIRS -c {self.run} --step {step} holds that step against gates.", {}))
+        directory = f"{self.run}/{taken[0]['directory']}"
+        said.append(
+            Statement(f"Next: trace PAIRS -c {directory} shows where in an answer that step's score arises.", {})
+        )
         return said
 
     def read_aloud(self) -> list[str]:
@@ -116,7 +117,7 @@ def track(run: str, steps: Iterable[Step], left_out: Mapping[int, str], there: C
     """Puts a run's steps beside each other.
 
     Args:
-        run: The run's directory, by its name.
+        run: The run's directory, as it was given.
         steps: At least one, all asked the same.
         left_out: Step -> why it could not be scored.
         there: The steps whose directories are still there.
@@ -189,7 +190,13 @@ def _figures(step: Step, aggregation: str) -> dict[str, Any]:
     right = known["compare.d_acc", aggregation, "", ""]
     scored = {row["id"] for row in step.measured["scores"]}
     prompts = len({row["prompt_hash"] for row in step.measured["pairs"] if row["id"] in scored})
-    row: dict[str, Any] = {"step": step.step, "aggregation": aggregation, "n": right["n"], "prompts": prompts}
+    row: dict[str, Any] = {
+        "step": step.step,
+        "directory": step.directory,
+        "aggregation": aggregation,
+        "n": right["n"],
+        "prompts": prompts,
+    }
     for name, (metric, family, _) in FIGURES.items():
         figure = known.get((metric, aggregation, family, ""), {})
         ends = (figure.get(key) for key in ("value", "low", "high"))
@@ -217,20 +224,21 @@ def _columns(name: str, interval: Interval) -> dict[str, float]:
 
 
 def _changes(steps: Sequence[Step], read_outs: Sequence[str]) -> pd.DataFrame:
+    names = {
+        name_of(dict(zip(FIGURE, (metric, ONLY, aggregation, family, position, ""), strict=True)), FIGURE): key
+        for aggregation in read_outs
+        for figure, (metric, family, position) in FIGURES.items()
+        for key in [(aggregation, figure)]
+    }
     rows = []
     for old, new in pairwise(steps):
-        apart_by = changes(old.measured, new.measured)
-        for aggregation in read_outs:
-            for figure, (metric, family, position) in FIGURES.items():
-                keys = (metric, ONLY, aggregation, family, position, "")
-                moved = apart_by.get(name_of(dict(zip(FIGURE, keys, strict=True)), FIGURE))
-                if moved is None:
-                    continue
-                prompts = list(moved.index)
-                change = mean_interval(moved, prompts)
-                p = paired_p(moved, prompts)
-                of = (aggregation, figure, old.step, new.step, moved.count(), moved.dropna().groupby(level=0).ngroups)
-                rows.append((*of, *change, p))
+        changed = new.since(old, names)
+        for name in (name for name in names if name in changed):
+            moved = changed[name]
+            prompts = list(moved.index)
+            sizes = moved.count(), moved.dropna().groupby(level=0).ngroups
+            tested = *mean_interval(moved, prompts), paired_p(moved, prompts)
+            rows.append((*names[name], old.step, new.step, *sizes, *tested))
     columns = ["aggregation", "figure", "from_step", "to_step", "n", "prompts", "change", "low", "high", "p"]
     table = pd.DataFrame(rows, columns=columns).astype({"p": float})
     table["p_holm"] = holm(table.p)
@@ -313,7 +321,7 @@ def _memorised(rows: Sequence[Mapping[str, Any]]) -> Iterator[Statement]:
             word = f"; {too_few(*sizes)} to tell"
         elif at["excess_p_holm"] > ALPHA:
             more = would_tell(Interval(at["excess"], low, high), 0.0, *sizes)
-            word = f", which nothing tells from none{beside([more])}"
+            word = f", which over all steps nothing tells from none{beside([more])}"
         else:
             word = ": memorised, unless those pairs are easier" if low > 0 else ": those pairs are harder"
         yield Statement(f"Step {at['step']} read as {at['aggregation']}: {said}{word}.", figures)
@@ -327,7 +335,8 @@ def _changed(table: pd.DataFrame) -> Statement:
     of_figures = []
     for (figure, aggregation), part in told.groupby(["figure", "aggregation"], sort=False):
         row = part.iloc[part.p_holm.argmin()]
-        between = f"{row.change:+.2f} from step {row.from_step} to {row.to_step}"
-        more = f" and {len(part) - 1} times more" if len(part) > 1 else ""
-        of_figures.append(f"{SAYS[str(figure)]} read as {aggregation} {between}{more}")
-    return Statement(f"Changed on the same pairs: {'; '.join(of_figures[:3])}.", {"changes": len(told)})
+        clearest = f" (the clearest of {len(part)})" if len(part) > 1 else ""
+        change = f"{row.change:+.2f} from step {row.from_step} to {row.to_step}{clearest}"
+        of_figures.append(f"{SAYS[str(figure)]} read as {aggregation} {change}")
+    more = [f"{len(of_figures) - 3} more figures"] if len(of_figures) > 3 else []
+    return Statement(f"Changed on the same pairs: {'; '.join([*of_figures[:3], *more])}.", {"changes": len(told)})

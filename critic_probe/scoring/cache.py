@@ -1,7 +1,8 @@
 """Values that were computed once: one SQLite file, shared by processes and by commands.
 
 A row's values are written in one transaction, so a killed run leaves whole rows only, and the next run takes up where
-it stopped. Every blob carries a checksum; a file that SQLite or a checksum finds damaged is set aside.
+it stopped. Every blob carries a checksum, and one that fails is computed anew; a file that SQLite finds damaged is set
+aside; one that cannot be used at all is done without.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sqlite3
 import time
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,13 +25,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _T = TypeVar("_T")
-_RULES = 2  # raised when a version computed wrong values, which are then not found again
+_RULES = 3  # raised when a version computed wrong values, which are then not found again
 _PATIENCE = 60.0  # seconds that a process waits for another one's lock
 _SCHEMA = """
+BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS "values" (
     key BLOB PRIMARY KEY, critic TEXT NOT NULL, data BLOB NOT NULL, crc INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS settings (critic TEXT, name TEXT, value TEXT NOT NULL, PRIMARY KEY (critic, name));
+COMMIT;
 """
 
 
@@ -42,25 +46,36 @@ def cache_path() -> Path:
 class Cache:
     """The values of one critic in one dtype, device kind and pair of library versions.
 
+    A file that cannot be used, whatever the reason, is no reason to stop: values are kept for the run alone then.
+
     Args:
         path: The file; it and its directory are made.
         critic: Everything that a value depends on beside the ids and the engine.
 
-    Attributes:
-        notices: What happened to the file.
-
     Raises:
-        CriticProbeError: The file cannot be made or written.
+        CriticProbeError: Not even for the run alone can values be kept.
     """
 
     def __init__(self, path: Path, critic: str) -> None:
-        self.notices: list[str] = []
         self._path = path
         self._critic = hashlib.sha256(critic.encode()).hexdigest()[:32]
+        self._happened: list[str] = []
+        self._dropped = 0
         self._db = self._open()
 
+    @property
+    def notices(self) -> list[str]:
+        """What happened to the file."""
+        values = "1 kept value" if self._dropped == 1 else f"{self._dropped} kept values"
+        failed = [f"{values} failed the check and was computed anew with its row"] if self._dropped else []
+        return [*self._happened, *failed]
+
     def get(self, sequences: Sequence[tuple[int, ...]], firsts: Sequence[int], engine: str) -> list[Tensor | None]:
-        """For each sequence its values from index `first` on, or None."""
+        """For each sequence of a row its values from index `first` on, or None.
+
+        Where one of them is not what was kept, all of the row are None: computed in another row, its last digits would
+        differ.
+        """
         import numpy as np
         import torch
 
@@ -68,12 +83,19 @@ class Cache:
 
         def read() -> list[Tensor | None]:
             values: list[Tensor | None] = []
-            for key in keys:
+            failed = []
+            for key, sequence, first in zip(keys, sequences, firsts, strict=True):
                 row = self._db.execute('SELECT data, crc FROM "values" WHERE key = ?', (key,)).fetchone()
-                if row is not None and zlib.crc32(row[0]) != row[1]:
-                    raise sqlite3.DatabaseError("a value fails its checksum")
+                if row is not None and not _sound(key, data=row[0], checksum=row[1], count=len(sequence) - first):
+                    failed.append((key,))
+                    row = None
                 values.append(None if row is None else torch.from_numpy(np.frombuffer(row[0], dtype="<f4").copy()))
-            return values
+            if not failed:
+                return values
+            with self._db:
+                self._db.executemany('DELETE FROM "values" WHERE key = ?', failed)
+            self._dropped += len(failed)
+            return [None] * len(keys)
 
         return self._mended(read)
 
@@ -83,8 +105,8 @@ class Cache:
         """Keeps one row's values, all of them or none."""
         rows = []
         for sequence, first, tensor in zip(sequences, firsts, values, strict=True):
-            data = tensor.numpy().astype("<f4").tobytes()
-            rows.append((self._key(sequence, first, engine), self._critic, data, zlib.crc32(data)))
+            data, key = tensor.numpy().astype("<f4").tobytes(), self._key(sequence, first, engine)
+            rows.append((key, self._critic, data, _checksum(key, data)))
 
         def write() -> None:
             with self._db:
@@ -96,22 +118,29 @@ class Cache:
         """What an earlier run with this critic settled under a name, else `value`, which is now settled."""
 
         def settle() -> str:
+            kept = (self._critic, f"{name} {_RULES}", f"{self._checksum_of(name, value)} {value}")
             with self._db:
-                self._db.execute("INSERT OR IGNORE INTO settings VALUES (?, ?, ?)", (self._critic, name, value))
-            query = "SELECT value FROM settings WHERE critic = ? AND name = ?"
-            return str(self._db.execute(query, (self._critic, name)).fetchone()[0])
+                self._db.execute("INSERT OR IGNORE INTO settings VALUES (?, ?, ?)", kept)
+                known = self._known(name)
+                if known is None:
+                    self._dropped += 1
+                    self._db.execute("REPLACE INTO settings VALUES (?, ?, ?)", kept)
+            return value if known is None else known
 
         return self._mended(settle)
 
     def known(self, name: str) -> str | None:
-        """What was settled under a name; None where nothing was."""
+        """What was settled under a name; None where nothing was, or where it is not what was kept."""
+        return self._mended(lambda: self._known(name))
 
-        def read() -> str | None:
-            query = "SELECT value FROM settings WHERE critic = ? AND name = ?"
-            row = self._db.execute(query, (self._critic, name)).fetchone()
-            return None if row is None else str(row[0])
+    def _known(self, name: str) -> str | None:
+        query = "SELECT value FROM settings WHERE critic = ? AND name = ?"
+        row = self._db.execute(query, (self._critic, f"{name} {_RULES}")).fetchone()
+        checksum, _, value = str(row[0]).partition(" ") if row else ("", "", "")
+        return value if row and checksum == str(self._checksum_of(name, value)) else None
 
-        return self._mended(read)
+    def _checksum_of(self, name: str, value: str) -> int:
+        return _checksum(f"{self._critic} {name} {_RULES}".encode(), value.encode())
 
     def close(self) -> None:
         """Writes what SQLite still holds beside the file, and lets the file go."""
@@ -126,45 +155,67 @@ class Cache:
 
     def _open(self) -> sqlite3.Connection:
         try:
+            if self._path.parts[:1] == ("~",):
+                raise OSError("there is no home directory")
             self._path.parent.mkdir(parents=True, exist_ok=True)
             return _connect(self._path)
         except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
-                raise self._refused(error) from error
-            self._set_aside(error)
-            return _connect(self._path)
+            return self._set_aside(error) if _damaged(error) else self._do_without(error)
         except OSError as error:
-            raise self._refused(error) from error
+            return self._do_without(error)
 
     def _mended(self, action: Callable[[], _T]) -> _T:
-        """Does it, on a new file if this one proves damaged."""
-        try:
-            return action()
-        except sqlite3.OperationalError as error:
-            if "malformed" not in str(error):
-                raise self._refused(error) from error
-            self._begin_anew(error)
-        except sqlite3.DatabaseError as error:
-            self._begin_anew(error)
+        """Does it, on a new file if this one proves damaged, and on none if it cannot be used."""
+        for _ in range(2):
+            try:
+                return action()
+            except sqlite3.DatabaseError as error:
+                with suppress(sqlite3.Error):
+                    self._db.close()
+                self._db = self._set_aside(error) if _damaged(error) else self._do_without(error)
         return action()
 
-    def _begin_anew(self, error: Exception) -> None:
-        self._db.close()
-        self._set_aside(error)
-        self._db = _connect(self._path)
-
-    def _set_aside(self, error: Exception) -> None:
+    def _set_aside(self, error: Exception) -> sqlite3.Connection:
         aside = self._path.with_name(f"{self._path.name}.damaged-{time.time_ns()}")
-        self._path.rename(aside)
-        for suffix in ("-wal", "-shm"):
-            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
-        self.notices.append(f"the cache was damaged ({error}); it is set aside as {aside.name} and a new one is begun")
-
-    def _refused(self, error: Exception) -> CriticProbeError:
-        return CriticProbeError(
-            f"{self._path}: the cache cannot be used ({error}); free the disk, set CRITIC_PROBE_CACHE to another file, "
-            f"or use {parameter('cache', False)}"
+        try:
+            with suppress(FileNotFoundError):  # another process was first
+                self._path.rename(aside)
+            for suffix in ("-wal", "-shm"):
+                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+            made = _connect(self._path)
+        except (OSError, sqlite3.DatabaseError) as second:
+            return self._do_without(second)
+        self._happened.append(
+            f"the cache was damaged ({error}); it is set aside as {aside.name} and a new one is begun"
         )
+        return made
+
+    def _do_without(self, error: Exception) -> sqlite3.Connection:
+        reason = getattr(error, "strerror", None) or error
+        self._happened.append(
+            f"the cache {self._path} cannot be used ({reason}), so values are kept for this run alone; "
+            "CRITIC_PROBE_CACHE names another file"
+        )
+        try:
+            return _connect("")  # which SQLite keeps in memory, and in a file without a name if it is large
+        except sqlite3.DatabaseError as second:
+            raise CriticProbeError(
+                f"no place to keep values ({second}); free the disk, or use {parameter('cache', False)}"
+            ) from second
+
+
+def _checksum(key: bytes, data: bytes) -> int:
+    """Over the values and what they are of, so that values under another text's key fail."""
+    return zlib.crc32(data, zlib.crc32(key))
+
+
+def _sound(key: bytes, data: object, checksum: object, *, count: int) -> bool:
+    return isinstance(data, bytes) and len(data) == 4 * count and _checksum(key, data) == checksum
+
+
+def _damaged(error: sqlite3.DatabaseError) -> bool:
+    """Whether the file's content is at fault, not where it lies or who uses it."""
+    return not isinstance(error, sqlite3.OperationalError) or "malformed" in str(error)
 
 
 def cache_info(path: Path) -> dict[str, Any]:
@@ -192,15 +243,20 @@ def clear_cache(path: Path) -> None:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path | str) -> sqlite3.Connection:
     """Opens the file; two processes that make it at once may find it locked, where SQLite does not wait by itself."""
     deadline = time.monotonic() + _PATIENCE
     while True:
         db = sqlite3.connect(path, timeout=_PATIENCE, check_same_thread=False)
         try:
+            tables = dict(db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'"))
+            if tables and not {"values", "settings"} <= set(tables):
+                raise sqlite3.OperationalError("it is another program's database")
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")
             db.executescript(_SCHEMA)
+            db.execute('SELECT key, critic, data, crc FROM "values" LIMIT 0')
+            db.execute("SELECT critic, name, value FROM settings LIMIT 0")
             return db
         except sqlite3.DatabaseError as error:
             db.close()

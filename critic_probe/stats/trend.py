@@ -17,7 +17,8 @@ _EFFECTIVE = 8.0  # fewer independent values than this tell no trend
 _HIGHEST = 0.95  # autocorrelation that is corrected for; beyond it a series of this length says next to nothing
 _PENALTY = 8.0  # times log n: a constant level of any autocorrelation up to 0.9 is cut in at most 1 of 20 series
 _REMEMBERED = 300  # values that live noise is taken from
-_SIDE = 20  # values on each side of a jump that it is measured on
+_ERRORS = 5.0  # standard errors of a jump, which is looked for everywhere
+_SIDE, _NEAR = 20, 8  # values on each side of a jump that it is measured on, and where it must be seen too
 _KEPT = 0.9  # of squared differences; a jump is among the rest
 _LEFT = chi2.cdf(chi2.ppf(_KEPT, 1), 3) / _KEPT  # the mean of a normal distribution's squares below that quantile
 
@@ -42,8 +43,8 @@ class Noise(NamedTuple):
 def noise(values: ArrayLike) -> Noise:
     """SD and lag-1 autocorrelation from differences one and two steps apart.
 
-    With Var(x[t+k] - x[t]) = 2 sd^2 (1 - r^k), the ratio of the two variances is 1 + r. Slow trends and single jumps move
-    few of the differences by much, and the largest tenth is left out (von Neumann 1941; trimmed).
+    With Var(x[t+k] - x[t]) = 2 sd^2 (1 - r^k), the ratio of the two variances is 1 + r. Slow trends and single jumps
+    move few of the differences by much, and the largest tenth is left out (von Neumann 1941; trimmed).
 
     Args:
         values: (n,) at equal distances; NaN is left out. Fewer than 4 give an SD of NaN.
@@ -66,7 +67,7 @@ def _spread(differences: Floats) -> float:
 
 
 class Slope(NamedTuple):
-    """A change per step with its interval, which holds for independent noise alone: `Trend.p` says whether there is one."""
+    """A change per step with its interval, which holds for independent noise alone; `Trend.p` tests it."""
 
     per_step: float
     low: float
@@ -93,7 +94,8 @@ class Trend(NamedTuple):
 
     Attributes:
         tau: Kendall's, of values with their order: -1 falls always, 1 rises always.
-        p: Of no trend, two-sided; NaN where too few independent values can tell.
+        p: Of no trend, two-sided; NaN where too few independent values can tell, or a curve far from a line makes
+            neighbours alike.
         effective: As many independent values tell as much.
     """
 
@@ -106,9 +108,9 @@ def mann_kendall(values: ArrayLike) -> Trend:
     """The rank test of a monotone trend, for noise that is autocorrelated.
 
     Of means of at most 40 blocks, whose variance of Kendall's S is that of independent values times n / n_eff for a
-    first-order autocorrelation, estimated after Sen's slope is taken out and corrected for its bias (Kendall 1954; Yue and
-    Wang 2004). Hamed and Rao's correction (1998) by all significant autocorrelations finds a trend in 10 to 40 % of series
-    that have none, at 5 %; `python -m benchmarks.trend` shows both.
+    first-order autocorrelation, estimated after Sen's slope is taken out and corrected for its bias (Kendall 1954; Yue
+    and Wang 2004). Hamed and Rao's correction (1998) by all significant autocorrelations finds a trend in 10 to 40 % of
+    series that have none, at 5 %; `python -m benchmarks.trend` shows both.
 
     Args:
         values: (n,) at equal distances, NaN left out.
@@ -141,12 +143,12 @@ class Jump(NamedTuple):
     """A level that changes between two values.
 
     Attributes:
-        index: Of the first value at the new level.
+        place: The index of the first value at the new level.
         size: New level minus old, the slope around it taken out.
         error: The standard error of the size.
     """
 
-    index: int
+    place: int
     size: float
     error: float
 
@@ -154,14 +156,15 @@ class Jump(NamedTuple):
 def jumps(values: ArrayLike) -> list[Jump]:
     """Where a series jumps, after the fact.
 
-    Cut where it costs least (Killick et al. 2012, by `ruptures`), at a penalty for the noise's long-run variance. A learning
-    curve is cut too, so each cut is measured: the jump at it beside a common slope of the 20 values on either side.
+    Cut where it costs least (Killick et al. 2012, by `ruptures`), at a penalty for the noise's long-run variance. A
+    learning curve is cut too, so each cut is measured: the jump at it beside a common slope of the 20 values on either
+    side, which must be there in the nearest 8 too, where a steep curve has hardly moved.
 
     Args:
         values: (n,) finite, at equal distances.
 
     Returns:
-        Cuts whose jump is more than 5 standard errors.
+        Cuts whose jump is more than 5 standard errors, by 20 values.
     """
     import ruptures
 
@@ -171,14 +174,18 @@ def jumps(values: ArrayLike) -> list[Jump]:
         return []
     penalty = _PENALTY * (usual.sd * usual.of_mean) ** 2 * math.log(len(x))
     found = ruptures.KernelCPD(kernel="linear", min_size=4).fit(x.reshape(-1, 1))
-    measured = (_jump(x, cut, usual) for cut in found.predict(pen=penalty)[:-1])
-    return [jump for jump in measured if abs(jump.size) > 5 * jump.error]
+    kept = []
+    for cut in found.predict(pen=penalty)[:-1]:
+        wide, near = (_jump(x, cut, usual, side) for side in (_SIDE, _NEAR))
+        if abs(wide.size) > _ERRORS * wide.error and near.size / wide.size > 0.5 and abs(near.size) > 2 * near.error:
+            kept.append(wide)
+    return kept
 
 
-def _jump(x: Floats, cut: int, usual: Noise) -> Jump:
-    start, stop = max(cut - _SIDE, 0), min(cut + _SIDE, len(x))
+def _jump(x: Floats, cut: int, usual: Noise, side: int) -> Jump:
+    start, stop = max(cut - side, 0), min(cut + side, len(x))
     t = np.arange(start, stop) - cut
-    design = np.column_stack((np.ones(len(t)), t, t >= 0))
+    design: Floats = np.column_stack((np.ones(len(t)), t, t >= 0)).astype(float)
     solved = np.linalg.lstsq(design, x[start:stop], rcond=None)[0]
     left = float((x[start:stop] - design @ solved).std() * math.sqrt(len(t) / max(len(t) - 3, 1)))
     error = max(usual.sd, left) * usual.of_mean * math.sqrt(np.linalg.pinv(design.T @ design)[2, 2])
@@ -201,22 +208,22 @@ def onset(values: ArrayLike, seen: int, most: int = 120) -> int:
     part, t = x[start:stop], np.arange(stop - start, dtype=float)
     if len(part) < 8:
         return seen
-    best, at = math.inf, seen - start
-    for place in range(2, len(part) - 1):
-        for change in ((t >= place).astype(float), np.maximum(t - place + 1, 0)):
-            design = np.column_stack((np.ones(len(t)), t, change))
-            left = part - design @ np.linalg.lstsq(design, part, rcond=None)[0]
-            if (squares := float(left @ left)) < best * (1 - 1e-9):
-                best, at = squares, place
-    return start + at
+    places = np.arange(2, len(part) - 1)
+    jump = (t >= places[:, None]).astype(float)
+    changes = np.stack([jump, np.maximum(t - places[:, None] + 1, 0)])  # (2, places, n)
+    line = np.linalg.qr(np.column_stack((np.ones(len(t)), t)))[0]
+    changes -= changes @ line @ line.T
+    explained = (changes @ part) ** 2 / np.maximum((changes**2).sum(axis=2), 1e-12)
+    return start + int(places[int(explained.max(axis=0).argmax())])
 
 
 class Cusum:
     """Says as values come in that their level has changed: two-sided sums of what exceeds the noise (Page 1954).
 
-    Level and noise are those of the window of values before, noise from successive differences. Summed are the residuals
-    of a first-order autoregression, since neighbouring values that resemble each other would add up by themselves
-    (Alwan and Roberts 1988). After an alarm it begins anew. `python -m benchmarks.trend` shows how often it is wrong.
+    Level and noise are those of the window of values before, noise from successive differences. Summed are the
+    residuals of a first-order autoregression, since neighbouring values that resemble each other would add up by
+    themselves (Alwan and Roberts 1988). After an alarm it begins anew. `python -m benchmarks.trend` shows how often it
+    is wrong.
 
     Args:
         window: Values that the level is taken from; nothing is said before there are as many.
@@ -249,7 +256,7 @@ class Cusum:
 
 
 def _finite(values: ArrayLike) -> Floats:
-    x = np.asarray(values, float)
+    x: Floats = np.asarray(values, float)
     return x[np.isfinite(x)]
 
 

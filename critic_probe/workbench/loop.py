@@ -293,9 +293,9 @@ class Bench:
 
     def notices(self) -> list[Notice]:
         """What was found before scoring, and what happened while it went on."""
-        messages = [*self.engine.notices, *(self.cache.notices if self.cache else ())]
+        kept = [Notice("cache", message) for message in (self.cache.notices if self.cache else ())]
         rounding = [] if self._noise is None else self._noise.notices
-        happened = [Notice("engine", f"{self.name}: {message}") for message in messages]
+        happened = [Notice("engine", f"{self.name}: {message}") for message in self.engine.notices] + kept
         return [*self._preflight, *self.survey.notices, *self._lost(), *rounding, *happened, *read_otherwise(self)]
 
     @property

@@ -21,6 +21,7 @@ FILE = ["-c", "bundled:last", "-o", "no/such/folder/x.json"]
 SUFFIX = ["-c", "bundled:last", "-o", "x.xlsx"]
 TOLD = {
     "no/such/critic": "no/such/critic: no such checkpoint directory",
+    "no/such/run": "no/such/run: no such directory",
     "avg": "'avg' is not a known aggregation",
     "no/such/folder/x.json": "no/such/folder/x.json: its directory does not exist",
     "no/such/folder/x.html": "no/such/folder/x.html: its directory does not exist",
@@ -44,6 +45,8 @@ COMMANDS = {
     ("trace", "--id", "case-1-comma"): (*ALL, ["--export", "x.gif"]),
     ("diff", "bundled:last", "bundled:mean"): (READ_OUT[2:], FILE[2:], SUFFIX[2:]),
     ("diff", "bundled:last", "no/such/critic"): ([],),
+    ("track", "no/such/run"): ([],),
+    ("track", "a-run"): (READ_OUT[2:], FILE[2:], SUFFIX[2:], ["-o", "no/such/folder/x.html"]),
     ("check",): (CRITIC, READ_OUT, ["--junit", "no/such/folder/x.json"]),
     ("report",): (CRITIC, READ_OUT, ["-o", "no/such/folder/x.html"]),
     ("doctor",): (*ALL, ["-c", "bundled:last", "--endpoint", "http://127.0.0.1:9"]),

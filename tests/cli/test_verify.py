@@ -75,6 +75,11 @@ def test_last_digits_that_another_row_moves_are_no_difference(tmp_path, fixtures
         (lambda record: record["summary"].pop(), "figures"),
         (lambda record: [row.update(student_score=row["student_score"] + 0.01) for row in record["pairs"]], "scores"),
         (lambda record: record["signature"]["critics"][0].update(tokenizer="0" * 8), "tokenizer"),
+        (lambda record: record["signature"]["critics"][0].update(eos_ids=[0]), "settings"),
+        (lambda record: record["pairs"][3].update(verdict="teacher", gap=1.5), "tables"),
+        (lambda record: record["statistics"][1].update(auc=0.99), "tables"),
+        (lambda record: record["baselines"].pop(), "tables"),
+        (lambda record: record["answer"][0].update(text="It is perfect."), "tables"),
     ],
 )
 def test_a_changed_record_does_not_hold(tmp_path, pairs, critic_dir, change, failing):
@@ -86,11 +91,28 @@ def test_a_changed_record_does_not_hold(tmp_path, pairs, critic_dir, change, fai
     assert found[failing] == "fail"
 
 
+@pytest.mark.parametrize(
+    ("command", "parts"),
+    [
+        (("compare",), ["input", "warnings"]),
+        (("perturb", "--punct"), ["answer", "contrasts", "faults", "headline", "input", "not_measured", "rules"]),
+    ],
+)
+def test_what_no_check_covers_is_named(tmp_path, pairs, critic_dir, command, parts):
+    path = recorded(tmp_path, pairs, critic_dir, *command)
+    arguments = ["verify", str(path), str(pairs), "-c", str(critic_dir), "--sample", "1"]
+    told = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)["left_out"]
+    assert told[: len(parts)] == parts
+    shown = " ".join(CliRunner().invoke(app, arguments).stdout.split())
+    assert f"not covered by any check: {', '.join(parts)}" in shown
+
+
 def test_one_wrong_row_is_found_when_all_are_scored_again(tmp_path, pairs, critic_dir):
     path = recorded(tmp_path, pairs, critic_dir, "perturb", "--punct")
     record = json.loads(path.read_text(encoding="utf-8"))
     smallest = record["cases"][-1]
-    smallest["variant_score"] += 0.01
+    for name in ("original_score", "variant_score"):  # their difference still is what the record says
+        smallest[name] += 0.01
     path.write_text(json.dumps(record), encoding="utf-8")
     found = checks(path, pairs, critic_dir, "--sample", "30")
     assert (found["figures"], found["scores"]) == ("pass", "fail")
@@ -122,8 +144,11 @@ def test_what_cannot_be_verified_is_refused(tmp_path, pairs):
         return result.stderr
 
     whole = json.loads(recorded(tmp_path, pairs, "bundled:last", "compare").read_text(encoding="utf-8"))
-    assert "cannot be read" in refused("{")
+    assert "not valid JSON" in refused("{")
     assert "schema 'critic-probe/trace/1' cannot be verified" in refused('{"schema": "critic-probe/trace/1"}')
+    assert "'signature.critics[0].noise_floor' is null, not an object" in refused(
+        json.dumps(whole).replace('"noise_floor": {', '"noise_floor": null, "x": {', 1)
+    )
     assert "has no 'pairs'" in refused(json.dumps({k: v for k, v in whole.items() if k != "pairs"}))
     both = ("-c", "bundled:last", "-c", "bundled:mean")
     assert "was computed with bundled:last" in refused(json.dumps(whole), *both)

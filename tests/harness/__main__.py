@@ -24,9 +24,8 @@ if __name__ == "__main__":
     parser.add_argument("--keep", type=Path, help="A directory for the mutants that are faults.")
     arguments = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))
-    print(
-        f"{'reader':24} {'mutants':>8} {'told':>8} {'taken':>8} {'tracebacks':>11} {'silent':>8} {'hangs':>8} {'slowest':>8}"
-    )
+    words = ("mutants", "told", "taken", "traceback", "silent", "hang", "slowest")
+    print(f"{'reader':24}" + "".join(f"{word:>10}" for word in words))
     faults = 0
     for reader in READERS:
         if arguments.reader and reader.name not in arguments.reader:
@@ -34,10 +33,9 @@ if __name__ == "__main__":
         with tempfile.TemporaryDirectory() as directory:
             outcome = attack(reader, Path(directory), arguments.count, arguments.seed)
         n = Counter(verdict for verdict, *_ in outcome.verdicts)
+        counts = [len(outcome.verdicts), *(n[word] for word in words[1:-1])]
         print(
-            f"{reader.name:24} {len(outcome.verdicts):8} {n['told']:8} {n['taken']:8} {n['traceback']:11} {n['silent']:8} "
-            f"{n['hang']:8} {outcome.slowest:7.2f}s",
-            flush=True,
+            f"{reader.name:24}" + "".join(f"{count:10,}" for count in counts) + f"{outcome.slowest:9.2f}s", flush=True
         )
         reasons = Counter(
             (verdict, f"{kind}: {reason}")

@@ -103,7 +103,8 @@ def _of_fixtures(name: str) -> Callable[[Path], Path]:
 def _gates(directory: Path) -> Path:
     path = directory / "gates.toml"
     path.write_text(
-        '[[gates]]\nmetric = "perturb.median_abs_delta_over_sd"\nfamily = "final-add"\naggregation = "mean"\nmax = 0.2\n'
+        '[[gates]]\nmetric = "perturb.median_abs_delta_over_sd"\nfamily = "final-add"\naggregation = "mean"\n'
+        "max = 0.2\n"
         'severity = "warn"\nname = "marks"\n\n[[gates]]\nmetric = "compare.d_acc"\nmin = 0.5\nmax = 1.0\nat = "value"\n'
         'position = ""\ncategory = ""\n'
     )
@@ -165,11 +166,12 @@ _LOADED: dict[str, Any] = {}
 def _read_record(path: Path) -> Any:
     from critic_probe import load
     from critic_probe.cli import verify as command
-    from critic_probe.measures.verify import signed_critics, verify
+    from critic_probe.measures.recorded import read_record
+    from critic_probe.measures.verify import verify
     from critic_probe.pairs import PairFile
 
-    record = command.read_record(path)
-    signed = signed_critics(record, str(path))
+    record = read_record(path)
+    signed = record["signature"]["critics"]
     settings = command._as_scored(record["signature"], signed, None, path)
     command._as_named({"bundled:mean": path}, [critic["name"] for critic in signed], path)
     plan = command._plan(record["signature"])
@@ -181,7 +183,7 @@ def _read_record(path: Path) -> Any:
 def _read_result(path: Path) -> Any:
     from critic_probe import read_result
 
-    return str(read_result(path))
+    return read_result(path)
 
 
 def _critic(file: str) -> Callable[[Path], Path]:

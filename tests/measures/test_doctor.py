@@ -13,6 +13,7 @@ from transformers import AutoTokenizer
 from typer.testing import CliRunner
 
 from benchmarks.fresh_head import head as benchmark_head
+from critic_probe.bundled import fixtures
 from critic_probe.checkpoint.head import looks_untrained
 from critic_probe.cli import app
 from critic_probe.measures.doctor import CHECKS
@@ -54,9 +55,10 @@ def bad(verdicts: dict[str, str]) -> dict[str, str]:
 
 def test_a_healthy_critic_on_sound_pairs(healthy, tmp_path):
     verdicts, checks, code = doctor(healthy, write_pairs(tmp_path / "p.jsonl", PAIRS))
-    assert set(verdicts.values()) == {"ok"}, bad(verdicts)
+    unasked = {"config-base", "config-fit"}  # it has no base, and random weights predict no text
+    assert {name for name, verdict in verdicts.items() if verdict != "ok"} == unasked, verdicts
     assert code == 0
-    assert all(check["evidence"] and not check["cure"] for check in checks.values())
+    assert all(check["evidence"] and not check["cure"] for name, check in checks.items() if name not in unasked)
     assert "in the first teacher's response mean reads" in checks["read-token"]["evidence"]
 
 
@@ -245,6 +247,65 @@ def test_a_fault_of_the_pairs_fails_its_line_and_no_other(healthy, tmp_path, che
     assert verdicts[check] == verdict, checks[check]
     assert checks[check]["cure"]
     assert set(bad(verdicts)) - TOGETHER.get(check, set()) == {check}, bad(verdicts)
+
+
+BUNDLED = fixtures() / "critics" / "last"
+MISFITS = {
+    "rope_theta": ({"rope_parameters": {"rope_type": "default", "rope_theta": 100.0}}, "rope_theta"),
+    "rope_type": (
+        {"rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e6}},
+        "rope_type=default",
+    ),
+    "sliding_window": (
+        {
+            "sliding_window": 4,
+            "use_sliding_window": True,
+            "max_window_layers": 0,
+            "layer_types": ["sliding_attention"] * 4,
+        },
+        "no sliding window",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def some_pairs(tmp_path_factory) -> Path:
+    lines = (fixtures() / "pairs.jsonl").read_text(encoding="utf-8").splitlines()[:12]
+    path = tmp_path_factory.mktemp("some") / "pairs.jsonl"
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("field", MISFITS)
+def test_settings_that_fit_any_weights_are_found_by_what_is_left_of_its_language(some_pairs, tmp_path, field):
+    changes, fits_better = MISFITS[field]
+    critic = Path(shutil.copytree(BUNDLED, tmp_path / "c"))
+    config_of(critic, **changes)
+    verdicts, checks, _ = doctor(critic, some_pairs)
+    assert verdicts["config-fit"] == "fail"
+    assert f"the weights fit {fits_better}" in checks["config-fit"]["evidence"]
+    verdicts, checks, _ = doctor(critic, some_pairs, "--base", str(BUNDLED))
+    assert verdicts["config-base"] == "warn"
+    assert field in checks["config-base"]["evidence"]
+
+
+def test_a_config_is_held_against_the_base_that_it_names(some_pairs, tmp_path):
+    critic = Path(shutil.copytree(BUNDLED, tmp_path / "c"))
+    config_of(critic, _name_or_path=str(BUNDLED), rms_norm_eps=0.01, num_labels=1)
+    verdicts, checks, _ = doctor(critic, some_pairs)
+    assert bad(verdicts) == {"config-base": "warn"}
+    assert "rms_norm_eps is 0.01, the base has 1e-06" in checks["config-base"]["evidence"]
+    config_of(critic, rms_norm_eps=1e-6)
+    verdicts, _, _ = doctor(critic, some_pairs)
+    assert (verdicts["config-base"], verdicts["config-fit"]) == ("ok", "ok")
+
+
+def test_an_output_layer_that_was_not_kept_tells_nothing(some_pairs, tmp_path):
+    critic = Path(shutil.copytree(BUNDLED, tmp_path / "c"))
+    config_of(critic, tie_word_embeddings=False)
+    _, checks, _ = doctor(critic, some_pairs)
+    assert checks["config-fit"]["verdict"] == "not run"
+    assert "output layer was not kept" in checks["config-fit"]["evidence"]
 
 
 def test_an_outlier_is_named(healthy, tmp_path):

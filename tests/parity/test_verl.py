@@ -15,7 +15,7 @@ from parity.oracles import PROMPT, RESPONSES, by_cli, last_and_mean, stack
 from critic_probe.aggregation import aggregate
 from critic_probe.checkpoint import load_critic
 from critic_probe.errors import CriticProbeError
-from critic_probe.integrations.verl import discriminator_loss, sequence_values
+from critic_probe.integrations.verl import discriminator_loss, engine_loss, engine_values, sequence_values
 from critic_probe.objective import scheduled
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("default")]
@@ -149,6 +149,106 @@ def test_value_engine_of_0_9_1(source, agree, remove_padding):
     response_values = no_padding_2_padding(values, data)
     theirs = torch.cat([row[: len(r)] for row, r in zip(response_values, RESPONSES, strict=True)])
     agree(theirs, torch.cat(before_each_token(source)), "verl")
+
+
+@pytest.fixture(scope="module")
+def one_process():
+    """A process group of this process alone, which the engine asks for sums over all processes."""
+    torch.distributed.init_process_group("gloo", rank=0, world_size=1, store=torch.distributed.HashStore())
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def engine_of_0_9_1(source: Path, monkeypatch):
+    """verl's own value engine on a CPU, whose module is no FSDP one and which computes in float32."""
+    from types import SimpleNamespace
+
+    from verl.workers.engine.fsdp import transformer_impl
+
+    for name in ("get_device_id", "get_device_name"):
+        monkeypatch.setattr(transformer_impl, name, lambda: "cpu")
+    engine = object.__new__(transformer_impl.FSDPEngineWithValueHead)
+    engine.module = transformers.AutoModelForTokenClassification.from_pretrained(source).eval()
+    engine.pad_to_length, engine.use_ulysses_sp, engine.ulysses_device_mesh = None, False, None
+    engine.ulysses_sequence_parallel_size, engine._autocast_dtype = 1, torch.float32
+    engine.engine_config = SimpleNamespace(use_no_sync_for_gradient_accumulation=False)
+    return engine
+
+
+def engine_batch(*, remove_padding: bool, nested: bool, micro: int, **more):
+    """Student and teacher to one prompt in turn, twice, as the trainer hands them on."""
+    from tensordict import TensorDict
+    from verl.utils import tensordict_utils as tu
+    from verl.workers.utils.padding import left_right_2_no_padding
+
+    batch = {name: torch.cat([part[:2], part[1:3]]) for name, part in padded_batch().items()}
+    data = TensorDict(batch, batch_size=4)
+    tu.assign_non_tensor(data, use_remove_padding=remove_padding, temperature=1.0, pad_token_id=256, **more)
+    tu.assign_non_tensor(data, use_dynamic_bsz=False, micro_batch_size_per_gpu=micro, force_group_size=2)
+    data = left_right_2_no_padding(data)
+    if nested:  # as verl's v1 trainer has them
+        lengths = batch["response_mask"].sum(1)
+        for name in ("responses", "response_mask"):
+            rows = [row[:length] for row, length in zip(batch[name], lengths, strict=True)]
+            data[name] = torch.nested.as_nested_tensor(rows, layout=torch.jagged)
+        data["prompts"] = torch.nested.as_nested_tensor([torch.tensor(PROMPT)] * 4, layout=torch.jagged)
+        data["loss_mask"] = data["response_mask"]
+    return data
+
+
+@pytest.mark.parametrize(
+    ("remove_padding", "nested", "position"),
+    [(True, False, "at"), (False, False, "at"), (True, True, "before")],
+    ids=["padding removed", "padding kept", "nested, before"],
+)
+@pytest.mark.parametrize("aggregation", ["last", "mean", "progressive"])
+def test_the_value_engine_of_0_9_1_adopts_a_read_out(
+    source, agree, one_process, monkeypatch, remove_padding, nested, aggregation, position
+):
+    """As docs/verl.md shows; the engine's batches, forward passes and gradients are verl's."""
+    stack(verl="0.9.1")
+    from functools import partial
+
+    step, eos_ids = 377, sorted({RESPONSES[0][-1], RESPONSES[1][-1]})
+    how = {"eos_token_ids": eos_ids, "aggregation": aggregation, "value_position": position}
+    engine = engine_of_0_9_1(source, monkeypatch)
+    data = engine_batch(remove_padding=remove_padding, nested=nested, micro=2, global_steps=step)
+    values = engine.forward_backward_batch(data, None, forward_only=True)["model_output"]["values"]
+    scores = engine_values(values, data, **how).sum(dim=-1)
+    critic, shift = load_critic(source, device="cpu"), position == "before"
+    responses = [RESPONSES[row] for row in (0, 1, 1, 2)]
+    ours = []
+    for response in responses:
+        own = critic.values(PROMPT + response)[len(PROMPT) - shift :][: len(response)]
+        ended = torch.tensor([[token in eos_ids for token in response]])
+        ours.append(aggregate(scheduled(aggregation, step), own[None], torch.ones(1, len(own)), eos=ended)[0])
+    agree(scores, torch.stack(ours), "verl")
+
+    gradients = []
+    for micro in (2, 1):  # both pairs at once, and one by one
+        engine.module.zero_grad()
+        more = {"global_steps": step, "global_batch_size": 4}
+        data = engine_batch(remove_padding=remove_padding, nested=nested, micro=micro, **more)
+        output = engine.forward_backward_batch(data, partial(engine_loss, config=None, **how))
+        gradients.append(torch.cat([part.grad.flatten() for part in engine.module.parameters()]))
+    expected, logged = discriminator_loss(*(torch.stack(ours[side::2])[:, None] for side in (0, 1)))
+    assert sum(output["loss"]) == pytest.approx(float(expected), abs=1e-5)
+    mean_of = output["metrics"]["critic/score_diff"]
+    assert sum(mean_of) / len(mean_of) == pytest.approx(logged["critic/score_diff"], abs=1e-4)
+    assert float(gradients[0].abs().max()) > 0
+    assert torch.allclose(*gradients, atol=1e-6)
+
+
+def test_rows_that_are_no_pairs_are_refused_by_the_loss_of_0_9_1(source, one_process, monkeypatch):
+    stack(verl="0.9.1")
+    from functools import partial
+
+    data = engine_batch(remove_padding=True, nested=False, micro=2)
+    data["prompts"] = data["prompts"].clone()
+    data["prompts"][1, -1] += 1
+    loss = partial(engine_loss, config=None, eos_token_ids=[258])
+    with pytest.raises(CriticProbeError, match="not student and teacher in turn"):
+        engine_of_0_9_1(source, monkeypatch).forward_backward_batch(data, loss)
 
 
 @pytest.fixture(scope="module")

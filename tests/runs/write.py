@@ -3,6 +3,8 @@
 import csv
 import json
 import math
+import struct
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -140,3 +142,20 @@ def table(path: Path, rows: Sequence[Mapping[str, Any]], delimiter: str = ",") -
         writer.writeheader()
         writer.writerows(rows)
     return path
+
+
+def wandb_blocks(records: Iterable[bytes]) -> bytes:
+    """Messages in the blocks of a `.wandb` file, as LevelDB's logs have them."""
+    made = bytearray(b":W&B\xe1\xbe\x00")
+    for record in records:
+        first = True
+        while first or record:
+            room = 32768 - len(made) % 32768
+            if room < 7:
+                made += bytes(room)
+                continue
+            part, record = record[: room - 7], record[room - 7 :]
+            kind = (1 if first else 4) if not record else (2 if first else 3)
+            made += struct.pack("<LHB", zlib.crc32(part, zlib.crc32(bytes([kind]))), len(part), kind) + part
+            first = False
+    return bytes(made)

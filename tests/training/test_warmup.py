@@ -190,7 +190,11 @@ def test_a_killed_run_resumes_with_the_same_losses(language_model, tmp_path):
 @pytest.mark.filterwarnings("ignore:mtime may not be reliable")  # older transformers, of checkpoints a moment apart
 def test_a_run_is_resumed_with_what_it_began_with(language_model, tmp_path):
     pairs = comma_pairs(24)
-    warmup(pairs, 0.0, language_model, tmp_path, quick(save_every=2))
+    warmup(pairs, 0.0, language_model, tmp_path, quick(save_every=1, keep=3))
+    assert sorted(each.name for each in tmp_path.glob("checkpoint-*")) == [f"checkpoint-{step}" for step in (2, 3, 4)]
+    first, last = (load_critic(tmp_path / name) for name in ("checkpoint-2", "checkpoint-4"))  # each is a critic
+    assert first.training["steps"] == 2
+    assert last.head.hash == load_critic(tmp_path).head.hash != first.head.hash
     with pytest.raises(CriticProbeError, match=r"began with, but learning_rate 1e-05 -> 0\.1; give the same"):
         warmup(pairs, 0.0, language_model, tmp_path, quick(save_every=2, resume=True, learning_rate=0.1))
     with pytest.raises(CriticProbeError, match="began with, but data "):

@@ -8,7 +8,9 @@ from rich.console import Console, RenderableType
 from rich.table import Column
 from rich.text import Text
 
+from critic_probe.report.terminal.check import sentence, word_of, worst_first
 from critic_probe.report.terminal.pieces import (
+    MISSING,
     VERDICT_STYLES,
     Record,
     below,
@@ -30,7 +32,7 @@ from critic_probe.runs.names import OTHER
 
 _BARS = "▁▂▃▄▅▆▇█"
 _GAP = "·"
-_SPARKS = 24
+_SPARKS = 16
 _CHECKS = 5
 
 
@@ -45,7 +47,13 @@ def first_logs(result: LogsResult, console: Console, rows: int | None, room: int
     """
     known = [row for row in rows_of(result.metrics) if not row["name"].startswith(f"{OTHER}/")]
     told = [row for row in rows_of(result.findings) if row["verdict"] != "skipped"][:_CHECKS]
-    return fitting(lambda count: (_findings(told), _metrics(result, known[:count])), len(known), console, room, rows)
+    return fitting(
+        lambda count: (_findings(told), _gates(result), _metrics(result, known[:count])),
+        len(known),
+        console,
+        room,
+        rows,
+    )
 
 
 def print_logs(result: LogsResult, console: Console) -> None:
@@ -59,6 +67,7 @@ def print_logs(result: LogsResult, console: Console) -> None:
         console,
         _sources(result),
         _findings(rows_of(result.findings), full=True),
+        _gates(result),
         _metrics(result, rows_of(result.metrics), definitions=True),
         _changes(result),
         *below(result.reading, result.notices, result.signature),
@@ -89,6 +98,14 @@ def _findings(rows: Sequence[Record], *, full: bool = False) -> RenderableType |
             line.append(f"\n-> {safe(row['confirm'])}", style="bold")
         lines.append(item(line))
     return block("Findings", *lines) if lines else None
+
+
+def _gates(result: LogsResult) -> RenderableType | None:
+    lines = [
+        item(Text(f"{word_of(row)} {safe(sentence(row))}", style=VERDICT_STYLES[row["verdict"]], overflow="fold"))
+        for row in worst_first(result.gates)
+    ]
+    return block("Gates", *lines) if lines else None
 
 
 def _metrics(result: LogsResult, rows: Sequence[Record], *, definitions: bool = False) -> RenderableType | None:
@@ -138,5 +155,7 @@ def sparkline(values: pd.Series, width: int = _SPARKS) -> str:
 
 
 def short(value: float | None) -> str:
-    """A figure of any size in four digits."""
-    return "–" if value is None or math.isnan(value) else f"{value:.4g}"
+    """A figure of any size in three digits, or whole where it has more."""
+    if value is None or math.isnan(value):
+        return MISSING
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"

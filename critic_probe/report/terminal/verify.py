@@ -1,5 +1,7 @@
 """Whether a record is what a checkpoint gives, on a terminal."""
 
+from collections import Counter
+
 from rich.console import Console
 from rich.text import Text
 
@@ -20,5 +22,10 @@ def print_verify(result: VerifyResult, console: Console) -> None:
     pairs = f"{count} pair{'' if count == 1 else 's'}" if count else "no pair"
     drawn = f"{pairs} of each critic, seed {result.signature['sample_seed']}"
     console.print(Text(f"the record {'holds' if result.holds else 'does not hold'} (sample: {drawn})", "bold"))
+    if result.left_out:
+        parts = [name for name in result.left_out if "." not in name]
+        columns = Counter(name.partition(".")[0] for name in result.left_out if "." in name)
+        parts += [f"{count} columns of {table}" for table, count in columns.items()]
+        console.print(Text(f"not covered by any check: {', '.join(parts)}"))
     console.print()
     console.print(signed(result.signature))

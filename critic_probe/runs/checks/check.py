@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,9 @@ from critic_probe.stats.trend import noise, onset
 Verdict = Literal["fail", "warn", "info", "skipped"]
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+
+
+SHARES = frozenset(f"critic/{name}" for name in ("d_acc", "eval_acc", "saturated", "hard_samples")) | {"data/truncated"}
 
 
 class Finding(NamedTuple):
@@ -44,7 +47,7 @@ class Series(NamedTuple):
         name: Its name.
         steps: (n,) in order.
         values: (n,) finite.
-        level: (n,) running medians.
+        level: (n,) running medians; means of shares, whose medians are biased where batches are small.
     """
 
     name: str
@@ -70,14 +73,14 @@ class Run:
         scores: One row a logged response: step, side, length, score; may be empty.
         profile: The bounds.
         begins: The first step of the whole run.
-        whole: The table of the whole run.
+        redefined: Whether the run has other parts, under other definitions.
     """
 
     table: RunTable
     scores: pd.DataFrame
     profile: Profile
     begins: int
-    whole: RunTable
+    redefined: bool = False
 
     @property
     def first(self) -> int:
@@ -103,7 +106,8 @@ class Run:
         """The first of these names that was logged; without values where none was."""
         name = next((name for name in names if name in self.table.values and self.table.values[name].count()), "")
         column = self.table.values[name].dropna() if name else pd.Series(dtype=float, index=pd.Index([], dtype=int))
-        level = column.rolling(int(self.profile["general"]["smooth"]), center=True, min_periods=1).median()
+        window = column.rolling(int(self.profile["general"]["smooth"]), center=True, min_periods=1)
+        level = window.mean() if name in SHARES else window.median()
         return Series(name, column.index.to_numpy(), column.to_numpy(float), level.to_numpy(float))
 
     def joined(self, *names: str) -> pd.DataFrame:
@@ -120,7 +124,9 @@ class Run:
         return pd.Series(self.joined("critic/score_std").squeeze(axis=1))
 
 
-Found = Iterator[Finding]
+Judged = Iterator[tuple[Verdict, int | None, str]]
+"""Verdicts with the step of onset and the evidence."""
+Judge = Callable[[Run, Bounds], Judged]
 
 
 @dataclass(frozen=True)
@@ -129,7 +135,7 @@ class Check:
 
     Attributes:
         name: As profiles and findings have it.
-        asks: What it looks for, as a table says it.
+        asks: What it looks for, in a sentence.
         needs: What must have been logged: names, `a or b` where either does. `scores` are single responses'.
         judge: Gives findings of a run under the check's bounds.
         causes: The likeliest first.
@@ -140,7 +146,7 @@ class Check:
     name: str
     asks: str
     needs: tuple[str, ...]
-    judge: Callable[[Run, Bounds], Found] = field(repr=False)
+    judge: Callable[[Run, Bounds], Iterator[Finding]] = field(repr=False)
     causes: tuple[str, ...] = ()
     confirm: str = ""
     early: bool = False
@@ -152,7 +158,8 @@ class Check:
 
     def lacks(self, run: Run) -> list[str]:
         """Which of its needs were not logged."""
-        logged = {name for name in run.table.values if run.table.values[name].notna().any()}
+        values = run.table.values
+        logged = set(values.columns[values.notna().any()])
         if len(run.scores):
             logged.add("scores")
         return [need for need in self.needs if not logged & set(need.split(" or "))]
@@ -162,35 +169,30 @@ CHECKS: dict[str, Check] = {}
 
 
 def check(
-    name: str,
-    asks: str,
-    *needs: str,
-    causes: Sequence[str] = (),
-    confirm: str = "",
-    early: bool = False,
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Makes a function a check: `judge(run, bounds)` yields (verdict, step, evidence), and causes where they differ."""
+    name: str, *needs: str, causes: Sequence[str] = (), confirm: str = "", early: bool = False
+) -> Callable[[Judge], Judge]:
+    """Makes a function a check, whose docstring is what it asks."""
 
-    def registered(judge: Callable[..., Any]) -> Callable[..., Any]:
-        def findings(run: Run, bounds: Bounds) -> Found:
-            for verdict, step, evidence, *own in judge(run, bounds):
-                yield Finding(
-                    name, verdict, None if step is None else int(step), evidence, *(own or (tuple(causes),)), confirm
-                )
+    def registered(judge: Judge) -> Judge:
+        def findings(run: Run, bounds: Bounds) -> Iterator[Finding]:
+            for verdict, step, evidence in judge(run, bounds):
+                yield Finding(name, verdict, None if step is None else int(step), evidence, tuple(causes), confirm)
 
-        CHECKS[name] = Check(name, asks, needs, findings, tuple(causes), confirm, early)
+        CHECKS[name] = Check(name, judge.__doc__ or "", needs, findings, tuple(causes), confirm, early)
         return judge
 
     return registered
 
 
+def stretches(flags: Flags) -> list[slice]:
+    """All stretches of true flags in a row."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], flags, [False])).astype(int)))
+    return [slice(int(start), int(stop)) for start, stop in zip(edges[::2], edges[1::2], strict=True)]
+
+
 def stretch(flags: Flags, least: int) -> slice | None:
     """The first stretch of at least so many true flags in a row; None where there is none."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], flags, [False])).astype(int)))
-    for start, stop in zip(edges[::2], edges[1::2], strict=True):
-        if stop - start >= least:
-            return slice(int(start), int(stop))
-    return None
+    return next((each for each in stretches(flags) if each.stop - each.start >= least), None)
 
 
 def at_end(flags: Flags, least: int) -> slice | None:
@@ -199,14 +201,19 @@ def at_end(flags: Flags, least: int) -> slice | None:
     return slice(start, len(flags)) if len(flags) - start >= least and len(flags) else None
 
 
-def began(series: Series, seen: int) -> int:
-    """The step at which the change began that was seen at an index."""
-    return int(series.steps[onset(series.values, seen)])
+def logarithm(values: Floats) -> Floats:
+    """Of figures that are above 0 and whose noise grows with them."""
+    return np.asarray(np.log(np.maximum(values, 1e-12)))
 
 
-def sd_of_step(series: Series) -> float:
+def began(series: Series, seen: int, *, log: bool = False) -> int:
+    """The step at which the change began that was seen at an index; of logarithms where growth is by a factor."""
+    return int(series.steps[onset(logarithm(series.values) if log else series.values, seen)])
+
+
+def sd_of_step(values: Floats) -> float:
     """The noise of single logged values."""
-    return noise(series.values).sd
+    return noise(values).sd
 
 
 def figure(value: float) -> str:

@@ -1,16 +1,15 @@
 """Checks on what is learnt: too soon, the wrong way, nothing, by heart, or the length."""
 
 import math
-from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.stats import norm, rankdata
 
-from critic_probe.runs.checks.check import Run, at_end, check, figure, stretch
+from critic_probe.runs.checks.check import Floats, Judged, Run, at_end, check, figure, logarithm, stretch, stretches
 from critic_probe.runs.profile import Bounds
-from critic_probe.stats.trend import jumps
+from critic_probe.stats.trend import jumps, noise
 
 _D_ACC = ("critic/d_acc", "critic/d_acc_soft")
 _LOSS = ("critic/d_loss", "critic/loss", "critic/loss_at_1")
@@ -18,7 +17,6 @@ _LOSS = ("critic/d_loss", "critic/loss", "critic/loss_at_1")
 
 @check(
     "early",
-    "the sides are told apart before anything was learnt",
     "critic/d_acc",
     causes=(
         "one side ends in EOS and the other does not",
@@ -27,28 +25,36 @@ _LOSS = ("critic/d_loss", "critic/loss", "critic/loss_at_1")
     ),
     confirm="critic-probe compare PAIRS -c DIR",
 )
-def early(run: Run, bounds: Bounds) -> Iterator[Any]:
+def early(run: Run, bounds: Bounds) -> Judged:
+    """The sides are told apart before anything was learnt."""
     series = run.series("critic/d_acc")
     count = int(bounds["points"])
     if run.first != run.begins or run.begins > bounds["begins"] or len(series.values) < count:
         return
     level = float(series.values[:count].mean())
     if level >= bounds["d_acc"]:
-        evidence = f"d_acc is {figure(level)} over the first {count} logged steps ({series.steps[0]} to {series.steps[count - 1]})"
+        ends = f"{series.steps[0]} to {series.steps[count - 1]}"
+        evidence = f"d_acc is {figure(level)} over the first {count} logged steps ({ends})"
         yield "warn", series.steps[0], evidence
 
 
 @check(
     "reversed",
-    "the worse side scores higher",
     "critic/d_acc",
     causes=("the sides or the labels are swapped", "the sign of the loss is wrong"),
     confirm="critic-probe compare PAIRS -c DIR",
 )
-def reversed_sides(run: Run, bounds: Bounds) -> Iterator[Any]:
+def reversed_sides(run: Run, bounds: Bounds) -> Judged:
+    """The worse side scores higher."""
     series = run.series("critic/d_acc").from_on(run.concluding - run.points)
     state = stretch(series.level < bounds["d_acc"], int(bounds["points"]))
     if state is not None:
+        series, late = run.series("critic/d_acc"), series.steps[state.start]
+        state = next(
+            s
+            for s in stretches(series.level < bounds["d_acc"])
+            if s.start <= np.searchsorted(series.steps, late) < s.stop
+        )
         level = float(np.median(series.level[state]))
         evidence = f"d_acc is {figure(level)} from step {series.steps[state.start]} to {series.steps[state.stop - 1]}"
         yield "fail", series.steps[state.start], evidence
@@ -56,7 +62,6 @@ def reversed_sides(run: Run, bounds: Bounds) -> Iterator[Any]:
 
 @check(
     "no-learning",
-    "nothing is learnt in a long run",
     "critic/d_acc",
     "critic/d_loss or critic/loss",
     causes=(
@@ -66,11 +71,12 @@ def reversed_sides(run: Run, bounds: Bounds) -> Iterator[Any]:
     ),
     confirm="critic-probe diff PAIRS -c FIRST_DIR -c LAST_DIR",
 )
-def no_learning(run: Run, bounds: Bounds) -> Iterator[Any]:
-    if run.begins > bounds["begins"] or run.last - run.first < bounds["steps"]:
+def no_learning(run: Run, bounds: Bounds) -> Judged:
+    """Nothing is learnt in a long run."""
+    if run.begins > bounds["begins"] or run.last - run.first < bounds["steps"] or run.redefined:
         return
     d_acc, loss = run.series("critic/d_acc"), run.series(*_LOSS[:2])
-    width = max(len(d_acc.values) // 10, run.points)
+    width = max(len(d_acc.values) // 4, run.points)
     levels = [pd.Series(each.values).rolling(width).mean().dropna() for each in (d_acc, loss)]
     if not all(len(level) for level in levels):
         return
@@ -88,7 +94,6 @@ def no_learning(run: Run, bounds: Bounds) -> Iterator[Any]:
 
 @check(
     "held-out",
-    "held-out pairs are judged worse than training's, and ever worse",
     "critic/eval_acc or critic/eval_loss",
     causes=(
         "what is learnt holds for the training pairs alone",
@@ -97,11 +102,13 @@ def no_learning(run: Run, bounds: Bounds) -> Iterator[Any]:
     ),
     confirm="critic-probe track RUN_DIR PAIRS",
 )
-def held_out(run: Run, bounds: Bounds) -> Iterator[Any]:
+def held_out(run: Run, bounds: Bounds) -> Judged:
+    """Held-out pairs are judged worse than training's, and ever worse."""
     least = int(bounds["evaluations"])
     training, held = run.series("critic/d_acc"), run.series("critic/eval_acc")
     if training and held:
-        levels = np.interp(held.steps, training.steps, training.level)
+        mean = pd.Series(training.values).rolling(run.points, min_periods=1).mean().to_numpy()
+        levels = np.interp(held.steps, training.steps, mean)
         behind = levels - held.values
         state = at_end((behind > bounds["behind"]) & (held.steps >= run.concluding), least)
         if state is not None:
@@ -117,35 +124,36 @@ def held_out(run: Run, bounds: Bounds) -> Iterator[Any]:
     loss = loss.from_on(run.concluding)
     if len(loss.values) <= bounds["rounds"]:
         return
-    lowest = int(np.argmin(loss.values))
-    since = loss.values[lowest + 1 :]
-    if (
-        len(since) < bounds["rounds"]
-        or not (since[-int(bounds["rounds"]) :] > bounds["loss"] * loss.values[lowest]).all()
-    ):
+    level = pd.Series(loss.values).rolling(int(bounds["rounds"]), min_periods=1).median().to_numpy()
+    lowest = int(np.argmin(level))
+    rise = level[-1] - level[lowest]
+    usual = noise(loss.values)
+    error = usual.sd * usual.of_mean * math.sqrt(2 / bounds["rounds"])
+    since = len(level) - 1 - lowest
+    if since < bounds["rounds"] or rise < max(bounds["rise"], bounds["errors"] * error):
         return
     falls = ""
     if of_training:
         ends = np.interp([loss.steps[lowest], loss.steps[-1]], of_training.steps, of_training.level)
         if ends[1] > ends[0]:
             return
-        falls = f", while training's fell from {figure(ends[0])} to {figure(ends[1])}"
+        falls = f", while training's went from {figure(ends[0])} to {figure(ends[1])}"
     yield (
         "warn",
-        loss.steps[lowest + 1],
-        f"held-out loss rose from {figure(loss.values[lowest])} at step {loss.steps[lowest]} to {figure(since[-1])}{falls}",
+        loss.steps[lowest],
+        f"held-out loss rose from {figure(level[lowest])} at step {loss.steps[lowest]} to {figure(level[-1])}{falls}",
     )
 
 
 @check(
     "epochs",
-    "the training loss falls where pairs come again",
     "run/epoch",
     "critic/d_loss or critic/loss",
     causes=("training pairs are learnt by heart",),
     confirm="critic-probe track RUN_DIR PAIRS",
 )
-def epochs(run: Run, bounds: Bounds) -> Iterator[Any]:
+def epochs(run: Run, bounds: Bounds) -> Judged:
+    """The training loss falls where pairs come again."""
     epoch, loss = run.series("run/epoch"), run.series(*_LOSS[:2])
     whole = np.floor(epoch.values + 1e-9)
     boundaries = epoch.steps[1:][np.diff(whole) > 0]
@@ -153,62 +161,69 @@ def epochs(run: Run, bounds: Bounds) -> Iterator[Any]:
     places = places[(places > 2) & (places < len(loss.steps) - 2)]
     if not len(places) or run.last < run.concluding:
         return
-    cut = [jump for jump in jumps(loss.values) if jump.size < 0]
-    before = {jump.index: float(np.median(loss.values[max(jump.index - run.points, 0) : jump.index])) for jump in cut}
-    large = [jump for jump in cut if -jump.size > bounds["size"] * abs(before[jump.index])]
-    hit = {int(place): jump for place in places for jump in large if abs(jump.index - place) <= bounds["near"]}
+    large = [jump for jump in jumps(logarithm(loss.values)) if 1 - math.exp(jump.size) > bounds["size"]]
+    hit = {int(place): jump for place in places for jump in large if abs(jump.place - place) <= bounds["near"]}
     if hit and len(hit) >= bounds["share"] * len(places) and len(hit) >= len(large) / 2:
         first = min(hit)
-        drop = float(np.median([-jump.size / before[jump.index] for jump in hit.values()]))
+        drop = float(np.median([1 - math.exp(jump.size) for jump in hit.values()]))
         yield (
             "warn",
             loss.steps[first],
-            f"the loss falls by {drop:.0%} (median) within {bounds['near']:g} logged steps of {len(hit)} of {len(places)} "
-            f"epoch boundaries, first at step {loss.steps[first]}, and abruptly at {len(large) - len(hit)} other places",
+            f"the loss falls by {drop:.0%} (median) within {bounds['near']:g} logged steps of {len(hit)} of "
+            f"{len(places)} epoch boundaries, first at step {loss.steps[first]}, and as abruptly at "
+            f"{len(large) - len(hit)} other places",
         )
 
 
 @check(
     "length",
-    "scores go with length within a side",
     "scores",
     causes=("length earns score", "length and quality go together in the pairs"),
     confirm="critic-probe compare PAIRS -c DIR",
 )
-def length(run: Run, bounds: Bounds) -> Iterator[Any]:
+def length(run: Run, bounds: Bounds) -> Judged:
+    """Scores go with length within a side."""
     scores = run.scores[np.isfinite(run.scores.score) & np.isfinite(run.scores.length)]
-    for start, stop, warn, fail in zip(
-        bounds["steps"], [*bounds["steps"][1:], math.inf], bounds["warn"], bounds["fail"], strict=True
-    ):
-        phase = scores[(scores.step >= max(start, run.first)) & (scores.step < stop)].sort_values("step", kind="stable")
-        windows = max(len(phase) // int(bounds["samples"]), 1)
-        for part in np.array_split(np.arange(len(phase)), windows):
-            window = phase.iloc[part]
-            if len(window) < bounds["samples"] or window.step.iloc[-1] < run.concluding:
-                continue
-            r, near = _length_correlation(window)
-            if near > warn:
-                verdict = "fail" if near > fail else "warn"
-                yield (
-                    verdict,
-                    window.step.iloc[0],
-                    f"rank correlation of length and score is {r:+.2f} (at least {near:.2f} from 0, one-sided 99 %) in "
-                    f"{len(window)} scores of steps {window.step.iloc[0]} to {window.step.iloc[-1]}; bound {warn:g}",
-                )
-                return
+    scores = scores.sort_values("step", kind="stable")
+    steps, sides = scores.step.to_numpy(), scores.side.to_numpy()
+    figures = scores[["length", "score"]].to_numpy(float)
+    phases = zip(bounds["steps"], [*bounds["steps"][1:], math.inf], bounds["warn"], bounds["fail"], strict=True)
+    for start, stop, warn, fail in phases:
+        phase = np.flatnonzero((steps >= max(start, run.first)) & (steps < stop))
+        most = len(phase) // int(bounds["samples"])
+        beyond = []
+        for windows in (most >> halved for halved in range(most.bit_length())):
+            for part in np.array_split(phase, windows):
+                r, near = _length_correlation(figures[part].T, sides[part], 2 * most)
+                if near > warn and steps[part[-1]] >= run.concluding:
+                    beyond.append((near, r, part))
+        if beyond:  # the smallest windows tell when it began, the strongest how much it is
+            near, r, part = max(beyond, key=lambda each: each[0])
+            where = f"{len(part)} scores of steps {steps[part[0]]} to {steps[part[-1]]}"
+            sure = f"at least {near:.2f} from 0, at 1 % over all windows; bound {warn:g}"
+            evidence = f"rank correlation of length and score is {r:+.2f} in {where} ({sure})"
+            yield "fail" if near > fail else "warn", steps[beyond[0][2][0]], evidence
+            return
 
 
-def _length_correlation(scores: pd.DataFrame) -> tuple[float, float]:
-    """Spearman's within sides, and how far from 0 it is at least, by Fisher's z at one-sided 99 %."""
-    ranks = []
-    for _, side in scores.groupby("side"):
-        if len(side) > 3:
-            pair = [rankdata(side[name]) / len(side) for name in ("length", "score")]
-            ranks.append(np.array([each - each.mean() for each in pair]))
-    joined = np.concatenate(ranks, axis=1) if ranks else np.zeros((2, 0))
-    size = math.sqrt(float((joined[0] ** 2).sum() * (joined[1] ** 2).sum())) if joined.size else 0.0
+def _length_correlation(figures: Floats, sides: NDArray[np.object_], windows: int) -> tuple[float, float]:
+    """Spearman's within sides, and how far from 0 it is at least, by Fisher's z at 1 %, Bonferroni over windows.
+
+    Args:
+        figures: (2, n) lengths and scores.
+        sides: (n,).
+        windows: As many are looked at.
+    """
+    ranks = [np.zeros((2, 0))]
+    for side in set(sides):
+        own = figures[:, sides == side]
+        if own.shape[1] > 3:
+            placed = rankdata(own, axis=1) / own.shape[1]
+            ranks.append(placed - placed.mean(axis=1, keepdims=True))
+    joined = np.concatenate(ranks, axis=1)
+    size = math.sqrt(float((joined[0] ** 2).sum() * (joined[1] ** 2).sum()))
     if not size:
         return math.nan, 0.0
     r = float(joined[0] @ joined[1]) / size
-    error = norm.ppf(0.99) / math.sqrt(max(joined.shape[1] - 2 - len(ranks), 1))
+    error = norm.ppf(1 - 0.01 / windows) / math.sqrt(max(joined.shape[1] - 1 - len(ranks), 1))
     return r, math.tanh(max(math.atanh(min(abs(r), 0.999)) - error, 0.0))

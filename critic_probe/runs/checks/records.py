@@ -2,13 +2,11 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from critic_probe.runs.checks.check import Run, at_end, check, figure, stretch
+from critic_probe.runs.checks.check import Judged, Run, at_end, check, figure, stretch
 from critic_probe.runs.profile import Bounds
 
 LN2 = math.log(2)
@@ -17,7 +15,6 @@ _BT_LOSS = "critic/d_loss or critic/loss"
 
 @check(
     "not-finite",
-    "NaN and infinities among the critic's figures",
     causes=(
         "the loss overflowed: fp16 without loss scaling, or a learning rate that is too high",
         "a batch held no response token, and a mean over none was taken",
@@ -25,7 +22,8 @@ _BT_LOSS = "critic/d_loss or critic/loss"
     confirm="critic-probe doctor -c DIR",
     early=True,
 )
-def not_finite(run: Run, bounds: Bounds) -> Iterator[Any]:
+def not_finite(run: Run, bounds: Bounds) -> Judged:
+    """NaN and infinities among the critic's figures."""
     bad = run.table.not_finite
     bad = bad[bad.name.str.startswith("critic/")]
     worst = []
@@ -45,10 +43,10 @@ def not_finite(run: Run, bounds: Bounds) -> Iterator[Any]:
 
 @check(
     "steps",
-    "steps that lack, and figures that end before the run does",
     causes=("the log was cut or lost", "a process that logs died and the run went on"),
 )
-def steps(run: Run, bounds: Bounds) -> Iterator[Any]:
+def steps(run: Run, bounds: Bounds) -> Judged:
+    """Steps that lack, and figures that end before the run does."""
     logged = run.table.values.index.to_numpy()
     apart = np.diff(logged)
     usual = float(np.median(apart)) if len(apart) else 1.0
@@ -69,7 +67,6 @@ def steps(run: Run, bounds: Bounds) -> Iterator[Any]:
 
 @check(
     "contradiction-loss",
-    "d_acc is high while the loss is that of a critic that says nothing",
     "critic/d_acc",
     f"{_BT_LOSS} or critic/loss_at_1",
     causes=(
@@ -80,7 +77,8 @@ def steps(run: Run, bounds: Bounds) -> Iterator[Any]:
     confirm="critic-probe replay LOG -c DIR",
     early=True,
 )
-def contradiction_loss(run: Run, bounds: Bounds) -> Iterator[Any]:
+def contradiction_loss(run: Run, bounds: Bounds) -> Judged:
+    """High d_acc at the loss of a critic that says nothing."""
     loss = run.series(*_BT_LOSS.split(" or "), "critic/loss_at_1").name
     values = run.table.values
     both = values[["critic/d_acc", loss]].dropna()
@@ -102,26 +100,24 @@ def contradiction_loss(run: Run, bounds: Bounds) -> Iterator[Any]:
             yield (
                 "fail",
                 part.index[0],
-                f"d_acc is {figure(part['critic/d_acc'].median())} and the loss {figure(part[loss].median())} (ln 2 is "
-                f"0.693) from step {part.index[0]} to {part.index[-1]}; a gap of {figure(gaps.median())} makes it about "
+                f"{_levels(part, loss)}; a gap of {figure(gaps.median())} makes it about "
                 f"{figure(expected.iloc[said].median())}",
             )
             return
     lasting = stretch(np.asarray(near), int(bounds["lasting"]))
     if lasting is not None:
         part = both.iloc[lasting]
-        small = f" The logged gap, {figure(gap.iloc[lasting].median())}, is as small." if gap.notna().any() else ""
-        yield (
-            "warn",
-            part.index[0],
-            f"d_acc is {figure(part['critic/d_acc'].median())} and the loss {figure(part[loss].median())} (ln 2 is 0.693) "
-            f"from step {part.index[0]} to {part.index[-1]}.{small}",
-        )
+        small = f"; the logged gap, {figure(gap.iloc[lasting].median())}, is as small" if gap.notna().any() else ""
+        yield "warn", part.index[0], f"{_levels(part, loss)}{small}"
+
+
+def _levels(part: pd.DataFrame, loss: str) -> str:
+    d_acc, level = (figure(part[name].median()) for name in ("critic/d_acc", loss))
+    return f"d_acc is {d_acc} and the loss {level} (ln 2 is 0.693) from step {part.index[0]} to {part.index[-1]}"
 
 
 @check(
     "contradiction-gap",
-    "the logged gap is that of the sides' means, divided or multiplied by the length",
     "critic/gap",
     "critic/teacher_mean or scores",
     "critic/student_mean or scores",
@@ -130,7 +126,8 @@ def contradiction_loss(run: Run, bounds: Bounds) -> Iterator[Any]:
     confirm="critic-probe replay LOG -c DIR",
     early=True,
 )
-def contradiction_gap(run: Run, bounds: Bounds) -> Iterator[Any]:
+def contradiction_gap(run: Run, bounds: Bounds) -> Judged:
+    """The logged gap is that of the sides' means, divided or multiplied by the length."""
     values = run.table.values
     means = run.joined("critic/gap", "critic/teacher_mean", "critic/student_mean")
     if len(means):
@@ -157,14 +154,13 @@ def contradiction_gap(run: Run, bounds: Bounds) -> Iterator[Any]:
         yield (
             "fail",
             ratios.index[0],
-            f"teacher minus student score is {figure(factor)} times {way} the logged gap over {len(ratios)} steps (median), "
-            f"and responses have {figure(mean_length)} tokens",
+            f"teacher minus student score is {figure(factor)} times {way} the logged gap (median of {len(ratios)} "
+            f"steps), and responses have {figure(mean_length)} tokens",
         )
 
 
 @check(
     "equal-scores",
-    "many scores are exactly 0.0, or exactly equal",
     "scores",
     causes=(
         "responses without a token in the mask: right padding with a slice from the end",
@@ -175,7 +171,8 @@ def contradiction_gap(run: Run, bounds: Bounds) -> Iterator[Any]:
     confirm="critic-probe replay LOG -c DIR",
     early=True,
 )
-def equal_scores(run: Run, bounds: Bounds) -> Iterator[Any]:
+def equal_scores(run: Run, bounds: Bounds) -> Judged:
+    """Many scores are exactly 0.0, or exactly equal."""
     scores = run.scores.sort_values("step", kind="stable")
     values, size = scores.score.to_numpy(float), int(bounds["samples"])
     if len(values) < size:
@@ -204,12 +201,12 @@ def equal_scores(run: Run, bounds: Bounds) -> Iterator[Any]:
 
 @check(
     "truncation",
-    "many responses are cut",
     "data/truncated",
     causes=("the longest response allowed is too short", "the policy no longer ends its answers"),
     confirm="critic-probe perturb PAIRS -c DIR --families truncation",
 )
-def truncation(run: Run, bounds: Bounds) -> Iterator[Any]:
+def truncation(run: Run, bounds: Bounds) -> Judged:
+    """Many responses are cut."""
     share = run.series("data/truncated").from_on(run.concluding)
     state = at_end(share.level > bounds["warn"], run.points)
     if state is not None:

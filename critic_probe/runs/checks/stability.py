@@ -1,14 +1,26 @@
 """Checks on whether training holds: what diverges, collapses, jumps, saturates or drifts."""
 
 import math
-from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from critic_probe.runs.checks.check import Run, Series, at_end, began, check, figure, sd_of_step, stretch
+from critic_probe.runs.checks.check import (
+    Flags,
+    Floats,
+    Judged,
+    Run,
+    Series,
+    at_end,
+    began,
+    check,
+    figure,
+    logarithm,
+    sd_of_step,
+    stretch,
+)
 from critic_probe.runs.profile import Bounds
-from critic_probe.stats.trend import jumps
+from critic_probe.stats.trend import jumps, mann_kendall, noise, theil_sen
 
 LN2 = math.log(2)
 _LOSS = ("critic/d_loss", "critic/loss", "critic/loss_at_1")
@@ -17,7 +29,6 @@ _BT_LOSS = " or ".join(_LOSS)
 
 @check(
     "divergence",
-    "the loss rises and stays up",
     f"{_BT_LOSS} or critic/vf_loss",
     causes=(
         "the learning rate is too high, or its warm-up too short",
@@ -26,7 +37,8 @@ _BT_LOSS = " or ".join(_LOSS)
     ),
     confirm="critic-probe track RUN_DIR PAIRS",
 )
-def divergence(run: Run, bounds: Bounds) -> Iterator[Any]:
+def divergence(run: Run, bounds: Bounds) -> Judged:
+    """The loss rises and stays up."""
     for loss in (run.series(*_LOSS), run.series("critic/vf_loss")):
         if not loss:
             continue
@@ -35,34 +47,34 @@ def divergence(run: Run, bounds: Bounds) -> Iterator[Any]:
             high = loss.level > bounds["ratio"] * lowest
         else:
             high = loss.level > bounds["chance"] * LN2
-        high &= (loss.level > lowest + bounds["noises"] * sd_of_step(loss)) & (loss.steps >= run.concluding)
-        state = stretch(high, run.points)
-        if state is not None:
-            step = began(loss, state.start)
+        state = stretch(high & (loss.steps >= run.concluding), run.points)
+        if state is None:
+            continue
+        rise = float(loss.level[state].min()) - lowest[state.start]
+        if rise > bounds["noises"] * sd_of_step(loss.values[: state.start]):
+            step = began(loss, state.start, log=True)
             level = float(np.median(loss.level[state]))
-            stays = (
-                "stays up to the last step" if state.stop == len(high) else f"is down at step {loss.steps[state.stop]}"
-            )
+            stays = "stays up" if state.stop == len(high) else f"is down at step {loss.steps[state.stop]}"
             yield (
                 "fail",
                 step,
-                f"{loss.name} is {figure(level)} (median) from step {loss.steps[state.start]} on and {stays}; the lowest level "
-                f"before was {figure(lowest[state.start])}",
+                f"{loss.name} is {figure(level)} (median) from step {loss.steps[state.start]} on and {stays}; the "
+                f"lowest level before was {figure(lowest[state.start])}",
             )
 
 
 @check(
     "spikes",
-    "the loss leaps up again and again",
     f"{_BT_LOSS} or critic/vf_loss",
     causes=("the learning rate is too high", "single batches hold what others do not: very long or broken rows"),
     confirm="critic-probe track RUN_DIR PAIRS",
 )
-def spikes(run: Run, bounds: Bounds) -> Iterator[Any]:
+def spikes(run: Run, bounds: Bounds) -> Judged:
+    """The loss leaps up again and again."""
     loss = run.series(*_LOSS, "critic/vf_loss")
     if run.last < run.concluding or len(loss.values) < run.points:
         return
-    above = loss.values - loss.level > bounds["noises"] * sd_of_step(loss)
+    above = loss.values - loss.level > bounds["noises"] * sd_of_step(loss.values)
     places = np.flatnonzero(above)
     count = int(bounds["count"])
     for first, last in zip(places, places[count - 1 :], strict=False):
@@ -78,7 +90,6 @@ def spikes(run: Run, bounds: Bounds) -> Iterator[Any]:
 
 @check(
     "collapse",
-    "what was learnt is lost at once, or scores no longer differ",
     "critic/d_acc or critic/gap or critic/teacher_std or critic/score_std",
     causes=(
         "training broke the critic: a learning rate that is too high, a bad batch",
@@ -87,12 +98,16 @@ def spikes(run: Run, bounds: Bounds) -> Iterator[Any]:
     ),
     confirm="critic-probe track RUN_DIR PAIRS",
 )
-def collapse(run: Run, bounds: Bounds) -> Iterator[Any]:
+def collapse(run: Run, bounds: Bounds) -> Judged:
+    """What was learnt is lost at once, or scores no longer differ."""
     d_acc = run.series("critic/d_acc")
     if d_acc:
-        low = (np.abs(d_acc.level - 0.5) <= bounds["chance"]) & (d_acc.steps >= run.concluding)
-        best = np.maximum.accumulate(d_acc.level)
-        low &= best >= bounds["learnt"]
+        level = pd.Series(d_acc.values).rolling(run.points, center=True, min_periods=1).mean().to_numpy()
+        d_acc = d_acc._replace(level=level)
+        usual = noise(d_acc.values)
+        best = np.maximum.accumulate(np.where(np.arange(len(level)) < run.points // 2, 0.0, level))
+        low = (np.abs(level - 0.5) <= bounds["chance"]) & (d_acc.steps >= run.concluding) & (best >= bounds["learnt"])
+        low &= best - level > bounds["errors"] * usual.sd * usual.of_mean / math.sqrt(run.points)
         fall = _fall(d_acc, low, (best + 0.5) / 2, run.points, bounds["within"])
         if fall is not None:
             step, state, top = fall
@@ -116,8 +131,8 @@ def collapse(run: Run, bounds: Bounds) -> Iterator[Any]:
         best = np.maximum.accumulate(level)
         low = (level < share * best) & (series.steps >= run.concluding)
         if name == "the gap":
-            low &= best > 6 * sd_of_step(series)
-        fall = _fall(series, low, best / 2, run.points, bounds["within"])
+            low &= best > 6 * sd_of_step(series.values)
+        fall = _fall(series, low, best / 2, run.points, bounds["within"], log=name != "the gap")
         if fall is not None:
             step, state, top = fall
             left = float(np.median(level[state]))
@@ -130,9 +145,9 @@ def collapse(run: Run, bounds: Bounds) -> Iterator[Any]:
 
 
 def _fall(
-    series: Series, low: "np.ndarray[Any, Any]", high: "np.ndarray[Any, Any]", points: int, within: float
+    series: Series, low: Flags, high: Floats, points: int, within: float, *, log: bool = False
 ) -> tuple[int, slice, float] | None:
-    """The step of a fall to a low state that lasts, from above `high` in at most `within` values; the state; the top."""
+    """A fall to a low state that lasts, from above `high` within so many values: its step, the state, the top."""
     state = stretch(low, points)
     if state is None:
         return None
@@ -140,12 +155,11 @@ def _fall(
     if not len(above) or state.start - above[-1] > within:
         return None
     top = float(series.level[: state.start].max())
-    return began(series, state.start), state, top
+    return began(series, state.start, log=log), state, top
 
 
 @check(
     "gradient",
-    "the critic's gradient vanishes or explodes",
     "critic/grad_norm",
     causes=(
         "vanished: the loss is saturated, or the critic is frozen or left out of the backward pass",
@@ -153,16 +167,18 @@ def _fall(
     ),
     confirm="critic-probe diff PAIRS -c DIR_BEFORE -c DIR_AFTER",
 )
-def gradient(run: Run, bounds: Bounds) -> Iterator[Any]:
+def gradient(run: Run, bounds: Bounds) -> Judged:
+    """The critic's gradient vanishes or explodes."""
     norm = run.series("critic/grad_norm")
     late, points = norm.steps >= run.concluding, int(bounds["points"])
-    gone = stretch((norm.level <= bounds["vanished"] * np.median(norm.values)) & late, points)
+    usual = pd.Series(norm.values).expanding().median().to_numpy()
+    gone = stretch((norm.level <= bounds["vanished"] * usual) & (usual > 0) & late, points)
     if gone is not None:
         yield (
             "fail",
             norm.steps[gone.start],
-            f"the gradient norm is {figure(np.median(norm.level[gone]))} from step {norm.steps[gone.start]} on; its median "
-            f"over the run is {figure(np.median(norm.values))}",
+            f"the gradient norm is {figure(np.median(norm.level[gone]))} from step {norm.steps[gone.start]} on; its "
+            f"median up to there is {figure(usual[gone.start])}",
         )
     elif not norm.values.any() and len(norm.values) >= points and run.last >= run.concluding:
         yield "fail", norm.steps[0], f"the gradient norm is 0 at all {len(norm.values)} logged steps"
@@ -172,15 +188,14 @@ def gradient(run: Run, bounds: Bounds) -> Iterator[Any]:
     if high is not None:
         yield (
             "fail",
-            began(Series(norm.name, norm.steps, np.log(np.maximum(norm.values, 1e-12)), norm.level), high.start),
-            f"the gradient norm is {figure(np.median(norm.level[high]))} (median) from step {norm.steps[high.start]} on; "
-            f"it was at most {figure(halves[high.start])} in the first half of the steps before",
+            began(norm, high.start, log=True),
+            f"the gradient norm is {figure(np.median(norm.level[high]))} (median) from step {norm.steps[high.start]} "
+            f"on; it was at most {figure(halves[high.start])} in the first half of the steps before",
         )
 
 
 @check(
     "saturation",
-    "next to no gradient is left",
     "critic/saturated or critic/gradient_weight or critic/d_loss",
     causes=(
         "the sides are told apart by their form alone, such as EOS on one side",
@@ -189,16 +204,16 @@ def gradient(run: Run, bounds: Bounds) -> Iterator[Any]:
     ),
     confirm="critic-probe perturb PAIRS -c DIR",
 )
-def saturation(run: Run, bounds: Bounds) -> Iterator[Any]:
+def saturation(run: Run, bounds: Bounds) -> Judged:
+    """Next to no gradient is left."""
     share = run.series("critic/saturated")
     weight, loss = run.series("critic/gradient_weight"), run.series("critic/d_loss")
-    bound = 1 - np.exp(-loss.level)  # a mean of 1 - exp(-loss) is at most that of the mean loss (Jensen)
     if share:
         own, flags = share, share.level >= bounds["share"]
     elif weight:
-        own, flags = weight, weight.level <= bounds["weight"]
-    else:
-        own, flags = loss, bound <= bounds["weight"]
+        own, flags = weight, weight.level <= bounds["left"]
+    else:  # sigmoid(-x) is 1 - exp(-loss), and its mean at most that of the mean loss (Jensen)
+        own, flags = loss, 1 - np.exp(-loss.level) <= bounds["left"]
     state = at_end(flags & (own.steps >= run.concluding - run.points), run.points)
     if state is None:
         return
@@ -213,6 +228,8 @@ def saturation(run: Run, bounds: Bounds) -> Iterator[Any]:
     elif loss:
         left = float(np.median(1 - np.exp(-loss.from_on(first).level)))
         parts.append(f"the gradient weight that is left is at most {figure(left)}, by the loss")
+    if left > bounds["left"]:
+        return
     serious = bool(share) and float(np.median(share.level[state])) >= bounds["fail"]
     before = np.flatnonzero(~flags[: state.start])
     step = began(own, state.start) if len(before) else first
@@ -221,7 +238,6 @@ def saturation(run: Run, bounds: Bounds) -> Iterator[Any]:
 
 @check(
     "shift",
-    "a figure jumps, where its definition does not change and no epoch begins",
     "critic/d_acc or critic/d_loss or critic/loss or critic/gap or critic/student_mean or critic/teacher_mean",
     causes=(
         "the data changed: another file, order or sampler",
@@ -230,7 +246,8 @@ def saturation(run: Run, bounds: Bounds) -> Iterator[Any]:
     ),
     confirm="critic-probe track RUN_DIR PAIRS",
 )
-def shift(run: Run, bounds: Bounds) -> Iterator[Any]:
+def shift(run: Run, bounds: Bounds) -> Judged:
+    """A figure jumps, where its definition does not change and no epoch begins."""
     spread = run.spread()
     sd = float(spread.median()) if len(spread) else math.nan
     epoch = run.series("run/epoch")
@@ -240,31 +257,38 @@ def shift(run: Run, bounds: Bounds) -> Iterator[Any]:
         series = run.series(name)
         if name != series.name or len(series.values) < run.points:
             continue
-        for jump in jumps(series.values):
-            step = int(series.steps[jump.index])
-            before = series.values[max(jump.index - run.points, 0) : jump.index]
-            if step < run.concluding or len(series.values) - jump.index < run.points // 2:
+        log = name in _LOSS
+        for jump in jumps(logarithm(series.values) if log else series.values):
+            step = int(series.steps[jump.place])
+            before, after = _around(series, jump.place, run.points)
+            size = before * (math.exp(jump.size) - 1) if log else jump.size
+            if abs(after - before) < abs(size) / 2 or step < run.concluding:
                 continue
-            if len(begins) and np.abs(np.searchsorted(series.steps, begins) - jump.index).min() <= 2:
+            if len(begins) and np.abs(np.searchsorted(series.steps, begins) - jump.place).min() <= 2:
                 continue
             if name == "critic/d_acc":
                 least = bounds["d_acc"]
-            elif name in _LOSS:
-                least = bounds["loss"] * abs(float(np.median(before)))
+            elif log:
+                least = max(bounds["loss"] * abs(before), bounds["nats"])
             else:
-                least = bounds["scores"] * (sd if math.isfinite(sd) else 4 * sd_of_step(series))
-            if abs(jump.size) > least:
-                seen.append((step, name, jump))
+                least = bounds["scores"] * (sd if math.isfinite(sd) else 4 * sd_of_step(series.values))
+            if abs(size) > least and math.isfinite(after):
+                seen.append((step, f"{name} by {size:+.3g}, {abs(jump.size / jump.error):.0f} standard errors"))
     if seen:
-        first = min(step for step, *_ in seen)
-        near = [each for each in seen if each[0] - first <= run.points // 2]
-        told = ", ".join(f"{name} by {jump.size:+.3g} (standard error {figure(jump.error)})" for _, name, jump in near)
-        yield "warn", sorted(each[0] for each in near)[len(near) // 2], f"at step {first}: {told}"
+        first = min(step for step, _ in seen)
+        near = sorted(each for each in seen if each[0] - first <= run.points // 2)
+        yield "warn", near[len(near) // 2][0], f"at step {first}: {'; '.join(told for _, told in near)}"
+
+
+def _around(series: Series, index: int, points: int) -> tuple[float, float]:
+    """The level in front of an index, and the one that stands a while after it."""
+    after = series.values[index + points : index + 2 * points]
+    before = series.values[max(index - points, 0) : index]
+    return float(np.median(before)), float(np.median(after)) if len(after) else math.nan
 
 
 @check(
     "scale",
-    "one side's scores spread more than the other's, or all lie far from 0",
     "critic/teacher_std or critic/teacher_mean or critic/score_mean",
     causes=(
         "one side is read or normalised otherwise",
@@ -272,7 +296,8 @@ def shift(run: Run, bounds: Bounds) -> Iterator[Any]:
     ),
     confirm="critic-probe compare PAIRS -c DIR",
 )
-def scale(run: Run, bounds: Bounds) -> Iterator[Any]:
+def scale(run: Run, bounds: Bounds) -> Judged:
+    """One side's scores spread more than the other's, or all lie far from 0."""
     smooth = int(run.profile["general"]["smooth"])
     sides = run.joined("critic/teacher_std", "critic/student_std")
     sides = sides[(sides > 0).all(axis=1)]
@@ -283,9 +308,16 @@ def scale(run: Run, bounds: Bounds) -> Iterator[Any]:
         state = at_end((np.abs(level) > math.log(bounds["ratio"])) & (series.steps >= run.concluding), run.points)
         if state is not None:
             shown = math.exp(float(np.median(level[state])))
-            evidence = f"the SD of teacher scores is {figure(shown)} times the student's from step {series.steps[state.start]} on"
+            since = series.steps[state.start]
+            evidence = f"the SD of teacher scores is {figure(shown)} times the student's from step {since} on"
             yield "warn", began(series, state.start), evidence
             return
+        late = series.from_on(run.concluding)
+        trend, slope = mann_kendall(late.values), theil_sen(late.steps, late.values)
+        change = math.exp(slope.per_step * float(late.steps[-1] - late.steps[0])) if len(late.steps) > 1 else 1.0
+        if trend.p < bounds["p"] and max(change, 1 / change) > bounds["drift"]:
+            evidence = f"the SD of teacher scores over the student's changes {figure(change)} times from step"
+            yield "info", late.steps[0], f"{evidence} {late.steps[0]} to {late.steps[-1]} (trend, p {figure(trend.p)})"
     spread = run.spread()
     means = run.joined("critic/teacher_mean", "critic/student_mean").mean(axis=1)
     if not len(means):
@@ -300,13 +332,13 @@ def scale(run: Run, bounds: Bounds) -> Iterator[Any]:
             yield (
                 "warn",
                 steps[state.start],
-                f"scores lie around {figure(mean)}, {figure(shown)} times their SD from 0, from step {steps[state.start]} on",
+                f"scores lie around {figure(mean)}, {figure(shown)} times their SD from 0, from step "
+                f"{steps[state.start]} on",
             )
 
 
 @check(
     "explained-variance",
-    "the values explain nothing of the returns, or less than nothing",
     "critic/explained_variance",
     causes=(
         "the value head was not loaded, or is trained too slowly",
@@ -315,7 +347,8 @@ def scale(run: Run, bounds: Bounds) -> Iterator[Any]:
     ),
     confirm="critic-probe doctor -c DIR",
 )
-def explained_variance(run: Run, bounds: Bounds) -> Iterator[Any]:
+def explained_variance(run: Run, bounds: Bounds) -> Judged:
+    """The values explain nothing of the returns, or less than nothing."""
     series = run.series("critic/explained_variance")
     part, points = series.from_on(run.concluding), int(bounds["points"])
     low = stretch(part.level < bounds["low"], points)
@@ -336,8 +369,9 @@ def explained_variance(run: Run, bounds: Bounds) -> Iterator[Any]:
         yield "warn", step, f"explained variance lies between {figure(least)} and {figure(most)} from step {step} on"
 
 
-@check("level", "figures outside bounds that a profile names")
-def level(run: Run, bounds: Bounds) -> Iterator[Any]:
+@check("level")
+def level(run: Run, bounds: Bounds) -> Judged:
+    """Figures outside bounds that a profile names."""
     for name, ends in bounds.items():
         series = run.series(name).from_on(run.concluding)
         if len(series.values) < run.points:

@@ -14,23 +14,23 @@ CLOCKS = frozenset((*STEPS, "_runtime", "_timestamp", "time", "timestamp", "Wall
 
 def read_jsonl(log: Log) -> Iterator[Scalar | Sample]:
     """The records of a file with an object a line; nothing where it has none."""
-    for line in log.lines():
-        if not line.content.strip():
+    for number, content, ended in log.lines():
+        if not content.strip():
             continue
         try:
-            record = json.loads(line.content)
+            record = json.loads(content)
         except (ValueError, RecursionError):
-            if not line.ended:
+            if not ended:
                 log.cut()
             else:
                 log.left_out("line", "no JSON")
-                if not log.found and line.number > 1000:  # some other JSON
+                if not log.found and number > 1000:  # some other JSON
                     return
             continue
-        if not isinstance(record, dict):
+        if isinstance(record, dict):
+            yield from of_record(log, record, number)
+        else:
             log.left_out("line", "no JSON object")
-            continue
-        yield from of_record(log, record, line.number)
 
 
 def of_record(log: Log, record: dict[str, Any], where: int | str) -> Iterator[Scalar | Sample]:
@@ -48,7 +48,9 @@ def of_record(log: Log, record: dict[str, Any], where: int | str) -> Iterator[Sc
         figures = figures_of(data, math.nan)  # orjson writes null for NaN
     else:
         log.format = log.format or ("W&B history" if "_step" in record else "figures by step, JSONL")
-        figures = {name: value for name, value in figures_of(record).items() if name not in CLOCKS}
+        figures = figures_of(record)
+        for clock in CLOCKS & figures.keys():
+            del figures[clock]
     log.found += len(figures)
     yield from log.names.scalars(step, figures, log.place(where))
 

@@ -2,7 +2,9 @@
 
 import csv
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from operator import itemgetter
+from typing import Any
 
 from critic_probe.errors import CriticProbeError
 from critic_probe.runs.readers.jsonl import CLOCKS, STEPS
@@ -31,37 +33,50 @@ def read_table(log: Log) -> Iterator[Scalar]:
         CriticProbeError: It holds several runs.
     """
     rows = csv.reader(_ended(log), delimiter=delimiter_of(log.head) or ",")
-    header = [name.strip() for name in next(rows, [])]
+    header = [name.strip() for name in _next(log, rows) or ()]
+    at = next((header.index(name) for name in _STEPS if name in header), None)
+    if at is None:
+        return
     columns, exported = _columns(log, header)
     log.format = "W&B history" if exported else "table"
     log.names.evaluation = not any("/" in name for name in columns.values())
     log.names.learn(columns.values())
-    at = next(header.index(name) for name in _STEPS if name in header)
-    row: list[str] = []
-    while True:
-        try:
-            row = next(rows)
-        except StopIteration:
-            return
-        except csv.Error:
-            log.left_out("row", "a quote without its end, or a field that is too long")
-            continue
+    of_columns = _getter([*columns])
+    while (row := _next(log, rows)) is not None:
         step = _whole(row[at]) if at < len(row) else None
         if step is None:
             log.left_out("row", "no step")
             continue
-        figures = {
-            name: value for i, name in columns.items() if i < len(row) and (value := _number(row[i])) is not None
-        }
+        try:
+            figures = dict(zip(columns.values(), map(float, of_columns(row)), strict=True))
+        except (ValueError, IndexError):
+            cells = {name: _number(row[place]) for place, name in columns.items() if place < len(row)}
+            figures = {name: value for name, value in cells.items() if value is not None}
         log.found += len(figures)
         yield from log.names.scalars(step, figures, log.place(rows.line_num))
 
 
+def _next(log: Log, rows: Any) -> list[str] | None:
+    """The next row; None at the end."""
+    while True:
+        try:
+            row: list[str] | None = next(rows, None)
+        except csv.Error:
+            log.left_out("row", "a quote without its end, or a field that is too long")
+            continue
+        return row
+
+
+def _getter(places: list[int]) -> Callable[[list[str]], tuple[str, ...]]:
+    """The cells of some places, in their order."""
+    return itemgetter(*places) if len(places) > 1 else lambda row: tuple(row[place] for place in places)
+
+
 def _ended(log: Log) -> Iterator[str]:
     """The lines that have an end, as text."""
-    for line in log.lines():
-        if line.ended:
-            yield line.content.decode("utf-8-sig" if line.number == 1 else "utf-8", errors="replace") + "\n"
+    for number, content, ended in log.lines():
+        if ended:
+            yield content.decode("utf-8-sig" if number == 1 else "utf-8", errors="replace") + "\n"
         else:
             log.cut()
 
@@ -84,6 +99,8 @@ def _columns(log: Log, header: list[str]) -> tuple[dict[int, str], bool]:
 
 
 def _whole(cell: str) -> int | None:
+    if cell.isascii() and cell.isdecimal() and len(cell) < 16:
+        return int(cell)
     value = _number(cell)
     return int(value) if value is not None and value.is_integer() and abs(value) < MOST_STEP else None
 

@@ -25,29 +25,30 @@ def read_text(log: Log) -> Iterator[Scalar | Sample]:
     processes: dict[bytes, Scoring] = {}
     line = Line(0, b"", True)
     for line in log.lines():
-        content = line.content
-        if b"\x1b" in content:
-            content = _ANSI.sub(b"", content)
+        number, content, ended = line
         prefix = b""
-        if content.startswith(b"(") and (match := _RAY.match(content)):
-            prefix, content = match[0], content[match.end() :]
-        if processes or OPENS in content:
-            scoring = processes.get(prefix)
-            if scoring is None and OPENS in content and len(processes) < _MOST_PROCESSES:
-                scoring = processes[prefix] = Scoring(log)
-            if scoring is not None:
-                yield from scoring.take(Line(line.number, content, line.ended))
-                if scoring.in_text:
-                    continue
+        if content.startswith(b"(") or b"\x1b" in content:
+            content = _ANSI.sub(b"", content)
+            if match := _RAY.match(content):
+                prefix, content = match[0], content[match.end() :]
+            line = Line(number, content, ended)
+        scoring = processes.get(prefix)
+        if scoring is None and OPENS in content and len(processes) < _MOST_PROCESSES:
+            scoring = processes[prefix] = Scoring(log)
+        if scoring is not None:
+            if completed := scoring.take(line):
+                yield from completed
+            if scoring.in_text:
+                continue
         if b"step:" in content and (starts := list(_STEP.finditer(content))):
-            yield from _console(log, line, content, starts)
+            yield from _console(log, line, starts)
     for scoring in processes.values():
-        scoring.drop("cut by the end of the file")
+        yield from scoring.end()
     if log.found and not line.ended:
         log.cut()
 
 
-def _console(log: Log, line: Line, content: bytes, starts: list[re.Match[bytes]]) -> Iterator[Scalar]:
+def _console(log: Log, line: Line, starts: list[re.Match[bytes]]) -> Iterator[Scalar]:
     """The figures of `step:N - key:value - key:value`, once or more on a line."""
     if not line.ended:
         return
@@ -55,7 +56,7 @@ def _console(log: Log, line: Line, content: bytes, starts: list[re.Match[bytes]]
         step = int(start[1])
         if abs(step) >= MOST_STEP:
             continue
-        text = content[start.end() : following.start() if following else None].decode(errors="replace")
+        text = line.content[start.end() : following.start() if following else None].decode(errors="replace")
         figures: dict[str, float] = {}
         for part in text.split(" - "):
             name, colon, value = part.rpartition(":")

@@ -72,7 +72,7 @@ def _packages(log: Log) -> None:
         text = (log.path.parent / "files" / "requirements.txt").read_text(encoding="utf-8")
         for framework, version in _PACKAGE.findall(text)[:1]:
             log.names.framework = log.names.framework or framework
-            log.names.since = log.names.before = version
+            log.names.exact = version
 
 
 def _records(log: Log) -> Iterator[bytes]:
