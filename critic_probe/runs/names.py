@@ -150,6 +150,7 @@ LOGGED = (
     # `critic-probe warmup`.
     Logged("critic-probe", "critic/d_acc", "critic/d_acc", "ties half"),
     Logged("critic-probe", "critic/saturated", "critic/saturated"),
+    Logged("critic-probe", "critic/gradient_weight", "critic/gradient_weight"),
     Logged("critic-probe", "critic/loss_at_1", "critic/loss_at_1"),
     Logged("critic-probe", "val/d_acc", "critic/eval_acc", "ties half"),
     Logged("critic-probe", "val/loss_at_1", "critic/eval_loss", "at T = 1"),
