@@ -223,6 +223,7 @@ def test_a_rule_s_rewards_are_not_judged_as_scores():
     assert "take 2 values" in said["equal-scores"].evidence
     assert "length" not in said
     assert verdicts(table(loss=noisy(0.5)), scores.assign(score=0.0))["equal-scores"] == "fail"
+    assert verdicts(run_table([]), scores.assign(score=0.0)) == {"equal-scores": "fail"}  # samples alone
     assert verdicts(table(loss=noisy(0.5)), scores.assign(length=None)) == {}
 
 
