@@ -1,18 +1,16 @@
 """Which planted faults `replay` names, alone and in pairs, and what it says of sound logs.
 
-`python -m benchmarks.replay` scores pairs with a scorer that has every fault of critic_probe/studies/logged.py, alone and
-with every other one, and prints what is named, with the median residual before and after, on critics of two
+`python -m benchmarks.replay` scores pairs with a scorer that has every fault of critic_probe/studies/logged.py, alone
+and with every other one, and prints what is named, with the median residual before and after, on critics of two
 architectures. Then it replays sound logs of other critics, of which none may be told of a fault.
 """
 
 import argparse
 import sys
 import tempfile
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -45,6 +43,7 @@ NOT_TOGETHER = [
     {"divided-by-length", "divided-twice", "z-scored", "sigmoid", "scaled"},
     {"other-head", "random-head"},
 ]
+ALONE = {"dropout", "random-head", "other-head"}  # random, or known from more responses than there are
 WORDS = "the sum is twelve because seven and five make it so and nothing else would do here".split()  # noqa: SIM905
 
 
@@ -94,12 +93,18 @@ class Case:
         self.bench = Bench(load_critic(path, device="cpu"), [], Settings(aggregations=(parse(read_out),)))
         self._replayed: dict[str, Replayed] = {}
 
+    @property
+    def replayed(self) -> Replayed:
+        """What the critic gives for the samples in float32, their scores as exact as they are computed."""
+        self.held({})
+        replayed = self._replayed["float32"]
+        replayed.rounding = np.zeros(len(replayed.samples))
+        return replayed
+
     def held(self, faults: Mapping[str, str]) -> ReplayResult:
         """What is found on a log with these faults."""
         written = [tuple(round(score, 4) for score in pair) for pair in self.scorer.scores(self.rows, faults)]
-        samples = [
-            self._sample(i, row, *scores) for i, (row, scores) in enumerate(zip(self.rows, written, strict=True))
-        ]
+        samples = [self.sample(i, row, *scores) for i, (row, scores) in enumerate(zip(self.rows, written, strict=True))]
         told, _ = told_of(self.bench.encoder, self.bench.critic, samples)
         observed = np.array([each.score for each in told])
         rounding = rounding_of(observed)
@@ -110,7 +115,8 @@ class Case:
         replayed.rounding = rounding.halves
         return judged(replayed, observed, rounding, "step 1")
 
-    def _sample(self, number: int, row: Row, student: float, teacher: float) -> Sample:
+    def sample(self, number: int, row: Row, student: float, teacher: float) -> Sample:
+        """A sample as a log with ids gives it."""
         prompt = self.bench.encoder.prompt(row.prompt)
         sides = [
             Side(None, tuple(ids), score, len(ids)) for ids, score in ((row.student, student), (row.teacher, teacher))
@@ -145,32 +151,84 @@ def residuals(result: ReplayResult) -> str:
     return f"{rows.residual_before.iloc[0]:.2g} -> {rows.residual.min():.2g}" if len(rows) else ""
 
 
+def kinds(case: Case) -> dict[str, str]:
+    """The faults that this critic can have, cuts at a length that is some responses' middle."""
+    prompts = [len(case.bench.encoder.prompt(row.prompt)) for row in case.rows]
+    sides = [side for row in case.rows for side in (row.student, row.teacher)]
+    middle = int(np.median([len(side) for side in sides]))
+    whole = int(np.median([p + len(side) for p, row in zip(prompts, case.rows, strict=True) for side in row[1:]]))
+    faults = DEFAULTS | {"response-cut-end": str(middle), "cut-end": str(whole)}
+    absent = "retokenised" if case.scorer.tokenizer.bos_token else "bos"  # the one has a token a byte, the other no BOS
+    return {name: value for name, value in faults.items() if not name.startswith(absent)}
+
+
+def together(one: str, other: str) -> bool:
+    """Whether two faults can be planted together and both be predicted."""
+    return not any({one, other} <= group for group in NOT_TOGETHER) and not {one, other} & ALONE
+
+
+def outcome(case: Case, faults: Mapping[str, str]) -> tuple[str, str]:
+    """Whether a pair is named, and what is."""
+    result = case.held(faults)
+    sets = [set(factors.split(" + ")) for factors in named(result)]
+    wanted = {name.replace("bfloat16", "dtype-bfloat16") for name in faults}
+    said = " or ".join(named(result)) or ("agreement" if result.agrees else "no factor fits")
+    if "bfloat16" in faults:  # the log's rounding says so, and its floors are of that type
+        wanted = wanted - {"dtype-bfloat16"}
+    if wanted in sets:
+        return "named", said
+    rows = result.factors[result.factors.named]
+    if result.agrees or (
+        len(rows)
+        and (rows.within == len(result.scores)).any()
+        and (rows.factors.str.count(r" \+ ") < len(wanted) - 1).any()
+    ):
+        return "same", said
+    return "missed", said
+
+
 def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", action=argparse.BooleanOptionalAction, default=True, help="also every two faults")
+    parser.add_argument("--seeds", type=int, default=20, help="critics with sound logs, in float32 and bfloat16 each")
+    parser.add_argument("--critics", nargs="+", default=["last", "mean", "llama"], help="of last, mean and llama")
     given = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        cases = {
-            "bundled:last": Case("last", fixtures() / "critics" / "last", "last"),
-            "bundled:mean": Case("mean", fixtures() / "critics" / "mean", "mean"),
-            "Llama": Case("llama", llama_critic(Path(folder) / "llama"), "mean"),
-        }
-        for name, case in cases.items():
-            start = time.time()
-            print(name, "sound", named(case.held({})), case.held({}).verdict, round(time.time() - start, 1))
-            for fault, value in DEFAULTS.items():
-                if "bos" in fault and case.scorer.tokenizer.bos_token is None:
-                    continue
-                start = time.time()
-                torch.manual_seed(0)
+        for name in given.critics:
+            path = llama_critic(Path(folder) / name) if name == "llama" else fixtures() / "critics" / name
+            case = Case(name, path, "last" if name == "last" else "mean")
+            faults = kinds(case)
+            model = "a tiny Llama, read by its mean" if name == "llama" else f"bundled:{name}"
+            print(f"\n{model}:\n\n| planted | named | median residual |\n|---|---|---|")
+            for fault, value in faults.items():
                 result = case.held({fault: value})
-                print(
-                    f"| {fault} | {' or '.join(named(result))} | {residuals(result)} | {result.factors[result.factors.named].version.tolist()} {result.left} {result.named if fault == 'random-head' else ''}",
-                    round(time.time() - start, 1),
-                    flush=True,
-                )
+                said = " or ".join(named(result)) or (result.left[0].split(" (")[0] if result.left else "agreement")
+                print(f"| {fault}{value and f' {value}'} | {said} | {residuals(result)} |", flush=True)
+            if not given.pairs:
+                continue
+            counts: dict[str, list[tuple[str, str, str]]] = {"named": [], "same": [], "missed": []}
+            for one, other in combinations(faults, 2):
+                if together(one, other):
+                    kind, said = outcome(case, {one: faults[one], other: faults[other]})
+                    counts[kind].append((one, other, said))
+            told = len(counts["named"]) + len(counts["missed"])
+            same = len(counts["same"])
+            print(
+                f"\nOf {told + same} pairs {same} give the scores of one factor or of none, "
+                "which is named; "
+                f"of the other {told} both are named in {len(counts['named'])} "
+                f"({len(counts['named']) / told:.1%}). The rest:\n\n| planted | named |\n|---|---|",
+            )
+            for one, other, said in counts["missed"]:
+                print(f"| {one} + {other} | {said} |", flush=True)
+        faulty = 0
+        for seed in range(given.seeds):
+            case = Case("llama", llama_critic(Path(folder) / f"sound-{seed}", seed), "mean")
+            faulty += sum(not case.held(faults).agrees for faults in ({}, {"bfloat16": ""}))
+        if given.seeds:
+            print(f"\n{faulty} of {2 * given.seeds} sound logs were told of a fault.")
 
 
 if __name__ == "__main__":

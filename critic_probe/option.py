@@ -22,6 +22,7 @@ class Option:
         parameter: What Python calls it, where that is not the field's name; messages name it so (`errors.parameter`).
         parse: Reads the text; raises CriticProbeError where it cannot. None reads it as the field's type.
         panel: The heading that it stands under in the help.
+        writes: Whether it names a file that is written.
     """
 
     help: str
@@ -31,6 +32,7 @@ class Option:
     parameter: str | None = None
     parse: Callable[[str], Any] | None = None
     panel: str | None = None
+    writes: bool = False
 
 
 def option_of(kind: Any) -> Option | None:

@@ -102,6 +102,7 @@ def test_every_word_that_a_table_abbreviates_is_in_the_glossary():
     plain = {"", "n", "S", "T", "p", "mean", "count", "reason", "student", "teacher", "side", "original", "edited"}
     plain |= {"tokens", "shows", "teacher\nlonger", "teacher\nshorter", "too short\nor constant", "max\n/SD"}
     plain |= {"n = ", "score", "median", "min", "max", "5 %", "95 %"}
+    plain |= {"first", "last", "steps", "checkpoint", "responses", "apart", "value", "bound", "logged", "over the run"}
     above = set(headers())
     assert {"d_acc", "more\nprompts", "p95\n/SD", "lag 1"} <= above
     assert not [header for header in above - plain if not explained([header])]

@@ -202,12 +202,8 @@ def _against_origin(anatomy: Anatomy) -> Check:
     except CriticProbeError as error:
         return Check("config-base", "not run", str(error))
     if apart := differences(anatomy.config, theirs):
-        return Check(
-            "config-base",
-            "warn",
-            f"{'; '.join(apart)} ({layout.origin})",
-            "where training did not change them, give the critic the base's",
-        )
+        cure = "where training did not change them, give the critic the base's"
+        return Check("config-base", "warn", f"{'; '.join(apart)} ({layout.origin})", cure)
     return Check("config-base", "ok", f"every field that changes values is as in {layout.origin}")
 
 

@@ -1,6 +1,9 @@
 """The command line: options, calls, exit codes. Nothing here imports torch or transformers at module level."""
 
+import errno
+import os
 import pkgutil
+import signal
 import sys
 from importlib import import_module
 from typing import Annotated
@@ -26,6 +29,7 @@ DIR is what training wrote, PAIRS a .jsonl, .json, .csv or .parquet file.
 Without them, two toy critics that ship with the tool:  critic-probe compare
 All commands: critic-probe --help; one's options and examples: COMMAND --help.\
 """
+_OF_STDOUT = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 READER_GONE = 141  # 128 + SIGPIPE: what a shell says of any program whose output `head` no longer reads
 
 app = typer.Typer(
@@ -67,13 +71,24 @@ def root(
 
 def main() -> None:
     """Runs the command line; an error that no one foresaw keeps its traceback and exits with 3."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's, taken as Ctrl-C is
     try:
-        app()
+        try:
+            app()
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except SystemExit as ended:
         if isinstance(ended.__context__, BrokenPipeError):  # typer and rich would exit with 1, as a failed gate does
             sys.exit(READER_GONE)
         raise
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.filename is None and error.errno in _OF_STDOUT:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left to flush would fail again
+            if isinstance(error, BrokenPipeError):
+                sys.exit(READER_GONE)
+            print(f"critic-probe: error: stdout cannot be written ({error.strerror}); free the disk", file=sys.stderr)
+            sys.exit(2)
         import traceback
 
         traceback.print_exc()

@@ -17,6 +17,7 @@ from critic_probe.cli.declare import with_options
 from critic_probe.errors import CriticProbeError
 from critic_probe.option import Option
 from critic_probe.report.targets import check_folder
+from critic_probe.writing import write_text
 
 if TYPE_CHECKING:
     from critic_probe.gates.gate import Plan
@@ -50,7 +51,9 @@ class Baseline:
     baseline: Annotated[
         Path | None, _baseline("Also fail where a figure or a pair differs from this baseline.", metavar="FILE")
     ] = None
-    save_baseline: Annotated[Path | None, _baseline("Write what was measured as a baseline.", metavar="FILE")] = None
+    save_baseline: Annotated[
+        Path | None, _baseline("Write what was measured as a baseline.", metavar="FILE", writes=True)
+    ] = None
     accept: Annotated[bool, _baseline("Show what differs from --baseline, and make the new figures the baseline.")] = (
         False
     )
@@ -98,9 +101,10 @@ class GatedReadOuts(options.Scaling):
 class Reports:
     """Where verdicts go."""
 
-    junit: Annotated[Path | None, options.of_output("Also write JUnit XML.", metavar="FILE")] = None
+    junit: Annotated[Path | None, options.of_output("Also write JUnit XML.", metavar="FILE", writes=True)] = None
     markdown: Annotated[
-        Path | None, options.of_output("Also write Markdown; $GITHUB_STEP_SUMMARY gets it too.", metavar="FILE")
+        Path | None,
+        options.of_output("Also write Markdown; $GITHUB_STEP_SUMMARY gets it too.", metavar="FILE", writes=True),
     ] = None
     json: options.Json = False
     full: options.Full = False
@@ -159,10 +163,10 @@ def _tell(result: "CheckResult", output: Reports, *, accepted: bool) -> None:
 
     if output.junit is not None:
         shown = replace(result, drift=None) if accepted else result
-        output.junit.write_text(verdicts.to_junit(shown), encoding="utf-8")
+        write_text(output.junit, verdicts.to_junit(shown))
     text = verdicts.to_markdown(result)
     if output.markdown is not None:
-        output.markdown.write_text(text, encoding="utf-8")
+        write_text(output.markdown, text)
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with open(summary, "a", encoding="utf-8") as file:
             file.write(text)

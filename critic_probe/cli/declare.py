@@ -13,6 +13,7 @@ from critic_probe.cli import options
 from critic_probe.cli.session import exit_codes
 from critic_probe.errors import Spelling, spelled
 from critic_probe.option import Option, checked, option_of, words
+from critic_probe.report.targets import refuse_inputs
 from critic_probe.training import options as training
 
 _Group = TypeVar("_Group")
@@ -30,17 +31,22 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     groups: dict[str, Any] = {name: kind for name, kind in types.items() if is_dataclass(kind)}
     spelling = _spelling([*_SHARED, *groups.values()], types)
     flat: list[Parameter] = []
+    of_groups: dict[str, Any] = {}
     for given in signature(command).parameters.values():
         if given.name not in groups:
             flat.append(_parameter(given.name, given.name, types[given.name], given.default))
             continue
         for field, kind in _optional(groups[given.name]).items():
             default = getattr(groups[given.name], field, Parameter.empty)
+            of_groups[f"{given.name}_{field}"] = kind
             flat.append(_parameter(f"{given.name}_{field}", field, kind, default))
+
+    written = [p.name for p in flat if _writes(types[p.name] if p.name in types else of_groups[p.name])]
 
     @wraps(command)
     def run(**values: Any) -> None:
         with exit_codes(), spelled(spelling):
+            refuse_inputs([values[name] for name in written], [v for k, v in values.items() if k not in written])
             for name, group in groups.items():
                 values[name] = _filled(group, {field: values.pop(f"{name}_{field}") for field in _optional(group)})
             command(**values)
@@ -48,6 +54,11 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = Signature(flat)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in flat}
     return run
+
+
+def _writes(kind: Any) -> bool:
+    option = option_of(kind)
+    return option is not None and option.writes
 
 
 def _spelling(groups: Iterable[Any], types: dict[str, Any]) -> Spelling:

@@ -364,7 +364,10 @@ class Output:
     output: Annotated[
         list[str] | None,
         of_output(
-            "Also write the result: .json, .csv or .parquet; repeatable.", names=("--output", "-o"), metavar="FILE"
+            "Also write the result: .json, .csv or .parquet; repeatable.",
+            names=("--output", "-o"),
+            metavar="FILE",
+            writes=True,
         ),
     ] = None
 

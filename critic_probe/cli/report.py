@@ -28,6 +28,7 @@ def command(
             "A page (.html), or a folder (DIR/) for the pictures as .svg and .png; repeatable. Default: report.html.",
             names=("--output", "-o"),
             metavar="FILE",
+            writes=True,
         ),
     ] = None,
     gating: options.Gating,

@@ -94,6 +94,7 @@ class Rows(options.Tables):
             "Write a row a response: .parquet, .jsonl or .csv; or what is printed: .json. Repeatable.",
             names=("--output", "-o"),
             metavar="FILE",
+            writes=True,
         ),
     ] = None
     values: Annotated[bool, options.of_output("Also write each token's value, as a list.")] = False

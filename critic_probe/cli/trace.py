@@ -64,7 +64,9 @@ class Pictures(options.Output):
     ] = "table"
     export: Annotated[
         list[str] | None,
-        options.of_output("Also write what is shown as a picture: .svg, .html or .png; repeatable.", metavar="FILE"),
+        options.of_output(
+            "Also write what is shown as a picture: .svg, .html or .png; repeatable.", metavar="FILE", writes=True
+        ),
     ] = None
 
 

@@ -15,12 +15,13 @@ from typing_extensions import TypedDict
 
 from critic_probe import documents
 from critic_probe.errors import CriticProbeError, parameter
+from critic_probe.writing import write_text
 
 SCHEMA = "critic-probe/baseline/3"
 UNPAIRED = ("critic-probe/baseline/1", "critic-probe/baseline/2")  # lack some of what tests in pairs need
 ONLY = "the critic"  # one critic's figures are compared whatever its directory is called
 _SETTINGS = ("data", "aggregations", "eos", "value_position")
-READ = ("convention", "template", "value_position")  # of each critic
+READ = ("convention", "template", "value_position", "dtype")  # of each critic
 FIGURE = ("metric", "critic", "aggregation", "family", "position", "category")
 SCORE = ("critic", "aggregation", "id")
 CASE = (*SCORE, "side", "family", "position", "removed", "added")
@@ -32,6 +33,7 @@ class _OfCritic(TypedDict, total=False):
     convention: str
     template: str
     value_position: str
+    dtype: str
 
 
 class _Settings(TypedDict):
@@ -186,7 +188,7 @@ def save(path: Path, baseline: Mapping[str, Any]) -> None:
             parts.append(f"{json.dumps(key)}: [\n{rows}\n]")
         else:
             parts.append(f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}")
-    path.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
+    write_text(path, "{\n" + ",\n".join(parts) + "\n}\n")
 
 
 def load(path: Path) -> dict[str, Any]:

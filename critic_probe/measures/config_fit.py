@@ -19,10 +19,10 @@ from critic_probe.checkpoint.settings import output_embedding, reconfigured, var
 from critic_probe.encoding import EncodedPair
 from critic_probe.errors import parameter
 
-TEXTS, TOKENS, FEWEST = 6, 64, 4  # prompts with an answer, tokens of each, and how few of them can tell
+TEXTS, TOKENS, FEWEST = 8, 64, 4  # prompts with an answer, tokens of each, and how few of them can tell
 # Nats a token by which another setting must fit better: several times what it does in sound critics.
 MARGIN = {"norm": 0.1, "activation": 0.1, "window": 0.3, "rotary": 0.5}
-_SURE = 4.0  # standard errors of the mean over texts
+_SURE = 3.0  # standard errors of the mean over texts
 _LEFT = 0.05  # by which more next tokens must be right than the commonest token alone has
 
 

@@ -48,7 +48,8 @@ class RowFile:
 
     Args:
         path: A `.jsonl`, `.json`, `.csv`, `.tsv`, `.parquet` or `.arrow` file, compressed (`.gz`, `.zst`, `.xz`,
-            `.bz2`) or not; a directory that `datasets` saved, or one of Parquet shards; or `-` for JSONL on stdin.
+            `.bz2`) or not, here or by URI (`s3://`, `gs://`, `hdfs://`) where pyarrow opens it; a directory that
+            `datasets` saved, or one of Parquet shards; or `-` for JSONL on stdin.
 
     Attributes:
         name: The file as messages name it.
@@ -60,7 +61,8 @@ class RowFile:
     def __init__(self, path: str | Path) -> None:
         self.name = "stdin" if str(path) == "-" else str(path)
         self._held = sys.stdin.buffer.read() if self.name == "stdin" else None
-        self._parts = [self.name] if self.name == "stdin" else _parts(Path(path))
+        whole = self.name == "stdin" or _elsewhere(self.name)
+        self._parts = [self.name] if whole else _parts(Path(path))
         self._rows = _READERS[".jsonl"] if self.name == "stdin" else _reader(Path(self._parts[0]))
 
     def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -91,7 +93,7 @@ class RowFile:
         if self._held is not None:
             return _unpacked(self.name, io.BytesIO(self._held))
         try:
-            return _unpacked(part, open(part, "rb"))
+            return _unpacked(part, _open_elsewhere(part) if _elsewhere(part) else open(part, "rb"))
         except FileNotFoundError:
             raise CriticProbeError(f"{part}: no such file; check the path") from None
         except OSError as error:
@@ -147,6 +149,25 @@ def _parts(path: Path) -> list[str]:
     if len(tables) > 1:
         raise CriticProbeError(f"{path}: holds the tables {', '.join(sorted(tables))}; name one of their files")
     return [str(shard) for shard in shards]
+
+
+def _elsewhere(name: str) -> bool:
+    """Whether a name is the URI of a file, which any filesystem that pyarrow knows may hold."""
+    return "://" in name
+
+
+def _open_elsewhere(uri: str) -> BinaryIO:
+    from pyarrow import ArrowException, fs
+
+    try:
+        system, path = fs.FileSystem.from_uri(uri)
+        return io.BufferedReader(system.open_input_file(path))
+    except FileNotFoundError:
+        raise
+    except (ArrowException, OSError) as error:
+        raise CriticProbeError(
+            f"{uri}: cannot be opened ({' '.join(str(error).split())[:200]}); check the URI"
+        ) from error
 
 
 def _table(shard: str) -> str:

@@ -2,11 +2,9 @@
 
 import json
 import math
-import os
 import pkgutil
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import fields, replace
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +18,7 @@ from critic_probe.gates.measure import CheckResult
 from critic_probe.measures.result import Measured, Result
 from critic_probe.report import verdicts
 from critic_probe.report.targets import check_path
+from critic_probe.writing import written
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -116,15 +115,8 @@ def write_result(path: Path, result: Result) -> None:
         CriticProbeError: As `check_path`, or the write failed.
     """
     check_path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with written(path) as part:
         _write(part, path.suffix.lower(), result)
-        part.replace(path)
-    except OSError as error:
-        raise CriticProbeError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        with suppress(OSError):
-            part.unlink()
 
 
 def _write(path: Path, suffix: str, result: Result) -> None:

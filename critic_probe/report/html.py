@@ -21,7 +21,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from critic_probe.errors import CriticProbeError
 from critic_probe.measures.report import ReportResult, Traced, TracedSide
 from critic_probe.report.heat import BLUES, ORANGES, aligned
 from critic_probe.report.pictures import pictures, to_svg
@@ -29,6 +28,7 @@ from critic_probe.report.profile import EFFECT, MARKS, ends, ranked, readers
 from critic_probe.report.terminal import signature_line
 from critic_probe.report.verdicts import sentences
 from critic_probe.text import neutralise
+from critic_probe.writing import write_bytes
 
 LIMIT = 5_900_000  # bytes of a page; what does not fit is left out, from the least disputed pair on
 _CHUNK = 40  # traces that are compressed together: opening one unpacks no more
@@ -55,10 +55,7 @@ def write_page(path: Path, result: ReportResult, source: str, verdicts: pd.DataF
         CriticProbeError: The file cannot be written.
     """
     content = page(result, source, verdicts).encode()
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        raise CriticProbeError(f"{path}: cannot be written ({error.strerror or error})") from error
+    write_bytes(path, content)
     return len(content)
 
 

@@ -16,6 +16,7 @@ from critic_probe.measures.report import ReportResult
 from critic_probe.report.profile import CAPTION, EFFECT, MARKS, ends, ranked
 from critic_probe.report.svg import to_png
 from critic_probe.text import neutralise
+from critic_probe.writing import write_bytes
 
 POINTS = 1500  # pairs that a scatter draws; more are one another's cover
 _WIDTH = 330
@@ -179,7 +180,7 @@ def write_pictures(folder: Path, result: ReportResult) -> list[Path]:
                 last = f"-{number}" if len(picture.charts) > 1 else ""
                 for suffix, content in ((".svg", svg.encode()), (".png", to_png(svg))):
                     path = folder / f"{picture.name}{last}{suffix}"
-                    path.write_bytes(content)
+                    write_bytes(path, content)
                     written.append(path)
     except OSError as error:
         raise CriticProbeError(f"{folder}: cannot be written ({error.strerror or error})") from error

@@ -6,7 +6,6 @@ stream, and their files are written from it. A file appears complete or not at a
 
 import csv
 import json
-import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -19,6 +18,7 @@ import pyarrow.parquet as pq
 
 from critic_probe.errors import CriticProbeError
 from critic_probe.measures.score import Kind
+from critic_probe.writing import written
 
 _TYPES = {
     "text": pa.string(),
@@ -114,15 +114,9 @@ class ScoreRows:
         schema = pa.unify_schemas([each for part in self._parts for each in (part.schema, part.more)])
         schema = schema.with_metadata({"critic-probe": json.dumps(about)})
         for path in self._paths:
-            beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-            try:
-                with _told(path):
-                    batches = (batch for part in self._parts for batch in part.batches(schema))
-                    _WRITERS[path.suffix.lower()](beside, schema, batches)
-                    beside.replace(path)
-            finally:
-                with suppress(OSError):
-                    beside.unlink()
+            with written(path) as beside:
+                batches = (batch for part in self._parts for batch in part.batches(schema))
+                _WRITERS[path.suffix.lower()](beside, schema, batches)
 
     def _flush(self, part: _Part) -> None:
         with _told(self._paths[0]):

@@ -10,8 +10,8 @@ from pathlib import Path
 from rich.cells import cell_len
 from rich.console import Console
 
-from critic_probe.errors import CriticProbeError
 from critic_probe.text import neutralise
+from critic_probe.writing import write_bytes
 
 # rich's own template fetches a web font. This one names fonts that machines have.
 _TEMPLATE = """\
@@ -73,10 +73,7 @@ def write_picture(path: Path, show: Callable[[Console], None], title: str) -> No
         head = f'<meta charset="utf-8"><title>{escape(neutralise(title))}</title>'
         picture = f'<!doctype html><html lang="en"><head>{head}</head><body style="margin:0">{picture}</body></html>\n'
     content = to_png(picture) if path.suffix.lower() == ".png" else picture.encode()
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        raise CriticProbeError(f"{path}: cannot be written ({error.strerror or error})") from error
+    write_bytes(path, content)
 
 
 def console_svg(console: Console, title: str) -> str:

@@ -1,8 +1,10 @@
 """Whether a file could be written, told before anything is scored: nothing here loads what scores or draws."""
 
 import os
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from critic_probe.errors import CriticProbeError
 
@@ -60,6 +62,55 @@ def check_folder(path: Path) -> None:
         raise CriticProbeError(f"{path}: its directory does not exist; create it first")
     if not os.access(path.parent, os.W_OK):
         raise CriticProbeError(f"{path}: its directory is not writable; choose another")
+
+
+_OF_CHECKPOINTS = (
+    "config.json",
+    "index.json",
+    "tokenizer.json",
+    "vocab.json",
+    "_map.json",
+    "_state.json",
+    "critic_probe.json",
+)
+
+
+def refuse_inputs(outputs: Iterable[Any], inputs: Iterable[Any]) -> None:
+    """Refuses to write a file that is read: itself, by another name or link, or as one of a directory that is.
+
+    Args:
+        outputs: Paths, lists of them, or None.
+        inputs: All else that was given; what names no file or directory is none.
+
+    Raises:
+        CriticProbeError: One would be.
+    """
+    read = [path for path in (*_paths(inputs), os.environ.get("CRITIC_PROBE_CHECKPOINT", "")) if os.path.exists(path)]
+    given = list(_paths(outputs))
+    for number, path in enumerate(given):
+        if any(os.path.realpath(path) == os.path.realpath(other) for other in given[:number]):
+            raise CriticProbeError(f"{path}: would be written twice; name another file")
+        if not os.path.isfile(path):
+            continue
+        for source in read:
+            if os.path.isdir(source):
+                beside = os.path.samefile(source, os.path.dirname(os.path.realpath(path)))
+                table = not os.path.exists(os.path.join(source, "config.json")) and path.endswith(
+                    (".parquet", ".arrow")
+                )
+                if not (beside and (table or path.endswith(_OF_CHECKPOINTS))):
+                    continue
+            elif not os.path.samefile(path, source):
+                continue
+            raise CriticProbeError(f"{path}: is read, as {source}, so it is not written; name another file")
+
+
+def _paths(values: Iterable[Any]) -> Iterator[str]:
+    for value in values:
+        if isinstance(value, str | Path):
+            yield str(value)
+        elif isinstance(value, list | tuple):
+            yield from _paths(value)
 
 
 def check_own_folder(path: Path) -> None:

@@ -215,7 +215,19 @@ def _told(found: pd.DataFrame, by_verdict: dict[str, int]) -> list[Statement]:
 
 
 def _notices(records: Records, table: RunTable, lost: bool, beside: list[str]) -> list[Notice]:
-    of_table = [Notice("one-table", sentence) for sentence in table.notes]
+    of_table = [
+        Notice(
+            "resumed", f"the run goes back from step {row.until} to {row.step}: the later figures stand from there on"
+        )
+        for row in table.restarts.itertuples()
+    ]
+    several = {
+        "repeated": ("of several figures at a step the mean stands", table.repeated),
+        "other-definition": ("also logged under another definition, which is left out", table.left_out),
+    }
+    for code, (message, rows) in several.items():
+        if len(rows):
+            of_table.append(Notice(code, f"{message}: {listed(dict.fromkeys(rows['name']))}"))
     if beside:
         message = (
             f"of whole steps, as the run logs them, and not of the micro-batches of scoring details: {listed(beside)}"

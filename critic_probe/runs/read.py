@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from critic_probe.errors import CriticProbeError
-from critic_probe.runs.readers.dumps import read_dump
+from critic_probe.runs.readers.dumps import is_dump, read_dump
 from critic_probe.runs.readers.events import is_events, read_events
 from critic_probe.runs.readers.jsonl import read_jsonl
 from critic_probe.runs.readers.log import HEAD, Log
@@ -17,7 +17,6 @@ from critic_probe.runs.readers.wandb import OPENS, read_wandb
 from critic_probe.runs.record import Sample, Scalar, Source
 
 _Reader = Callable[[Log], Iterator[Scalar | Sample]]
-_BINARY = 50  # of so many bytes a model's text has no two that are zero
 _KNOWN = (
     "known are scoring-detail logs, verl's console, file logger and rollout dumps, trainer_state.json, metrics.jsonl, "
     "TensorBoard and W&B runs, tables with a step, and responses_step_N.pt"
@@ -98,8 +97,8 @@ def _reader(log: Log) -> _Reader | None:
     if log.head.startswith(OPENS):
         return read_wandb
     if log.head.startswith(b"PK\x03\x04"):
-        return read_dump if b"/data.pkl" in log.head else None
-    if log.head.count(0) * _BINARY > len(log.head):
+        return read_dump if is_dump(log.head) else None
+    if log.is_binary:
         return None
     head = log.head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if head.startswith(b"{"):

@@ -29,6 +29,7 @@ _STEPS = 8  # other steps of a log that are looked at where nothing explains tho
 _OF_STEP = 8  # samples of each
 _UNRELATED = 0.05  # above this p a correlation, or an asymmetry, is none
 _HOLDS = 0.01  # below this p what is left is not what a dropout leaves
+_STEP_COLUMNS = ["step", "responses", "residual", "within"]
 _COLUMNS = ["factors", "version", "residual", "worst", "residual_before", "within", "moved", "agrees", "named"]
 
 
@@ -73,7 +74,8 @@ class ReplayResult(Measured):
         told = [Statement(sentence, count) for sentence in self.verdict]
         if self.named:
             equally = "Equally well explained: " if len(self.named) > 1 else ""
-            told.append(Statement(f"{equally}{'; or '.join(self.named)}.", {"named": list(self.named)}))
+            words = equally + "; or ".join(self.named)
+            told.append(Statement(f"{words[0].upper()}{words[1:]}.", {"named": list(self.named)}))
         if self.cures:
             told.append(Statement(f"Mend it: {'; '.join(self.cures)}.", {"cures": list(self.cures)}))
         told += [Statement(sentence, count) for sentence in self.left]
@@ -139,9 +141,13 @@ def replay(
             )
         others[critic.name] = replayed_of(other, theirs, rounding, critic.loading["dtype"])
     replayed.others = others
-    result = judged(replayed, observed, rounding, picked.why, any(sample.eos_lost for sample in picked.samples[:most]))
-    if result.left and not every_step:
-        result = _by_steps(result, bench, replayed, samples, picked.step)
+    steps = pd.DataFrame(columns=_STEP_COLUMNS)
+    if picked.step is not None and (np.abs(observed - replayed.expected) > replayed.limits).any():
+        steps = _other_steps(bench, replayed, samples, picked.step)
+    whole = steps[(steps.within == steps.responses) & (steps.responses >= FEWEST)]
+    lost_eos = any(sample.eos_lost for sample in picked.samples[:most])
+    result = judged(replayed, observed, rounding, picked.why, lost_eos, None if whole.empty else whole.iloc[0])
+    result = replace(result, steps=steps)
     signed = signature(settings, _hash(told), [bench.record()])
     signed["log"] = source
     signed["log_step"] = picked.why
@@ -165,7 +171,14 @@ def replayed_of(bench: Bench, told: Sequence[Told], rounding: Rounding, dtype: s
     return Replayed(exact, told, bench.encoder, read_out, bench.position, dtype, rounding.halves)
 
 
-def judged(replayed: Replayed, observed: Floats, rounding: Rounding, why: str, eos_lost: bool = False) -> ReplayResult:
+def judged(
+    replayed: Replayed,
+    observed: Floats,
+    rounding: Rounding,
+    why: str,
+    eos_lost: bool = False,
+    other: Any = None,
+) -> ReplayResult:
     """What logged scores are, held against what a checkpoint gives.
 
     Args:
@@ -174,6 +187,7 @@ def judged(replayed: Replayed, observed: Floats, rounding: Rounding, why: str, e
         rounding: How they were written down.
         why: Which of the log's they are.
         eos_lost: Whether nobody can tell from the log which responses ended in EOS.
+        other: Another step of the log, all of whose scores are the checkpoint's: step and responses.
     """
     told, n = replayed.samples, len(observed)
     apart = np.abs(observed - replayed.expected)
@@ -191,10 +205,15 @@ def judged(replayed: Replayed, observed: Floats, rounding: Rounding, why: str, e
         unseen=[],
         factors=pd.DataFrame(columns=_COLUMNS),
         scores=scores,
-        steps=pd.DataFrame(columns=["step", "responses", "residual", "within"]),
+        steps=pd.DataFrame(columns=_STEP_COLUMNS),
         notices=[],
         signature=Signature(),
     )
+    if other is not None:
+        step, n = int(other.step), int(other.responses)
+        sentence = f"another step scored: all {n} logged scores of step {step} are the checkpoint's"
+        cure = f"compare with that step ({parameter('log_step', step)}), or give this step's checkpoint"
+        return replace(result, verdict=[_other(why, before)], named=[sentence], cures=[cure])
     prompts = len({t.prompt for t in told})
     if prompts < FEWEST:
         if (apart <= floors).all():
@@ -217,15 +236,16 @@ def judged(replayed: Replayed, observed: Floats, rounding: Rounding, why: str, e
         )
         first = f"The logged scores are the checkpoint's: {evidence}."
         return replace(result, verdict=[first], unseen=list(_unseen(replayed, observed, level)))
-    if explanation.named:
+    fresh = replayed.fresh_head(observed)
+    if explanation.named and not (fresh and all("other-head" in fit.factors for fit in explanation.named)):
         named = [_told(fit, explanation, replayed, observed) for fit in explanation.named]
         cures = dict.fromkeys(_fault(name)[1] for fit in explanation.named for name in fit.factors)
         return replace(result, verdict=[_other(why, before)], named=named, cures=list(cures))
-    if fresh := replayed.fresh_head(observed):
+    if fresh:
         what = f"the head is random: the scores are what {fresh} gives over the checkpoint's states"
         cure = "load the head: a wrapper or another class of model left it out, and only a line of its log says so"
         return replace(result, verdict=[_other(why, before)], named=[f"{what} ({_related(explanation)})"], cures=[cure])
-    return replace(result, verdict=[_other(why, before)], left=list(_left(replayed, observed, explanation)))
+    return replace(result, verdict=[_other(why, before)], left=list(left_over(replayed, observed, explanation)))
 
 
 def _other(why: str, before: str) -> str:
@@ -259,7 +279,7 @@ def _related(explanation: Explanation) -> str:
     return "scores that do not vary" if r is None else f"rank correlation {r:.2f}, p = {p:.2g}"
 
 
-def _left(replayed: Replayed, observed: Floats, explanation: Explanation) -> Iterator[str]:
+def left_over(replayed: Replayed, observed: Floats, explanation: Explanation) -> Iterator[str]:
     """What can be said where nothing brings the scores together."""
     r, p = explanation.correlation
     tried = [fit for fit in explanation.tried if fit.factors]
@@ -323,30 +343,18 @@ def _row(fit: Fit, explanation: Explanation) -> dict[str, Any]:
     }
 
 
-def _by_steps(
-    result: ReplayResult, bench: Bench, replayed: Replayed, samples: Sequence[Sample], step: int | None
-) -> ReplayResult:
-    """The result with how the checkpoint's scores lie beside those of other steps of the log."""
-    steps = sorted({sample.step for sample in samples} - {step}, key=lambda other: abs(other - (step or 0)))[:_STEPS]
+def _other_steps(bench: Bench, replayed: Replayed, samples: Sequence[Sample], step: int) -> pd.DataFrame:
+    """How the checkpoint's scores lie beside those of other steps of the log, the nearest ones."""
+    steps = sorted({sample.step for sample in samples} - {step}, key=lambda other: abs(other - step))[:_STEPS]
     rows = []
     for other in sorted(steps):
         told, _ = told_of(bench.encoder, bench.critic, [s for s in samples if s.step == other][:_OF_STEP])
-        if not told:
-            continue
-        observed = np.array([sample.score for sample in told])
-        rounding = rounding_of(observed)
-        feds = [sample.fed for sample in told]
-        apart = np.abs(observed - replayed.scores_of(feds))
-        within = int((apart <= replayed.agreed.floor + rounding.halves).sum())
-        rows.append({"step": other, "responses": len(told), "residual": float(np.median(apart)), "within": within})
-    table = pd.DataFrame(rows, columns=["step", "responses", "residual", "within"])
-    whole = table[(table.within == table.responses) & (table.responses >= FEWEST)]
-    if not len(whole):
-        return replace(result, steps=table)
-    step, n = int(whole.step.iloc[0]), int(whole.responses.iloc[0])
-    named = f"another step of the run scored: all {n} logged scores of step {step} are the checkpoint's"
-    cure = f"compare with that step ({parameter('log_step', step)}), or give that step's checkpoint"
-    return replace(result, steps=table, named=[named], cures=[cure], left=[])
+        if told:
+            observed = np.array([sample.score for sample in told])
+            apart = np.abs(observed - replayed.scores_of([sample.fed for sample in told]))
+            within = int((apart <= replayed.agreed.floor + rounding_of(observed).halves).sum())
+            rows.append({"step": other, "responses": len(told), "residual": float(np.median(apart)), "within": within})
+    return pd.DataFrame(rows, columns=_STEP_COLUMNS)
 
 
 def _hash(told: Sequence[Told]) -> str:

@@ -1,7 +1,11 @@
-"""What a checkpoint gives for logged responses under every factor: what a run's scores are held against."""
+"""What a checkpoint gives for logged responses under every factor: what a run's scores are held against.
+
+One class, longer than others: each factor is a path through feeding, reading, head and map, and all share what was
+computed for the others.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import combinations
 from typing import NamedTuple
 
@@ -12,7 +16,7 @@ from numpy.typing import NDArray
 from critic_probe import tolerance
 from critic_probe.aggregation import Aggregation, aggregate
 from critic_probe.checkpoint import Critic
-from critic_probe.encoding import Encoder
+from critic_probe.encoding import EncodedResponse, Encoder
 from critic_probe.runs.faults import EDITS, FAULTS, LOOSE, Edits, Fed, Ids, Stage, Told, Version, Window, windows
 from critic_probe.runs.faults import read_outs as other_read_outs
 from critic_probe.serving.expected import Expected, Level, fitted, logit
@@ -86,6 +90,11 @@ class Replayed(Expected[Told]):
         [scores] = self._read_by(feds, values, Window(""), [self.read_out])
         return np.asarray(scores)
 
+    @property
+    def limits(self) -> Floats:
+        """(N,), how far a logged score may be from the checkpoint's."""
+        return self.agreed.floor + self.rounding
+
     # Tiers
 
     def tiers(self, observed: Floats) -> Iterator[list[Hypothesis]]:
@@ -104,13 +113,19 @@ class Replayed(Expected[Told]):
         for level in dict.fromkeys((own, agreed)):
             yield [self.hypothesis(pair, level, observed) for pair in _apart(exact)]
             for name in loose:
-                pairs = [(other, name) for other in exact if FAULTS[other].stage != FAULTS[name].stage]
+                pairs = [(other, name) for other in exact if self._joins(other, name)]
                 yield [self.hypothesis(pair, level, observed) for pair in pairs]
         yield [
             self.hypothesis((name, f"dtype-{level.dtype}"), level, observed)
             for level, _ in self.coarser
             for name in exact
         ]
+
+    def _joins(self, name: str, loose: str) -> bool:
+        """Whether a factor is tried with one that is fitted: a head only where the states are of one way of feeding."""
+        stage = FAULTS[name].stage
+        alone = loose != "other-head" or len(self._ways({stage: name})) == 1
+        return alone and stage not in (FAULTS[loose].stage, "step")
 
     @cached_property
     def factors(self) -> list[str]:
@@ -323,7 +338,7 @@ class Replayed(Expected[Told]):
             flags = ((False,) * more + response.left_out)[before : before + len(taken)]
             rows.append(torch.from_numpy(taken.astype(np.float64)))
             left_out.append(torch.tensor(flags, dtype=torch.bool))
-            last.append(min(max(last_read(response) + more - before, 0), len(taken) - 1))
+            last.append(min(max(_last_read(response) + more - before, 0), len(taken) - 1))
         empty = np.array([not len(row) for row in rows])
         rows = [row if len(row) else torch.zeros(1, dtype=torch.float64) for row in rows]
         left_out = [flags if len(flags) else torch.zeros(1, dtype=torch.bool) for flags in left_out]
@@ -458,13 +473,20 @@ class Replayed(Expected[Told]):
 
     def states(self, way: Way) -> tuple[Floats, Floats]:
         """What a head is given where it is read by a linear read-out: states (N, H) and by what a bias enters (N,)."""
-        states, ones = [], []
-        for fed in way.feds:
-            values, hidden = self._hidden(fed.ids)
-            weights = self._weights(fed, len(values), way)
-            states.append(weights @ hidden)
-            ones.append(weights.sum())
-        return np.stack(states), np.array(ones)
+        key = tuple(fed.ids for fed in way.feds), way.window, way.read_out
+        if key not in self._states:
+            states, ones = [], []
+            for fed in way.feds:
+                values, hidden = self._hidden(fed.ids)
+                weights = self._weights(fed, len(values), way)
+                states.append(weights @ hidden)
+                ones.append(weights.sum())
+            self._states[key] = np.stack(states), np.array(ones)
+        return self._states[key]
+
+    @cached_property
+    def _states(self) -> dict[tuple[tuple[Ids, ...], Window, Aggregation], tuple[Floats, Floats]]:
+        return {}
 
     def fresh_head(self, observed: Floats) -> str | None:
         """The initialisation whose heads give such scores; None where none does: see `drawn_head`."""
@@ -522,6 +544,11 @@ class Replayed(Expected[Told]):
         units = np.eye(length)
         [weights] = self._read_by([fed] * length, list(units), way.window, [way.read_out])
         return np.asarray(weights)
+
+
+@lru_cache(maxsize=1 << 16)
+def _last_read(response: EncodedResponse) -> int:
+    return last_read(response)
 
 
 def scale_of(values: Floats, observed: Floats) -> tuple[float, float]:

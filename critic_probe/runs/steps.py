@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import zlib
+from base64 import b85decode, b85encode
+from collections.abc import Collection, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -22,16 +24,18 @@ from critic_probe.gates.figures import figures
 from critic_probe.gates.gate import Gate, Plan
 from critic_probe.gates.measure import judge, measure
 from critic_probe.measures.compare import Compare
+from critic_probe.measures.variants import SIDES
 from critic_probe.pairs import Pairs
-from critic_probe.probes import all_families
+from critic_probe.probes import all_families, drawn
 from critic_probe.runs.checkpoints import Checkpoint
 from critic_probe.scoring.cache import Cache
 from critic_probe.text import listed
 from critic_probe.version import __version__
 from critic_probe.workbench import Progress, Settings, benches, hash_of, prompt_hash, run
 
-# What every step is asked, whatever the gates name.
-_FOLLOWED = tuple(Gate(name) for name in ("compare.d_acc", "perturb.strongest_harmless", "completeness.right_order"))
+# What every step is asked, whatever the gates name; the last one where a response says facts tersely.
+_FOLLOWED = (Gate("compare.d_acc"), Gate("perturb.strongest_harmless"))
+_COMPLETE = Gate("completeness.right_order", family="to-complete")
 _BESIDE = (".json", ".jinja", ".txt", ".py", ".model", ".toml", ".md")  # files that say how weights are read
 
 
@@ -73,6 +77,13 @@ class Asked:
             )
 
     @cached_property
+    def plan(self) -> Plan:
+        """The gates, and with them what every step is asked."""
+        edits = drawn(all_families()[_COMPLETE.family], self.pairs, SIDES, self.seed)
+        complete = () if next(edits, None) is None else (_COMPLETE,)
+        return Plan(self.gates.source, (*self.gates.gates, *_FOLLOWED, *complete))
+
+    @cached_property
     def _told(self) -> tuple[Any, ...]:
         """Of `key` what is the same for every checkpoint."""
         families = [(family.name, family.description) for family in all_families().values()]
@@ -112,13 +123,14 @@ class Step:
     Attributes:
         step: Of the training.
         directory: Its checkpoint's, by its name in the run's.
-        measured: A baseline; see `gates.baseline.record`.
+        measured: A baseline without its edits; see `gates.baseline.record`.
         strongest: By read-out the harmless edits that move most.
         train: By read-out what `compare` says of the pairs that were trained on; empty without any.
         gates: What the gates say; see `gates.gate.evaluate`.
         notices: What is to be known of it.
         signature: What determined it.
         input: See `Measured`.
+        kept: All of it, packed, edits among them: they are many.
     """
 
     step: int
@@ -130,12 +142,14 @@ class Step:
     notices: list[Notice]
     signature: dict[str, Any]
     input: dict[str, Any] | None
+    kept: str
     _before: list[Any] = field(default_factory=list, compare=False, repr=False)
 
-    def since(self, other: "Step") -> dict[str, pd.Series]:
-        """What changed from another step to this one; see `gates.changes.changes`. The last answer is kept."""
+    def since(self, other: "Step", names: Collection[str]) -> dict[str, pd.Series]:
+        """What changed from another step to this one, of some figures; see `gates.changes`. The last answer is kept."""
         if not self._before or self._before[0] is not other:
-            self._before[:] = [other, changes(other.measured, self.measured)]
+            old, new = (_unpacked(step.kept)["measured"] for step in (other, self))
+            self._before[:] = [other, {name: row for name, row in changes(old, new).items() if name in names}]
         changed: dict[str, pd.Series] = self._before[1]
         return changed
 
@@ -157,18 +171,28 @@ def step_of(checkpoint: Checkpoint, asked: Asked, progress: Progress) -> Step:
 
 
 def _read(checkpoint: Checkpoint, kept: str) -> Step:
-    told = json.loads(kept)
+    told = _unpacked(kept)
+    del told["measured"]["cases"]
     notices = [Notice(**notice) for notice in told.pop("notices")]
-    return Step(checkpoint.step, checkpoint.path.name, notices=notices, **told)
+    return Step(checkpoint.step, checkpoint.path.name, notices=notices, kept=kept, **told)
+
+
+def _packed(told: Mapping[str, Any]) -> str:
+    """JSON, in which NaN stays what it is, as a tenth of its text."""
+    return b85encode(zlib.compress(json.dumps(told, default=_plain).encode())).decode()
+
+
+def _unpacked(kept: str) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(zlib.decompress(b85decode(kept)))
+    return told
 
 
 def _measured(checkpoint: Checkpoint, asked: Asked, progress: Progress) -> str:
-    """The figures as JSON, in which NaN stays what it is."""
+    """The figures, packed."""
     name = f"step {checkpoint.step}"
     critic = next(Critics({name: checkpoint.path}, False, dict(asked.loading)).load())
-    plan = Plan(asked.gates.source, (*asked.gates.gates, *_FOLLOWED))
     with benches([critic], asked.pairs, asked.settings, progress) as made:
-        results, signature = measure(plan, made, asked.most, asked.seed)
+        results, signature = measure(asked.plan, made, asked.most, asked.seed)
     signed = {**signature, **results["perturb"].signature}
     judged = judge(asked.gates, results, signature, asked.unnamed)
     headline = results["perturb"].headline
@@ -179,7 +203,7 @@ def _measured(checkpoint: Checkpoint, asked: Asked, progress: Progress) -> str:
             train = compared.result(run(made, [compared])).summary.to_dict("records")
     if checkpoint.changed:
         raise CriticProbeError(f"{checkpoint.path}: was written to while it was read")
-    told = {
+    told: dict[str, Any] = {
         "measured": record(results, figures(results), signed, (asked.most, asked.seed)),
         "strongest": dict(zip(headline.aggregation, headline.strongest, strict=True)),
         "train": train,
@@ -188,12 +212,13 @@ def _measured(checkpoint: Checkpoint, asked: Asked, progress: Progress) -> str:
         "signature": signed,
         "input": judged.input,
     }
-    return json.dumps(told, default=_plain)
+    return _packed(told)
 
 
 def _noticed(results: Mapping[str, Any], judged: Any) -> list[Notice]:
     """What is told of a step, each once."""
-    said = [*judged.notices, *(n for name in ("compare", "perturb", "completeness") for n in results[name].notices)]
+    edits = [results[name] for name in ("compare", "perturb", "completeness") if name in results]
+    said = [*judged.notices, *(notice for result in edits for notice in result.notices)]
     return list({(n.code, n.message, *n.ids): n for n in said}.values())
 
 

@@ -81,7 +81,7 @@ class TrackResult(Measured):
         rows = [row for _, row in _records(self.best)]
         said = [Statement(_best(row, self._row(row["aggregation"], row["highest"])), row) for row in rows]
         taken = [self._row(row["aggregation"], row["best"]) for row in rows]
-        said += [*_memorised(taken), _changed(self.changes)]
+        said += [*_memorised(taken), *([_changed(self.changes)] if len(self.changes) else [])]
         said += [Statement(_like(at), {"aggregation": at["aggregation"], "step": at["step"]}) for at in taken]
         if len(self.left_out):
             steps = listed(self.left_out.step)
@@ -224,20 +224,21 @@ def _columns(name: str, interval: Interval) -> dict[str, float]:
 
 
 def _changes(steps: Sequence[Step], read_outs: Sequence[str]) -> pd.DataFrame:
+    names = {
+        name_of(dict(zip(FIGURE, (metric, ONLY, aggregation, family, position, ""), strict=True)), FIGURE): key
+        for aggregation in read_outs
+        for figure, (metric, family, position) in FIGURES.items()
+        for key in [(aggregation, figure)]
+    }
     rows = []
     for old, new in pairwise(steps):
-        apart_by = new.since(old)
-        for aggregation in read_outs:
-            for figure, (metric, family, position) in FIGURES.items():
-                keys = (metric, ONLY, aggregation, family, position, "")
-                moved = apart_by.get(name_of(dict(zip(FIGURE, keys, strict=True)), FIGURE))
-                if moved is None:
-                    continue
-                prompts = list(moved.index)
-                change = mean_interval(moved, prompts)
-                p = paired_p(moved, prompts)
-                of = (aggregation, figure, old.step, new.step, moved.count(), moved.dropna().groupby(level=0).ngroups)
-                rows.append((*of, *change, p))
+        changed = new.since(old, names)
+        for name in (name for name in names if name in changed):
+            moved = changed[name]
+            prompts = list(moved.index)
+            sizes = moved.count(), moved.dropna().groupby(level=0).ngroups
+            tested = *mean_interval(moved, prompts), paired_p(moved, prompts)
+            rows.append((*names[name], old.step, new.step, *sizes, *tested))
     columns = ["aggregation", "figure", "from_step", "to_step", "n", "prompts", "change", "low", "high", "p"]
     table = pd.DataFrame(rows, columns=columns).astype({"p": float})
     table["p_holm"] = holm(table.p)

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from critic_probe.stats.intervals import Floats, by_prompt
 from critic_probe.stats.paired import signed_sums
-from critic_probe.stats.rates import ALPHA, FEW_PROMPTS
+from critic_probe.stats.rates import ALPHA, too_few
 
 
 class Best(NamedTuple):
@@ -40,14 +40,14 @@ def best_of_steps(credits: ArrayLike, clusters: Sequence[Hashable]) -> Best:
     95 % of samples, and with equal critics nobody is called worse in at least 95 %: `python -m benchmarks.steps`.
 
     Args:
-        credits: (n, K) what each is right by, from 0 to 1.
+        credits: (n, K) what each is right by, from 0 to 1; of `too_few` pairs or prompts nothing is told.
         clusters: (n,) the prompt of each pair.
     """
     data = np.asarray(credits, float)
     highest = int(data.mean(0).argmax())
     sums = by_prompt(clusters, data).rows
     prompts, count = sums.shape
-    if prompts < FEW_PROMPTS or count < 2:
+    if count < 2 or too_few(len(data), prompts):
         return Best(highest, np.full(count, np.nan), np.ones(count, dtype=bool))
     products = sums.T @ sums
     squares = np.diag(products)[:, None] + np.diag(products) - 2 * products

@@ -302,6 +302,8 @@ def main() -> None:
             parser.error(f"'{name}' is no fault; choose from {', '.join(DEFAULTS)}")
         faults[name] = value or DEFAULTS[name]
     [path] = find_critics([given.checkpoint]).paths.values()
+    if not path.is_dir():
+        parser.error(f"{path}: no such checkpoint directory")
     scorer = Scorer(path, given.aggregation)
     pairs: list[Any] = list(PairFile(given.pairs))[: given.count]
     rows = [scorer.row(pair.prompt, pair.student, pair.teacher) for pair in pairs]

@@ -7,6 +7,7 @@ from pathlib import Path
 from critic_probe import documents
 from critic_probe.errors import CriticProbeError, parameter
 from critic_probe.training.options import Options
+from critic_probe.writing import write_text
 
 RECORD = "critic_probe.json"
 BEGUN = "warmup.json"  # what a run began with, for the one that resumes it
@@ -55,7 +56,7 @@ def require_same_run(out: Path, options: Options, data: str) -> None:
 def begin(out: Path, options: Options, data: str) -> None:
     """Writes down what a run begins with."""
     out.mkdir(parents=True, exist_ok=True)
-    (out / BEGUN).write_text(json.dumps(_begun(options, data), indent=2) + "\n", encoding="utf-8")
+    write_text(out / BEGUN, json.dumps(_begun(options, data), indent=2) + "\n")
 
 
 def _begun(options: Options, data: str) -> dict[str, object]:

@@ -137,9 +137,11 @@ def test_a_killed_run_resumes_to_the_same_bytes(slow_critic, tmp_path):
     assert (tmp_path / "resumed.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
 
 
-def test_ctrl_c_says_how_far_it_came_and_how_to_go_on(slow_critic, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_says_how_far_it_came_and_how_to_go_on(slow_critic, tmp_path, number):
+    """A scheduler's signal does what Ctrl-C does."""
     pairs = write_pairs(tmp_path / "p.jsonl", 1200)
-    running = interrupted(signal.SIGINT, 100, pairs, slow_critic, tmp_path / "out.json", tmp_path / "c.sqlite")
+    running = interrupted(number, 100, pairs, slow_critic, tmp_path / "out.json", tmp_path / "c.sqlite")
     assert (running.returncode, running.stdout) == (130, "")
     told = running.stderr.splitlines()
     assert told[0].endswith("pairs")  # the price of a long run

@@ -286,5 +286,7 @@ def test_a_check_tells_figures_of_another_convention(tmp_path, monkeypatch, crit
     assert check("--as", "gad", "--baseline", "gad.json") == []
     [told] = check("--as", "hf", "--baseline", "gad.json")
     assert (told["what"], told["old"], told["new"]) == ("convention", "gad", "hf")
+    [told] = check("--as", "gad", "--dtype", "bfloat16", "--baseline", "gad.json")
+    assert (told["what"], told["old"], told["new"]) == ("dtype", "float32", "bfloat16")
     [told] = check("--as", "gad", "--value-position", "before", "--baseline", "gad.json")
     assert (told["what"], told["old"], told["new"]) == ("value_position", "at", "before")

@@ -46,6 +46,27 @@ def test_compressed_files(tmp_path, packer, suffix):
     check(read_pairs(misnamed))
 
 
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".parquet"])
+def test_a_file_by_its_uri(tmp_path, suffix):
+    path = tmp_path / f"x{suffix}"
+    if suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist([ROW]), path)
+    else:
+        path.write_bytes(gzip.compress(LINES) if suffix.endswith("gz") else LINES)
+    check(read_pairs(path.as_uri()))
+
+
+@pytest.mark.parametrize(
+    ("uri", "part"),
+    [("file:///nowhere/x.jsonl", "no such file"), ("of-no-kind://b/x.jsonl", "cannot be opened (Unrecognized")],
+)
+def test_a_uri_that_leads_nowhere(uri, part):
+    with pytest.raises(CriticProbeError) as told:
+        read_pairs(uri)
+    assert str(told.value).startswith(f"{uri}: ")
+    assert part in str(told.value)
+
+
 def test_a_large_compressed_file_streams(tmp_path):
     rows = "".join(json.dumps(ROW | {"id": i, "note": "x" * 100}) + "\n" for i in range(3000)).encode()
     for packer, pack in PACKERS.items():

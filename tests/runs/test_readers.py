@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 import struct
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from benchmarks.logs import KINDS, speeds
 from critic_probe.errors import CriticProbeError
 from critic_probe.runs.names import LOGGED, METRICS
 from critic_probe.runs.naming import Names
@@ -108,6 +110,35 @@ def test_lines_of_processes_that_nobody_can_tell_apart_are_counted_and_give_no_s
     assert told(samples) == written(BLOCKS[2:])
     assert {s.step for s in scalars} == {4}
     assert "not complete before another begins" in source.notes[0]
+
+
+def test_lines_of_processes_in_any_order_give_no_sample_that_none_of_them_wrote(tmp_path):
+    path = tmp_path / "mixed.log"
+    given = 0
+    for seed in range(60):
+        draw = random.Random(seed)
+        runs = [
+            [
+                Block(step, [(f"q{of}{step}\nof {of}", scored(draw, f"s{of}{step}"), scored(draw, f"t{of}{step}"))] * 2)
+                for step in range(1, 6)
+            ]
+            for of in range(draw.choice([2, 3]))
+        ]
+        lines = [write.scoring(blocks).splitlines() for blocks in runs]
+        mixed = []
+        while any(lines):
+            of, count = draw.randrange(len(lines)), draw.choice([1, 3, 20, 60])
+            mixed += lines[of][:count]
+            del lines[of][:count]
+        path.write_text("\n".join(mixed) + "\n", encoding="utf-8")
+        found = told(read(path)[1])
+        given += len(found)
+        assert set(found) <= {sample for blocks in runs for sample in written(blocks)}, seed
+    assert given
+
+
+def scored(draw, text):
+    return Scored(f"{text}\nx\ny", round(draw.gauss(0, 3), 4))
 
 
 def test_a_sample_whose_difference_is_not_that_of_its_scores_is_left_out(tmp_path):
@@ -405,15 +436,19 @@ def test_a_directory_is_its_files_and_says_what_is_no_log(tmp_path):
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "train").write_text(write.console(1, GAD) + "\n")
     (tmp_path / "metrics.jsonl").write_text(write.metrics({2: {"critic/loss_at_1": 0.5}}))
-    (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", 8) + b"{}      " + bytes(64))
+    header = json.dumps({f"layer.{i}": [] for i in range(9000)}).encode()  # longer than what a format is told by
+    (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(64))
     (tmp_path / "config.json").write_text('{"hidden_size": 8}')
     (tmp_path / "README").write_text("nothing\n")
     (tmp_path / "empty.log").touch()
-    (tmp_path / "bad.pt").write_bytes(b"PK\x03\x04/data.pkl")
+    (tmp_path / "bad.pt").write_bytes(b"PK\x03\x04/data.pkl responses")
+    torch.save({"model.embed": torch.zeros(2, 2), "args": print}, tmp_path / "weights.pt")
     records = Records([tmp_path])
     assert {scalar.step for scalar in records} == {1, 2}
     assert [source.path.name for source in records.sources] == ["train", "metrics.jsonl"]
-    assert {path.name for path in records.unknown} == {"model.safetensors", "config.json", "README", "empty.log"}
+    assert {path.name for path in records.unknown} == {
+        *("model.safetensors", "config.json", "README", "empty.log", "weights.pt"),
+    }
     assert "bad.pt" in records.refused[0]
 
 
@@ -561,3 +596,7 @@ def test_the_page_has_the_table_of_names():
         [sys.executable, docs / "runs.py"], capture_output=True, text=True, encoding="utf-8", check=True
     )
     assert done.stdout in (docs / "runs.md").read_text(encoding="utf-8"), "python docs/runs.py"
+
+
+def test_the_benchmark_reads_what_it_writes():
+    assert [kind for kind, _, speed in speeds(0.02, rounds=1) if speed > 0] == list(KINDS)

@@ -16,6 +16,7 @@ from critic_probe import checkpoint, read_result
 from critic_probe.cli import app
 
 WRITER = Path(__file__).with_name("writing.py")
+TRAIN = ("-a", "mean", "--train")
 GATES = """
 [[gates]]
 metric = "compare.d_acc"
@@ -35,6 +36,7 @@ def pairs(count: int, first: int = 0) -> list[dict[str, str]]:
             "student": f"It is {number + 2}",
             "teacher": f"It is {number + 1}.",
         }
+        | ({} if first else {"concise": f"{number + 1}", "complete": f"After {number} comes {number + 1}."})
         for number in range(first, first + count)
     ]
 
@@ -50,8 +52,8 @@ def laid(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("laid")
     for step in (10, 20):
         save_critic(root / "run" / f"checkpoint-{step}", seed=step)
-    write(root / "held-out.jsonl", pairs(20))
-    write(root / "train.jsonl", pairs(20, first=100))
+    write(root / "held-out.jsonl", pairs(12))
+    write(root / "train.jsonl", pairs(12, first=100))
     (root / "gates.toml").write_text(GATES, encoding="utf-8")
     return root
 
@@ -68,7 +70,7 @@ def tracked(laid):
     files = [laid / f"out.{suffix}" for suffix in ("json", "csv", "html")]
     outputs = [word for file in files for word in ("-o", str(file))]
     board = ("--tensorboard", str(laid / "board"))
-    result = track(laid, "--train", str(laid / "train.jsonl"), *outputs, *board)
+    result = track(laid, *TRAIN, str(laid / "train.jsonl"), *outputs, *board)
     assert result.exit_code == 0, result.output
     return result.stdout, json.loads(files[0].read_text(encoding="utf-8"))
 
@@ -79,19 +81,28 @@ def copied(laid: Path, root: Path, *steps: int) -> Path:
     for step in steps:
         shutil.copytree(laid / f"run/checkpoint-{step}", root / f"run/checkpoint-{step}")
     shutil.copy(laid / "gates.toml", root)
-    write(root / "held-out.jsonl", pairs(10))
+    write(root / "held-out.jsonl", pairs(10, first=50))  # with no terse text
     return root
 
 
 def test_figures_are_those_of_the_commands(laid, tracked):
     _, made = tracked
-    assert [(row["step"], row["aggregation"]) for row in made["steps"]] == [
-        (step, name) for step in (10, 20) for name in ("last", "mean")
+    assert [(row["step"], row["aggregation"]) for row in made["steps"]] == [(10, "mean"), (20, "mean")]
+    own = [
+        str(laid / "held-out.jsonl"),
+        "-c",
+        str(laid / "run/checkpoint-20"),
+        "-a",
+        "mean",
+        "--device",
+        "cpu",
+        "--json",
     ]
-    own = [str(laid / "held-out.jsonl"), "-c", str(laid / "run/checkpoint-20"), "--device", "cpu", "--json"]
     compared = json.loads(CliRunner().invoke(app, ["compare", *own]).stdout)
     edits = ["--punct", "--controls", "--max-per-response", "1"]
     perturbed = json.loads(CliRunner().invoke(app, ["perturb", *own, *edits]).stdout)
+    completed = json.loads(CliRunner().invoke(app, ["completeness", *own]).stdout)["summary"]
+    completed = [each for each in completed if each["family"] == "to-complete"]
     for row in (row for row in made["steps"] if row["step"] == 20):
         [summary] = [each for each in compared["summary"] if each["aggregation"] == row["aggregation"]]
         [headline] = [each for each in perturbed["headline"] if each["aggregation"] == row["aggregation"]]
@@ -100,18 +111,22 @@ def test_figures_are_those_of_the_commands(laid, tracked):
         for name in ("strongest_harmless", "strongest_harmless_low", "controls_right", "controls_right_high"):
             assert row[name] == pytest.approx(headline[name], nan_ok=True)
         assert row["strongest"] == headline["strongest"]
+        [complete] = [each for each in completed if each["aggregation"] == row["aggregation"]]
+        assert (row["complete_right"], row["complete_right_low"]) == pytest.approx(
+            (complete["right_order"], complete["low"])
+        )
         floors = compared["signature"]["critics"][0]["noise_floor"]
         assert row["floor"] == pytest.approx(floors[row["aggregation"]], rel=0.5)  # follows the values that go by
     gates = {(row["step"], row["gate"], row["aggregation"]): row["verdict"] for row in made["gates"]}
-    assert len(gates) == 2 * 2 * 2
+    assert len(gates) == 2 * 2
     assert gates[10, "compare.sd", "mean"] == "pass"
 
 
 def test_training_pairs_stand_beside_those_held_out(laid, tracked):
     _, made = tracked
-    own = [str(laid / "train.jsonl"), "-c", str(laid / "run/checkpoint-10"), "--device", "cpu", "--json"]
+    own = [str(laid / "train.jsonl"), "-c", str(laid / "run/checkpoint-10"), "-a", "mean", "--device", "cpu", "--json"]
     compared = json.loads(CliRunner().invoke(app, ["compare", *own]).stdout)
-    for row, summary in zip(made["steps"][:2], compared["summary"], strict=True):
+    for row, summary in zip(made["steps"][:1], compared["summary"], strict=True):
         assert row["train_d_acc"] == summary["d_acc"]
         assert row["excess"] == pytest.approx(summary["d_acc"] - row["d_acc"])
         assert row["excess_low"] <= row["excess"] <= row["excess_high"]
@@ -119,7 +134,7 @@ def test_training_pairs_stand_beside_those_held_out(laid, tracked):
     write(laid / "both.jsonl", [*pairs(2), *pairs(3, first=200)])
     refused = track(laid, "--train", str(laid / "both.jsonl"))
     assert refused.exit_code == 2
-    assert "2 of 20 prompts were trained on too, and are not held out: p0, p1" in refused.stderr
+    assert "2 of 12 prompts were trained on too, and are not held out: p0, p1" in refused.stderr
 
 
 def test_the_files_are_those_of_the_result(laid, tracked):
@@ -131,7 +146,7 @@ def test_the_files_are_those_of_the_result(laid, tracked):
     assert page.count("<svg") == page.count("<figure") >= 4
     assert "<script" not in page
     assert "d_acc, training pairs" in page
-    full = track(laid, "--train", str(laid / "train.jsonl"), "--full").stdout
+    full = track(laid, *TRAIN, str(laid / "train.jsonl"), "--full").stdout
     assert "From step to step, on the same pairs" in full
     assert "Gates that do not hold" in full
 
@@ -146,7 +161,7 @@ def test_tensorboard_has_every_step(laid, tracked):
     assert written == pytest.approx(
         {row["step"]: row["d_acc"] for row in made["steps"] if row["aggregation"] == "mean"}
     )
-    assert {"track/last/train_d_acc", "track/last/d_acc_low"} <= set(events.Tags()["scalars"])
+    assert {"track/mean/train_d_acc", "track/mean/d_acc_low"} <= set(events.Tags()["scalars"])
 
 
 def test_a_second_run_costs_only_the_new_steps(laid, tracked, tmp_path, monkeypatch):
@@ -154,17 +169,17 @@ def test_a_second_run_costs_only_the_new_steps(laid, tracked, tmp_path, monkeypa
     load, states = checkpoint.load_critic, checkpoint.Critic.with_states
     monkeypatch.setattr(checkpoint, "load_critic", lambda path, **how: loaded.append(path.name) or load(path, **how))
     monkeypatch.setattr(checkpoint.Critic, "with_states", lambda *a, **k: forward.append(1) or states(*a, **k))
-    again = track(laid, "--train", str(laid / "train.jsonl"))
+    again = track(laid, *TRAIN, str(laid / "train.jsonl"))
     assert again.stdout == tracked[0]
     assert (loaded, forward) == ([], [])
     root = shutil.copytree(laid, tmp_path / "copy")  # its cache too
     save_critic(root / "run/checkpoint-30", seed=30)
     # what figures depend on beside the weights is asked anew
     (root / "run/checkpoint-10/generation_config.json").write_text('{"eos_token_id": [258, 256]}')
-    more = json.loads(track(root, "--train", str(root / "train.jsonl"), "--json").stdout)
+    more = json.loads(track(root, *TRAIN, str(root / "train.jsonl"), "--json").stdout)
     assert loaded == ["checkpoint-10", "checkpoint-30"]
     assert forward
-    assert [row["d_acc"] for row in more["steps"][:4]] == [row["d_acc"] for row in tracked[1]["steps"]]
+    assert [row["d_acc"] for row in more["steps"][:2]] == [row["d_acc"] for row in tracked[1]["steps"]]
 
 
 def test_a_live_run_is_followed_to_a_signal(laid, tmp_path):
@@ -199,10 +214,11 @@ def test_a_deleted_checkpoint_was_read_or_is_left_out_as_one_that_cannot_be_read
         return critic
 
     monkeypatch.setattr(checkpoint, "load_critic", deleting)
-    result = track(tmp_path, "-a", "mean")
+    result = track(tmp_path)
     assert result.exit_code == 0, result.output
     shown = " ".join(result.stdout.split())
-    assert "step 10 alone was scored, so nothing is chosen" in shown
+    for read_out in ("last", "mean"):  # what is said of one is said of each
+        assert f"- {read_out}: step 10 alone was scored, so nothing is chosen" in shown
     assert "which is deleted by now" in shown
     assert "Left out: step 20, 30" in shown
     refused = track(tmp_path, "-a", "mean")  # of the whole ones none is there any more

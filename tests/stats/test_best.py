@@ -32,6 +32,7 @@ def test_of_few_prompts_nothing_is_told_however_many_pairs_they_have():
     assert found.alike.all()
     assert np.isnan(found.p).all()
     assert best_of_steps(both, [pair % 10 for pair in range(90)]).alike.tolist() == [True, False]
+    assert best_of_steps(both[:19], range(19)).alike.all()
 
 
 def test_pairs_of_a_prompt_count_as_one():

@@ -52,6 +52,8 @@ WORDS = (
     "floor",
     "MDE",
     "more prompts",
+    "p, worse",
+    "gates fail, unclear",
     "lag 1",
     "effective tokens",
     "Var(mean)",

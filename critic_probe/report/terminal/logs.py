@@ -10,6 +10,7 @@ from rich.text import Text
 
 from critic_probe.report.terminal.check import sentence, word_of, worst_first
 from critic_probe.report.terminal.pieces import (
+    MISSING,
     VERDICT_STYLES,
     Record,
     below,
@@ -31,7 +32,7 @@ from critic_probe.runs.names import OTHER
 
 _BARS = "▁▂▃▄▅▆▇█"
 _GAP = "·"
-_SPARKS = 24
+_SPARKS = 16
 _CHECKS = 5
 
 
@@ -154,5 +155,7 @@ def sparkline(values: pd.Series, width: int = _SPARKS) -> str:
 
 
 def short(value: float | None) -> str:
-    """A figure of any size in four digits."""
-    return "–" if value is None or math.isnan(value) else f"{value:.4g}"
+    """A figure of any size in three digits, or whole where it has more."""
+    if value is None or math.isnan(value):
+        return MISSING
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"

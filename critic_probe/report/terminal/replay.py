@@ -21,6 +21,7 @@ from critic_probe.runs.replay import ReplayResult
 
 NEAREST = 12  # factors that a full print shows
 FIRST = 4  # of them on the first screen
+FEWEST = 5  # responses on the first screen where all agree
 
 
 def first_replay(result: ReplayResult, console: Console, room: int) -> Sequence[RenderableType | None]:
@@ -31,7 +32,8 @@ def first_replay(result: ReplayResult, console: Console, room: int) -> Sequence[
         console: Where to print.
         room: The lines that there are.
     """
-    return fitting(lambda most: (_scores(result, most), _factors(result, FIRST)), len(result.scores), console, room)
+    most = min(len(result.scores), FEWEST if result.agrees else len(result.scores))
+    return fitting(lambda most: (_scores(result, most), _factors(result, FIRST)), most, console, room)
 
 
 def print_replay(result: ReplayResult, console: Console, rows: int = 10) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from critic_probe.errors import CriticProbeError
-from critic_probe.runs.readers.jsonl import step_of
+from critic_probe.runs.readers.jsonl import STEPS, step_of
 from critic_probe.runs.readers.log import Log, is_step
 from critic_probe.runs.record import Sample, Side
 
@@ -23,6 +23,14 @@ _NAMES = {
     "teacher_score": ("teacher_score", "teacher_scores"),
     "teacher_text": ("teacher_text", "teacher_texts"),
 }
+_LISTS = ("samples", "results", "pairs", "records")
+_FIELDS = frozenset((*STEPS, *_LISTS, *(name for names in _NAMES.values() for name in names)))
+_DIMENSIONS = 2  # of a tensor: samples by tokens
+
+
+def is_dump(head: bytes) -> bool:
+    """Whether a file of `torch.save` has fields of responses: weights and optimisers are not even opened."""
+    return b"/data.pkl" in head and any(name.encode() in head for name in _NAMES["student"])
 
 
 def read_dump(log: Log) -> Iterator[Sample]:
@@ -72,11 +80,11 @@ def samples_of(log: Log, tree: Any, step: int | None) -> Iterator[Sample]:
 
 
 def _plain(tree: Any) -> Any:
-    """The tree with its tensors as lists."""
+    """The tree with its tensors as lists, but for those that no field of a sample holds."""
     if hasattr(tree, "read") and hasattr(tree, "shape"):
-        return tree.read().tolist()
+        return tree.read().tolist() if len(tree.shape) <= _DIMENSIONS else None
     if isinstance(tree, Mapping):
-        return {str(key): _plain(value) for key, value in tree.items()}
+        return {str(key): _plain(value) for key, value in tree.items() if key in _FIELDS}
     return [_plain(item) for item in tree] if isinstance(tree, list | tuple) else tree
 
 
@@ -86,7 +94,7 @@ def _samples(tree: Any) -> list[dict[str, Any]]:
         return [item for item in tree if isinstance(item, dict) and _value(item, "student") is not None]
     if not isinstance(tree, dict):
         return []
-    for name in ("samples", "responses", "results", "pairs", "records"):
+    for name in (*_LISTS, "responses"):
         if (inner := tree.get(name)) and isinstance(inner, list) and isinstance(inner[0], dict):
             return _samples(inner)
     students = _value(tree, "student")

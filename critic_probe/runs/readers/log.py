@@ -14,6 +14,7 @@ from critic_probe.runs.record import Source
 LONGEST = 1 << 26  # bytes of a line; a longer one is none of a log
 HEAD = 1 << 16  # bytes that a format is told by
 MOST_STEP = 1 << 53
+_ZEROS = 50  # of so many bytes a model's text has no two that are zero
 _new = tuple.__new__  # a quarter of the time of a NamedTuple's own
 
 _STEP = re.compile(r"step[_-]?(\d{1,15})|^(\d{1,15})$", re.ASCII)
@@ -44,6 +45,7 @@ class Log:
         names: What its names are and tell.
         format: The words for its format, once a reader knows it.
         found: How many records were read.
+        head: Its first bytes.
 
     Raises:
         CriticProbeError: It cannot be opened.
@@ -58,6 +60,18 @@ class Log:
         self._left: Counter[tuple[str, str]] = Counter()
         with self.open() as stream:
             self.head = stream.read(HEAD)
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether it is no text: zeros at its very start, or many of them at its start, in its middle or at its end."""
+        with self.open() as stream:
+            size = stream.seek(0, io.SEEK_END)
+            for start in (0, size // 2, max(0, size - HEAD)):
+                stream.seek(start)
+                part = stream.read(HEAD)
+                if part.count(0) * _ZEROS > len(part):
+                    return True
+        return b"\0" in self.head[:8]
 
     def open(self) -> BinaryIO:
         """The file from its start.

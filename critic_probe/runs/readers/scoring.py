@@ -24,7 +24,8 @@ OPENS = "打分详情".encode()
 _START = r"^\W{0,40}?"  # what decorates a line: blanks, brackets, and the bytes of emoji
 _NUMBER = r"([-+]?(?:\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|nan|inf))"
 _TITLE = _pattern(r"打分详情\W{0,20}Step\W{0,3}(\d{1,15})")
-_MARK = _pattern(_START + r"(?:样本|\[?SAMPLE|Student|STUDENT|学生|Teacher|TEACHER|教师|Tokens:)")
+_OF_BATCH = r"平均分|相同答案"
+_MARK = _pattern(_START + rf"(?:样本|\[?SAMPLE|Student|STUDENT|学生|Teacher|TEACHER|教师|Tokens:|={{60}}|{_OF_BATCH})")
 _SAMPLE = _pattern(_START + r"(?:样本|\[?SAMPLE\]?)\s{0,3}#(\d{1,9})")
 _SIDE = _pattern(
     _START + r"(?:(?P<student>Student|STUDENT|学生)|(?P<teacher>Teacher|TEACHER|教师))(?![\w>]|\s{1,4}[->])"
@@ -36,11 +37,14 @@ _TOKENS = _pattern(_START + r"Tokens:(?=\s{0,4}\[)")
 _PROMPT = _pattern(_START + r"(?:Prompt|PROMPT|Question|问题|提示)\]?\s{0,4}(?::|：)[ \t]?")
 _RULE = _pattern(r"^\s*(?:[=\-]{20,}|(?:─){20,}|(?:═){20,})\s*$")
 
+_WIDE = _pattern(r"^={100}\s{0,4}$")  # what a block opens with
+
 _MEAN, _GAP_OF_MEANS, _RANGE, _SAME = (word.encode() for word in ("平均分", "平均分差", "分数范围", "相同答案"))
 _SIDES = (
     ("student_mean", (b"Student", "学生".encode())),
     ("teacher_mean", (b"Teacher", "教师".encode())),
 )
+_STRAY = _pattern(_START + rf"(?:{_OF_BATCH}|Teacher\s?>\s?Student|(?:Student|Teacher|学生|教师)\W{{0,8}}?分数范围)")
 _ENDS = _pattern(_START + r"(?:Student|STUDENT|学生|Teacher|TEACHER|教师)\W{0,8}?平均分")
 _ABOVE = _pattern(r"Teacher\s{0,3}>\s{0,3}Student\W{0,8}?" + _NUMBER + r"\s?%")
 _LAST_NUMBER = _pattern(_NUMBER + r"\s*$")
@@ -48,7 +52,7 @@ _BOUNDS = _pattern(r"\[\s{0,8}" + _NUMBER + r"\s{0,8},\s{0,8}" + _NUMBER + r"\s{
 _RATIO = _pattern(r"(\d{1,9})\s?/\s?(\d{1,9})")
 _ROUNDING = 4e-3  # of a difference that bf16 rounded, and of four decimals
 
-_GIVEN_UP = 3  # whole blocks after which one that never closed is taken for dead
+_GIVEN_UP = 20  # whole blocks after which one that never closed is taken for dead
 _MIXED = "not complete before another begins, as where several processes write one file or a run restarts"
 
 
@@ -108,7 +112,7 @@ class Scoring:
     """The blocks of one process.
 
     A block counts whole: its samples are given when it closes, and none of them where a line in it is of another block.
-    While a block that was begun has not closed, lines of others may be its; it is given up after three whole blocks.
+    While a block that was begun has not closed, lines of others may be its; it is given up after twenty whole blocks.
 
     Args:
         log: The file.
@@ -124,6 +128,7 @@ class Scoring:
         self._whole = True  # whether no line in the block was of another one
         self._unclosed = 0
         self._whole_blocks = 0
+        self._headers: set[bytes] = set()  # lines that opened a side
 
     @property
     def in_text(self) -> bool:
@@ -196,12 +201,15 @@ class Scoring:
         """A line of a sample that may be a mark."""
         score = _SCORE.search(content)
         if draft.header and score:
+            self._headers.add(draft.header[0])
             draft.open(score)
             return
         if draft.header and not content.strip():
             draft.header.append(content)
             return
         header, draft.header = draft.header, []
+        if header and header[0] in self._headers:
+            draft.broken = _MIXED
         for line in header:  # it was text
             draft.add(line)
         if draft.side and (gap := _GAP.match(content)):
@@ -210,11 +218,15 @@ class Scoring:
             else:
                 self._held.append(self._sample(draft, step))
                 self._draft = None
+        elif _STRAY.match(content):
+            draft.broken = _MIXED
         elif side := _SIDE.match(content):
             draft.opening, draft.header = "student" if side["student"] else "teacher", [content]
             if score:
                 draft.open(score)
         elif draft.side and (tokens := _TOKENS.match(content)):
+            if draft.text is None:
+                draft.broken = _MIXED
             draft.text = None
             draft.sides[draft.side].ids = _ids(content[tokens.end() :])
             if draft.sides[draft.side].ids is None:
@@ -223,10 +235,18 @@ class Scoring:
             draft.text = draft.sides[draft.side].lines
             draft.text.append(content[text.end() :])
         else:
+            if score:
+                draft.broken = _MIXED
             draft.add(content)
 
     def _sample(self, draft: _Draft, step: int) -> Sample:
         student, teacher = (draft.sides[name] for name in ("student", "teacher"))
+        while draft.prompt and _blank(draft.prompt[0]):
+            draft.prompt.pop(0)
+        for lines in (draft.prompt, student.lines, teacher.lines):
+            while lines and _blank(lines[-1]):
+                lines.pop()
+            self._whole &= not any(map(_WIDE.match, lines))
         return Sample(
             step,
             self._text(draft.prompt, _PROMPT) or None,
@@ -237,13 +257,8 @@ class Scoring:
         )
 
     def _text(self, lines: list[bytes], label: re.Pattern[bytes] | None = None) -> str:
-        """Lines as text, without rules and empty lines at its end, and without a label and those before it."""
-        while lines and (not lines[-1].strip() or _RULE.match(lines[-1])):
-            lines.pop()
-        start = 0
-        while label and start < len(lines) and (not lines[start].strip() or _RULE.match(lines[start])):
-            start += 1
-        data = b"\n".join(lines[start:])
+        """Lines as text, without a label."""
+        data = b"\n".join(lines)
         if label and (match := label.match(data)):
             data = data[match.end() :].lstrip(b"\n")
         try:
@@ -265,7 +280,7 @@ class Scoring:
                 yield Scalar(step, name, value, logged, definition, self._log.place(line.number))
         if "gap" in figures:
             self._close()
-        elif _GAP.match(line.content):  # of a sample that is none of these
+        elif _GAP.match(line.content) or _SCORE.search(line.content):  # of a sample that is none of these
             self._whole = False
 
     def _figures(self, content: bytes) -> dict[str, float]:
@@ -283,14 +298,20 @@ class Scoring:
         return {}
 
 
+def _blank(line: bytes) -> bool:
+    """Whether a line is empty or a rule, which no text begins or ends with."""
+    return not line.strip() or bool(_RULE.match(line))
+
+
 def _ids(given: bytes) -> tuple[int, ...] | None:
     """A list of tokens; None where it is cut or no list of ids."""
     try:
         ids = json.loads(given)
-    except (ValueError, RecursionError):
+        total = sum(ids)
+    except (ValueError, TypeError, RecursionError):
         return None
-    whole = isinstance(ids, list) and set(map(type, ids)) <= {int}
-    return tuple(ids) if whole and min(ids, default=0) >= 0 and max(ids, default=0) < MOST_STEP else None
+    whole = isinstance(ids, list) and type(total) is int and total < MOST_STEP and b"-" not in given
+    return tuple(ids) if whole else None
 
 
 def _side_of(content: bytes) -> str:

@@ -1,0 +1,43 @@
+"""Files that are written whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from critic_probe.errors import CriticProbeError
+
+
+@contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """A file beside a place, which takes the place when the block ends: a write that fails leaves what was there.
+
+    Where the place is a link, the file that it leads to is replaced; where it is a device or a pipe, that is written.
+
+    Raises:
+        CriticProbeError: Writing failed.
+    """
+    place = Path(os.path.realpath(path))
+    part = place.with_name(f".{place.name}.{os.getpid()}.part")
+    try:
+        if place.exists() and not place.is_file():
+            yield place
+            return
+        yield part
+        part.replace(place)
+    except OSError as error:
+        raise CriticProbeError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        with suppress(OSError):
+            part.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file in UTF-8, see `written`."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file, see `written`."""
+    with written(path) as part:
+        part.write_bytes(content)
