@@ -7,6 +7,7 @@ finding, and figures of one network say nothing of another.
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import pandas as pd
@@ -41,6 +42,8 @@ def findings(table: RunTable, scores: pd.DataFrame | None = None, profile: Profi
     profile = load_profile() if profile is None else profile
     scores = pd.DataFrame(columns=list(SCORES)) if scores is None else scores
     scores = scores.astype({"length": float, "score": float}).dropna(subset="score")
+    if not len(table.values):  # samples alone
+        table = replace(table, values=pd.DataFrame(index=pd.Index(sorted(set(scores.step)), dtype=int, name="step")))
     found: list[Finding] = []
     if len(table.values):
         run = Run(table, scores, profile, int(table.values.index[0]))
@@ -54,7 +57,8 @@ def _judged(check: Check, run: Run) -> list[Finding]:
     """The worst finding of each kind of evidence that the parts of a run give, or why there is none."""
     if lacking := check.lacks(run):
         return [Finding(check.name, "skipped", None, f"not logged: {', '.join(lacking)}")]
-    parts = [part for part in _parts(check, run) if check.early or part.last >= part.concluding]
+    whole = (part for part in _parts(check, run) if not check.lacks(part))
+    parts = [part for part in whole if check.early or part.last >= part.concluding]
     if not parts:
         least = run.profile["general"]["steps"]
         return [Finding(check.name, "skipped", None, f"nothing is concluded from fewer than {least:g} steps")]

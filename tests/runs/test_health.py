@@ -223,7 +223,24 @@ def test_a_rule_s_rewards_are_not_judged_as_scores():
     assert "take 2 values" in said["equal-scores"].evidence
     assert "length" not in said
     assert verdicts(table(loss=noisy(0.5)), scores.assign(score=0.0))["equal-scores"] == "fail"
+    assert verdicts(run_table([]), scores.assign(score=0.0)) == {"equal-scores": "fail"}  # samples alone
     assert verdicts(table(loss=noisy(0.5)), scores.assign(length=None)) == {}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_table_is_too_odd_to_be_judged(seed):
+    rng = np.random.default_rng(seed)
+    n = (1, 2, 9, 70, 200, 200)[seed]
+    values = (np.zeros(n), np.full(n, math.nan), np.full(n, 1e30), -np.arange(n) * 1e5, rng.integers(0, 2, n))
+    rows = [
+        Scalar(int(step), name, float(value), "tag", str(rng.integers(2)) if seed % 2 else "", "")
+        for name in rng.choice(list(METRICS), 12, replace=False)
+        for step, value in zip(rng.integers(-5, 300, n), values[rng.integers(len(values))], strict=True)
+    ]
+    scores = pd.DataFrame({"step": 5, "side": "student", "length": None, "score": [1.0, math.inf, None] * n})
+    odd = run_table(rows)
+    assert {f.verdict for f in findings(odd, scores)} <= {"fail", "warn", "info", "skipped"}
+    assert set(trends(odd)["name"]) <= set(odd.values)
 
 
 def test_only_a_failure_ends_in_1():

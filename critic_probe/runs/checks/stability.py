@@ -213,7 +213,7 @@ def saturation(run: Run, bounds: Bounds) -> Judged:
     elif weight:
         own, flags = weight, weight.level <= bounds["left"]
     else:  # sigmoid(-x) is 1 - exp(-loss), and its mean at most that of the mean loss (Jensen)
-        own, flags = loss, 1 - np.exp(-loss.level) <= bounds["left"]
+        own, flags = loss, 1 - np.exp(-np.maximum(loss.level, 0)) <= bounds["left"]
     state = at_end(flags & (own.steps >= run.concluding - run.points), run.points)
     if state is None:
         return
@@ -226,7 +226,7 @@ def saturation(run: Run, bounds: Bounds) -> Judged:
         left = float(np.median(weight.from_on(first).level))
         parts.append(f"the gradient weight that is left is {figure(left)}")
     elif loss:
-        left = float(np.median(1 - np.exp(-loss.from_on(first).level)))
+        left = float(np.median(1 - np.exp(-np.maximum(loss.from_on(first).level, 0))))
         parts.append(f"the gradient weight that is left is at most {figure(left)}, by the loss")
     if left > bounds["left"]:
         return
