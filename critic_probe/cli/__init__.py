@@ -6,6 +6,7 @@ import pkgutil
 import signal
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -72,6 +73,9 @@ def root(
 def main() -> None:
     """Runs the command line; an error that no one foresaw keeps its traceback and exits with 3."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's, taken as Ctrl-C is
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and stream.encoding.lower() != "utf-8":
+            stream.reconfigure(errors="backslashreplace")  # a terminal that has no Chinese shows its code points
     try:
         try:
             app()

@@ -11,6 +11,7 @@ from critic_probe.cli.declare import with_options
 from critic_probe.cli.pages import Curves
 from critic_probe.errors import CriticProbeError, parameter
 from critic_probe.report.targets import check_folder
+from critic_probe.writing import write_text
 
 if TYPE_CHECKING:
     from critic_probe.gates.gate import Plan
@@ -29,7 +30,7 @@ class Told(Curves):
 
     to_pairs: Annotated[
         Path | None,
-        options.of_output("Write logged samples as pairs, ids kept: .jsonl or .parquet.", metavar="FILE"),
+        options.of_output("Write logged samples as pairs, ids kept: .jsonl or .parquet.", metavar="FILE", writes=True),
     ] = None
 
 
@@ -77,7 +78,7 @@ class Judging:
         checked = result.checked(str(self.gates))
         for path, made in ((self.junit, verdicts.to_junit), (self.markdown, verdicts.to_markdown)):
             if path is not None:
-                path.write_text(made(checked), encoding="utf-8")
+                write_text(path, made(checked))
 
 
 @with_options

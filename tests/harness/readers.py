@@ -35,6 +35,7 @@ class Reader:
         make: Writes sound files into an empty directory and returns the one to damage.
         read: Reads it; raises `CriticProbeError` for what it does not take.
         typed: Whether a value of another type is a fault wherever it stands, since all of it is read.
+        lenient: Whether it leaves out what it cannot read with a note of its own, or a library reads it.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Reader:
     make: Callable[[Path], Path]
     read: Callable[[Path], Any]
     typed: bool = False
+    lenient: bool = False
 
 
 def _pairs(suffix: str) -> Callable[[Path], Path]:
@@ -315,6 +317,26 @@ def _read_header(path: Path) -> Any:
     return _read_layout(path)
 
 
+def _metrics(directory: Path) -> Path:
+    path = directory / "metrics.jsonl"
+    rows = [{"step": i, "data": {"critic/d_acc": 0.5 + i / 10, "critic/d_loss": 1.0 / (i + 1)}} for i in range(6)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+def _console(directory: Path) -> Path:
+    path = directory / "train.log"
+    lines = [f"step:{i} - critic/d_acc:0.{i + 1} - critic/d_loss:1.{i} - actor/pg_loss:nan" for i in range(6)]
+    path.write_text("\n".join(lines))
+    return path
+
+
+def _read_log(path: Path) -> Any:
+    from critic_probe.runs.read import read
+
+    return list(read([path]))
+
+
 READERS = [
     *(
         Reader(f"pairs {end}", form, _pairs(end), _read_pairs)
@@ -329,7 +351,7 @@ READERS = [
     Reader("read_result", "json", _record, _read_result),
     Reader("weight index", "json", _critic("model.safetensors.index.json"), _read_critic),
     *(
-        Reader(name, "json", _critic(name), _read_critic)
+        Reader(name, "json", _critic(name), _read_critic, lenient=name == "tokenizer.json")
         for name in (
             "config.json",
             "tokenizer_config.json",
@@ -347,5 +369,7 @@ READERS = [
     Reader("its pickle", "bytes", _program, _read_program),
     Reader("DCP .metadata", "bytes", _dcp, _read_layout),
     Reader("safetensors", "bytes", lambda directory: _critic("model.safetensors")(directory), _read_layout),
+    Reader("log of metrics", "jsonl", _metrics, _read_log, lenient=True),
+    Reader("log of a console", "bytes", _console, _read_log, lenient=True),
     Reader("safetensors header", "json", _safetensors, _read_header),
 ]
