@@ -97,6 +97,9 @@ def command(
     from critic_probe.runs.logs import read_logs
 
     result = read_logs(paths, judging.profile, output.to_pairs, judging.plan())
+    for notice in result.notices:
+        if notice.code == "pairs":
+            typer.echo(f"{output.to_pairs}: {notice.message}", err=True)
     output.write(result)
     judging.write(result)
     session.finish(result, None, replace(output, output=None), default_pairs=False, show=output.show)

@@ -40,6 +40,7 @@ def findings(table: RunTable, scores: pd.DataFrame | None = None, profile: Profi
     """
     profile = load_profile() if profile is None else profile
     scores = pd.DataFrame(columns=list(SCORES)) if scores is None else scores
+    scores = scores.astype({"length": float, "score": float}).dropna(subset="score")
     found: list[Finding] = []
     if len(table.values):
         run = Run(table, scores, profile, int(table.values.index[0]))

@@ -149,6 +149,7 @@ LOGGED = (
     Logged("gad", "critic/length_ratio", "critic/length_ratio"),
     # `critic-probe warmup`.
     Logged("critic-probe", "critic/d_acc", "critic/d_acc", "ties half"),
+    Logged("critic-probe", "critic/d_loss", "critic/d_loss", "range penalty included, where there is one"),
     Logged("critic-probe", "critic/saturated", "critic/saturated"),
     Logged("critic-probe", "critic/gradient_weight", "critic/gradient_weight"),
     Logged("critic-probe", "critic/loss_at_1", "critic/loss_at_1"),

@@ -9,6 +9,9 @@ from torch import Tensor
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import Group
 
+_MASK_BYTES = 5  # a truth value and a float for every two tokens of a row
+MASK_MEMORY = 4 << 30
+
 
 class Scorer(Protocol):
     """Gives, in order, the values of every group.
@@ -59,11 +62,14 @@ def padded_values(
     """Values of sequences in one padded batch with a mask, as training frameworks compute them.
 
     Raises:
-        ValueError: The longest sequence would change the values of the others, so that no batch is a check on them.
+        ValueError: The longest sequence would change the values of the others, so that no batch is a check on them; or
+            it is so long that memory would not hold the mask.
     """
     lengths, steady = set(map(len, sequences)), critic.steady_length
     if steady is not None and len(lengths) > 1 and max(lengths) > steady:
         raise ValueError(f"above {steady} tokens its rotary frequencies follow the longest sequence of a batch")
+    if (size := len(sequences) * max(lengths) ** 2 * _MASK_BYTES) > MASK_MEMORY:
+        raise ValueError(f"the batch's attention mask would take {size / 1e9:,.0f} GB")
     ids, mask, windows = pad_rows(sequences, critic.tokenizer.pad_token_id or 0, side)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     values = critic.batch_values(ids, attention_mask=mask, position_ids=positions)

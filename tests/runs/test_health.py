@@ -214,6 +214,18 @@ def test_gates_bound_what_a_run_logged(tmp_path):
         gated(load_gates(None, file, ()), [], run)
 
 
+def test_a_rule_s_rewards_are_not_judged_as_scores():
+    steps = np.repeat(np.arange(1, 201), 4)
+    right = (np.random.default_rng(0).random(800) < 0.5).astype(float)
+    scores = pd.DataFrame({"step": steps, "side": "student", "length": 50 + 200 * right, "score": right})
+    said = {f.check: f for f in findings(table(loss=noisy(0.5)), scores) if f.verdict != "skipped"}
+    assert said["equal-scores"].verdict == "info"
+    assert "take 2 values" in said["equal-scores"].evidence
+    assert "length" not in said
+    assert verdicts(table(loss=noisy(0.5)), scores.assign(score=0.0))["equal-scores"] == "fail"
+    assert verdicts(table(loss=noisy(0.5)), scores.assign(length=None)) == {}
+
+
 def test_only_a_failure_ends_in_1():
     assert exit_code(findings(table(d_acc=noisy(0.1)))) == 1
     jumped = findings(table(d_acc=noisy(np.where(np.arange(200) < 120, 0.9, 0.6), sd=0.01)))

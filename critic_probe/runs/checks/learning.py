@@ -185,6 +185,8 @@ def length(run: Run, bounds: Bounds) -> Judged:
     """Scores go with length within a side."""
     scores = run.scores[np.isfinite(run.scores.score) & np.isfinite(run.scores.length)]
     scores = scores.sort_values("step", kind="stable")
+    if scores.score.nunique() <= bounds["grades"]:
+        return
     steps, sides = scores.step.to_numpy(), scores.side.to_numpy()
     figures = scores[["length", "score"]].to_numpy(float)
     phases = zip(bounds["steps"], [*bounds["steps"][1:], math.inf], bounds["warn"], bounds["fail"], strict=True)

@@ -177,6 +177,9 @@ def equal_scores(run: Run, bounds: Bounds) -> Judged:
     values, size = scores.score.to_numpy(float), int(bounds["samples"])
     if len(values) < size:
         return
+    if 1 < len(grades := np.unique(values)) <= bounds["grades"]:
+        yield "info", None, f"{len(values)} scores take {len(grades)} values, as a rule's do: not judged as a critic's"
+        return
     zeros = pd.Series(values == 0).rolling(size).mean().to_numpy()
     high = np.flatnonzero(zeros >= bounds["zero"])
     if len(high):
