@@ -174,7 +174,7 @@ def outcome(case: Case, faults: Mapping[str, str]) -> tuple[str, str]:
     wanted = {name.replace("bfloat16", "dtype-bfloat16") for name in faults}
     said = " or ".join(named(result)) or ("agreement" if result.agrees else "no factor fits")
     if "bfloat16" in faults:  # the log's rounding says so, and its floors are of that type
-        wanted = wanted - {"dtype-bfloat16"}
+        wanted = wanted if wanted in sets else wanted - {"dtype-bfloat16"}
     if wanted in sets:
         return "named", said
     rows = result.factors[result.factors.named]

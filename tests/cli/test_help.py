@@ -8,6 +8,8 @@ from typer.testing import CliRunner
 
 from critic_probe.cli import app
 from critic_probe.cli.panels import PANELS
+from critic_probe.pairs import read_pairs
+from critic_probe.studies.logged import Scorer, scoring_log
 
 ROOT = get_command(app)
 
@@ -29,6 +31,10 @@ def place(tmp_path_factory, fixtures):
     folder = tmp_path_factory.mktemp("pasted")
     rows = [row for row in (fixtures / "pairs.jsonl").read_text("utf-8").splitlines(True) if "_ids" not in row]
     (folder / "pairs.jsonl").write_text("".join(rows), encoding="utf-8")
+    scorer = Scorer(fixtures / "critics" / "mean", "mean")
+    logged = [scorer.row(pair.prompt, pair.student, pair.teacher) for pair in read_pairs(fixtures / "pairs.jsonl")[:4]]
+    log = scoring_log(scorer, logged, scorer.scores(logged, {}), 1)
+    (folder / "scoring.log").write_text(log, encoding="utf-8")
     return folder
 
 
