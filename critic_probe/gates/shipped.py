@@ -8,21 +8,21 @@ from critic_probe.errors import CriticProbeError
 DEFAULT_PROFILE = "default"
 
 
-def profile_names() -> list[str]:
-    """The profiles that ship with the tool."""
-    return sorted(path.name.removesuffix(".toml") for path in _profiles().iterdir() if path.name.endswith(".toml"))
+def profile_names(room: str = "gates") -> list[str]:
+    """The profiles that ship with the tool, of gates or of another room."""
+    return sorted(path.name.removesuffix(".toml") for path in _profiles(room).iterdir() if path.name.endswith(".toml"))
 
 
-def profile_text(name: str) -> str:
+def profile_text(name: str, room: str = "gates") -> str:
     """A profile as it is written, comments and all.
 
     Raises:
         CriticProbeError: There is none of that name.
     """
-    if name not in profile_names():
-        raise CriticProbeError(f"profile '{name}' is unknown; choose from {', '.join(profile_names())}")
-    return _profiles().joinpath(f"{name}.toml").read_text(encoding="utf-8")
+    if name not in profile_names(room):
+        raise CriticProbeError(f"profile '{name}' is unknown; choose from {', '.join(profile_names(room))}")
+    return _profiles(room).joinpath(f"{name}.toml").read_text(encoding="utf-8")
 
 
-def _profiles() -> Traversable:
-    return files("critic_probe.gates") / "profiles"
+def _profiles(room: str) -> Traversable:
+    return files(f"critic_probe.{room}") / "profiles"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -203,7 +203,7 @@ def judged(served: Served, asked: Asked) -> EndpointResult:
         in_company = list(_company(asked, floors))
         checks |= {check.check: check for check in (agreement, *in_company)}
         named = [check.evidence for check in (agreement, *in_company) if check.verdict == "fail"]
-        factors = [_row(fit, explanation) for fit in explanation.tried if fit.factors]
+        factors = [explanation.row(fit) for fit in explanation.tried if fit.factors]
         unseen = list(_unseen(served, asked.alone, explanation))
     table = [checks.get(name) or Check(name, "not run", "needs finite answers") for name in CHECKS]
     columns = ["factors", "version", "residual", "worst", "residual_before", "within", "moved", "agrees", "named"]
@@ -331,17 +331,3 @@ def _unseen(served: Served, observed: Floats, explanation: Explanation) -> Itera
         if name != "other-head" and not served.moves(name, level, observed):
             yield FACTORS[name].what
     yield f"a cut at {max(len(sample.ids) for sample in served.samples)} tokens or more"
-
-
-def _row(fit: Fit, explanation: Explanation) -> dict[str, Any]:
-    return {
-        "factors": " + ".join(fit.factors),
-        "version": fit.label,
-        "residual": fit.residual,
-        "worst": fit.worst,
-        "residual_before": explanation.nothing.residual,
-        "within": fit.within,
-        "moved": fit.moved,
-        "agrees": fit.agrees,
-        "named": any(fit is each for each in explanation.named),
-    }

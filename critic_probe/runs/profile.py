@@ -1,34 +1,18 @@
 """Bounds of the checks on runs, by profile."""
 
-import tomllib
 from collections.abc import Mapping
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
+from critic_probe.documents import read_text, read_toml
 from critic_probe.errors import CriticProbeError, parameter
+from critic_probe.gates.shipped import DEFAULT_PROFILE, profile_names, profile_text
 
-DEFAULT_PROFILE = "default"
+ROOM = "runs"  # whose profiles these are
+_CURE = "name a TOML file of bounds"
 Bounds = Mapping[str, Any]
 Profile = Mapping[str, Bounds]
 """Check -> its bounds, and `general` -> what all of them keep to. What a profile leaves out is not checked."""
-
-
-def profile_names() -> list[str]:
-    """The profiles that ship with the tool."""
-    return sorted(path.name.removesuffix(".toml") for path in _profiles().iterdir() if path.name.endswith(".toml"))
-
-
-def profile_text(name: str) -> str:
-    """A profile as it is written, comments and all.
-
-    Raises:
-        CriticProbeError: There is none of that name.
-    """
-    if name not in profile_names():
-        raise CriticProbeError(f"profile '{name}' is unknown; choose from {', '.join(profile_names())}")
-    return _profiles().joinpath(f"{name}.toml").read_text(encoding="utf-8")
 
 
 def load_profile(name: str | Path = DEFAULT_PROFILE) -> Profile:
@@ -37,25 +21,14 @@ def load_profile(name: str | Path = DEFAULT_PROFILE) -> Profile:
     Raises:
         CriticProbeError: It cannot be read, a check or bound is unknown or lacking, or a bound is no number.
     """
-    known = _parsed(DEFAULT_PROFILE, profile_text(DEFAULT_PROFILE))
-    if str(name) in profile_names():
-        return _checked(str(name), _parsed(str(name), profile_text(str(name))), known)
+    known = read_toml(profile_text(DEFAULT_PROFILE, ROOM), DEFAULT_PROFILE, _CURE)
+    if str(name) in profile_names(ROOM):
+        return _checked(str(name), read_toml(profile_text(str(name), ROOM), str(name), _CURE), known)
     path = Path(name)
     if not path.is_file():
-        choices = ", ".join(profile_names())
+        choices = ", ".join(profile_names(ROOM))
         raise CriticProbeError(f"{parameter('profile', str(name))}: no such file or profile; choose from {choices}")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CriticProbeError(f"{path}: cannot be read ({error}); name a TOML file of bounds") from error
-    return _checked(str(path), _parsed(str(path), text), known)
-
-
-def _parsed(source: str, text: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise CriticProbeError(f"{source}: not valid TOML ({error}); mend it") from error
+    return _checked(str(path), read_toml(read_text(path, _CURE), str(path), _CURE), known)
 
 
 def _checked(source: str, given: dict[str, Any], known: dict[str, Any]) -> Profile:
@@ -84,7 +57,3 @@ def _numbers(where: str, bounds: dict[str, Any], like: dict[str, Any]) -> None:
         wanted, each = isinstance(like[name], list), value if isinstance(value, list) else [value]
         if isinstance(value, list) != wanted or not all(type(number) in (int, float) for number in each):
             raise CriticProbeError(f"{where}: {name} must be {'a list of numbers' if wanted else 'a number'}")
-
-
-def _profiles() -> Traversable:
-    return files("critic_probe.runs") / "profiles"

@@ -221,7 +221,7 @@ def judged(
         sentence = f"They are of {prompts} prompts: too few to search for a factor, which takes {FEWEST}."
         return replace(result, verdict=[_other(why, before)], left=[sentence])
     explanation = explain(observed, [t.prompt for t in told], replayed.tiers(observed))
-    rows = [_row(fit, explanation) for fit in explanation.tried if fit.factors and np.isfinite(fit.residual)]
+    rows = [explanation.row(fit) for fit in explanation.tried if fit.factors and np.isfinite(fit.residual)]
     factors = pd.DataFrame(rows, columns=_COLUMNS).astype({"named": bool})
     result = replace(result, factors=factors)
     only_eos = eos_lost and any(fit.factors == ("eos-in",) for fit in explanation.named)
@@ -327,20 +327,6 @@ def _unseen(replayed: Replayed, observed: Floats, level: Any) -> Iterator[str]:
     for name in replayed.factors:
         if name not in ("scaled", "other-head", "other-checkpoint") and not replayed.moves(name, level, observed):
             yield FAULTS[name].what
-
-
-def _row(fit: Fit, explanation: Explanation) -> dict[str, Any]:
-    return {
-        "factors": " + ".join(fit.factors),
-        "version": fit.label,
-        "residual": fit.residual,
-        "worst": fit.worst,
-        "residual_before": explanation.nothing.residual,
-        "within": fit.within,
-        "moved": fit.moved,
-        "agrees": fit.agrees,
-        "named": any(fit is each for each in explanation.named),
-    }
 
 
 def _other_steps(bench: Bench, replayed: Replayed, samples: Sequence[Sample], step: int) -> pd.DataFrame:

@@ -35,24 +35,6 @@ class RunTable:
     repeated: pd.DataFrame
     left_out: pd.DataFrame
 
-    @property
-    def notes(self) -> list[str]:
-        """What was done to make it one table, a sentence each."""
-        return [
-            *(
-                f"the run goes back from step {row.until} to {row.step}: the later run stands from there on"
-                for row in self.restarts.itertuples()
-            ),
-            *(
-                f"{row.name} has several figures at {row.steps} steps: their mean stands"
-                for row in self.repeated.itertuples(index=False, name="Row")
-            ),
-            *(
-                f"{row.name} is also logged as {row.logged} at {row.steps} steps, under another definition: left out"
-                for row in self.left_out.itertuples(index=False, name="Row")
-            ),
-        ]
-
     def between(self, first: float, last: float) -> "RunTable":
         """The rows of steps `first` to `last`, both included."""
         bad = self.not_finite

@@ -114,6 +114,20 @@ class Explanation:
         """Whether the scores are the checkpoint's with no factor at all."""
         return any(not fit.factors for fit in self.named)
 
+    def row(self, fit: Fit) -> dict[str, Any]:
+        """One of its fits as a row of a table of factors."""
+        return {
+            "factors": " + ".join(fit.factors),
+            "version": fit.label,
+            "residual": fit.residual,
+            "worst": fit.worst,
+            "residual_before": self.nothing.residual,
+            "within": fit.within,
+            "moved": fit.moved,
+            "agrees": fit.agrees,
+            "named": any(fit is each for each in self.named),
+        }
+
 
 def explain(
     observed: Any, prompts: Sequence[Hashable], tiers: Iterable[Sequence[Hypothesis]], *, seed: int = 0

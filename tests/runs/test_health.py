@@ -13,9 +13,10 @@ from critic_probe.errors import CriticProbeError
 from critic_probe.gates.figures import LOGS
 from critic_probe.gates.gate import load_gates
 from critic_probe.gates.measure import measure
+from critic_probe.gates.shipped import profile_names, profile_text
 from critic_probe.runs.health import CHECKS, columns, exit_code, findings, gated, trends
 from critic_probe.runs.names import METRICS
-from critic_probe.runs.profile import load_profile, profile_names, profile_text
+from critic_probe.runs.profile import load_profile
 from critic_probe.runs.record import Scalar
 from critic_probe.runs.table import run_table
 
@@ -163,7 +164,7 @@ def test_the_profile_of_the_seed_has_its_bounds():
     said = {f.evidence.split()[0] for f in findings(run, None, load_profile("seed")) if f.check == "level"}
     assert said == {"critic/d_acc", "critic/gap"}
     assert verdicts(run) == {}
-    assert profile_names() == ["default", "seed"]
+    assert profile_names("runs") == ["default", "seed"]
 
 
 @pytest.mark.parametrize(
@@ -193,7 +194,7 @@ def test_a_profile_of_ones_own_makes_only_its_checks(tmp_path):
     with pytest.raises(CriticProbeError, match="no such file or profile; choose from default, seed"):
         load_profile("nonesuch")
     with pytest.raises(CriticProbeError, match="profile 'nonesuch' is unknown"):
-        profile_text("nonesuch")
+        profile_text("nonesuch", "runs")
 
 
 def test_gates_bound_what_a_run_logged(tmp_path):

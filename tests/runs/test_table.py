@@ -17,14 +17,14 @@ def test_a_column_a_name_and_a_row_a_step():
     assert table.values.index.tolist() == [1, 2]
     assert table.values["critic/d_acc"].tolist() == [0.5, 0.6]
     assert math.isnan(table.values["critic/loss"][1])
-    assert table.notes == []
+    assert all(left.empty for left in (table.restarts, table.repeated, table.left_out))
     assert run_table([]).values.empty
 
 
 def test_micro_batches_are_averaged_and_said():
     table = run_table(rows("critic/d_acc", [0.5]) + rows("critic/d_acc", [0.7]))
     assert table.values["critic/d_acc"].tolist() == [0.6]
-    assert table.notes == ["critic/d_acc has several figures at 1 steps: their mean stands"]
+    assert table.repeated.to_dict("records") == [{"name": "critic/d_acc", "steps": 1}]
 
 
 def test_of_a_restart_the_later_run_stands_also_where_it_is_shorter():
@@ -32,7 +32,7 @@ def test_of_a_restart_the_later_run_stands_also_where_it_is_shorter():
     table = run_table(before + after)
     assert table.values["critic/loss"].tolist() == [9.0] * 10 + [1.0] * 5
     assert table.restarts.to_dict("records") == [{"step": 11, "until": 20, "names": 1}]
-    assert table.notes == ["the run goes back from step 20 to 11: the later run stands from there on"]
+    assert table.restarts[["step", "until"]].to_dict("records") == [{"step": 11, "until": 20}]
 
 
 def test_one_run_in_two_files_is_no_restart():
@@ -67,7 +67,7 @@ def test_where_a_definition_changes_and_what_is_left_out_of_two_at_once():
     assert both.left_out.to_dict("records") == [
         {"name": "critic/d_acc", "logged": "tag", "definition": "ties right", "steps": 3}
     ]
-    assert "also logged as tag at 3 steps, under another definition: left out" in both.notes[0]
+    assert both.left_out[["logged", "steps"]].to_dict("records") == [{"logged": "tag", "steps": 3}]
 
 
 @pytest.mark.parametrize("name", ["critic/loss", "reward/score_mean"])

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pandas as pd
 from rich.console import Console, RenderableType
@@ -25,14 +26,13 @@ from critic_probe.report.terminal.pieces import (
     print_blocks,
     rows_of,
     safe,
+    sparkline,
     table_of,
 )
 from critic_probe.runs.logs import LogsResult
 from critic_probe.runs.names import OTHER
 
-_BARS = "▁▂▃▄▅▆▇█"
-_GAP = "·"
-_SPARKS = 16
+_SPARKS = 16  # bars of a course
 _CHECKS = 5
 
 
@@ -118,7 +118,7 @@ def _metrics(result: LogsResult, rows: Sequence[Record], *, definitions: bool = 
             name = row["name"].partition("/")[2]
             ends = (short(row[end]) for end in ("first", "last", "min", "max"))
             steps = f"{row['steps']}" + (f" +{row['not_finite']} NaN" if row["not_finite"] else "")
-            table.add_row(label(name), sparkline(result.steps[row["name"]]), *ends, steps)
+            table.add_row(label(name), _course(result.steps[row["name"]]), *ends, steps)
             if definitions and (row["definition"] or row["logged"] != row["name"]):
                 table.add_row(label(f"  {row['logged']}" + (f": {row['definition']}" if row["definition"] else "")))
     return block("Figures by step", table)
@@ -135,23 +135,16 @@ def _changes(result: LogsResult) -> RenderableType | None:
     return block("Logged under another definition from then on", *lines) if lines else None
 
 
-def sparkline(values: pd.Series, width: int = _SPARKS) -> str:
-    """A figure over the run in bars of eight heights, a bar the mean of its part of the steps.
-
-    Args:
-        values: By step, in order; NaN where it was not logged.
-        width: Bars at most.
-    """
-    parts = [values.iloc[i * len(values) // width : (i + 1) * len(values) // width] for i in range(width)]
-    means = [part.mean() for part in parts if len(part)]
-    finite = [mean for mean in means if not math.isnan(mean)]
+def _course(values: pd.Series) -> str:
+    """A figure over the run, a bar the mean of its part of the steps; of even values bars of half the height."""
+    ends = [i * len(values) // _SPARKS for i in range(_SPARKS + 1)]
+    means = [values.iloc[a:b].mean() for a, b in pairwise(ends) if b > a]
+    finite = [mean for mean in means if math.isfinite(mean)]
     if not finite:
         return ""
     low, high = min(finite), max(finite)
-    top = len(_BARS) - 1
-    if math.isclose(low, high):
-        return "".join(_GAP if math.isnan(mean) else _BARS[top // 2] for mean in means)
-    return "".join(_GAP if math.isnan(mean) else _BARS[round((mean - low) / (high - low) * top)] for mean in means)
+    even = math.isclose(low, high)
+    return sparkline(means, low - even, high + even)
 
 
 def short(value: float | None) -> str:

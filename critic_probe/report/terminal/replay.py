@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rich.console import Console, RenderableType
 from rich.table import Column
 
+from critic_probe.report.terminal.factors import factors_table
 from critic_probe.report.terminal.pieces import (
     below,
     block,
@@ -19,8 +20,7 @@ from critic_probe.report.terminal.pieces import (
 )
 from critic_probe.runs.replay import ReplayResult
 
-NEAREST = 12  # factors that a full print shows
-FIRST = 4  # of them on the first screen
+FIRST = 4  # factors on the first screen
 FEWEST = 5  # responses on the first screen where all agree
 
 
@@ -33,7 +33,12 @@ def first_replay(result: ReplayResult, console: Console, room: int) -> Sequence[
         room: The lines that there are.
     """
     most = min(len(result.scores), FEWEST if result.agrees else len(result.scores))
-    return fitting(lambda most: (_scores(result, most), _factors(result, FIRST)), most, console, room)
+    return fitting(
+        lambda most: (_scores(result, most), factors_table(result.factors, len(result.scores), FIRST)),
+        most,
+        console,
+        room,
+    )
 
 
 def print_replay(result: ReplayResult, console: Console, rows: int = 10) -> None:
@@ -45,7 +50,9 @@ def print_replay(result: ReplayResult, console: Console, rows: int = 10) -> None
         rows: How many responses.
     """
     blocks = below(result.reading, result.notices, result.signature)
-    print_blocks(console, _scores(result, rows), _factors(result, NEAREST), _steps(result), *blocks)
+    print_blocks(
+        console, _scores(result, rows), factors_table(result.factors, len(result.scores)), _steps(result), *blocks
+    )
 
 
 def _scores(result: ReplayResult, rows: int) -> RenderableType | None:
@@ -58,22 +65,6 @@ def _scores(result: ReplayResult, rows: int) -> RenderableType | None:
         figures = [number(row[name], decimals) for name in ("logged", "expected")]
         table.add_row(plain(row["id"]), row["side"], f"{row['tokens']}", *figures, f"{row['residual']:.2g}")
     return block(f"Furthest apart of {len(result.scores)} responses", table)
-
-
-def _factors(result: ReplayResult, most: int) -> RenderableType | None:
-    table = table_of("median", "worst", "within", "moved", "agree", Column("version"), label="factor")
-    nearest = sorted(rows_of(result.factors), key=lambda row: (not row["named"], row["residual"]))[:most]
-    for row in nearest:
-        table.add_row(
-            plain(row["factors"]),
-            f"{row['residual']:.2g}",
-            f"{row['worst']:.2g}",
-            part_of(row["within"], len(result.scores)),
-            f"{row['moved']}",
-            f"{row['agrees']}",
-            plain(row["version"]),
-        )
-    return block(f"Residual under each factor ({len(result.factors)} tried)", table) if nearest else None
 
 
 def _steps(result: ReplayResult) -> RenderableType | None:
