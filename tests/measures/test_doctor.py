@@ -293,7 +293,7 @@ def test_a_config_is_held_against_the_base_that_it_names(some_pairs, tmp_path):
     critic = Path(shutil.copytree(BUNDLED, tmp_path / "c"))
     config_of(critic, _name_or_path=str(BUNDLED), rms_norm_eps=0.01, num_labels=1)
     verdicts, checks, _ = doctor(critic, some_pairs)
-    assert bad(verdicts) == {"config-base": "warn"}
+    assert bad(verdicts) == {"config-base": "warn", "config-fit": "fail"}
     assert "rms_norm_eps is 0.01, the base has 1e-06" in checks["config-base"]["evidence"]
     config_of(critic, rms_norm_eps=1e-6)
     verdicts, _, _ = doctor(critic, some_pairs)

@@ -206,7 +206,7 @@ def equal_scores(run: Run, bounds: Bounds) -> Judged:
     "truncation",
     "data/truncated",
     causes=("the longest response allowed is too short", "the policy no longer ends its answers"),
-    confirm="critic-probe perturb PAIRS -c DIR --families truncation",
+    confirm="critic-probe perturb PAIRS -c DIR",
 )
 def truncation(run: Run, bounds: Bounds) -> Judged:
     """Many responses are cut."""

@@ -94,8 +94,9 @@ def test_how_to_read_it_follows_from_the_tables(result):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", r"x\.json: cannot be read .*; give the JSON of a result"),
-        ("[]", r"x\.json: no schema; give the JSON of audit, .*, verify"),
+        ("{", r"x\.json: not valid JSON .*; give the JSON of a result"),
+        ("{}", r"x\.json: no schema; give the JSON of audit, .*, verify"),
+        ("[]", r"x\.json: holds an empty list, not an object; give the JSON of a result"),
         ('{"schema": "critic-probe/warmup/1"}', r'x\.json: schema "critic-probe/warmup/1"; give the JSON of audit'),
         (
             '{"schema": "critic-probe/tokens/1"}',
