@@ -105,3 +105,24 @@ def test_no_room_for_what_is_printed_is_one_line():
         result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert result.returncode == 2
     assert result.stderr == ("critic-probe: error: stdout cannot be written (No space left on device); free the disk\n")
+
+
+def test_a_bare_container_is_enough(critic_dir, tmp_path):
+    """No home, no UTF-8, a terminal of twenty columns, and texts in Chinese."""
+    pairs = tmp_path / "pairs.json"
+    pairs.write_text(json.dumps([{"id": "行", "prompt": "二加二？", "student": "四，", "teacher": "等于四。"}]), "utf-8")
+    bare = {"PATH": os.environ["PATH"], "HOME": "/dev/null/none", "LC_ALL": "C", "PYTHONUTF8": "0", "COLUMNS": "20"}
+    command = [sys.executable, "-m", "critic_probe", "compare", pairs, "-c", critic_dir, "--device", "cpu", "--full"]
+    result = subprocess.run(command, env=bare, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "Traceback" not in result.stderr
+    shown = "".join(result.stdout.split())
+    assert "cannotbeused" in shown  # the cache
+    assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+def test_a_closed_stdout_is_no_fault(critic_dir):
+    closed = ["bash", "-c", 'exec "$@" >&-', "-", sys.executable, "-m", "critic_probe", "inspect", str(critic_dir)]
+    result = subprocess.run(closed, stderr=subprocess.PIPE, text=True)
+    assert result.returncode in (0, 2), result.stderr
+    assert "Traceback" not in result.stderr
