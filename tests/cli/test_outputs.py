@@ -110,7 +110,8 @@ def test_no_room_for_what_is_printed_is_one_line():
 def test_a_bare_container_is_enough(critic_dir, tmp_path):
     """No home, no UTF-8, a terminal of twenty columns, and texts in Chinese."""
     pairs = tmp_path / "pairs.json"
-    pairs.write_text(json.dumps([{"id": "行", "prompt": "二加二？", "student": "四，", "teacher": "等于四。"}]), "utf-8")
+    row = {"id": "行", "prompt": "二加二？", "student": "四，", "teacher": "等于四。"}
+    pairs.write_text(json.dumps([row], ensure_ascii=False), encoding="utf-8")
     bare = {"PATH": os.environ["PATH"], "HOME": "/dev/null/none", "LC_ALL": "C", "PYTHONUTF8": "0", "COLUMNS": "20"}
     command = [sys.executable, "-m", "critic_probe", "compare", pairs, "-c", critic_dir, "--device", "cpu", "--full"]
     result = subprocess.run(command, env=bare, capture_output=True, text=True)
