@@ -130,7 +130,7 @@ def read_record(path: Path) -> dict[str, Any]:
             what was written.
     """
     record: Any = documents.read_json(path, "give what compare or perturb wrote", dict, documents.LARGE)
-    if record.get("schema") not in SCHEMAS:
+    if record.get("schema") not in [*SCHEMAS]:  # whatever it is, a list too
         raise CriticProbeError(
             f"{path}: schema {documents.shown(record.get('schema'))} cannot be verified; give the JSON of "
             f"{', '.join(SCHEMAS.values())}"

@@ -227,7 +227,10 @@ def _tables(record: Mapping[str, Any], rows: pd.DataFrame, texts: Mapping[str, T
     result = tabulated(scored, texts, [], signed, "", signed.get("temperature", TEMPERATURE))
     for name in (name for name in result.tables if name != "summary"):
         again = getattr(result, name)
-        stored = pd.DataFrame(record.get(name), columns=None if record.get(name) else again.columns)
+        table = record.get(name, [])
+        if not isinstance(table, list) or not all(isinstance(row, dict) for row in table):
+            return False, f"{name}: is no list of rows"
+        stored = pd.DataFrame(table, columns=None if table else again.columns)
         keys = [key for key in ("critic", "aggregation", "id", "category", "baseline") if key in again]
         if where := _apart(stored, again, list(again), keys):
             return False, f"{name}: {where}"
@@ -247,7 +250,7 @@ def _rescaled(record: Mapping[str, Any], rows: pd.DataFrame) -> Iterator[pd.Data
     for critic in record["signature"]["critics"]:
         own = rows[rows.critic == critic["name"]]
         own = own.iloc[own.aggregation.map({name: i for i, name in enumerate(order)}).argsort(kind="stable")]
-        yield with_verdicts(own, critic["noise_floor"])
+        yield with_verdicts(own, {name: float(floor) for name, floor in critic["noise_floor"].items()})
 
 
 def _of_cases(rows: pd.DataFrame, keys: list[str]) -> Iterator[dict[str, Any]]:

@@ -79,6 +79,7 @@ def test_last_digits_that_another_row_moves_are_no_difference(tmp_path, fixtures
         (lambda record: record["pairs"][3].update(verdict="teacher", gap=1.5), "tables"),
         (lambda record: record["statistics"][1].update(auc=0.99), "tables"),
         (lambda record: record["baselines"].pop(), "tables"),
+        (lambda record: record.update(lengths=0.5), "tables"),
         (lambda record: record["answer"][0].update(text="It is perfect."), "tables"),
     ],
 )
@@ -146,6 +147,7 @@ def test_what_cannot_be_verified_is_refused(tmp_path, pairs):
     whole = json.loads(recorded(tmp_path, pairs, "bundled:last", "compare").read_text(encoding="utf-8"))
     assert "not valid JSON" in refused("{")
     assert "schema 'critic-probe/trace/1' cannot be verified" in refused('{"schema": "critic-probe/trace/1"}')
+    assert "cannot be verified" in refused('{"schema": []}')
     assert "'signature.critics[0].noise_floor' is null, not an object" in refused(
         json.dumps(whole).replace('"noise_floor": {', '"noise_floor": null, "x": {', 1)
     )
