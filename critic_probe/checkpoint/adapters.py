@@ -17,6 +17,7 @@ from torch import Tensor
 from typing_extensions import TypedDict
 
 from critic_probe.checkpoint.stored import Stored, Tensors
+from critic_probe.documents import shown
 from critic_probe.errors import CriticProbeError
 
 _PEFT = "base_model.model."
@@ -80,12 +81,13 @@ def merge_adapter(path: Path, settings: Mapping[str, Any], adapter: Tensors, bas
     if settings.get(_ACTIVATED):
         raise CriticProbeError(
             f"{path}: an activated LoRA (aLoRA): it changes only the tokens behind its invocation "
-            f"{settings[_ACTIVATED]}, so it cannot be merged; score it with PEFT itself"
+            f"{settings[_ACTIVATED]!s:.60}, so it cannot be merged; score it with PEFT itself"
         )
     odd = [what for key, what in _UNSUPPORTED.items() if settings.get(key)]
-    odd += [f"the setting {key}" for key, value in settings.items() if value and key not in {*_PLAIN, *_UNSUPPORTED}]
+    known = {*_PLAIN, *_UNSUPPORTED}
+    odd += [f"the setting {key:.60}" for key, value in settings.items() if value and key not in known]
     if str(settings.get("init_lora_weights", True)) not in ("True", "False", "gaussian"):
-        odd.append(f"the initialisation {settings['init_lora_weights']}, which changes the base")
+        odd.append(f"the initialisation {shown(settings['init_lora_weights'])}, which changes the base")
     if odd:
         raise CriticProbeError(f"{path}: the adapter has {odd[0]}; {_MERGE}")
     if empty := [name for name, stored in adapter.items() if not math.prod(stored.shape)]:
