@@ -166,7 +166,7 @@ def test_an_adapter_is_merged_with_its_ranks_and_scales(source, tmp_path):
     for change, message in (
         ({"use_dora": True}, "the adapter has DoRA; merge it with PEFT first"),
         ({"peft_type": "IA3"}, "an adapter of type IA3"),
-        ({"init_lora_weights": "pissa"}, "pissa, which changes the base"),
+        ({"init_lora_weights": "pissa"}, "'pissa', which changes the base"),
     ):
         (adapter / "adapter" / "adapter_config.json").write_text(json.dumps(settings | change))
         assert message in refusal(adapter / "adapter", base=base)
