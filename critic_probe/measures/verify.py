@@ -92,7 +92,7 @@ def verify(
         CriticProbeError: A critic cannot be read, or a pair cannot be scored honestly.
     """
     command, signed = SCHEMAS[record["schema"]], record["signature"]
-    rows = pd.DataFrame(record["pairs" if command == "compare" else "cases"])
+    rows = pd.DataFrame(record["pairs" if command == "compare" else "cases"]).apply(_numbers)
     data = hash_of(pairs)
     same_data = data == signed["data"]
     evidence = "the pairs are those of the record" if same_data else f"{signed['data']} in the record, {data} here"
@@ -136,6 +136,12 @@ def verify(
         left_out += [f"cases.{name}" for name in rows if name not in _OF_CASES]
     table = pd.DataFrame(checks)
     return VerifyResult(table, left_out, cast(Signature, {**signed, "sample": again, "sample_seed": seed}))
+
+
+def _numbers(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """A column of numbers as floats where one of them is an integer that NumPy has no type for."""
+    huge = column.dtype == object and column.map(lambda value: isinstance(value, Number)).all()
+    return column.astype(float) if huge else column
 
 
 def _check(name: str, holds: bool | None, evidence: str) -> Check:
