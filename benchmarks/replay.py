@@ -17,8 +17,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from tiny import CHATML, byte_tokenizer, tiny_config
-from tokenizers.processors import TemplateProcessing
+from tiny import bos_tokenizer, tiny_config
 from transformers import AutoModelForTokenClassification
 
 from critic_probe.aggregation import parse
@@ -49,11 +48,7 @@ WORDS = "the sum is twelve because seven and five make it so and nothing else wo
 
 def llama_critic(path: Path, seed: int = 0) -> Path:
     """Saves a tiny Llama with a head per token, whose tokenizer and template both write a BOS."""
-    tokenizer = byte_tokenizer()
-    tokenizer.add_special_tokens({"bos_token": "<|bos|>"})
-    adds = TemplateProcessing(single="<|bos|> $A", special_tokens=[("<|bos|>", tokenizer.bos_token_id)])
-    tokenizer.backend_tokenizer.post_processor = adds
-    tokenizer.chat_template = "{{ bos_token }}" + CHATML
+    tokenizer = bos_tokenizer()
     torch.manual_seed(seed)
     shape = {"hidden_size": 16, "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 260}
     model = AutoModelForTokenClassification.from_config(tiny_config("llama", **shape, bos_token_id=259))

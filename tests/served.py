@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tiny import CHATML, byte_tokenizer, tiny_config
-from tokenizers.processors import TemplateProcessing
+from tiny import bos_tokenizer, tiny_config
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 CUT = 64  # tokens to which texts are cut
@@ -43,11 +42,7 @@ FAULTS = (
 
 def bos_critic(path: Path, seed: int = 0, hidden: int = 8, **changes: Any) -> Path:
     """Saves a tiny sequence classifier with a trained head, whose tokenizer and template both write a BOS."""
-    tokenizer = byte_tokenizer()
-    tokenizer.add_special_tokens({"bos_token": "<|bos|>"})
-    adds = TemplateProcessing(single="<|bos|> $A", special_tokens=[("<|bos|>", tokenizer.bos_token_id)])
-    tokenizer.backend_tokenizer.post_processor = adds
-    tokenizer.chat_template = "{{ bos_token }}" + CHATML
+    tokenizer = bos_tokenizer()
     torch.manual_seed(seed)
     shape = {"hidden_size": hidden, "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 260}
     config = tiny_config(**shape, bos_token_id=tokenizer.bos_token_id, **changes)

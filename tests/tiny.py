@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers.processors import TemplateProcessing
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -45,6 +46,16 @@ def byte_tokenizer(chat: bool = True) -> PreTrainedTokenizerFast:
     )
     fast.chat_template = CHATML if chat else None
     return fast
+
+
+def bos_tokenizer() -> PreTrainedTokenizerFast:
+    """The same with a BOS, id 259, which both its template and itself write."""
+    tokenizer = byte_tokenizer()
+    tokenizer.add_special_tokens({"bos_token": "<|bos|>"})
+    adds = TemplateProcessing(single="<|bos|> $A", special_tokens=[("<|bos|>", tokenizer.bos_token_id)])
+    tokenizer.backend_tokenizer.post_processor = adds
+    tokenizer.chat_template = "{{ bos_token }}" + CHATML
+    return tokenizer
 
 
 def tiny_config(family: str = "qwen3", **changes: object) -> PretrainedConfig:

@@ -198,7 +198,8 @@ def _against_origin(anatomy: Anatomy) -> Check:
         )
         return Check("config-base", "not run", what)
     try:
-        theirs = read_config(replace(layout, home=layout.origin, base=None))
+        own = layout.origin == layout.config_file.parent  # an adapter's may be its base's
+        theirs = anatomy.config if own else read_config(replace(layout, home=layout.origin, base=None))
     except CriticProbeError as error:
         return Check("config-base", "not run", str(error))
     if apart := differences(anatomy.config, theirs):

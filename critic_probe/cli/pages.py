@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from critic_probe.cli import options
-from critic_probe.report.targets import check_folder, check_path, require
+from critic_probe.report.targets import check_folder, check_path, require_pages
 
 if TYPE_CHECKING:
     from critic_probe.report.curves import Curved
@@ -34,8 +34,7 @@ class Curves(options.Screen):
             if path.suffix.lower() != ".html":
                 check_path(path)
                 continue
-            for module in ("altair", "jinja2", "vl_convert"):
-                require(module, str(path))
+            require_pages(str(path))
             check_folder(path)
 
     def write(self, result: "Curved") -> None:

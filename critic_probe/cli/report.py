@@ -12,7 +12,7 @@ from critic_probe.aggregation import parse
 from critic_probe.cli import options, panels, session
 from critic_probe.cli.declare import with_options
 from critic_probe.errors import CriticProbeError
-from critic_probe.report.targets import check_folder, require
+from critic_probe.report.targets import check_folder, require_pages
 
 PANEL = panels.LOOK
 EXAMPLES = ("critic-probe report -c bundled:mean --max-per-response 1 -o report.html",)
@@ -74,8 +74,7 @@ def _targets(output: list[str]) -> list[tuple[Path, bool]]:
     Raises:
         CriticProbeError: It could not be written, or what makes pages is not installed.
     """
-    for module in ("altair", "jinja2", "vl_convert"):
-        require(module, "report")
+    require_pages("report")
     targets = []
     for given in output:
         path = Path(given)

@@ -52,6 +52,7 @@ def config_fit(critic: Critic, pairs: Sequence[EncodedPair]) -> Check:
         return _not_run("the critic's output layer was not kept, so that its language cannot be asked")
     if len(sequences) < FEWEST:
         return _not_run(f"{len(sequences)} prompts; at least {FEWEST} are needed")
+    output = output.float()
     config: Any = critic.backbone.config
     try:
         own = language(critic.backbone, output, sequences)
@@ -63,7 +64,7 @@ def config_fit(critic: Critic, pairs: Sequence[EncodedPair]) -> Check:
         return _not_run(f"the model cannot be built anew ({' '.join(str(error).split())[:120]})")
     tokens = Counter(token for sequence in sequences for token in sequence[1:])
     commonest = max(tokens.values()) / tokens.total()
-    right = max(own.right, *(other.right for _, other in others))
+    right = max(each.right for each in (own, *(other for _, other in others)))
     if right < commonest + _LEFT:
         shares = f"{right:.0%} of next tokens are right, the commonest alone is {commonest:.0%}"
         return _not_run(f"the backbone predicts no text any more: {shares}")
@@ -100,7 +101,7 @@ def language(backbone: nn.Module, output: Tensor, sequences: Sequence[Sequence[i
 
     Args:
         backbone: Gives states (1, T, H) after its final norm.
-        output: (V, H).
+        output: (V, H), in float32.
         sequences: Token ids.
     """
     config: Any = backbone.config
@@ -111,7 +112,7 @@ def language(backbone: nn.Module, output: Tensor, sequences: Sequence[Sequence[i
     for sequence in sequences:
         ids = torch.tensor([sequence], device=output.device)
         states = backbone(input_ids=ids, use_cache=False).last_hidden_state[0, :-1]
-        logits = scale * (states.float() @ output.float().T)
+        logits = scale * (states.float() @ output.T)
         logits = cap * torch.tanh(logits / cap) if cap else logits
         wanted = ids[0, 1:]
         losses.append(float(nn.functional.cross_entropy(logits, wanted)))

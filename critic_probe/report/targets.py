@@ -126,6 +126,16 @@ def check_own_folder(path: Path) -> None:
         raise CriticProbeError(f"{path}: {there} is not writable; choose another")
 
 
+def require_pages(purpose: str) -> None:
+    """Refuses a page where what makes pages is not installed.
+
+    Raises:
+        CriticProbeError: A module of the extra `report` is missing.
+    """
+    for module in ("altair", "jinja2", "vl_convert"):
+        require(module, purpose)
+
+
 def require(module: str, purpose: str) -> None:
     """Refuses what only the extra `report` can do.
 

@@ -11,7 +11,6 @@ from critic_probe.runs.checks.check import Floats, Judged, Run, at_end, check, f
 from critic_probe.runs.profile import Bounds
 from critic_probe.stats.trend import jumps, noise
 
-_D_ACC = ("critic/d_acc", "critic/d_acc_soft")
 _LOSS = ("critic/d_loss", "critic/loss", "critic/loss_at_1")
 
 
