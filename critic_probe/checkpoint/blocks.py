@@ -2,7 +2,7 @@
 
 transformers makes the mask of a windowed, chunked or padded text for all pairs at once, and eager attention the scores
 of every head: 100 GB at 100,000 tokens. Both are functions that a model looks up by the name of its attention, so here
-the same two are called for a block of queries and the keys up to its last one. What a model makes of an unknown name is
+the same two are called for a block of queries and the keys that it may see. What a model makes of an unknown name is
 seen on a short text first; where that changes a value, all pairs are computed at once as before.
 """
 
@@ -84,10 +84,17 @@ class _Mask:
 
     def __init__(self, make: Callable[..., Tensor], arguments: dict[str, Any]) -> None:
         self._make, self._arguments = make, arguments | {"allow_is_causal_skip": False}
+        is_plain = arguments.get("allow_is_causal_skip", True)  # no mask of the model's own widens the window
+        self._window = arguments.get("local_size") if is_plain else None
+
+    def first(self, begin: int) -> int:
+        """The first key that a query or one behind it may see."""
+        return 0 if self._window is None else max(0, begin - self._window + 1)
 
     def rows(self, begin: int, end: int) -> Tensor:
-        """(B, 1, end - begin, end) for these queries."""
-        given = self._arguments | {"kv_length": end}
+        """(B, 1, end - begin, end - first) for these queries."""
+        first = self.first(begin)
+        given = self._arguments | {"kv_length": end - first, "kv_offset": first}
         if "cache_position" in given:  # before transformers 5
             given["cache_position"] = given["cache_position"][begin:end]
         else:
@@ -124,7 +131,8 @@ def _attending(backbone: nn.Module, queries: int) -> Iterator[None]:
         parts = []
         for begin in range(0, query.shape[2], queries):
             end = min(begin + queries, query.shape[2])
-            q, k, v = query[:, :, begin:end], key[:, :, :end], value[:, :, :end]
+            keys = slice(attention_mask.first(begin), end)
+            q, k, v = query[:, :, begin:end], key[:, :, keys], value[:, :, keys]
             parts.append(attend(module, q, k, v, attention_mask.rows(begin, end), **more)[0])
         return torch.cat(parts, dim=1), None
 
