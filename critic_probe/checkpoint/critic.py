@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from typing_extensions import TypedDict
 
 from critic_probe import tolerance
+from critic_probe.checkpoint.blocks import in_blocks
 from critic_probe.checkpoint.finite import first_not_finite
 from critic_probe.checkpoint.head import NORMALIZER, Head, has_head, read_head, state_width
 from critic_probe.checkpoint.layout import Layout, fingerprint, read_json, read_layout, tokenizer_hash
@@ -105,7 +106,8 @@ class Critic:
         inputs = {k: v.to(self.device) if isinstance(v, Tensor) else v for k, v in inputs.items()}
         if self.steady_length is not None:
             _forget_lengths(self.backbone)
-        hidden = self.backbone(input_ids=ids.to(self.device), use_cache=False, **inputs).last_hidden_state
+        with in_blocks(self.backbone, *ids.shape):
+            hidden = self.backbone(input_ids=ids.to(self.device), use_cache=False, **inputs).last_hidden_state
         values = self.head.values(hidden).cpu()  # after the final norm
         if self.head.normalisation is None:
             return values, hidden
