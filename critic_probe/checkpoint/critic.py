@@ -166,6 +166,7 @@ def load_critic(
     device_map: str | None = None,
     trust_remote_code: bool = False,
     head_row: str | None = None,
+    layout: Layout | None = None,
 ) -> Critic:
     """Loads a critic from whatever its training framework wrote; `docs/checkpoints.md` lists the formats.
 
@@ -180,13 +181,20 @@ def load_critic(
         trust_remote_code: Whether code in the directory may run.
         head_row: Of a head with several rows the one to read, `N`, or `N-M` for the difference of two (of labels 1 and
             0, the log-odds); without any head, a row of the output layer.
+        layout: What `read_layout` says of the path, where it was asked already.
 
     Raises:
         CriticProbeError: There is no head, config and weights disagree, or the model is no decoder.
     """
     where = resolve_device(device)
     critic = without_backbone(
-        path, name=name, base=base, step=step, trust_remote_code=trust_remote_code, head_row=head_row
+        path,
+        name=name,
+        base=base,
+        step=step,
+        trust_remote_code=trust_remote_code,
+        head_row=head_row,
+        layout=layout,
     )
     layout, config = critic.layout, critic.backbone.config
     of_head = {name for layer in critic.head.layers for name in layer}
@@ -224,6 +232,7 @@ def without_backbone(
     step: int | None = None,
     trust_remote_code: bool = False,
     head_row: str | None = None,
+    layout: Layout | None = None,
 ) -> Critic:
     """Reads all of a critic but its backbone, so that it can be asked for everything but values; see `load_critic`.
 
@@ -233,7 +242,7 @@ def without_backbone(
     import transformers
 
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    layout = read_layout(path, base=base, step=step)
+    layout = layout or read_layout(path, base=base, step=step)
     with _quiet():
         config, tokenizer = read_config(layout, trust_remote_code), read_tokenizer(layout, trust_remote_code)
         text_config = config.get_text_config()
