@@ -42,6 +42,12 @@ class _Generation(TypedDict, total=False):
     eos_token_id: int | list[int] | None
 
 
+class _Tokenizer(TypedDict, total=False):
+    """What is read of a `tokenizer_config.json` beside what transformers reads, which does not look."""
+
+    model_max_length: float | None
+
+
 class Training(TypedDict, total=False):
     """What is read of the `critic_probe.json` that `warmup` writes."""
 
@@ -365,7 +371,7 @@ def read_tokenizer(layout: Layout, trust_remote_code: bool = False) -> Any:
     from transformers import AutoTokenizer
 
     if (settings := layout.home / "tokenizer_config.json").exists():
-        read_json(settings, "the tokenizer's settings", dict)
+        read_json(settings, "the tokenizer's settings", _Tokenizer)
     try:
         return AutoTokenizer.from_pretrained(layout.home, local_files_only=True, trust_remote_code=trust_remote_code)
     except Exception as error:  # as above
