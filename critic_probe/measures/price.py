@@ -20,6 +20,7 @@ from critic_probe.workbench import Bench, Measure, Settings, benches
 from critic_probe.workbench.noise import padded_batch
 
 PARTS = ("program", "weights", "batch", "tables")  # of a run's memory
+LATER = 40_000_000  # bytes of what a run imports after it has scored
 RESPONSE_BYTES = 800  # that tables hold of a response under one read-out
 
 
@@ -106,7 +107,7 @@ def _memory(bench: Bench, resident: int, longest: int, widest: int, kept: int) -
     if critic.dtype != torch.float32:  # noise is measured against the same critic in float32
         batch += 4 * numbers
     on_cpu = critic.device.type == "cpu"
-    program, tables = (max(0, resident - weights), kept) if on_cpu else (0, 0)
+    program, tables = (max(0, resident - weights) + LATER, kept) if on_cpu else (0, 0)
     parts = program, weights, batch, tables
     named = {f"{part}_memory": size for part, size in zip(PARTS, parts, strict=True)}
     return {"memory": sum(parts), **named, "batch_tokens": tokens}
