@@ -11,6 +11,7 @@ from critic_probe.pairs import Fields, PairFile, Pairs, as_text, read_pairs
 
 if TYPE_CHECKING:
     from critic_probe.checkpoint import Critic
+    from critic_probe.scoring.ranks import Ranks
     from critic_probe.scoring.replicas import Cluster
 
 BUNDLED = "bundled:"
@@ -33,20 +34,18 @@ class Critics:
         paths: Name -> directory.
         bundled: Nothing was asked for, so the bundled ones are used.
         loading: What `load_critic` takes beside the path.
-        cluster: Where replicas hold each; None for a critic in this process.
+        cluster: Where replicas hold each, or processes a part of it; None for a critic in this process.
     """
 
     paths: dict[str, Path]
     bundled: bool
     loading: dict[str, Any]
-    cluster: "Cluster | None" = None
+    cluster: "Cluster | Ranks | None" = None
 
     def load(self) -> "Iterator[Critic]":
         """Loads one critic after the other."""
         if self.cluster is not None:
-            from critic_probe.scoring.replicas import replicated
-
-            yield from replicated(self.cluster, self.paths, self.loading)
+            yield from self.cluster.critics(self.paths, self.loading)
             return
         from critic_probe.checkpoint import load_critic
 

@@ -399,13 +399,14 @@ def _table_rows(name: str, form: str, batches: Callable[[], Iterator[Any]]) -> I
         # to_pylist gives lists and dicts, where pandas would give arrays whose text is a repr.
         number = 0
         for batch in batches():
+            batch.validate(full=True)  # offsets beyond a buffer end the process when they are followed
             if twice := _twice(batch.schema):
                 raise CriticProbeError(f"{name}: holds the column {shown(twice)} twice; make the names unique")
             for row in batch.to_pylist():
                 number += 1
                 yield _Row(f"row {number}", {key: _without_nulls(value) for key, value in row.items()})
-    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
-        fault = neutralise(" ".join(str(error).split())[:200])
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
+        fault = neutralise(" ".join(str(error).split())[:200]) or "a length that no memory holds"
         raise CriticProbeError(f"{name}: not a readable {form} file ({fault}); write it anew") from error
 
 

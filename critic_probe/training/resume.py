@@ -47,7 +47,7 @@ def require_same_run(out: Path, options: Options, data: str) -> None:
         return
     begun, before = _begun(options, data), documents.read_json(file, "begin anew in another directory", dict)
     if changed := [name for name in begun if begun[name] != before.get(name)]:
-        changes = ", ".join(f"{name} {before.get(name)} -> {begun[name]}" for name in changed)
+        changes = ", ".join(f"{name} {documents.shown(before.get(name))} -> {begun[name]}" for name in changed)
         raise CriticProbeError(
             f"{out}: {parameter('resume')} goes on with what the run began with, but {changes}; give the same"
         )

@@ -167,13 +167,27 @@ def test_the_profile_of_the_seed_has_its_bounds():
     assert profile_names("runs") == ["default", "seed"]
 
 
+_LENGTH = "fail = [0.5]\ngrades = 10\nsamples = 60"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("[gradients]\nexploded = 3", r"own.toml: \[gradients\] is no check; choose from general, .*gradient"),
         ("[gradient]\nexploded = 3", r"\[gradient\] needs vanished, exploded, points, and nothing else"),
-        ("[truncation]\nwarn = 'x'\nfail = 1", "warn must be a number"),
-        ("[truncation]\nwarn = true\nfail = 1", "warn must be a number"),
+        ("[truncation]\nwarn = 'x'\nfail = 1", "warn is 'x', not a number above 0"),
+        ("[truncation]\nwarn = true\nfail = 1", "warn is true, not a number above 0"),
+        ("[truncation]\nwarn = nan\nfail = 1", "warn is nan, not a number above 0"),
+        ("[truncation]\nwarn = 0.1\nfail = 0", "fail is 0, not a number above 0"),
+        ("[general]\nsteps = 60\npoints = 0\nsmooth = 9", "points is 0, not a whole number from 1 to"),
+        ("[general]\nsteps = 60\npoints = 2.5\nsmooth = 9", "points is 2.5, not a whole number"),
+        (f"[length]\nsteps = [0, 9]\nwarn = [0.3]\n{_LENGTH}", "its lists are not of one length"),
+        (
+            f"[length]\nsteps = []\nwarn = []\n{_LENGTH.replace('0.5', '')}",
+            "steps is an empty list, not a list of numbers",
+        ),
+        ("level = 3", "level is 3, not a table of figures"),
+        ("[level.'critic/d_acc']\nmin = inf", "min is inf, not a number"),
         ("[level.'critic/d_acc']\nmost = 1", "needs min or max, and nothing else"),
         ("[gradient", "not valid TOML"),
     ],
