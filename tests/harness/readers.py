@@ -13,6 +13,8 @@ import torch
 from formats import peft_adapter
 from tiny import save_critic
 
+from critic_probe.errors import CriticProbeError
+
 PAIRS = [
     {
         "id": f"p{i}",
@@ -152,13 +154,23 @@ def _read_baseline(path: Path) -> Any:
     return drift(load(path), load(sound), 0.0)
 
 
-def _record(directory: Path) -> Path:
+def _bench(directory: Path) -> Any:
     from critic_probe import bench, load
 
     pairs = directory / "pairs.jsonl"
     pairs.write_text("\n".join(map(json.dumps, PAIRS)))
+    return bench(load("bundled:mean", device="cpu"), str(pairs), ["last", "mean"], cache=False)
+
+
+def _record(directory: Path) -> Path:
     path = directory / "result.json"
-    bench(load("bundled:mean", device="cpu"), str(pairs), ["last", "mean"], cache=False).compare().save(path)
+    _bench(directory).compare().save(path)
+    return path
+
+
+def _record_of_edits(directory: Path) -> Path:
+    path = directory / "result.json"
+    _bench(directory).perturb(["terminal-swap", "wrong-digit", "batch-mates"]).save(path)
     return path
 
 
@@ -179,7 +191,10 @@ def _read_record(path: Path) -> Any:
     plan = command._plan(record["signature"])
     if "critic" not in _LOADED:
         _LOADED["critic"] = load("bundled:mean", device="cpu")
-    return verify(record, [_LOADED["critic"]], PairFile(path.with_name("pairs.jsonl")), settings, plan, 1, 0).checks
+    result = verify(record, [_LOADED["critic"]], PairFile(path.with_name("pairs.jsonl")), settings, plan, 1, 0)
+    if not result.holds:
+        raise CriticProbeError("the record does not hold")
+    return result
 
 
 def _read_result(path: Path) -> Any:
@@ -348,6 +363,7 @@ READERS = [
     Reader("gates", "toml", _gates, _read_gates, typed=True),
     Reader("convention", "toml", _convention, _read_convention, typed=True),
     Reader("verify", "json", _record, _read_record),
+    Reader("verify of edits", "json", _record_of_edits, _read_record),
     Reader("read_result", "json", _record, _read_result),
     Reader("weight index", "json", _critic("model.safetensors.index.json"), _read_critic),
     *(
