@@ -135,7 +135,7 @@ def _write(path: Path, suffix: str, result: Result) -> None:
 def _frame(records: list[dict[str, Any]]) -> pd.DataFrame:
     """Records of JSON as a table; a whole number stays one, and what is missing throughout is NaN."""
     names = dict.fromkeys(name for record in records for name in record)
-    return pd.DataFrame({name: _column([record.get(name) for record in records]) for name in names})
+    return pd.DataFrame({name: _column([record.get(name) for record in records]).array for name in names})
 
 
 def _column(values: list[Any]) -> pd.Series:

@@ -18,8 +18,9 @@ from critic_probe.errors import CriticProbeError, Notice, parameter
 from critic_probe.measures.result import Measured, Statement
 from critic_probe.runs.faults import FAULTS, Told
 from critic_probe.runs.logged import Rounding, chosen, rounding_of, told_of
+from critic_probe.runs.maps import scale_of
 from critic_probe.runs.record import Sample
-from critic_probe.runs.replayed import Replayed, scale_of
+from critic_probe.runs.replayed import Replayed
 from critic_probe.serving.factors import DTYPES
 from critic_probe.stats.explain import FEWEST, Explanation, Fit, Floats, explain
 from critic_probe.workbench import Bench, Settings, Signature, preflight, signature
@@ -229,10 +230,11 @@ def judged(
         fit = next(fit for fit in explanation.named if not fit.factors or only_eos)
         with_eos = " with EOS, which the log does not show," if only_eos and fit.factors else ""
         level = replayed.own if (fit.floors <= replayed.own.floor + rounding.halves).all() else replayed.agreed
+        here = f", {fit.label}" if not fit.factors and fit.label else ""
         evidence = (
             f"{fit.within} of {n} logged scores lie within {level.floor:.2g} ({level.dtype}) and the rounding of the "
-            f"log ({rounding.words}) of the checkpoint's{with_eos} ({why}; median difference {fit.residual:.2g}, SD of "
-            f"the scores {np.std(replayed.expected):.2g})"
+            f"log ({rounding.words}) of the checkpoint's{here}{with_eos} ({why}; median difference {fit.residual:.2g}, "
+            f"SD of the scores {np.std(replayed.expected):.2g})"
         )
         first = f"The logged scores are the checkpoint's: {evidence}."
         return replace(result, verdict=[first], unseen=list(_unseen(replayed, observed, level)))

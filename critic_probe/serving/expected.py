@@ -30,11 +30,13 @@ class Level(NamedTuple):
         dtype: The type.
         floor: How far a score of this type may be from the checkpoint's own, in the largest score.
         typical: How far half of them are at most.
+        here: Whether they are held against what the checkpoint gives in that type here, not against its exact scores.
     """
 
     dtype: str
     floor: float
     typical: float = np.inf
+    here: bool = False
 
 
 class Reading(NamedTuple):
@@ -98,14 +100,17 @@ class Expected(Generic[Scored]):
     def _half(self, name: str) -> tuple[Floats, Level]:
         """The scores in a half type, and how far those of another implementation may be from the exact ones."""
         if name not in self._halves:
-            critic = self.critic
-            other = load_critic(critic.layout.path, name=critic.name, **critic.loading | {"dtype": name})
-            scores = self.scores_by(other)
+            scores = self.scores_by(self.loaded(name))
             apart = np.abs(scores - self.expected) if np.isfinite(scores).all() else np.full(len(scores), np.inf)
             floor = tolerance.of_served(float(apart.max()), self.largest, name)
             typical = 2 * float(np.median(apart)) + tolerance.eps(name) * float(np.median(np.abs(self.expected)))
             self._halves[name] = scores, Level(name, floor, typical)
         return self._halves[name]
+
+    def loaded(self, dtype: str) -> Critic:
+        """The checkpoint in another type."""
+        critic = self.critic
+        return load_critic(critic.layout.path, name=critic.name, **critic.loading | {"dtype": dtype})
 
     def in_type(self, level: Level, scores: Floats, rounding: Floats | float = 0.0) -> Hypothesis:
         """The checkpoint in a coarser type.

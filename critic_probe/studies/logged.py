@@ -169,12 +169,16 @@ class Scorer:
                 behind = tail
         if "response-cut-end" in faults:
             most = int(faults["response-cut-end"])
-            left_out, behind = max(0, left_out - max(0, len(ids) - most)), [] if len(ids) > most else behind
+            left_out, behind = max(0, left_out - max(0, len(ids) - most)), behind[: max(0, most - len(ids))]
             ids = ids[:most]
         if "response-cut-start" in faults:
             ids = ids[-int(faults["response-cut-start"]) :]
         if "cut-end" in faults:
-            room = max(1, int(faults["cut-end"]) - len(prompt))
+            most = int(faults["cut-end"])
+            if most <= len(prompt):  # nothing of the response is left: the last token is read
+                prompt, ids = prompt[: most - 1], prompt[most - 1 : most]
+                left_out, behind = 0, []
+            room = most - len(prompt)
             left_out, behind = max(0, left_out - max(0, len(ids) - room)), behind[: max(0, room - len(ids))]
             ids = ids[:room]
         if "cut-start" in faults:

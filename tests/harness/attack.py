@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.mutate import mutants
-from harness.readers import Reader
+from harness.reader import Reader
 
 from critic_probe.errors import CriticProbeError
 
