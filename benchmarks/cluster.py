@@ -36,11 +36,11 @@ def one(pairs: Path, replicas: int) -> dict[str, float]:
     from critic_probe.bundled import find_critics
     from critic_probe.measures.compare import Compare
     from critic_probe.pairs import PairFile
-    from critic_probe.scoring.replicas import Cluster, replicated
+    from critic_probe.scoring.replicas import Cluster
     from critic_probe.workbench import Settings, benches, run
 
     found = find_critics([CRITIC])
-    critics = replicated(Cluster(None, replicas, replicas), found.paths, {}) if replicas else found.load()
+    critics = Cluster(None, replicas, replicas).critics(found.paths, {}) if replicas else found.load()
     measure = Compare(5.0)
     with benches(critics, PairFile(str(pairs)), Settings((parse("mean"),))) as made:
         begun = time.perf_counter()

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,6 +11,7 @@ from critic_probe.pairs import Fields, PairFile, Pairs, as_text, read_pairs
 
 if TYPE_CHECKING:
     from critic_probe.checkpoint import Critic
+    from critic_probe.scoring.ranks import Ranks
     from critic_probe.scoring.replicas import Cluster
 
 BUNDLED = "bundled:"
@@ -33,28 +34,35 @@ class Critics:
         paths: Name -> directory.
         bundled: Nothing was asked for, so the bundled ones are used.
         loading: What `load_critic` takes beside the path.
-        cluster: Where replicas hold each; None for a critic in this process.
+        cluster: Where replicas hold each, or processes a part of it; None for a critic in this process.
     """
 
     paths: dict[str, Path]
     bundled: bool
     loading: dict[str, Any]
-    cluster: "Cluster | None" = None
+    cluster: "Cluster | Ranks | None" = None
 
     def load(self) -> "Iterator[Critic]":
         """Loads one critic after the other."""
         if self.cluster is not None:
-            from critic_probe.scoring.replicas import replicated
-
-            yield from replicated(self.cluster, self.paths, self.loading)
+            yield from self.cluster.critics(self.paths, self.loading)
             return
         from critic_probe.checkpoint import load_critic
 
+        tokenizers: dict[str, Any] = {}  # what they were told to be -> the first of them
         for name, path in self.paths.items():
             critic = load_critic(path, name=name, **self.loading)
+            critic = replace(critic, tokenizer=tokenizers.setdefault(_makeup(critic), critic.tokenizer))
             _one_thread_for_a_tiny(critic)
             yield critic
             del critic  # before the next one is loaded
+
+
+def _makeup(critic: "Critic") -> str:
+    """What tells a tokenizer from others: a critic's goes when its turn ends, but its tokenizer shows its tokens."""
+    tokenizer = critic.tokenizer
+    told = tokenizer.chat_template, tokenizer.special_tokens_map, tokenizer.added_tokens_decoder
+    return repr((critic.tokenizer_hash, type(tokenizer), told))
 
 
 def _one_thread_for_a_tiny(critic: "Critic") -> None:

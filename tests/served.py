@@ -138,7 +138,9 @@ class ServedCritic:
 
 
 @contextmanager
-def serving(critic: ServedCritic, faults: Sequence[str] = (), speaks: str = "vllm") -> Iterator[str]:
+def serving(
+    critic: ServedCritic, faults: Sequence[str] = (), speaks: str = "vllm", *, key: str = "", moved: str = ""
+) -> Iterator[str]:
     """Serves a critic in a thread, and gives the URL.
 
     Args:
@@ -146,6 +148,8 @@ def serving(critic: ServedCritic, faults: Sequence[str] = (), speaks: str = "vll
         faults: What is wrong; the names are those of `serving.factors`, with `order` and `batch-mates`.
         speaks: vllm, vllm-pooling (which has no /classify), sglang, openrlhf, json, and what tests errors: no-json,
             short (an answer is missing), odd (other fields), nothing (404 for all).
+        key: What it asks for as `Authorization: Bearer`; what it refuses it echoes. Empty lets everyone in.
+        moved: Where every request is sent on to.
     """
     planted = frozenset(faults)
 
@@ -153,15 +157,23 @@ def serving(critic: ServedCritic, faults: Sequence[str] = (), speaks: str = "vll
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            self.reply(*got(self.path))
+            self.reply(*(self.refused() or got(self.path)))
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            self.reply(*posted(self.path, body))
+            self.reply(*(self.refused() or posted(self.path, body)))
+
+        def refused(self) -> tuple[int, Any] | None:
+            if moved:
+                return 307, {}
+            given = self.headers.get("Authorization")
+            return (401, {"error": f"no key is {given}"}) if key and given != f"Bearer {key}" else None
 
         def reply(self, status: int, body: Any) -> None:
             data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
             self.send_response(status)
+            if moved:
+                self.send_header("Location", moved + self.path)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()

@@ -6,23 +6,27 @@ Loading stands beside what is loaded, in one file longer than others: what a cri
 import logging
 import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, replace
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import TypedDict
 
 from critic_probe import tolerance
+from critic_probe.checkpoint.blocks import in_blocks
 from critic_probe.checkpoint.finite import first_not_finite
 from critic_probe.checkpoint.head import NORMALIZER, Head, has_head, read_head, state_width
 from critic_probe.checkpoint.layout import Layout, fingerprint, read_json, read_layout, tokenizer_hash
 from critic_probe.errors import CriticProbeError, parameter
 from critic_probe.text import listed
+
+Answer = TypeVar("Answer")
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -36,6 +40,12 @@ class _Generation(TypedDict, total=False):
     """What is read of a `generation_config.json`."""
 
     eos_token_id: int | list[int] | None
+
+
+class _Tokenizer(TypedDict, total=False):
+    """What is read of a `tokenizer_config.json` beside what transformers reads, which does not look."""
+
+    model_max_length: float | None
 
 
 class Training(TypedDict, total=False):
@@ -105,7 +115,8 @@ class Critic:
         inputs = {k: v.to(self.device) if isinstance(v, Tensor) else v for k, v in inputs.items()}
         if self.steady_length is not None:
             _forget_lengths(self.backbone)
-        hidden = self.backbone(input_ids=ids.to(self.device), use_cache=False, **inputs).last_hidden_state
+        with in_blocks(self.backbone, *ids.shape):
+            hidden = self.backbone(input_ids=ids.to(self.device), use_cache=False, **inputs).last_hidden_state
         values = self.head.values(hidden).cpu()  # after the final norm
         if self.head.normalisation is None:
             return values, hidden
@@ -116,6 +127,8 @@ class Critic:
     def why_not_finite(self, ids: Sequence[int]) -> str:
         """Where a value of one sequence that is NaN or infinite arises, and whether float32 has it finite."""
         row = torch.tensor([ids], dtype=torch.long, device=self.device)
+        if self.loading.get("ranks", 1) > 1:  # where a part of a layer is not finite is known to one process alone
+            return f"in {_name(self.dtype)}; score it in one process to be told where that begins"
         where = f"in {_name(self.dtype)}, first in {first_not_finite(self.backbone, row) or 'the head'}"
         if self.dtype == torch.float32:
             return f"{where}; the training diverged or the weights are damaged, use an earlier checkpoint"
@@ -132,6 +145,10 @@ class Critic:
             if 1.2 * 4 * sum(p.numel() for p in self.backbone.parameters()) > free:
                 changes |= {"device": "cpu", "device_map": None}
         return load_critic(self.layout.path, name=self.name, **self.loading | changes)
+
+    def where_loaded(self, does: Callable[..., Answer], *given: Any) -> Answer:
+        """What a function of a critic comes to in the process that holds its backbone."""
+        return does(self, *given)
 
     @property
     def steady_length(self) -> int | None:
@@ -164,6 +181,8 @@ def load_critic(
     device_map: str | None = None,
     trust_remote_code: bool = False,
     head_row: str | None = None,
+    layout: Layout | None = None,
+    ranks: int = 1,
 ) -> Critic:
     """Loads a critic from whatever its training framework wrote; `docs/checkpoints.md` lists the formats.
 
@@ -178,20 +197,36 @@ def load_critic(
         trust_remote_code: Whether code in the directory may run.
         head_row: Of a head with several rows the one to read, `N`, or `N-M` for the difference of two (of labels 1 and
             0, the log-odds); without any head, a row of the output layer.
+        layout: What `read_layout` says of the path, where it was asked already.
+        ranks: The processes of torch.distributed that hold a part of the backbone each; all of them must call this, and
+            whatever computes values, together.
 
     Raises:
         CriticProbeError: There is no head, config and weights disagree, or the model is no decoder.
     """
+    if ranks > 1 and (device, device_map) != ("auto", None):
+        raise CriticProbeError(
+            f"each of {ranks} processes has a device of its own; leave {parameter('device')} and "
+            f"{parameter('device_map')} out"
+        )
     where = resolve_device(device)
     critic = without_backbone(
-        path, name=name, base=base, step=step, trust_remote_code=trust_remote_code, head_row=head_row
+        path,
+        name=name,
+        base=base,
+        step=step,
+        trust_remote_code=trust_remote_code,
+        head_row=head_row,
+        layout=layout,
     )
     layout, config = critic.layout, critic.backbone.config
     of_head = {name for layer in critic.head.layers for name in layer}
     with _quiet():
-        backbone = _load_backbone(layout, of_head, config, _dtype(dtype, where, layout), device_map, trust_remote_code)
+        backbone = _load_backbone(
+            layout, of_head, config, _dtype(dtype, where, layout), device_map, trust_remote_code, ranks
+        )
     backbone.eval().requires_grad_(False)
-    if device_map is None:
+    if device_map is None and ranks == 1:
         backbone.to(where)
     embedding = backbone.get_input_embeddings().weight
     critic = replace(
@@ -200,7 +235,7 @@ def load_critic(
         device=embedding.device,
         dtype=embedding.dtype,
         vocabulary=embedding.shape[0],
-        loading=critic.loading | {"device": device, "dtype": dtype, "device_map": device_map},
+        loading=critic.loading | {"device": device, "dtype": dtype, "device_map": device_map, "ranks": ranks},
     )
     _require_causal(critic)
     return critic
@@ -222,6 +257,7 @@ def without_backbone(
     step: int | None = None,
     trust_remote_code: bool = False,
     head_row: str | None = None,
+    layout: Layout | None = None,
 ) -> Critic:
     """Reads all of a critic but its backbone, so that it can be asked for everything but values; see `load_critic`.
 
@@ -231,7 +267,7 @@ def without_backbone(
     import transformers
 
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    layout = read_layout(path, base=base, step=step)
+    layout = layout or read_layout(path, base=base, step=step)
     with _quiet():
         config, tokenizer = read_config(layout, trust_remote_code), read_tokenizer(layout, trust_remote_code)
         text_config = config.get_text_config()
@@ -335,7 +371,7 @@ def read_tokenizer(layout: Layout, trust_remote_code: bool = False) -> Any:
     from transformers import AutoTokenizer
 
     if (settings := layout.home / "tokenizer_config.json").exists():
-        read_json(settings, "the tokenizer's settings", dict)
+        read_json(settings, "the tokenizer's settings", _Tokenizer)
     try:
         return AutoTokenizer.from_pretrained(layout.home, local_files_only=True, trust_remote_code=trust_remote_code)
     except Exception as error:  # as above
@@ -385,6 +421,7 @@ def _load_backbone(
     dtype: torch.dtype,
     device_map: str | None,
     trust_remote_code: bool,
+    ranks: int = 1,
 ) -> Any:
     import transformers
 
@@ -400,6 +437,7 @@ def _load_backbone(
             )
         # Mismatches are let through here only to be listed and refused below.
         kind = type(skeleton.base_model)
+        split = _split(layout, skeleton, ranks) if ranks > 1 else {}
         kept = {*(kind._keep_in_fp32_modules or ()), *(kind._keep_in_fp32_modules_strict or ())}
         # Gemma 3 before transformers 5 does not say the prefix under which a model with a head keeps its backbone.
         unsaid = "" if kind.base_model_prefix else "model."
@@ -418,6 +456,7 @@ def _load_backbone(
                 attn_implementation=_attention(config),
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
+                **split,
             )
     except CriticProbeError:
         raise
@@ -442,6 +481,31 @@ def _load_backbone(
                 "give the config.json that belongs to these weights"
             )
     return backbone
+
+
+def _split(layout: Layout, skeleton: Any, ranks: int) -> dict[str, Any]:
+    """What transformers is told so that each process holds a part of every layer.
+
+    Raises:
+        CriticProbeError: This version cannot, has no plan for the architecture, or the heads do not divide.
+    """
+    import transformers
+    from transformers.distributed.configuration_utils import DistributedConfig
+
+    config = skeleton.config.get_text_config()
+    here = f"{layout.path}: transformers {transformers.__version__}"
+    instead = f"use {parameter('device_map', 'auto')} in one process instead"
+    if not {"tp_size", "tp_plan"} <= set(signature(DistributedConfig).parameters):
+        raise CriticProbeError(f"{here} splits no layers of a model from tensors; take 5.17 or later, or {instead}")
+    if not getattr(skeleton, "_tp_plan", None):
+        raise CriticProbeError(f"{here} has no tensor-parallel plan for {config.model_type}; {instead}")
+    heads = {name: getattr(config, name, None) for name in ("num_attention_heads", "num_key_value_heads")}
+    for name, count in heads.items():
+        if isinstance(count, int) and count % ranks:
+            raise CriticProbeError(
+                f"{layout.path}: {count} {name} do not divide among {ranks} processes; start fewer, or {instead}"
+            )
+    return {"distributed_config": DistributedConfig(tp_size=ranks, tp_plan="auto")}
 
 
 def _forget_lengths(backbone: nn.Module) -> None:

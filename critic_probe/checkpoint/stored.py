@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,9 +38,14 @@ class Stored:
             return self
         return replace(self, dtype=dtype, read=partial(self.read, dtype))
 
-    def __getitem__(self, _: object) -> Tensor:
-        """The whole tensor: transformers reads a lazy state dict through `stored[...]`."""
-        return self.read()
+    def get_shape(self) -> list[int]:
+        """As safetensors tells it: transformers asks for it where processes take a part of a tensor each."""
+        return list(self.shape)
+
+    def __getitem__(self, part: Any) -> Tensor:
+        """The tensor, or a part of it in memory of its own: transformers reads a lazy state dict through this."""
+        whole = self.read()
+        return whole if part is ... else whole[part].clone()
 
 
 Tensors = dict[str, Stored]

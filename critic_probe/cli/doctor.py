@@ -43,7 +43,7 @@ class Server:
         str | None,
         options.Option(
             "A server that scores, such as http://localhost:8000: is what it serves the critic? Asked in place of the "
-            "other checks, for the responses of the first 64 pairs.",
+            "other checks, for the responses of the first 64 pairs; $CRITIC_PROBE_ENDPOINT_KEY is the key it may want.",
             metavar="URL",
             panel=_of_server,
         ),

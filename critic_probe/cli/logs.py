@@ -9,13 +9,11 @@ import typer
 from critic_probe.cli import options, panels, session
 from critic_probe.cli.declare import with_options
 from critic_probe.cli.pages import Curves
-from critic_probe.errors import CriticProbeError, parameter
+from critic_probe.cli.verdicts import Verdicts
 from critic_probe.report.targets import check_folder
-from critic_probe.writing import write_text
 
 if TYPE_CHECKING:
     from critic_probe.gates.gate import Plan
-    from critic_probe.runs.logs import LogsResult
 
 PANEL = panels.RUNS
 EXAMPLES = (
@@ -45,19 +43,6 @@ class Judging:
     gates: Annotated[
         Path | None, options.of_gates("A TOML file of gates on figures of the run, logs.NAME.", metavar="FILE")
     ] = None
-    junit: Annotated[Path | None, options.of_gates("Also write the gates as JUnit XML.", metavar="FILE")] = None
-    markdown: Annotated[Path | None, options.of_gates("Also write the gates as Markdown.", metavar="FILE")] = None
-
-    def check(self) -> None:
-        """Refuses files that could not be written.
-
-        Raises:
-            CriticProbeError: One could not, or there are no gates to write.
-        """
-        for path in filter(None, (self.junit, self.markdown)):
-            if self.gates is None:
-                raise CriticProbeError(f"{path}: there are no gates to write; give {parameter('gates', 'FILE')}")
-            check_folder(path)
 
     def plan(self) -> "Plan | None":
         """The gates; None without any.
@@ -71,15 +56,6 @@ class Judging:
 
         return load_gates(None, self.gates, ())
 
-    def write(self, result: "LogsResult") -> None:
-        """Writes what the gates say."""
-        from critic_probe.report import verdicts
-
-        checked = result.checked(str(self.gates))
-        for path, made in ((self.junit, verdicts.to_junit), (self.markdown, verdicts.to_markdown)):
-            if path is not None:
-                write_text(path, made(checked))
-
 
 @with_options
 def command(
@@ -88,11 +64,12 @@ def command(
     ],
     *,
     judging: Judging,
+    verdicts: Verdicts,
     output: Told,
 ) -> None:
     """Read what a training run logged: its figures by step, and whether it was sound."""
     output.check()
-    judging.check()
+    verdicts.check(judging.gates is not None)
     if output.to_pairs is not None:
         check_folder(output.to_pairs)
     from critic_probe.runs.logs import read_logs
@@ -102,7 +79,7 @@ def command(
         if notice.code == "pairs":
             typer.echo(f"{output.to_pairs}: {notice.message}", err=True)
     output.write(result)
-    judging.write(result)
+    verdicts.write(result.checked(str(judging.gates)))
     session.finish(result, None, replace(output, output=None), default_pairs=False, show=output.show)
     if result.failed:
         raise typer.Exit(1)

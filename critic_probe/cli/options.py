@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from critic_probe.measures.result import Result
     from critic_probe.scoring.engine import Mode
+    from critic_probe.scoring.ranks import Ranks
     from critic_probe.scoring.replicas import Cluster
     from critic_probe.workbench import Settings
 
@@ -180,7 +181,7 @@ class Scoring:
         """How the engine computes values."""
         return self.engine
 
-    def cluster(self) -> "Cluster | None":
+    def cluster(self) -> "Cluster | Ranks | None":
         """Where replicas run; None for a critic in this process."""
         return None
 
@@ -224,10 +225,10 @@ class Scaling(Scoring):
     """How a text becomes a score, here or on a cluster."""
 
     engine: Annotated[
-        Literal["auto", "tree", "reference", "ray"],
+        Literal["auto", "tree", "reference", "ray", "torchrun"],
         of_reading(
             "auto, tree (every shared prefix once), or reference (one sequence at a time). auto takes the tree where "
-            "it gives the same values; ray does so in replicas on a cluster."
+            "it gives the same values; ray does so in replicas on a cluster, torchrun in processes that split layers."
         ),
     ] = "auto"  # type: ignore[assignment]
     replicas: Annotated[
@@ -244,19 +245,23 @@ class Scaling(Scoring):
     @property
     def mode(self) -> "Mode":
         """How the engines of replicas compute values, or the one here does."""
-        return "auto" if self.engine == "ray" else self.engine
+        return "auto" if self.engine == "ray" or self.engine == "torchrun" else self.engine
 
-    def cluster(self) -> "Cluster | None":
-        """Where replicas run, where they are asked for.
+    def cluster(self) -> "Cluster | Ranks | None":
+        """Where replicas run, or the processes of torchrun, where they are asked for.
 
         Raises:
-            CriticProbeError: The replicas are no count; or they are asked for of another engine.
+            CriticProbeError: The replicas are no count, or they are asked for of another engine; this is no torchrun.
         """
         given = (self.replicas, self.cpus_per_replica, self.gpus_per_replica, self.ray_address)
         if self.engine != "ray":
             if given != ("1", 1.0, 0.0, None):
                 raise CriticProbeError(f"replicas are of {parameter('engine', 'ray')}; give that too")
-            return None
+            if self.engine != "torchrun":
+                return None
+            from critic_probe.scoring.ranks import torchrun
+
+            return torchrun()
         from critic_probe.scoring.replicas import Cluster
 
         counts = self.replicas.split(":")

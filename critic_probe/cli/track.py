@@ -16,6 +16,7 @@ from critic_probe.bundled import Critics
 from critic_probe.cli import options, panels, session
 from critic_probe.cli.declare import with_options
 from critic_probe.cli.pages import Curves
+from critic_probe.cli.verdicts import Verdicts
 from critic_probe.errors import CriticProbeError
 from critic_probe.option import Option
 from critic_probe.report.targets import check_own_folder
@@ -65,13 +66,17 @@ def command(
     ] = None,
     watching: Watching,
     gating: options.Gating,
+    verdicts: Verdicts,
     drawing: options.Drawing,
     loading: Steps,
     scoring: options.Scoring,
     fields: options.PairNames,
     output: Curves,
 ) -> None:
-    """Follow a run's checkpoints: curves with intervals, and the best step by a stated rule."""
+    """Follow a run's checkpoints: curves with intervals, and the best step by a stated rule.
+
+    Exits with 1 if a gate on the run, track.NAME, does not hold.
+    """
     output.check()
     if watching.tensorboard is not None:
         if find_spec("tensorboard") is None:
@@ -80,12 +85,14 @@ def command(
     if not run.is_dir():
         raise CriticProbeError(f"{run}: no such directory; give the one in which training writes its checkpoints")
     unnamed = tuple(parse(name).name for name in scoring.aggregation or ("last", "mean"))
+    from critic_probe.gates.figures import TRACK
     from critic_probe.gates.gate import load_gates
     from critic_probe.probes import all_families
     from critic_probe.runs.follow import Followed
     from critic_probe.runs.steps import Asked
 
     plan = load_gates(gating.profile, gating.gates, all_families())
+    verdicts.check(any(gate.metric.startswith(TRACK) for gate in plan.gates))
     told = Critics({str(run): run}, False, {})
     read, trained = fields.pairs(pairs, told), None if train is None else fields.pairs(train, told)
     settings = scoring.settings(dict.fromkeys([*unnamed, *plan.aggregations(unnamed)]))
@@ -102,7 +109,10 @@ def command(
         _score(followed, watching, board, output)
     result = session.with_defaults_told(followed.result(), None, pairs is None)
     output.write(result)
+    verdicts.write(result.checked(plan.source))
     session.finish(result, None, replace(output, output=None), default_pairs=False, show=output.show)
+    if result.failed:
+        raise typer.Exit(1)
 
 
 def _score(followed: "Followed", watching: Watching, board: "Board | None", output: Curves) -> None:

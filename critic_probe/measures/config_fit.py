@@ -47,6 +47,8 @@ def config_fit(critic: Critic, pairs: Sequence[EncodedPair]) -> Check:
     """
     texts = {pair.prompt_ids: (*pair.prompt_ids, *pair.teacher.ids)[:TOKENS] for pair in pairs[: 4 * TEXTS]}
     sequences = list(texts.values())[:TEXTS]
+    if critic.loading.get("ranks", 1) > 1:
+        return _not_run("its layers are split over processes")
     output = output_embedding(critic)
     if output is None:
         return _not_run("the critic's output layer was not kept, so that its language cannot be asked")

@@ -194,7 +194,7 @@ class Doctor:
         if self._kept:
             pairs = [pair for pair, _ in self._kept]
             self.note(*value_checks(bench, pairs, [values for _, values in self._kept]))
-            self.note(config_fit(bench.critic, pairs))
+            self.note(bench.critic.where_loaded(config_fit, pairs))
         self.results.append((bench.name, self.report(bench.settings, bench.pairs, bench)))
 
     def report(self, settings: Settings, pairs: Pairs, bench: Bench | None) -> DoctorResult:

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from critic_probe.checkpoint import Critic, load_critic
-from critic_probe.checkpoint.critic import Absent, without_backbone
+from critic_probe.checkpoint.critic import Absent, Answer, without_backbone
 from critic_probe.errors import CriticProbeError, Spelling, parameter, spelled, spelling
 from critic_probe.scoring.engine import Engine, row_budget
 from critic_probe.scoring.trie import Ids
@@ -58,6 +58,24 @@ class Cluster:
     cpus: float = 1.0
     gpus: float = 0.0
     patience: float = PATIENCE
+
+    def critics(self, paths: Mapping[str, Path], loading: dict[str, Any]) -> "Iterator[RemoteCritic]":
+        """Lets replicas load one critic after the other, each in place of the one before.
+
+        Args:
+            paths: Name -> directory, which every node must see under the same path.
+            loading: What `load_critic` takes beside the path.
+
+        Raises:
+            CriticProbeError: Ray is not there, or a critic cannot be loaded.
+        """
+        with _connected(self):
+            for name, path in paths.items():
+                critic = _load(self, path.resolve(), name, loading)
+                try:
+                    yield critic
+                finally:
+                    critic.pool.close()
 
 
 class Replica:
@@ -128,6 +146,10 @@ class Replica:
     def why_not_finite(self, ids: Ids) -> str:
         """See `Critic`."""
         return self._critic.why_not_finite(ids)
+
+    def does(self, does: Callable[..., Any], given: Sequence[Any]) -> Any:
+        """What a function of the critic comes to."""
+        return does(self._critic, *given)
 
 
 class Pool:
@@ -327,6 +349,11 @@ class RemoteCritic(Critic):
         """See `Critic`."""
         return str(self.pool.call("why_not_finite", tuple(ids)))
 
+    def where_loaded(self, does: Callable[..., Answer], *given: Any) -> Answer:
+        """See `Critic`."""
+        answer: Answer = self.pool.call("does", does, given)
+        return answer
+
     def in_float32(self) -> "RemoteCritic":
         """See `Critic`."""
         return replace(self, exact=True)
@@ -367,26 +394,6 @@ class Replicated(Engine):
             return [torch.tensor(array) for array in arrays]
 
         return values
-
-
-def replicated(cluster: Cluster, paths: Mapping[str, Path], loading: dict[str, Any]) -> Iterator[RemoteCritic]:
-    """Lets replicas load one critic after the other, each in place of the one before.
-
-    Args:
-        cluster: Where.
-        paths: Name -> directory, which every node must see under the same path.
-        loading: What `load_critic` takes beside the path.
-
-    Raises:
-        CriticProbeError: Ray is not there, or a critic cannot be loaded.
-    """
-    with _connected(cluster):
-        for name, path in paths.items():
-            critic = _load(cluster, path.resolve(), name, loading)
-            try:
-                yield critic
-            finally:
-                critic.pool.close()
 
 
 @contextmanager

@@ -5,6 +5,7 @@ two; docs/serving.md lists them.
 """
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ import httpx2
 
 from critic_probe.errors import CriticProbeError, parameter
 
+KEY = "CRITIC_PROBE_ENDPOINT_KEY"  # the environment's variable for what a server asks for as `Authorization: Bearer`
 TIMEOUT = 120.0  # seconds for one answer: a server may load or compile at the first request
 
 
@@ -122,6 +124,9 @@ PROTOCOLS = {
 class Endpoint:
     """A server that scores texts.
 
+    What the environment has as CRITIC_PROBE_ENDPOINT_KEY is sent to it as `Authorization: Bearer`, and to no other: a
+    redirect is told of, not followed. The key stands in no message and no result.
+
     Args:
         url: Its address, or that of the request itself.
         protocol: A name of `PROTOCOLS`; `auto` asks the server.
@@ -143,8 +148,17 @@ class Endpoint:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.netloc:
             raise CriticProbeError(f"{parameter('endpoint')} '{url}' is no URL; give one such as http://localhost:8000")
+        if "@" in parts.netloc:
+            raise CriticProbeError(
+                f"{parameter('endpoint')}: a URL with a password is printed and stored; put a key into the "
+                f"environment as {KEY}"
+            )
         self.url = url.rstrip("/")
-        self._client = httpx2.Client(timeout=TIMEOUT)
+        self._key = os.environ.get(KEY, "").strip()
+        if not (self._key.isascii() and self._key.isprintable()):
+            raise CriticProbeError(f"{KEY}: holds what no HTTP header can; give the key alone")
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        self._client = httpx2.Client(timeout=TIMEOUT, headers=headers, follow_redirects=False)
         self._root = f"{parts.scheme}://{parts.netloc}"
         path = parts.path.rstrip("/")
         self.model: str | None = None
@@ -174,19 +188,19 @@ class Endpoint:
                 f"was not started for pooling; try another of {parameter('protocol')} {', '.join(PROTOCOLS)}"
             )
         if response.status_code >= 400:
-            raise CriticProbeError(f"{self._target}: {response.status_code}, {_short(response.text)}")
+            raise CriticProbeError(f"{self._target}: {response.status_code}, {self._quoted(response.text)}")
         try:
             body = response.json()
         except ValueError as error:
             raise CriticProbeError(
-                f"{self._target}: the answer is no JSON ({_short(response.text)}); is this the scoring server?"
+                f"{self._target}: the answer is no JSON ({self._quoted(response.text)}); is this the scoring server?"
             ) from error
         try:
             answers = self.protocol.answers(body)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise CriticProbeError(
                 f"{self._target}: the answer is not as {self.protocol.server} writes it ({type(error).__name__}: "
-                f"{error}; {_short(json.dumps(body))}); try another {parameter('protocol')}"
+                f"{error}; {self._quoted(json.dumps(body))}); try another {parameter('protocol')}"
             ) from error
         if len(answers) != len(texts):
             raise CriticProbeError(f"{self._target}: {len(texts)} texts were sent and {len(answers)} answers came back")
@@ -240,14 +254,22 @@ class Endpoint:
 
     def _sent(self, method: str, url: str, **given: Any) -> httpx2.Response:
         try:
-            return self._client.request(method, url, **given)
+            response = self._client.request(method, url, **given)
         except httpx2.TimeoutException as error:
             raise CriticProbeError(f"{url}: no answer within {TIMEOUT:g} s; is the server still loading?") from error
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise CriticProbeError(
-                f"{url}: cannot be reached ({_short(str(error))}); start the server, check the URL"
+                f"{url}: cannot be reached ({self._quoted(str(error))}); start the server, check the URL"
             ) from error
+        if response.status_code in (401, 403):
+            wants = f"refuses the key of {KEY}" if self._key else f"wants a key; put it into the environment as {KEY}"
+            raise CriticProbeError(f"{url}: {response.status_code}, the server {wants}")
+        if response.has_redirect_location:
+            where = self._quoted(response.headers["location"])
+            raise CriticProbeError(f"{url}: {response.status_code}, it has moved to {where}; give the URL there")
+        return response
 
-
-def _short(text: str) -> str:
-    return " ".join(text.split())[:200]
+    def _quoted(self, text: str) -> str:
+        """What a server says, short and without the key."""
+        said = text.replace(self._key, "[key]") if self._key else text
+        return " ".join(said.split())[:200]

@@ -23,7 +23,7 @@ from critic_probe.errors import CriticProbeError
 from critic_probe.measures.compare import Compare
 from critic_probe.pairs import as_text, read_pairs
 from critic_probe.scoring.cache import cache_info, cache_path
-from critic_probe.scoring.replicas import Cluster, replicated
+from critic_probe.scoring.replicas import Cluster
 from critic_probe.workbench import Settings, benches, run
 from critic_probe.workbench.loop import silent
 
@@ -129,7 +129,7 @@ def process_of(replica: Any) -> int:
 
 def test_a_replica_that_is_killed_takes_nothing_with_it(nodes):
     expected = compared(load_bundled())
-    for critic in replicated(on(nodes), CRITIC, {}):
+    for critic in on(nodes).critics(CRITIC, {}):
         victim = process_of(next(iter(critic.pool._busy)))
         result = compared([critic], at_step(30, partial(os.kill, victim, signal.SIGKILL)))
     pd.testing.assert_frame_equal(result.pairs, expected.pairs, check_exact=True)
@@ -140,7 +140,7 @@ def test_a_node_that_goes_takes_nothing_with_it(nodes):
     expected = compared(load_bundled())
     [worker] = nodes.worker_nodes
     spread = on(nodes, 3, 3, cpus=0.7)  # more than one node has room for, less than what is left cannot hold two
-    for critic in replicated(spread, CRITIC, {}):
+    for critic in spread.critics(CRITIC, {}):
         result = compared([critic], at_step(30, lambda: nodes.remove_node(worker, allow_graceful=False)))
     pd.testing.assert_frame_equal(result.pairs, expected.pairs, check_exact=True)
     assert any("a replica was lost" in notice.message for notice in result.notices)
@@ -179,18 +179,18 @@ def test_a_bad_row_is_named_and_can_be_left_out(nodes, tmp_path):
 
 
 def test_a_row_that_kills_every_replica_ends_the_run(nodes):
-    for critic in replicated(on(nodes), CRITIC, {}):
+    for critic in on(nodes).critics(CRITIC, {}):
         with pytest.raises(CriticProbeError, match=r"3 replicas died over the same row.*what was scored is kept"):
             critic.pool.call("__ray_call__", lambda _: os._exit(1))
 
 
 def test_replicas_that_find_no_room_are_told_of(nodes):
     with pytest.raises(CriticProbeError, match=r"4 of 9 replicas found room within 20 s; each wants 1 CPUs.*0 CPUs"):
-        next(replicated(on(nodes, 9, 9, patience=20.0), CRITIC, {}))
+        next(on(nodes, 9, 9, patience=20.0).critics(CRITIC, {}))
 
 
 def test_more_replicas_than_there_is_room_for_are_no_reason_to_wait(nodes):
-    for critic in replicated(on(nodes, 1, 9), CRITIC, {}):
+    for critic in on(nodes, 1, 9).critics(CRITIC, {}):
         assert compared([critic]).pairs["id"].nunique() == len(many())
 
 

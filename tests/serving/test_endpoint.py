@@ -209,6 +209,39 @@ def test_an_answer_that_cannot_be_read_is_told_in_one_line(speaks, options, mess
     assert told.stderr.count("\n") == 1
 
 
+def test_a_key_goes_to_the_server_and_nowhere_else(path, server, pairs, monkeypatch, tmp_path):
+    output = tmp_path / "result.json"
+    with serving(server, (), "sglang", key="sesame") as url:
+        refused = doctor(path, pairs, url)
+        assert refused.exit_code == 2
+        assert "401, the server wants a key; put it into the environment as CRITIC_PROBE_ENDPOINT_KEY" in refused.stderr
+        monkeypatch.setenv("CRITIC_PROBE_ENDPOINT_KEY", "sesame")
+        known = doctor(path, pairs, url, "--full", "-o", str(output))
+        assert known.exit_code == 0, known.stderr
+        with serving(server, (), "sglang", moved=url) as elsewhere:
+            moved = doctor(path, pairs, elsewhere)
+        assert moved.exit_code == 2
+        assert f"307, it has moved to {url}/version; give the URL there" in moved.stderr
+        monkeypatch.setenv("CRITIC_PROBE_ENDPOINT_KEY", "sesam")
+        wrong = doctor(path, pairs, url)
+        assert "401, the server refuses the key of CRITIC_PROBE_ENDPOINT_KEY" in wrong.stderr
+    assert "sesam" not in "".join([known.output, output.read_text(), moved.output, wrong.output])
+
+
+@pytest.mark.parametrize(
+    ("url", "key", "message"),
+    [
+        ("http://me:sesame@localhost:1", "", "a URL with a password is printed and stored; put a key into"),
+        ("http://localhost:1", "sesame\x07", "CRITIC_PROBE_ENDPOINT_KEY: holds what no HTTP header can"),
+    ],
+)
+def test_a_key_that_cannot_be_sent_is_told_without_it(url, key, message, monkeypatch):
+    monkeypatch.setenv("CRITIC_PROBE_ENDPOINT_KEY", key)
+    with pytest.raises(CriticProbeError, match=message) as error:
+        Endpoint(url)
+    assert "sesame" not in str(error.value)
+
+
 def test_a_server_that_is_not_there_is_told_before_a_critic_is_loaded(tmp_path, path, pairs):
     told = doctor(path, pairs, "http://127.0.0.1:9")
     assert told.exit_code == 2

@@ -9,6 +9,7 @@ from rich.console import Console, RenderableType
 from rich.table import Column
 from rich.text import Text
 
+from critic_probe.report.heat import sparkline
 from critic_probe.report.terminal.check import sentence, word_of, worst_first
 from critic_probe.report.terminal.pieces import (
     MISSING,
@@ -26,7 +27,6 @@ from critic_probe.report.terminal.pieces import (
     print_blocks,
     rows_of,
     safe,
-    sparkline,
     table_of,
 )
 from critic_probe.runs.logs import LogsResult
