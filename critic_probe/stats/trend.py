@@ -18,6 +18,7 @@ _HIGHEST = 0.95  # autocorrelation that is corrected for; beyond it a series of 
 _PENALTY = 8.0  # times log n: a constant level of any autocorrelation up to 0.9 is cut in at most 1 of 20 series
 _REMEMBERED = 300  # values that live noise is taken from
 _ERRORS = 5.0  # standard errors of a jump, which is looked for everywhere
+_KNOWN = 40  # values on each side of a place at which a jump is looked for and nowhere else
 _SIDE, _NEAR = 20, 8  # values on each side of a jump that it is measured on, and where it must be seen too
 _KEPT = 0.9  # of squared differences; a jump is among the rest
 _LEFT = chi2.cdf(chi2.ppf(_KEPT, 1), 3) / _KEPT  # the mean of a normal distribution's squares below that quantile
@@ -182,12 +183,25 @@ def jumps(values: ArrayLike) -> list[Jump]:
     return kept
 
 
-def _jump(x: Floats, cut: int, usual: Noise, side: int) -> Jump:
-    start, stop = max(cut - side, 0), min(cut + side, len(x))
-    t = np.arange(start, stop) - cut
+def jump_at(values: ArrayLike, place: int, near: int) -> Jump:
+    """How the level differs before and after a place that is known beforehand.
+
+    Args:
+        values: (n,) finite, at equal distances, without another such place.
+        place: The index of the first value after it.
+        near: So many values on either side of it may be of both, and are left out; 40 more a side are looked at.
+    """
+    x = np.asarray(values, float)[max(place - near - _KNOWN, 0) : place + near + _KNOWN]
+    cut = min(place, near + _KNOWN)
+    return _jump(x, cut, noise(x), len(x), near)
+
+
+def _jump(x: Floats, cut: int, usual: Noise, side: int, near: int = 0) -> Jump:
+    t = np.arange(max(cut - side, 0), min(cut + side, len(x))) - cut
+    t = t[(t < -near) | (t >= near)]
     design: Floats = np.column_stack((np.ones(len(t)), t, t >= 0)).astype(float)
-    solved = np.linalg.lstsq(design, x[start:stop], rcond=None)[0]
-    left = float((x[start:stop] - design @ solved).std() * math.sqrt(len(t) / max(len(t) - 3, 1)))
+    solved = np.linalg.lstsq(design, x[t + cut], rcond=None)[0]
+    left = float((x[t + cut] - design @ solved).std() * math.sqrt(len(t) / max(len(t) - 3, 1)))
     error = max(usual.sd, left) * usual.of_mean * math.sqrt(np.linalg.pinv(design.T @ design)[2, 2])
     return Jump(cut, float(solved[2]), error)
 

@@ -7,6 +7,8 @@ import weakref
 
 import pytest
 import torch
+from formats import with_head
+from safetensors.torch import load_file
 from tiny import CHATML, byte_tokenizer, save_critic
 from typer.testing import CliRunner
 
@@ -190,6 +192,23 @@ def test_what_no_check_covers_may_differ_and_is_named(held, tmp_path, critic_dir
     assert {name.partition(".")[0] for name in told} == {"signature", "warnings"}
     shown = " ".join(CliRunner().invoke(app, arguments).stdout.split())
     assert "not covered by any check: signature.critics: attention, convention_because, device" in shown
+
+
+def test_raw_scores_and_what_values_choose(tmp_path, pairs, critic_dir):
+    """Raw scores follow from normalised ones; which token `min` reads only values tell, so that it is named."""
+    head = {"points.weight": load_file(critic_dir / "model.safetensors")["score.weight"]}
+    config = {"value_head_prefix": "points", "normalize_reward": True, "mean": 0.5, "std": 2.0}
+    critic = with_head(critic_dir, tmp_path / "critic", head, **config)
+    path = recorded(tmp_path, pairs, critic, "compare", "-a", "mean", "-a", "min")
+    assert set(checks(path, pairs, critic).values()) == {"pass"}
+    record = json.loads(path.read_text(encoding="utf-8"))
+    for name, value, verdict in (("student_token_read", "?", "pass"), ("student_raw_score", 0.01, "fail")):
+        row = next(row for row in record["pairs"] if row["aggregation"] == "min")
+        row[name] = value
+        path.write_text(json.dumps(record), encoding="utf-8")
+        assert checks(path, pairs, critic)["tables"] == verdict
+    command = ["verify", str(path), str(pairs), "-c", str(critic), "--json"]
+    assert "pairs.student_token_read" in json.loads(CliRunner().invoke(app, command).stdout)["left_out"]
 
 
 def test_one_wrong_row_is_found_when_all_are_scored_again(tmp_path, pairs, critic_dir):

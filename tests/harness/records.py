@@ -11,6 +11,8 @@ import pyarrow as pa
 import torch
 from harness.reader import Reader, of_text
 
+from critic_probe.errors import CriticProbeError
+
 _PAIRS = [
     {
         "id": f"p{i}",
@@ -139,27 +141,17 @@ def _compared(path: Path) -> Any:
     return drift(_read_baseline(path), sound, 0.0)
 
 
-def _record(pairs: int) -> Callable[[Path], Path]:
+def _record(pairs: int, edits: bool = False) -> Callable[[Path], Path]:
     def make(directory: Path) -> Path:
-        path = directory / "result.json"
-        _bench(directory, pairs).compare().save(path)
+        from critic_probe import bench
+
+        source, path = directory / "pairs.jsonl", directory / "result.json"
+        source.write_text(_rows(_PAIRS[:pairs]))
+        measured = bench(_bundled(), str(source), ["mean"], cache=False)
+        (measured.perturb(["terminal-swap", "batch-mates"]) if edits else measured.compare()).save(path)
         return path
 
     return make
-
-
-def _record_of_edits(directory: Path) -> Path:
-    path = directory / "result.json"
-    _bench(directory, 6).perturb(["terminal-swap", "wrong-digit", "batch-mates"]).save(path)
-    return path
-
-
-def _bench(directory: Path, pairs: int) -> Any:
-    from critic_probe import bench
-
-    source = directory / "pairs.jsonl"
-    source.write_text(_rows(_PAIRS[:pairs]))
-    return bench(_bundled(), str(source), ["mean"], cache=False)
 
 
 @cache
@@ -182,7 +174,6 @@ def _as_recorded(path: Path) -> tuple[Any, ...]:
 
 
 def _verified(path: Path) -> Any:
-    from critic_probe.errors import CriticProbeError
     from critic_probe.measures.verify import verify
     from critic_probe.pairs import PairFile
 
@@ -259,7 +250,7 @@ READERS = [
     Reader("convention", "toml", of_text("ours.toml", _CONVENTION), _read_convention, typed=True),
     Reader("record", "json", _record(2), _as_recorded),
     Reader("record, scored again", "json", _record(6), _verified, few=8),
-    Reader("record of edits, scored again", "json", _record_of_edits, _verified, few=8),
+    Reader("edits, scored again", "json", _record(4, edits=True), _verified, few=8),
     Reader("read_result", "json", _record(2), _read_result),
     Reader("warmup.json", "json", _begun, _read_begun),
     Reader("cache", "bytes", _cache, _read_cache, lenient=True),
