@@ -14,12 +14,12 @@ from critic_probe.checkpoint.blocks import attention_bytes
 from critic_probe.encoding import Group
 from critic_probe.pairs import Pairs
 from critic_probe.scoring.engine import token_bytes
-from critic_probe.scoring.replicas import RemoteCritic
 from critic_probe.scoring.trie import distinct
 from critic_probe.workbench import Bench, Measure, Settings, benches
 from critic_probe.workbench.noise import padded_batch
 
 PARTS = ("program", "weights", "batch", "tables")  # of a run's memory
+LATER = 40_000_000  # bytes of what a run imports after it has scored
 RESPONSE_BYTES = 800  # that tables hold of a response under one read-out
 
 
@@ -34,10 +34,10 @@ def price(critics: Iterable[Critic], pairs: Pairs, settings: Settings, measures:
 
     Returns:
         One row per critic: pairs, responses, tokens as given, tokens after sharing, share saved, tokens_per_second of
-        the timed rows, and seconds, what the whole run will take at that rate. In bytes, and None
-        where replicas hold the critic: memory, the most that the critic's device should have to give until its turn
-        ends; the parts of it, program_memory, weights_memory, batch_memory (of the largest batch, of batch_tokens
-        tokens) and tables_memory (of results).
+        the timed rows, and seconds, what the whole run will take at that rate. In bytes, and None where other processes
+        hold the critic or parts of it: memory, the most that its device should have to give until its turn ends; the
+        parts of it, program_memory, weights_memory, batch_memory (of the largest batch, of batch_tokens tokens) and
+        tables_memory (of results).
 
     Raises:
         CriticProbeError: A pair cannot be scored honestly.
@@ -96,7 +96,7 @@ def _memory(bench: Bench, resident: int, longest: int, widest: int, kept: int) -
         kept: Bytes that tables hold by then.
     """
     critic = bench.critic
-    if isinstance(critic, RemoteCritic):
+    if type(critic) is not Critic:
         return dict.fromkeys([*(f"{part}_memory" for part in PARTS), "memory", "batch_tokens"])
     numbers = sum(p.numel() for p in critic.backbone.parameters())
     weights = sum(p.numel() * p.element_size() for p in critic.backbone.parameters())
@@ -106,7 +106,7 @@ def _memory(bench: Bench, resident: int, longest: int, widest: int, kept: int) -
     if critic.dtype != torch.float32:  # noise is measured against the same critic in float32
         batch += 4 * numbers
     on_cpu = critic.device.type == "cpu"
-    program, tables = (max(0, resident - weights), kept) if on_cpu else (0, 0)
+    program, tables = (max(0, resident - weights) + LATER, kept) if on_cpu else (0, 0)
     parts = program, weights, batch, tables
     named = {f"{part}_memory": size for part, size in zip(PARTS, parts, strict=True)}
     return {"memory": sum(parts), **named, "batch_tokens": tokens}

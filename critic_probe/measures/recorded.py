@@ -100,6 +100,14 @@ class _Case(TypedDict):
     added: str
 
 
+class _Unedited(TypedDict):
+    critic: str
+    id: str
+    aggregation: str
+    student_score: float
+    teacher_score: float
+
+
 class _DrawnSignature(_Signature):
     families: list[str]  # type: ignore[misc]
     sides: list[Literal["student", "teacher"]]  # type: ignore[misc]
@@ -111,6 +119,7 @@ class _Perturb(TypedDict):
     signature: _DrawnSignature
     summary: list[_Edits]
     cases: list[_Case]
+    pairs: list[_Unedited]
 
 
 class _Signed(TypedDict):
@@ -145,7 +154,7 @@ def read_record(path: Path) -> dict[str, Any]:
     read = set(record["signature"]["aggregations"])
     if len(set(names)) < len(names) or not rows:
         raise CriticProbeError(f"{path}: {'has no rows' if not rows else 'names a critic twice'}; {_CURE}")
-    for row in (*rows, *record["summary"]):
+    for row in (*rows, *record["summary"], *record["pairs"]):
         if row["critic"] not in names or row["aggregation"] not in read:
             reader = f"{row['critic']}/{row['aggregation']}"
             raise CriticProbeError(f"{path}: {documents.shown(reader)} is not in its signature; {_CURE}")

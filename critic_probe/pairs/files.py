@@ -138,7 +138,12 @@ def _parts(path: Path) -> list[str]:
         return [str(path)]
     if (path / "state.json").is_file():
         state = read_json(path / "state.json", "save the dataset anew", _State)
-        return [str(path / part["filename"]) for part in state["_data_files"]]
+        names = [Path(part["filename"]).name for part in state["_data_files"]]
+        if lost := [name for name in names if not os.path.isfile(path / name)]:
+            raise CriticProbeError(f"{path / 'state.json'}: names {shown(lost[0])}, which is not there; copy it again")
+        if not names:
+            raise CriticProbeError(f"{path / 'state.json'}: names no file; save the dataset anew")
+        return [str(path / name) for name in names]
     if (path / "dataset_dict.json").is_file():
         splits = sorted(child.name for child in path.iterdir() if (child / "state.json").is_file())
         raise CriticProbeError(f"{path}: holds the splits {', '.join(splits)}; name the directory of one")

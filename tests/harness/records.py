@@ -11,6 +11,8 @@ import pyarrow as pa
 import torch
 from harness.reader import Reader, of_text
 
+from critic_probe.errors import CriticProbeError
+
 _PAIRS = [
     {
         "id": f"p{i}",
@@ -119,7 +121,7 @@ def _baseline(directory: Path) -> Path:
     one = {"critic": "bundled:mean", "aggregation": "mean"}
     for key in ("pairs", "scores", "cases", "figures"):
         kept = [row for row in whole[key] if one.items() <= {**one, **row}.items()]
-        whole[key] = [row for row in kept if row["id"] in ids] if "id" in kept[0] else kept[::40]
+        whole[key] = [row for row in kept if row["id"] in ids] if "id" in kept[0] else kept[::9]
     return of_text("baseline.json", json.dumps(whole))(directory)
 
 
@@ -139,13 +141,14 @@ def _compared(path: Path) -> Any:
     return drift(_read_baseline(path), sound, 0.0)
 
 
-def _record(pairs: int) -> Callable[[Path], Path]:
+def _record(pairs: int, edits: bool = False) -> Callable[[Path], Path]:
     def make(directory: Path) -> Path:
         from critic_probe import bench
 
         source, path = directory / "pairs.jsonl", directory / "result.json"
         source.write_text(_rows(_PAIRS[:pairs]))
-        bench(_bundled(), str(source), ["mean"], cache=False).compare().save(path)
+        measured = bench(_bundled(), str(source), ["mean"], cache=False)
+        (measured.perturb(["terminal-swap", "batch-mates"]) if edits else measured.compare()).save(path)
         return path
 
     return make
@@ -175,7 +178,10 @@ def _verified(path: Path) -> Any:
     from critic_probe.pairs import PairFile
 
     record, settings, plan = _as_recorded(path)
-    return verify(record, [_bundled()], PairFile(path.with_name("pairs.jsonl")), settings, plan, 1, 0).checks
+    result = verify(record, [_bundled()], PairFile(path.with_name("pairs.jsonl")), settings, plan, 1, 0)
+    if not result.holds:
+        raise CriticProbeError("the record does not hold")
+    return result
 
 
 def _read_result(path: Path) -> Any:
@@ -243,7 +249,8 @@ READERS = [
     Reader("gates", "toml", of_text("gates.toml", _GATES), _read_gates, typed=True),
     Reader("convention", "toml", of_text("ours.toml", _CONVENTION), _read_convention, typed=True),
     Reader("record", "json", _record(2), _as_recorded),
-    Reader("record, scored again", "json", _record(6), _verified, few=16),
+    Reader("record, scored again", "json", _record(6), _verified, few=8),
+    Reader("edits, scored again", "json", _record(4, edits=True), _verified, few=8),
     Reader("read_result", "json", _record(2), _read_result),
     Reader("warmup.json", "json", _begun, _read_begun),
     Reader("cache", "bytes", _cache, _read_cache, lenient=True),

@@ -183,7 +183,7 @@ _LENGTH = "fail = [0.5]\ngrades = 10\nsamples = 60"
         (f"[length]\nsteps = [0, 9]\nwarn = [0.3]\n{_LENGTH}", "its lists are not of one length"),
         (
             f"[length]\nsteps = []\nwarn = []\n{_LENGTH.replace('0.5', '')}",
-            "steps is an empty list, not a list of numbers",
+            "steps is an empty list, not a list of whole numbers",
         ),
         ("level = 3", "level is 3, not a table of figures"),
         ("[level.'critic/d_acc']\nmin = inf", "min is inf, not a number"),

@@ -1,6 +1,7 @@
 """Long texts: no tensor of all pairs of tokens, the plain values, and what a dry run says of memory."""
 
 import json
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,12 +12,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from typer.testing import CliRunner
 
+from critic_probe.aggregation import parse
+from critic_probe.bundled import find_critics
 from critic_probe.checkpoint import Critic, blocks, load_critic
 from critic_probe.cli import app
 from critic_probe.encoding import Group
+from critic_probe.pairs import Pair
 from critic_probe.scoring import reference
 from critic_probe.scoring.engine import Engine
 from critic_probe.scoring.reference import padded_values
+from critic_probe.workbench import Settings, benches
 
 SHAPE = {"vocab_size": 259, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "head_dim": 8}
 SHAPE |= {"num_key_value_heads": 1, "intermediate_size": 32, "max_position_embeddings": 4096, "num_labels": 1}
@@ -116,6 +121,19 @@ def test_padded_batches_are_cut_and_nobody_is_left_alone(critic, monkeypatch, mo
     hook.remove()
     assert rows == batches
     assert all(torch.allclose(a, b, atol=5e-6) for a, b in zip(got, expected, strict=True))
+
+
+def test_a_critic_is_gone_before_the_next_is_loaded_and_those_of_a_run_share_a_tokenizer(make_critic):
+    paths = [make_critic(seed=1), make_critic(seed=2), make_critic(chat=False)]
+    backbones, tokenizers = [], []
+    critics = find_critics([str(path) for path in paths], device="cpu")
+    with benches(critics.load(), [Pair("a", "p", "s", "t")], Settings((parse("mean"),), template="raw")) as made:
+        for bench in made:
+            assert [backbone() for backbone in backbones] == [None] * len(backbones)
+            backbones.append(weakref.ref(bench.critic.backbone))
+            tokenizers.append(bench.critic.tokenizer)
+    assert tokenizers[0] is tokenizers[1]
+    assert tokenizers[2].chat_template is None
 
 
 def test_a_dry_run_says_what_memory_the_longest_text_takes(critic_dir, tmp_path):
