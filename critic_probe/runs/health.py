@@ -103,8 +103,8 @@ def levels(found: Sequence[Finding], table: RunTable) -> pd.DataFrame:
 def trends(table: RunTable) -> pd.DataFrame:
     """Which figures rise or fall in the second half of their logged steps, each under its last definition.
 
-    Columns: name, first, last, n, per_100_steps (Theil-Sen), low and high (its 95 % interval), tau and p (Mann-Kendall);
-    noise is autocorrelated, and low, high and p are NaN where too few independent values can tell.
+    Columns: name, first, last, n, per_100_steps (Theil-Sen) with low and high of its 95 % interval, tau and p
+    (Mann-Kendall). Low, high and p allow for autocorrelated noise; NaN where too few independent values can tell.
     """
     rows = []
     for name in map(str, table.values):
