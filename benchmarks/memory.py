@@ -35,6 +35,7 @@ SHAPE |= {"pad_token_id": 256, "bos_token_id": None, "eos_token_id": None, "max_
 WIDE = SHAPE | {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 4}  # 17 MB
 CONFIGS: dict[str, Callable[[], Any]] = {
     "full attention": lambda: LlamaConfig(**SHAPE),
+    "full attention, a head of 8 units": lambda: LlamaConfig(**SHAPE | {"head_dim": 8}),
     "full attention, 17 MB": lambda: LlamaConfig(**WIDE),
     "a window of 512": lambda: MistralConfig(**SHAPE, sliding_window=512),
     "eager, a softcap": lambda: Gemma2Config(**SHAPE, layer_types=["full_attention"]),
@@ -82,8 +83,8 @@ def many(pairs: int) -> Iterator[Pair]:
 
 CASES: dict[str, tuple[str, int, Callable[[], Iterator[Pair]]]] = {
     "a pair of short texts": ("full attention", 1, lambda: many(1)),
-    "a response of 20,000 tokens": ("full attention", 1, lambda: long_pair(20_000)),
-    "a response of 100,000 tokens": ("full attention", 1, lambda: long_pair(100_000)),
+    "a response of 20,000 tokens, plain": ("full attention", 1, lambda: long_pair(20_000)),
+    "a response of 100,000 tokens, plain": ("full attention, a head of 8 units", 1, lambda: long_pair(100_000)),
     "a response of 20,000 tokens, windowed": ("a window of 512", 1, lambda: long_pair(20_000)),
     "a response of 100,000 tokens, windowed": ("a window of 512", 1, lambda: long_pair(100_000)),
     "a response of 20,000 tokens, eager": ("eager, a softcap", 1, lambda: long_pair(20_000)),

@@ -6,7 +6,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import platformdirs
+
 from critic_probe.errors import CriticProbeError
+
+
+def kept_files() -> Path:
+    """Where this tool keeps files of its own, in the user's cache directory; below `~` where there is no home."""
+    try:
+        return platformdirs.user_cache_path("critic-probe", appauthor=False)
+    except RuntimeError:
+        return Path("~", ".cache", "critic-probe")
 
 
 @contextmanager

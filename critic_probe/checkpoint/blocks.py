@@ -20,6 +20,7 @@ NAME = "critic_probe_blocks"
 AT_ONCE = 1 << 30  # bytes that all pairs may take
 _BLOCK = 1 << 27  # bytes that a block's pairs should take
 _MASK_BYTES = 10  # of a pair of tokens, while its mask is made and becomes a number
+_SCORES = 8  # times that eager attention holds each score: scaled, capped, masked, in float32, as weights
 _TRIAL, _TRIAL_BLOCK = 48, 16  # tokens of a short text, and queries of its blocks
 
 
@@ -29,7 +30,7 @@ def pair_bytes(backbone: nn.Module) -> int:
     if config._attn_implementation != "eager":
         return _MASK_BYTES
     heads: int = config.get_text_config().num_attention_heads
-    return _MASK_BYTES + 4 * 4 * heads  # scores, masked, softmax, in its type
+    return _MASK_BYTES + _SCORES * 4 * heads
 
 
 def attention_bytes(backbone: nn.Module, rows: int, length: int) -> int:
@@ -113,8 +114,8 @@ def _attending(backbone: nn.Module, queries: int) -> Iterator[None]:
     own = config._attn_implementation
 
     def mask(**arguments: Any) -> _Mask | None:
-        length, window = arguments["kv_length"], arguments.get("local_size")
-        whole = arguments.get("attention_mask") is None and (window is None or length < window)
+        length, window, padding = (arguments.get(name) for name in ("kv_length", "local_size", "attention_mask"))
+        whole = (padding is None or bool(padding.all())) and (window is None or length < window)
         if own == "sdpa" and whole and arguments.get("allow_is_causal_skip", True):
             return None  # nothing is masked but the future, which its kernel knows without a mask
         return _Mask(ALL_MASK_ATTENTION_FUNCTIONS[own], arguments)
@@ -133,7 +134,7 @@ def _attending(backbone: nn.Module, queries: int) -> Iterator[None]:
             end = min(begin + queries, query.shape[2])
             keys = slice(attention_mask.first(begin), end)
             q, k, v = query[:, :, begin:end], key[:, :, keys], value[:, :, keys]
-            parts.append(attend(module, q, k, v, attention_mask.rows(begin, end), **more)[0])
+            parts.append(attend(module, q, k, v, attention_mask.rows(begin, end).to(q.device), **more)[0])
         return torch.cat(parts, dim=1), None
 
     AttentionMaskInterface.register(NAME, mask)

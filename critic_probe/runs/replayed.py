@@ -64,13 +64,13 @@ class Replayed(Expected[Told]):
         feds = [sample.fed for sample in self.samples]
         if critic is self.critic:
             return self.scores_of(feds)
-        return self._read_plain(feds, [critic.values(fed.ids).double().numpy() for fed in feds])
+        return self._as_trained(feds, [critic.values(fed.ids).double().numpy() for fed in feds])
 
     def scores_of(self, feds: Sequence[Fed]) -> Floats:
         """The scores of what is fed, by the checkpoint."""
-        return self._read_plain(feds, [self._values(fed) for fed in feds])
+        return self._as_trained(feds, [self._values(fed) for fed in feds])
 
-    def _read_plain(self, feds: Sequence[Fed], values: Sequence[Floats]) -> Floats:
+    def _as_trained(self, feds: Sequence[Fed], values: Sequence[Floats]) -> Floats:
         [scores] = self._ways.read(feds, values, Window(""), [self.read_out])
         return np.asarray(scores)
 
@@ -84,11 +84,10 @@ class Replayed(Expected[Told]):
     def tiers(self, observed: Floats) -> Iterator[list[Hypothesis]]:
         """Hypotheses in rising order of how much they ask for, for `stats.explain`."""
         exact = [name for name in self.factors if name not in LOOSE]
-        loose = [name for name in self.factors if name in LOOSE]
         for level in self.levels:
             yield [self.hypothesis((), level, observed)]
             yield [self.hypothesis((name,), level, observed) for name in exact]
-            for name in loose:
+            for name in self._loose(level):
                 yield [self.hypothesis((name,), level, observed)]
         yield [self.hypothesis((f"dtype-{level.dtype}",), level, observed) for level in self.coarser_here]
         yield [self.in_type(level, scores, self.rounding) for level, scores in self.coarser]
@@ -96,7 +95,7 @@ class Replayed(Expected[Told]):
             return
         for level in self.levels:
             yield [self.hypothesis(pair, level, observed) for pair in _apart(exact)]
-            for name in loose:
+            for name in self._loose(level):
                 pairs = [(other, name) for other in exact if self._joins(other, name)]
                 yield [self.hypothesis(pair, level, observed) for pair in pairs]
         for level in (*self.coarser_here, *(level for level, _ in self.coarser)):
@@ -116,6 +115,10 @@ class Replayed(Expected[Told]):
 
     def _here(self, dtype: str) -> Level:
         return Level(dtype, self.own.floor, here=True)
+
+    def _loose(self, level: Level) -> list[str]:
+        """The factors that are fitted; a head to exact states alone."""
+        return [name for name in self.factors if name in LOOSE and not (level.here and name == "other-head")]
 
     def _joins(self, name: str, loose: str) -> bool:
         """Whether a factor is tried with one that is fitted: a head only where the states are of one way of feeding."""
@@ -141,7 +144,7 @@ class Replayed(Expected[Told]):
     @property
     def can_fit_heads(self) -> bool:
         """Whether half of the samples settles a head: more than its weights and its bias."""
-        return self.read_out.kind in LINEAR and len(self.samples) > 2 * (self.width + 2)
+        return self.read_out.kind in LINEAR and len(self.samples) > self.enough_for_heads
 
     def moves(self, name: str, level: Level, observed: Floats) -> bool:
         """Whether a factor moves any score by more than the floor, in one version; a few samples are asked first."""
@@ -218,9 +221,8 @@ class Replayed(Expected[Told]):
         In half precision too the few are scored exactly: half of them are then within twice what half of all are.
         """
         if level.here:
-            level = next(
-                other for other in (self.agreed, *(each for each, _ in self.coarser)) if other.dtype == level.dtype
-            )
+            exact = (self.agreed, *(each for each, _ in self.coarser))
+            level = next((each for each in exact if each.dtype == level.dtype), self.agreed)
         z_scored = by_stage.get("map") == "z-scored"
         few = self._few(2 * _GLANCE if z_scored else _GLANCE)
         rows = self._glance(ways, few, by_stage)

@@ -132,6 +132,11 @@ class Expected(Generic[Scored]):
         """H of the states."""
         return int(self.critic.head.weights[0].shape[1])
 
+    @property
+    def enough_for_heads(self) -> int:
+        """How many samples leave a head open: half of them must settle its weights and its bias, and one be left."""
+        return 2 * (self.width + 2)
+
     def drawn_head(
         self, states: Floats, observed: Floats, ones: Floats | None = None, rounding: float = 0.0
     ) -> str | None:

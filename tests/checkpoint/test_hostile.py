@@ -15,6 +15,7 @@ from formats import copy_of, pytorch_bin, verl_w1
 from harness.pickled import NAMES, OPCODES, PLACES, archived, malicious
 from safetensors.torch import load_file
 
+from critic_probe.checkpoint.critic import without_backbone
 from critic_probe.checkpoint.layout import read_layout
 from critic_probe.checkpoint.pickles import read_plain_pickle, read_torch_file
 from critic_probe.errors import CriticProbeError
@@ -231,3 +232,30 @@ def test_a_tensor_that_a_header_names_twice_is_refused(critic_dir, tmp_path):
     (path / "model.safetensors").write_bytes(len(changed).to_bytes(8, "little") + changed + whole[8 + length :])
     with pytest.raises(CriticProbeError, match=r"names 'score\.weight' twice"):
         read_layout(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("model_world_size_0_rank_0.pt", "rank 0 of 0 cannot be"),
+        ("model_world_size_10000000000_rank_0.pt", "9999999999 of 10000000000 shards are missing"),
+        ("model_world_size_1_rank_10000000000.pt", "rank 10000000000 of 1 cannot be"),
+    ],
+)
+def test_a_name_may_say_any_number_of_shards(critic_dir, tmp_path, name, message):
+    critic = verl_w1(critic_dir, tmp_path / "run") / "global_step_7" / "critic"
+    (critic / "model_world_size_1_rank_0.pt").rename(critic / name)
+    with pytest.raises(CriticProbeError, match=message):
+        read_layout(critic)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["config.json", "tokenizer_config.json", "generation_config.json", "model.safetensors", "trainer_state.json"],
+)
+def test_a_directory_where_a_file_should_be_is_told(critic_dir, tmp_path, name):
+    path = copy_of(critic_dir, tmp_path / "critic")
+    (path / name).unlink(missing_ok=True)
+    (path / name).mkdir()
+    with pytest.raises(CriticProbeError, match=f"{name}: "):
+        without_backbone(path)
