@@ -1,5 +1,6 @@
 """`critic-probe logs`: what the logs of a run say, and whether it was sound."""
 
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,14 +9,17 @@ import typer
 
 from critic_probe.cli import options, panels, session
 from critic_probe.cli.declare import with_options
+from critic_probe.cli.live import until_signal
 from critic_probe.cli.pages import Curves
 from critic_probe.cli.verdicts import Verdicts
+from critic_probe.option import Option
 from critic_probe.report.targets import check_folder
 
 if TYPE_CHECKING:
     from critic_probe.gates.gate import Plan
 
 PANEL = panels.RUNS
+_REST = 9  # times what reading took: no more than a tenth of a core
 EXAMPLES = (
     "critic-probe warmup pairs.jsonl --backbone tiny -o run --steps 4",
     "critic-probe logs run",
@@ -57,6 +61,17 @@ class Judging:
         return load_gates(None, self.gates, ())
 
 
+@dataclass(frozen=True, kw_only=True)
+class Watching:
+    """How a run is followed that is not done."""
+
+    watch: Annotated[
+        bool,
+        Option("Go on until a signal: tell what the checks find as it comes. Then print what there is.", panel="Live"),
+    ] = False
+    every: Annotated[float, Option("Seconds between two looks at the files, at least.", min=0.05, panel="Live")] = 10.0
+
+
 @with_options
 def command(
     paths: Annotated[
@@ -64,6 +79,7 @@ def command(
     ],
     *,
     judging: Judging,
+    watching: Watching,
     verdicts: Verdicts,
     output: Told,
 ) -> None:
@@ -74,6 +90,8 @@ def command(
         check_folder(output.to_pairs)
     from critic_probe.runs.logs import read_logs
 
+    if watching.watch:
+        _follow(paths, judging.profile, watching.every)
     result = read_logs(paths, judging.profile, output.to_pairs, judging.plan())
     for notice in result.notices:
         if notice.code == "pairs":
@@ -83,3 +101,25 @@ def command(
     session.finish(result, None, replace(output, output=None), default_pairs=False, show=output.show)
     if result.failed:
         raise typer.Exit(1)
+
+
+def _follow(paths: list[Path], profile: str | None, every: float) -> None:
+    """Tells findings as they come, until a signal.
+
+    Raises:
+        CriticProbeError: A path is not there, or the profile is wrong.
+    """
+    from critic_probe.runs.live import Watched
+    from critic_probe.runs.profile import load_profile
+    from critic_probe.runs.read import Records
+
+    Records(paths)
+    if profile is not None:
+        load_profile(profile)
+    watched = Watched(paths, profile)
+    with until_signal("this is what was logged"):
+        while True:
+            started = time.monotonic()
+            for line in watched.look():
+                typer.echo(line, err=True)
+            time.sleep(max(every, _REST * (time.monotonic() - started)))

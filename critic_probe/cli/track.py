@@ -1,9 +1,7 @@
 """`critic-probe track`: the checkpoints of a training run beside each other, also while it goes on."""
 
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +13,7 @@ from critic_probe.aggregation import parse
 from critic_probe.bundled import Critics
 from critic_probe.cli import options, panels, session
 from critic_probe.cli.declare import with_options
+from critic_probe.cli.live import until_signal
 from critic_probe.cli.pages import Curves
 from critic_probe.cli.verdicts import Verdicts
 from critic_probe.errors import CriticProbeError
@@ -136,20 +135,7 @@ def _score(followed: "Followed", watching: Watching, board: "Board | None", outp
     if not watching.watch:
         look()
         return
-    with _signals():
+    with until_signal("this is what was scored"):
         while followed.run.is_dir():
             if not look():
                 time.sleep(watching.every)
-
-
-@contextmanager
-def _signals() -> Iterator[None]:
-    """Ends the block on SIGINT and SIGTERM, and lets what comes after it go on; a second signal ends that too."""
-    known = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo("critic-probe: ended by a signal; this is what was scored", err=True)
-    finally:
-        for number, handler in known.items():
-            signal.signal(number, handler)

@@ -15,7 +15,7 @@ from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.gates.gate import Plan, exit_code
 from critic_probe.gates.measure import CheckResult
 from critic_probe.measures.result import Measured, Statement
-from critic_probe.runs.health import SCORES, columns, findings, gated
+from critic_probe.runs.health import SCORES, columns, findings, gated, trends
 from critic_probe.runs.names import METRICS, OF_SAMPLES, OTHER
 from critic_probe.runs.pairs import PairsFile
 from critic_probe.runs.profile import load_profile
@@ -40,18 +40,20 @@ class LogsResult(Measured):
             max, not_finite.
         changes: One row per step from which on a name is logged otherwise: name, step, logged, definition, and both
             before.
+        trends: One row per known name, see `health.trends`: its slope in the second half of the logged steps.
         findings: One row per finding, see `health.columns`.
         gates: One row per gate on a figure of the run, with its verdict; empty without gates.
         steps: One row per step: step, and a column per name.
     """
 
     command = "logs"
-    tables = ("sources", "metrics", "changes", "findings", "gates", "steps")
+    tables = ("sources", "metrics", "changes", "trends", "findings", "gates", "steps")
     main = "steps"
 
     sources: pd.DataFrame
     metrics: pd.DataFrame
     changes: pd.DataFrame
+    trends: pd.DataFrame
     findings: pd.DataFrame
     gates: pd.DataFrame
     steps: pd.DataFrame
@@ -130,6 +132,7 @@ def read_logs(
         pd.DataFrame([_source(source) for source in records.sources], columns=list(_SOURCES)),
         _metrics(table),
         _changes(table),
+        trends(table)[lambda rows: rows.name.isin(METRICS)],
         columns(judged),
         pd.DataFrame() if gates is None else gated(gates, judged, table),
         table.values[_in_order(table.values.columns)].reset_index(),
