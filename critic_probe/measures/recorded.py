@@ -20,7 +20,7 @@ class _Critic(TypedDict):
     template: str
     convention: NotRequired[str]
     value_position: NotRequired[Literal["at", "before"]]
-    dtype: str
+    dtype: Literal["float64", "float32", "bfloat16", "float16"]
     device: str
     attention: str
     noise_floor: dict[str, float]
@@ -98,6 +98,9 @@ class _Case(TypedDict):
     left: str
     removed: str
     added: str
+    right: str
+    tokens: int
+    token_change: int
 
 
 class _Unedited(TypedDict):

@@ -147,7 +147,7 @@ OF_BOTH = [
 def held(tmp_path_factory):
     """Of `compare` and `perturb` a record, and what holds one against its critic: verdict by check."""
     folder = tmp_path_factory.mktemp("held")
-    (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, ROWS[:6])), encoding="utf-8")
+    (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, ROWS[8:14])), encoding="utf-8")
     critic = load_critic(save_critic(folder / "critic"), device="cpu")
     bench = cp.bench(critic, folder / "pairs.jsonl", cache=False)
     plan = Plan(choose(all_families(), [], ["terminal-swap", "wrong-digit", "batch-mates"]))
