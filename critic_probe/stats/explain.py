@@ -17,7 +17,7 @@ Bools = NDArray[np.bool_]
 
 SHARE = 0.95  # of the samples, and of those that are apart, that an explanation brings together
 SHARPER = 2.0  # an explanation whose floor is wider than another's by more explains less
-DULL = 0.25  # of the SD of the scores: a wider floor brings anything together
+DULL = 0.25  # of the SD of the scores: a wider floor, where half need not lie closer, brings anything together
 FEWEST = 4  # prompts, so that each half has two
 _FLAT = 1e-6  # scores that differ by less are one value
 
@@ -30,14 +30,15 @@ class Prediction(NamedTuple):
         floors: (C, N) or broadcast to it: how far arithmetic alone may move an observed score from it.
         labels: C names of the versions; the name of what was settled on the samples that it was shown.
         seen: (C, N), how far it must move a score to be seen; None for the floors.
-        typical: What half of the residuals may be at most, where that is less than what the floors allow to all.
+        typical: What half of the residuals may be at most, where that is less than what the floors allow to all; one
+            for all versions, or (C,).
     """
 
     values: Floats
     floors: Floats
     labels: Sequence[str] = ("",)
     seen: Floats | None = None
-    typical: float = np.inf
+    typical: Floats | float = np.inf
 
 
 class Hypothesis(NamedTuple):
@@ -210,7 +211,7 @@ def _tried(
         floors[other] = limits[best][other]
         seen = limits[best] if prediction.seen is None else prediction.seen[best]
         moved[other] = (np.abs(values[best] - expected) > seen)[other]
-        typical = min(typical, prediction.typical)
+        typical = min(typical, float(np.broadcast_to(prediction.typical, len(values))[best]))
     same = len(set(labels)) == 1
     within = residuals <= floors
     usual = float(np.median(residuals)) <= typical
@@ -218,7 +219,7 @@ def _tried(
         return Fit((), labels[0], residuals, floors, 0, int(within.sum()), bool(usual and within.all()))
     open_before = ~(nothing.residuals <= nothing.floors)
     spread = float(np.std(scores) if np.ptp(scores) > _FLAT else np.std(expected))  # one value has no spread of its own
-    sharp = float(np.median(floors)) <= DULL * spread
+    sharp = min(float(np.median(floors)), typical) <= DULL * spread
     brings = (
         sharp
         and usual
