@@ -21,6 +21,7 @@ from served import FAULTS, ServedCritic, bos_critic
 
 from critic_probe.aggregation import parse
 from critic_probe.checkpoint import load_critic
+from critic_probe.encoding import Convention
 from critic_probe.measures.endpoint import Asked, EndpointResult, ask, judged, samples_of
 from critic_probe.pairs import Pair
 from critic_probe.serving.client import Answer
@@ -28,16 +29,15 @@ from critic_probe.serving.served import Served
 from critic_probe.workbench import Bench, Settings
 
 WORDS = "the sum is twelve because seven and five make it so and nothing else would do here".split()  # noqa: SIM905
-PAIRS = [
-    Pair(
-        f"p{i}",
-        f"{' '.join(WORDS[i % 12 :] * (1 + i // 12))}?",
-        " ".join(WORDS[: 1 + i % 5]),
-        " ".join(WORDS[-2 - i % 3 :]) + ".",
-    )
-    for i in range(24)
+FEW = [
+    Pair(f"p{i}", f"{' '.join(WORDS[i:])}?", " ".join(WORDS[: 1 + i % 5]), " ".join(WORDS[-2 - i % 3 :]) + ".")
+    for i in range(12)
 ]
-FEW = PAIRS[:12]
+SHORT = [
+    Pair(f"s{i}", f"{WORDS[i]}{i}?", " ".join(WORDS[i : i + 1 + i % 3]), " ".join(WORDS[-1 - i % 2 :]) + f"{i}.")
+    for i in range(12)
+]
+PAIRS = FEW + SHORT
 EXCLUDE = [
     {"tail-lost", "tail-stripped", "token-before"},  # each takes the end away
     {"other-head", "random-head", "hidden-unit"},
@@ -48,9 +48,12 @@ EXCLUDE = [
 ]
 
 
-def checkpoint(path: Path, dtype: str = "float32", pairs: Sequence[Pair] = PAIRS) -> Served:
+def checkpoint(
+    path: Path, dtype: str = "float32", pairs: Sequence[Pair] = PAIRS, convention: Convention | None = None
+) -> Served:
     """What the critic of a directory gives under every factor."""
-    bench = Bench(load_critic(path, device="cpu"), pairs, Settings(aggregations=(parse("last"),)))
+    settings = Settings(aggregations=(parse("last"),), convention=convention)
+    bench = Bench(load_critic(path, device="cpu"), pairs, settings)
     samples, _ = samples_of(bench, list(bench.encoded(pairs)), bare=True)
     return Served(bench.critic, samples, bench.encoder, True, dtype)
 
@@ -71,10 +74,10 @@ def answers(served: Served, server: ServedCritic, faults: Iterable[str]) -> Aske
 
 
 def hidden_behind(served: Served, server: ServedCritic, pair: tuple[str, str]) -> str | None:
-    """The single fault, or none, that gives the very answers of two; None where nothing does."""
+    """The single fault, or none, that gives the answers of two but for rounding; None where nothing does."""
     said = np.array(answers(served, server, pair)[:3])
     for fewer in (*pair, None, *FAULTS):
-        if np.array_equal(said, np.array(answers(served, server, [fewer] if fewer else [])[:3])):
+        if np.allclose(said, np.array(answers(served, server, [fewer] if fewer else [])[:3]), 0, served.own.floor):
             return fewer or "no fault"
     return None
 
@@ -130,7 +133,7 @@ def main() -> None:
                     whole += 1
                 else:
                     others.append((both, ", ".join(told)))
-            print(f"\n{len(hidden)} of {len(pairs)} pairs of faults give the very answers of one fault, or of none:\n")
+            print(f"\n{len(hidden)} of {len(pairs)} pairs of faults give the answers of one fault, or of none:\n")
             print("| planted | as | named |\n|---|---|---|")
             print("\n".join(f"| {planted} | {told} |" for planted, told in hidden))
             print(f"\nOf the other {len(pairs) - len(hidden)} pairs, {whole} are named whole.\n")

@@ -50,21 +50,26 @@ class Served(Expected[Sample]):
         """Hypotheses in rising order of how much they ask for, for `stats.explain`."""
         own, agreed = self.own, self.agreed
         yield [self.hypothesis((), own, observed)]
-        singles: list[tuple[str, ...]] = [(name,) for name in self.factors]
-        if self.can_fit_heads and observed.min() > 0 and observed.max() < 1:
-            singles.append(("other-head", "sigmoid"))  # a sigmoid near 0 is a straight line, as another head is
+        fixed = [name for name in self.factors if name != "other-head"]
+        heads = [("other-head",)] if self.can_fit_heads else []
+        # A sigmoid is vLLM's default. Near 0 it is a straight line, as another head is.
+        inside = observed.min() > 0 and observed.max() < 1
+        maps = [(name, "sigmoid") for name in fixed if FACTORS[name].stage != "map"] if inside else []
+        fitted_maps = [("other-head", "sigmoid")] if inside and heads else []
         levels = list(dict.fromkeys((own, agreed)))
         for level in levels:
             if level != own:
                 yield [self.hypothesis((), level, observed)]
-            yield from self._heads_last([(level, names) for names in singles], observed)
+            yield [self.hypothesis((name,), level, observed) for name in fixed]
+            yield [self.hypothesis(names, level, observed) for names in maps]
+            yield [self.hypothesis(names, level, observed) for names in (*heads, *fitted_maps)]
         yield [self.in_type(level, scores) for level, scores in self.coarser]
         if self.fresh_head(observed):  # no pair explains it better
             return
         pairs = [
             pair
             for pair in combinations(self.factors, 2)
-            if FACTORS[pair[0]].stage != FACTORS[pair[1]].stage and pair not in singles
+            if FACTORS[pair[0]].stage != FACTORS[pair[1]].stage and pair not in (*maps, *fitted_maps)
         ]
         for level in levels:
             yield from self._heads_last([(level, names) for names in pairs], observed)

@@ -1,6 +1,7 @@
 """Each serving fault is named, alone and in pairs, over each protocol, and none on a sound server."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 from benchmarks import serving as benchmark
 from benchmarks.serving import FEW
 from critic_probe.cli import app
+from critic_probe.encoding import find_convention
 from critic_probe.errors import CriticProbeError
 from critic_probe.report.files import read_result
 from critic_probe.serving.client import PROTOCOLS, Endpoint
@@ -107,6 +109,12 @@ def test_heads_are_named_beside_cuts_and_types(faults, more, server):
     wanted = {fault.replace("bfloat16", "dtype-bfloat16").replace("random-head", "other-head") for fault in faults}
     assert set(both.split(" + ")) == wanted
     assert ("drawn afresh" in result.named[0]) == ("random-head" in faults)
+
+
+def test_an_eos_that_training_had_is_missed(path, server):
+    checkpoint = benchmark.checkpoint(path, pairs=FEW, convention=replace(find_convention("hf"), closing="tail+eos"))
+    assert benchmark.held(checkpoint, server, []).agrees
+    assert "eos-lost" in named(benchmark.held(checkpoint, server, ["eos-lost"]))
 
 
 def test_a_sigmoid_over_small_scores_is_as_good_as_another_head(checkpoint, server):
