@@ -31,7 +31,7 @@ class Named(NamedTuple):
 
 def alarms(made: Made) -> list[Finding]:
     """What is said of a run that is no mere information."""
-    said = findings(run_table(made.scalars), made.scores, PROFILE)
+    said = findings(run_table(made.series), made.scores, PROFILE)
     return [finding for finding in said if finding.verdict in ("fail", "warn")]
 
 

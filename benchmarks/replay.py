@@ -6,6 +6,7 @@ architectures. Then it replays sound logs of other critics, of which none may be
 """
 
 import argparse
+import random
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -29,6 +30,7 @@ from critic_probe.runs.record import Sample, Side
 from critic_probe.runs.replay import ReplayResult, judged, replayed_of
 from critic_probe.runs.replayed import Replayed
 from critic_probe.studies.logged import DEFAULTS, Row, Scorer
+from critic_probe.studies.synthetic import complete, concise, make_task
 from critic_probe.workbench import Bench, Settings
 
 COUNT = 24  # pairs of a log
@@ -42,7 +44,8 @@ NOT_TOGETHER = [
     {"divided-by-length", "divided-twice", "z-scored", "sigmoid", "scaled"},
     {"other-head", "random-head"},
 ]
-ALONE = {"dropout", "random-head", "other-head"}  # random, or known from more responses than there are
+ALONE = {"dropout", "random-head", "other-head"}  # random, or known from more responses than a log of pairs has
+OTHER_KERNELS = "eager"  # of attention, by which a log in half precision may have been computed
 WORDS = "the sum is twelve because seven and five make it so and nothing else would do here".split()  # noqa: SIM905
 
 
@@ -60,15 +63,17 @@ def llama_critic(path: Path, seed: int = 0) -> Path:
     return path
 
 
-def texts(name: str) -> list[tuple[str, str, str]]:
+def texts(name: str, count: int = COUNT) -> list[tuple[str, str, str]]:
     """Prompts with their responses, of the language that a critic knows."""
     if name == "llama":
         return [
             (f"{' '.join(WORDS[i % 9 :])} {i}?", " ".join(WORDS[: 2 + i % 5]), " ".join(WORDS[-2 - i % 4 :]) + ".")
-            for i in range(COUNT)
+            for i in range(count)
         ]
     pairs = [p for p in read_pairs(fixtures() / "pairs.jsonl") if len(str(p.student)) > 12]
-    return [(str(p.prompt), str(p.student), str(p.teacher)) for p in pairs][:COUNT]
+    tasks = [make_task(random.Random(seed), held_out=True) for seed in range(count - len(pairs))]
+    given = [(str(p.prompt), str(p.student), str(p.teacher)) for p in pairs]
+    return [*given, *((task.prompt, concise(task), complete(task)) for task in tasks)][:count]
 
 
 class Case:
@@ -78,11 +83,12 @@ class Case:
         name: Of the critic.
         path: Its directory.
         read_out: Its read-out.
+        count: Pairs of the log.
     """
 
-    def __init__(self, name: str, path: Path, read_out: str) -> None:
+    def __init__(self, name: str, path: Path, read_out: str, count: int = COUNT) -> None:
         self.scorer = Scorer(path, read_out)
-        self.rows = [self.scorer.row(*given) for given in texts(name)]
+        self.rows = [self.scorer.row(*given) for given in texts(name, count)]
         if name != "llama":  # ids as a sampler gives them, which its tokenizer would not
             self.rows = [_uncanonical(self.scorer, row) for row in self.rows]
         self.bench = Bench(load_critic(path, device="cpu"), [], Settings(aggregations=(parse(read_out),)))
@@ -172,6 +178,8 @@ def outcome(case: Case, faults: Mapping[str, str]) -> tuple[str, str]:
         wanted = wanted if wanted in sets else wanted - {"dtype-bfloat16"}
     if wanted in sets:
         return "named", said
+    if not np.ptp(result.scores.logged):
+        return "same", "nothing: all scores are one"
     rows = result.factors[result.factors.named]
     if result.agrees or (
         len(rows)
@@ -180,6 +188,42 @@ def outcome(case: Case, faults: Mapping[str, str]) -> tuple[str, str]:
     ):
         return "same", said
     return "missed", said
+
+
+def alone(case: Case, name: str, path: Path, faults: Mapping[str, str]) -> None:
+    """Prints the table of faults alone."""
+    print("| planted | named | median residual |\n|---|---|---|")
+    for fault, value in faults.items():
+        held = case
+        if fault == "other-head" and not case.replayed.can_fit_heads:
+            held = Case(name, path, case.scorer.read_out, case.replayed.enough_for_heads // 2 + 8)
+        result = held.held({fault: value})
+        said = " or ".join(named(result)) or (result.left[0].split(" (")[0] if result.left else "agreement")
+        of = f" ({len(result.scores)} responses)" if held is not case else ""
+        print(f"| {fault}{value and f' {value}'}{of} | {said} | {residuals(result)} |", flush=True)
+
+
+def in_pairs(case: Case, faults: Mapping[str, str], only: str = "") -> None:
+    """Prints how many pairs of faults are named, and which are not.
+
+    Args:
+        case: The critic.
+        faults: What is planted.
+        only: The fault that all of the pairs have; of all of them, if empty.
+    """
+    counts: dict[str, list[tuple[str, str, str]]] = {"named": [], "same": [], "missed": []}
+    for one, other in combinations(faults, 2):
+        if together(one, other) and only in ("", one, other):
+            kind, said = outcome(case, {one: faults[one], other: faults[other]})
+            counts[kind].append((one, other, said))
+    told, same = len(counts["named"]) + len(counts["missed"]), len(counts["same"])
+    print(
+        f"\nOf {told + same} pairs{only and f' with {only} {faults[only]}'} {same} give the scores of one factor or of "
+        f"none, which is named, or one score; of the other {told} both are named in {len(counts['named'])} "
+        f"({len(counts['named']) / told:.1%}). The rest:\n\n| planted | named |\n|---|---|",
+    )
+    for one, other, said in counts["missed"]:
+        print(f"| {one} + {other} | {said} |", flush=True)
 
 
 def main() -> None:
@@ -196,34 +240,17 @@ def main() -> None:
             case = Case(name, path, "last" if name == "last" else "mean")
             faults = kinds(case)
             model = "a tiny Llama, read by its mean" if name == "llama" else f"bundled:{name}"
-            print(f"\n{model}:\n\n| planted | named | median residual |\n|---|---|---|")
-            for fault, value in faults.items():
-                result = case.held({fault: value})
-                said = " or ".join(named(result)) or (result.left[0].split(" (")[0] if result.left else "agreement")
-                print(f"| {fault}{value and f' {value}'} | {said} | {residuals(result)} |", flush=True)
-            if not given.pairs:
-                continue
-            counts: dict[str, list[tuple[str, str, str]]] = {"named": [], "same": [], "missed": []}
-            for one, other in combinations(faults, 2):
-                if together(one, other):
-                    kind, said = outcome(case, {one: faults[one], other: faults[other]})
-                    counts[kind].append((one, other, said))
-            told = len(counts["named"]) + len(counts["missed"])
-            same = len(counts["same"])
-            print(
-                f"\nOf {told + same} pairs {same} give the scores of one factor or of none, "
-                "which is named; "
-                f"of the other {told} both are named in {len(counts['named'])} "
-                f"({len(counts['named']) / told:.1%}). The rest:\n\n| planted | named |\n|---|---|",
-            )
-            for one, other, said in counts["missed"]:
-                print(f"| {one} + {other} | {said} |", flush=True)
-        faulty = 0
+            print(f"\n{model}:\n")
+            alone(case, name, path, faults)
+            if given.pairs:
+                in_pairs(case, faults)
+                in_pairs(case, faults | {"bfloat16": OTHER_KERNELS}, "bfloat16")
+        faulty, logs = 0, ({}, {"bfloat16": ""}, {"bfloat16": OTHER_KERNELS})
         for seed in range(given.seeds):
             case = Case("llama", llama_critic(Path(folder) / f"sound-{seed}", seed), "mean")
-            faulty += sum(not case.held(faults).agrees for faults in ({}, {"bfloat16": ""}))
+            faulty += sum(not case.held(faults).agrees for faults in logs)
         if given.seeds:
-            print(f"\n{faulty} of {2 * given.seeds} sound logs were told of a fault.")
+            print(f"\n{faulty} of {len(logs) * given.seeds} sound logs were told of a fault.")
 
 
 if __name__ == "__main__":

@@ -14,17 +14,17 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-from critic_probe.runs.record import Scalar
+from critic_probe.runs.record import Column
 
 Floats = NDArray[np.float64]
 Rng = np.random.Generator
 
 
 class Made(NamedTuple):
-    """A run: its scalars, single scores (step, side, length, score), and where its failure begins."""
+    """A run: what each column logged, single scores (step, side, length, score), and where its failure begins."""
 
     kind: str
-    scalars: list[Scalar]
+    series: dict[Column, pd.DataFrame]
     scores: pd.DataFrame
     onset: int | None
 
@@ -247,17 +247,14 @@ def _bf16(scores: Floats) -> Floats:
     return np.asarray(np.round(scores / quantum) * quantum)
 
 
-def scalars_of(columns: dict[str, Floats], steps: NDArray[np.int64], definition: str = "") -> list[Scalar]:
+def series_of(columns: dict[str, Floats], steps: NDArray[np.int64]) -> dict[Column, pd.DataFrame]:
     """What a logger writes of columns: what is NaN from the start of a row's absence is not written."""
-    rows = []
+    series = {}
     for name, column in columns.items():
         missing = column_missing(column)
-        rows += [
-            Scalar(int(step), name, float(value), name, definition, f"run line {i + 1}")
-            for i, (step, value) in enumerate(zip(steps, column, strict=True))
-            if not missing[i]
-        ]
-    return rows
+        if not missing.all():
+            series[Column(name, name, "")] = pd.DataFrame({"step": steps[~missing], "value": column[~missing]})
+    return series
 
 
 NAN = -1e300  # in a column: NaN was logged, where NaN itself says that nothing was
@@ -316,7 +313,7 @@ def sound(seed: int) -> Made:
     if odd == "reward" and kind == "value":
         made.after.append(lambda columns: columns["reward/score_mean"].__setitem__(n // 2, NAN))
     columns, scores = logged(rng, made, kind)
-    rows = scalars_of(columns, made.steps)
+    series = series_of(columns, made.steps)
     if odd == "version":
         at = int(made.steps[int(0.6 * n)])
         for name, factor, plus in (
@@ -324,19 +321,18 @@ def sound(seed: int) -> Made:
             ("critic/d_acc", 0.5, 0.25),
             ("critic/gap", 0.3, 0.0),
         ):
-            rows = [
-                row._replace(value=row.value * factor + plus, definition="new")
-                if row.name == name and row.step >= at
-                else row
-                for row in rows
-            ]
+            if (rows := series.get(Column(name, name, ""))) is not None:
+                later = rows[rows.step >= at]
+                series[Column(name, name, "")] = rows[rows.step < at]
+                series[Column(name, name, "new")] = later.assign(value=later.value * factor + plus)
     if odd == "restart":
         at = int(made.steps[int(0.6 * n)])
         ended = int(made.steps[min(int(0.7 * n), n - 1)])
-        again = [row for row in rows if row.step >= at]
-        wrong = [row._replace(value=row.value * 1.1 + 0.01) for row in rows if at <= row.step <= ended]
-        rows = [row for row in rows if row.step < at] + wrong + again
-    return Made(f"{kind} {odd}", rows, scores, None)
+        for column, rows in series.items():
+            wrong = rows[(rows.step >= at) & (rows.step <= ended)]
+            wrong = wrong.assign(value=wrong.value * 1.1 + 0.01)
+            series[column] = pd.concat([rows[rows.step < at], wrong, rows[rows.step >= at]], ignore_index=True)
+    return Made(f"{kind} {odd}", series, scores, None)
 
 
 ODD = ("progressive", "quick", "noisy", "epochs", "actor", "reward", "version", "restart")
@@ -625,4 +621,4 @@ def failed(name: str, seed: int, most: int = 2000) -> Made:
     planted = failure.plant(made, rng, at)
     at = at if planted is None else planted
     columns, scores = logged(rng, made, kind)
-    return Made(kind, scalars_of(columns, made.steps), scores, int(made.steps[at]))
+    return Made(kind, series_of(columns, made.steps), scores, int(made.steps[at]))

@@ -2,7 +2,8 @@
 
 `python -m benchmarks.steps` simulates runs of checkpoints whose verdicts on a pair are alike, with several pairs a
 prompt too, and prints how often a step is called worse although none is better, by the rule and by the plain test of
-each step against the highest, and how many steps the rule keeps.
+each step against the highest, how many steps the rule keeps, and how often the 95 % interval of the accuracy holds the
+true one: of the step that the rule takes, which a gate on `best` bounds, and of the highest.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import numpy as np
 from scipy.stats import norm
 
 from critic_probe.stats.best import best_of_steps
+from critic_probe.stats.intervals import rate_interval
 from critic_probe.stats.paired import paired_p
 from critic_probe.stats.rates import ALPHA
 
@@ -31,11 +33,11 @@ def drawn(rng: np.random.Generator, accuracies: np.ndarray, prompts: int, pairs:
 
 
 def measured(runs: int, accuracies: np.ndarray, prompts: int, pairs: int, seed: int = 0) -> dict[str, float]:
-    """Shares of the runs in which a best step is called worse, by the rule and plainly, and the number kept."""
+    """Shares of the runs in which a best step is called worse, by the rule and plainly; the number kept; coverage."""
     rng = np.random.default_rng(seed)
     clusters = np.repeat(np.arange(prompts), pairs)
     best = accuracies == accuracies.max()
-    wrong = plain = kept = 0.0
+    wrong = plain = kept = taken = highest = 0.0
     for _ in range(runs):
         right = drawn(rng, accuracies, prompts, pairs)
         found = best_of_steps(right, clusters)
@@ -43,7 +45,16 @@ def measured(runs: int, accuracies: np.ndarray, prompts: int, pairs: int, seed: 
         top = right[:, [found.highest]]
         plain += any(paired_p((top - right)[:, k], clusters) <= ALPHA for k in np.flatnonzero(best))
         kept += found.alike.sum()
-    return {"wrong": wrong / runs, "plain": plain / runs, "kept": kept / runs}
+        taken += covered(right, accuracies, clusters, found.earliest)
+        highest += covered(right, accuracies, clusters, found.highest)
+    counts = {"wrong": wrong, "plain": plain, "kept": kept, "taken": taken, "highest": highest}
+    return {name: count / runs for name, count in counts.items()}
+
+
+def covered(right: np.ndarray, accuracies: np.ndarray, clusters: np.ndarray, step: int) -> bool:
+    """Whether the interval of a step's accuracy holds the true one."""
+    interval = rate_interval(right[:, step], list(clusters))
+    return interval.low <= accuracies[step] <= interval.high
 
 
 def main() -> None:
@@ -52,6 +63,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=400)
     runs = parser.parse_args().runs
     print(f"{runs} runs a row; a best step is called worse: by the rule, by plain tests; steps kept")
+    print("intervals that hold the true accuracy: of the step that the rule takes, of the highest")
     for steps in (3, 8, 20):
         for prompts, pairs in ((20, 1), (60, 1), (60, 3), (200, 2)):
             for name, accuracies in (
@@ -61,7 +73,8 @@ def main() -> None:
                 row = measured(runs, accuracies, prompts, pairs)
                 print(
                     f"{steps:>3} steps, {prompts:>3} prompts of {pairs}: {name:<34}"
-                    f"{row['wrong']:.3f}  {row['plain']:.3f}  {row['kept']:.1f} of {steps}",
+                    f"{row['wrong']:.3f}  {row['plain']:.3f}  {row['kept']:.1f} of {steps}"
+                    f"  {row['taken']:.3f}  {row['highest']:.3f}",
                     flush=True,
                 )
 

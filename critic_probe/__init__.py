@@ -10,7 +10,7 @@ from critic_probe.version import __version__
 
 if TYPE_CHECKING:
     from critic_probe.errors import CriticProbeError, Notice
-    from critic_probe.face import Bench, Critic, bench, check, compare, diff, load, score
+    from critic_probe.face import Bench, Critic, bench, check, compare, diff, load, score, track
     from critic_probe.pairs import Fields, Pair, TokenIds
     from critic_probe.probes import Change, Family, Subject
     from critic_probe.report.files import read_result
@@ -27,6 +27,7 @@ _ROOMS = {
     "diff": "face",
     "load": "face",
     "score": "face",
+    "track": "face",
     "Fields": "pairs",
     "Pair": "pairs",
     "TokenIds": "pairs",
@@ -54,6 +55,7 @@ __all__ = [
     "load",
     "read_result",
     "score",
+    "track",
 ]
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -49,11 +49,20 @@ class Critics:
             return
         from critic_probe.checkpoint import load_critic
 
+        tokenizers: dict[str, Any] = {}  # what they were told to be -> the first of them
         for name, path in self.paths.items():
             critic = load_critic(path, name=name, **self.loading)
+            critic = replace(critic, tokenizer=tokenizers.setdefault(_makeup(critic), critic.tokenizer))
             _one_thread_for_a_tiny(critic)
             yield critic
             del critic  # before the next one is loaded
+
+
+def _makeup(critic: "Critic") -> str:
+    """What tells a tokenizer from others: a critic's goes when its turn ends, but its tokenizer shows its tokens."""
+    tokenizer = critic.tokenizer
+    told = tokenizer.chat_template, tokenizer.special_tokens_map, tokenizer.added_tokens_decoder
+    return repr((critic.tokenizer_hash, type(tokenizer), told))
 
 
 def _one_thread_for_a_tiny(critic: "Critic") -> None:

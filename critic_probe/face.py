@@ -38,6 +38,9 @@ from critic_probe.objective import TEMPERATURE
 from critic_probe.option import checked
 from critic_probe.pairs import Fields, Pair, PairFile, Pairs, Prompt, as_pairs
 from critic_probe.probes import GROUPS, all_families, choose
+from critic_probe.runs.follow import Followed
+from critic_probe.runs.steps import Asked
+from critic_probe.runs.track import TrackResult
 from critic_probe.scoring.cache import cache_path
 from critic_probe.workbench import Settings, run
 
@@ -47,6 +50,9 @@ if TYPE_CHECKING:
 Given = str | Path | Sequence[Mapping[str, Any]] | Sequence[Pair]
 """Pairs as Python has them: a file, rows under the names that files use, or `Pair`s; a table of rows too."""
 READ_OUTS = ("last", "mean")
+_LOADING = {"base": None, "device": "auto", "dtype": "auto", "device_map": None, "head_row": None} | {
+    "trust_remote_code": False
+}
 
 
 class Critic(checkpoint.Critic):
@@ -305,7 +311,8 @@ def bench(
     Raises:
         CriticProbeError: A row is no pair, or a read-out or an option is unknown.
     """
-    return Bench(critic, _pairs(pairs, critic, fields, on_bad_row), _settings(read_outs, cache=cache, **reading))
+    own = {critic.name: critic.layout.path}
+    return Bench(critic, _pairs(pairs, own, fields, on_bad_row), _settings(read_outs, cache=cache, **reading))
 
 
 def score(
@@ -401,26 +408,83 @@ def diff(
     return compared(pairwise.result(done), edits.result(done))
 
 
+def track(
+    run: str | Path,
+    pairs: "Given | pd.DataFrame | None" = None,
+    read_outs: Sequence[str] = READ_OUTS,
+    *,
+    train: "Given | pd.DataFrame | None" = None,
+    profile: str | None = None,
+    gates: str | Path | None = None,
+    most: int | None = None,
+    seed: int = 0,
+    fields: Fields = Fields(),  # noqa: B008 (frozen)
+    on_bad_row: Literal["error", "skip"] = "error",
+    cache: bool = True,
+    **options: Any,
+) -> TrackResult:
+    """The checkpoints of a training run beside each other, as `critic-probe track`.
+
+    Args:
+        run: The directory in which training writes `global_step_N` or `checkpoint-N`.
+        pairs: As `bench`, held out from the training.
+        read_outs: As `bench`.
+        train: Pairs that were trained on.
+        profile: Gates on each step that ship, by name.
+        gates: A TOML file of gates, on each step and, as `track.NAME`, on the run.
+        most: At most so many edits a response, drawn by the seed; None for all.
+        seed: Draws them.
+        fields: As `bench`.
+        on_bad_row: As `bench`.
+        cache: Whether steps are kept for a later call.
+        options: What `load` takes beside `name` and `step`, and what `bench` takes to read.
+
+    Returns:
+        `steps`, a row a step and read-out; `best`, the step that the rule takes; `changes`; `gates`; and `failed`,
+        whether a gate on the run does not hold.
+
+    Raises:
+        CriticProbeError: No checkpoint can be scored, a prompt is in both files, or a gate is unknown.
+    """
+    if not Path(run).is_dir():
+        raise CriticProbeError(f"{run}: no such directory; give the one in which training writes its checkpoints")
+    plan = load_gates(profile, None if gates is None else Path(gates), all_families())
+    unnamed = tuple(parse(name).name for name in _listed(read_outs))
+    loading = {name: options.pop(name, default) for name, default in _LOADING.items()}
+    settings = _settings([*unnamed, *plan.aggregations(unnamed)], cache=cache, **options)
+    own = {str(run): Path(run)}
+    held_out = _pairs(pairs, own, fields, on_bad_row)
+    trained = None if train is None else _pairs(train, own, fields, on_bad_row)
+    followed = Followed(Path(run), Asked(held_out, trained, settings, plan, unnamed, most, seed, loading))
+    for _ in followed.look():
+        pass
+    return followed.result()
+
+
+def _listed(read_outs: Sequence[str]) -> Sequence[str]:
+    if isinstance(read_outs, str):
+        raise CriticProbeError(f"read_outs is '{read_outs}'; give a list of names")
+    return read_outs
+
+
 def _settings(read_outs: Sequence[str], *, cache: bool, **reading: Any) -> Settings:
     known = [field.name for field in dataclasses.fields(Settings) if field.name not in ("aggregations", "cache")]
     if unknown := [name for name in reading if name not in known]:
         raise CriticProbeError(f"'{unknown[0]}' is unknown; choose from {', '.join(known)}")
-    if isinstance(read_outs, str):
-        raise CriticProbeError(f"read_outs is '{read_outs}'; give a list of names")
     if isinstance(reading.get("convention"), str):
         reading["convention"] = find_convention(reading["convention"])
     if isinstance(reading.get("date"), str):
         reading["date"] = read_date(reading["date"])
-    parsed = tuple(dict.fromkeys(parse(name) for name in read_outs))
+    parsed = tuple(dict.fromkeys(parse(name) for name in _listed(read_outs)))
     return checked(Settings(parsed, cache=cache_path() if cache else None, **reading))
 
 
-def _pairs(given: Any, critic: checkpoint.Critic, fields: Fields, on_bad_row: Literal["error", "skip"]) -> Pairs:
+def _pairs(given: Any, critics: dict[str, Path], fields: Fields, on_bad_row: Literal["error", "skip"]) -> Pairs:
     if isinstance(given, PairFile):
         return given
     if given is None or isinstance(given, str | Path):
-        path, own = None if given is None else str(given), {critic.name: critic.layout.path}
-        return bundled.find_pairs(path, fields, bundled.Critics(own, False, {}), on_bad_row)
+        path = None if given is None else str(given)
+        return bundled.find_pairs(path, fields, bundled.Critics(critics, False, {}), on_bad_row)
     rows = given.to_dict("records") if hasattr(given, "to_dict") else list(given)
     if rows and all(isinstance(row, Pair) for row in rows):
         return rows

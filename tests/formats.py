@@ -180,9 +180,11 @@ SHARDED = {"fsdp2": 2, "fsdp2-placements": 2, "fsdp1": 2, "fsdp1-no-mesh": 2, "h
 
 def save_shards(source: Path, target: Path) -> Path:
     """Writes `target/MODE/global_step_N/critic` for every mode, by that many real processes."""
+    torch.multiprocessing.set_forkserver_preload(["torch.distributed.fsdp", "transformers.models.qwen3.modeling_qwen3"])
     for world in sorted(set(SHARDED.values())):
         modes = [mode for mode, size in SHARDED.items() if size == world]
-        torch.multiprocessing.spawn(_rank, (world, modes, source, target), nprocs=world)
+        arguments = (world, modes, source, target)
+        torch.multiprocessing.start_processes(_rank, arguments, nprocs=world, start_method="forkserver")
     for mode in SHARDED:
         critic = target / mode / "global_step_20" / "critic"
         merged_by_verl(source, critic / "huggingface")

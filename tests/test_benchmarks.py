@@ -54,7 +54,7 @@ def test_what_is_said_of_the_strongest_edit_is_seldom_wrong():
     assert max(float(line[3]) for line in still) > 0.05  # read where it was chosen
 
 
-@pytest.mark.parametrize("script", ["growth", "load_memory", "scores"])
+@pytest.mark.parametrize("script", ["growth", "load_memory", "memory", "scores"])
 def test_the_memory_in_the_docs_is_what_was_measured(script):
     command = [sys.executable, f"benchmarks/{script}.py", "--show", f"benchmarks/{script}.json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -75,3 +75,11 @@ def test_growth_measures_what_it_shows(tmp_path):
     [row] = json.loads((tmp_path / "g.json").read_text())
     assert row["pairs"] == 2
     assert f"| 2 | {row['peak_mb']:,.0f} | {row['cpu_ms']:.3g} |" in done.stdout
+
+
+def test_memory_is_held_against_what_a_dry_run_says(tmp_path):
+    command = [sys.executable, "benchmarks/memory.py", "a pair", "--json", str(tmp_path / "m.json")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    [row] = json.loads((tmp_path / "m.json").read_text())
+    assert 0.7 < row["peak_mb"] / row["foreseen_mb"] < 1
+    assert f"| {row['peak_mb']:,.0f} | {row['foreseen_mb']:,.0f} |" in done.stdout

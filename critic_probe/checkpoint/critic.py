@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from typing_extensions import TypedDict
 
 from critic_probe import tolerance
+from critic_probe.checkpoint.blocks import in_blocks
 from critic_probe.checkpoint.finite import first_not_finite
 from critic_probe.checkpoint.head import NORMALIZER, Head, has_head, read_head, state_width
 from critic_probe.checkpoint.layout import Layout, fingerprint, read_json, read_layout, tokenizer_hash
@@ -39,6 +40,12 @@ class _Generation(TypedDict, total=False):
     """What is read of a `generation_config.json`."""
 
     eos_token_id: int | list[int] | None
+
+
+class _Tokenizer(TypedDict, total=False):
+    """What is read of a `tokenizer_config.json` beside what transformers reads, which does not look."""
+
+    model_max_length: float | None
 
 
 class Training(TypedDict, total=False):
@@ -108,7 +115,8 @@ class Critic:
         inputs = {k: v.to(self.device) if isinstance(v, Tensor) else v for k, v in inputs.items()}
         if self.steady_length is not None:
             _forget_lengths(self.backbone)
-        hidden = self.backbone(input_ids=ids.to(self.device), use_cache=False, **inputs).last_hidden_state
+        with in_blocks(self.backbone, *ids.shape):
+            hidden = self.backbone(input_ids=ids.to(self.device), use_cache=False, **inputs).last_hidden_state
         values = self.head.values(hidden).cpu()  # after the final norm
         if self.head.normalisation is None:
             return values, hidden
@@ -173,6 +181,7 @@ def load_critic(
     device_map: str | None = None,
     trust_remote_code: bool = False,
     head_row: str | None = None,
+    layout: Layout | None = None,
     ranks: int = 1,
 ) -> Critic:
     """Loads a critic from whatever its training framework wrote; `docs/checkpoints.md` lists the formats.
@@ -188,6 +197,7 @@ def load_critic(
         trust_remote_code: Whether code in the directory may run.
         head_row: Of a head with several rows the one to read, `N`, or `N-M` for the difference of two (of labels 1 and
             0, the log-odds); without any head, a row of the output layer.
+        layout: What `read_layout` says of the path, where it was asked already.
         ranks: The processes of torch.distributed that hold a part of the backbone each; all of them must call this, and
             whatever computes values, together.
 
@@ -201,7 +211,13 @@ def load_critic(
         )
     where = resolve_device(device)
     critic = without_backbone(
-        path, name=name, base=base, step=step, trust_remote_code=trust_remote_code, head_row=head_row
+        path,
+        name=name,
+        base=base,
+        step=step,
+        trust_remote_code=trust_remote_code,
+        head_row=head_row,
+        layout=layout,
     )
     layout, config = critic.layout, critic.backbone.config
     of_head = {name for layer in critic.head.layers for name in layer}
@@ -241,6 +257,7 @@ def without_backbone(
     step: int | None = None,
     trust_remote_code: bool = False,
     head_row: str | None = None,
+    layout: Layout | None = None,
 ) -> Critic:
     """Reads all of a critic but its backbone, so that it can be asked for everything but values; see `load_critic`.
 
@@ -250,7 +267,7 @@ def without_backbone(
     import transformers
 
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    layout = read_layout(path, base=base, step=step)
+    layout = layout or read_layout(path, base=base, step=step)
     with _quiet():
         config, tokenizer = read_config(layout, trust_remote_code), read_tokenizer(layout, trust_remote_code)
         text_config = config.get_text_config()
@@ -354,7 +371,7 @@ def read_tokenizer(layout: Layout, trust_remote_code: bool = False) -> Any:
     from transformers import AutoTokenizer
 
     if (settings := layout.home / "tokenizer_config.json").exists():
-        read_json(settings, "the tokenizer's settings", dict)
+        read_json(settings, "the tokenizer's settings", _Tokenizer)
     try:
         return AutoTokenizer.from_pretrained(layout.home, local_files_only=True, trust_remote_code=trust_remote_code)
     except Exception as error:  # as above

@@ -10,9 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import platformdirs
-
 from critic_probe.errors import CriticProbeError
+from critic_probe.writing import kept_files
 
 
 class _Model(NamedTuple):
@@ -40,7 +39,7 @@ PACKAGED = {  # how command lines and adapters name them
 
 def backbones() -> Path:
     """Where converted models are kept: `backbones` in the user's cache directory."""
-    return platformdirs.user_cache_path("critic-probe", appauthor=False) / "backbones"
+    return kept_files() / "backbones"
 
 
 def packaged(name: str) -> Path:
@@ -84,7 +83,8 @@ def converted(*parts: Path) -> Path:
             hash.
 
     Raises:
-        CriticProbeError: There is no such file, packages are missing, or transformers cannot read it.
+        CriticProbeError: There is no such file, packages are missing, transformers cannot read it, or there is no place
+            to keep it.
     """
     for part in parts:
         if not part.is_file():
@@ -99,8 +99,16 @@ def converted(*parts: Path) -> Path:
         raise CriticProbeError(
             f"{parts[0]}: reading a GGUF needs {' and '.join(missing)}; install with `pip install {' '.join(missing)}`"
         )
-    kept.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=kept))
+    try:
+        if kept.parts[0] == "~":
+            raise OSError("there is no home directory")
+        kept.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=kept))
+    except OSError as error:
+        raise CriticProbeError(
+            f"{kept}: converted models are kept there, and it cannot be written ({error.strerror or error}); set "
+            "XDG_CACHE_HOME to a directory that can"
+        ) from error
     try:
         if len(parts) == 1:
             _convert(parts[0], scratch)

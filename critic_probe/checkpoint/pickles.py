@@ -8,11 +8,10 @@ processes are read by one process without a group, and a tensor's bytes are read
 import io
 import math
 import pickle
-import pickletools
 import struct
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,15 @@ from critic_probe.errors import CriticProbeError
 
 _LOCAL_HEADER = 30  # bytes before the name in a zip entry's own header
 _PROGRAM = 1 << 28  # bytes of a pickle, which holds names and shapes and no values
+_UNFOLDED = 1 << 24  # objects of a tree, where one that stands at several places counts at each
+_DIMENSIONS = 64  # of a tensor
+
+
+class _Tuple(tuple[Any, ...]):
+    """A tuple of a pickle, which is no key: a few bytes nest one so that its hash would take years."""
+
+    __slots__ = ()
+    __hash__ = None  # type: ignore[assignment]
 
 
 class Inert:
@@ -73,7 +81,7 @@ _PLAIN: dict[tuple[str, str], Any] = {
     ("builtins", "list"): list,
     ("builtins", "int"): int,
     ("builtins", "float"): float,
-    ("torch", "Size"): lambda size=(): tuple(size),
+    ("torch", "Size"): lambda size=(): _Tuple(size),
 }
 _INERT = ("torch.distributed.",)
 _INERT_NAMES = {
@@ -177,24 +185,79 @@ def _load(path: Path, program: bytes, storages: dict[str, tuple[int, int]] | Non
             f"{path}: a pickle of more than {_PROGRAM:,} bytes, which no weights need; copy it again"
         )
     try:
-        for opcode, argument, _ in pickletools.genops(program):
-            if "PUT" in opcode.name and (argument or 0) > len(program):  # the reader makes room for as many objects
-                raise CriticProbeError(
-                    f"{path}: its pickle numbers an object {argument:,}, which it has not; it was not run"
-                )
-        return _Unpickler(path, program, storages or {}).load()
+        tree = _Unpickler(path, program, storages or {}).load()
+        _refuse_tangled(path, tree)
+        return tree
     except CriticProbeError:
         raise
     except Exception as error:  # a damaged pickle fails in any way there is
         raise CriticProbeError(f"{path}: its pickle is damaged ({error!s:.200}); copy it again") from error
 
 
-class _Unpickler(pickle.Unpickler):
+def _refuse_tangled(path: Path, tree: Any) -> None:
+    """Refuses a tree whose parts are named again and again, so that showing or comparing it would take forever."""
+    sizes: dict[int, int] = {}
+    waiting = [(tree, False)]
+    while waiting:
+        value, counted = waiting.pop()
+        if counted:
+            sizes[id(value)] = 1 + sum(sizes[id(part)] for part in _parts(value))
+            if sizes[id(value)] > _UNFOLDED:
+                raise CriticProbeError(
+                    f"{path}: its pickle names its own objects so often that {_UNFOLDED:,} are not all of them, which "
+                    "no weights need; copy it again"
+                )
+        elif id(value) not in sizes:
+            sizes[id(value)] = 1  # for good where it is a part of itself
+            waiting.append((value, True))
+            waiting += [(part, False) for part in _parts(value)]
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    if isinstance(value, Inert):
+        return (value.args, value.state)
+    return value if isinstance(value, list | tuple | set) else ()
+
+
+class _Unpickler(pickle._Unpickler):
+    """Python's own unpickler that is written in Python, for what each opcode may do here.
+
+    Besides names and storages, which are asked for, it refuses what would take more memory than the program itself has,
+    and changes nothing that is not inert. An opcode that is not in `dispatch` is damage.
+    """
+
+    stack: list[Any]
+
     def __init__(self, path: Path, program: bytes, storages: dict[str, tuple[int, int]]) -> None:
         super().__init__(io.BytesIO(program))
         self._path = path
         self._storages = storages
         self._inert: dict[tuple[str, str], type[Inert]] = {}
+        self._room = len(program)  # for objects that are copied from others
+
+    def no_key(self) -> None:
+        """Makes the newest object, a tuple, one that is no key."""
+        self.stack[-1] = _Tuple(self.stack[-1])
+
+    def counted(self) -> None:
+        """Takes account of the newest object, which a call made and which may be a copy of others."""
+        made = self.stack[-1]
+        if isinstance(made, list | dict | set | tuple):
+            self._room -= len(made)
+        if self._room < 0:
+            raise CriticProbeError(f"{self._path}: its pickle copies more than it holds; copy it again")
+
+    def load_build(self) -> None:
+        state, made = self.stack.pop(), self.stack[-1]
+        if isinstance(made, Inert):
+            made.__setstate__(state)
+        elif not isinstance(made, OrderedDict):  # whose attributes, torch's `_metadata`, are not read
+            raise CriticProbeError(
+                f"{self._path}: its pickle sets the state of a {type(made).__name__:.80}, which no weights need; it "
+                "was not run"
+            )
 
     def find_class(self, module: str, name: str) -> Any:
         module = {"__builtin__": "builtins"}.get(module, module)
@@ -245,6 +308,23 @@ class _Unpickler(pickle.Unpickler):
         return self._inert_class(outer.__name__, name)
 
 
+def _then(load: Callable[[Any], None], after: Callable[[Any], None]) -> Callable[[Any], None]:
+    def loaded(unpickler: _Unpickler) -> None:
+        load(unpickler)
+        after(unpickler)
+
+    return loaded
+
+
+_NEVER = b"".join((pickle.FROZENSET, pickle.BYTEARRAY8, pickle.EXT1, pickle.EXT2, pickle.EXT4))
+_TUPLES = b"".join((pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3))
+_CALLS = b"".join((pickle.REDUCE, pickle.INST, pickle.OBJ))
+_dispatch: dict[int, Any] = {code: load for code, load in pickle._Unpickler.dispatch.items() if code not in _NEVER}
+_dispatch |= {code: _then(_dispatch[code], _Unpickler.no_key) for code in _TUPLES}
+_dispatch |= {code: _then(_dispatch[code], _Unpickler.counted) for code in _CALLS}
+_Unpickler.dispatch = _dispatch | {pickle.BUILD[0]: _Unpickler.load_build}
+
+
 def _tensor(
     storage: tuple[int, int, torch.dtype, Path],
     offset: int,
@@ -255,7 +335,9 @@ def _tensor(
     start, available, storage_dtype, path = storage
     dtype = dtype or storage_dtype
     size, stride = tuple(size), tuple(stride)
-    if not isinstance(dtype, torch.dtype) or any(type(n) is not int for n in (offset, *size, *stride)):
+    numbers = (offset, *size, *stride)
+    plain = all(type(n) is int and abs(n) < 1 << 63 for n in numbers) and len(size) <= _DIMENSIONS
+    if not isinstance(dtype, torch.dtype) or not plain:
         raise CriticProbeError(f"{path}: a tensor's dtype, offset, size or stride is none; copy it again")
     needed = offset + 1 + sum((n - 1) * s for n, s in zip(size, stride, strict=True)) if math.prod(size) else 0
     bytes_needed = max(needed, math.prod(size)) * dtype.itemsize

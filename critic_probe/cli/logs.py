@@ -1,5 +1,6 @@
 """`critic-probe logs`: what the logs of a run say, and whether it was sound."""
 
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,16 +9,17 @@ import typer
 
 from critic_probe.cli import options, panels, session
 from critic_probe.cli.declare import with_options
+from critic_probe.cli.live import until_signal
 from critic_probe.cli.pages import Curves
-from critic_probe.errors import CriticProbeError, parameter
+from critic_probe.cli.verdicts import Verdicts
+from critic_probe.option import Option
 from critic_probe.report.targets import check_folder
-from critic_probe.writing import write_text
 
 if TYPE_CHECKING:
     from critic_probe.gates.gate import Plan
-    from critic_probe.runs.logs import LogsResult
 
 PANEL = panels.RUNS
+_REST = 9  # times what reading took: no more than a tenth of a core
 EXAMPLES = (
     "critic-probe warmup pairs.jsonl --backbone tiny -o run --steps 4",
     "critic-probe logs run",
@@ -45,19 +47,6 @@ class Judging:
     gates: Annotated[
         Path | None, options.of_gates("A TOML file of gates on figures of the run, logs.NAME.", metavar="FILE")
     ] = None
-    junit: Annotated[Path | None, options.of_gates("Also write the gates as JUnit XML.", metavar="FILE")] = None
-    markdown: Annotated[Path | None, options.of_gates("Also write the gates as Markdown.", metavar="FILE")] = None
-
-    def check(self) -> None:
-        """Refuses files that could not be written.
-
-        Raises:
-            CriticProbeError: One could not, or there are no gates to write.
-        """
-        for path in filter(None, (self.junit, self.markdown)):
-            if self.gates is None:
-                raise CriticProbeError(f"{path}: there are no gates to write; give {parameter('gates', 'FILE')}")
-            check_folder(path)
 
     def plan(self) -> "Plan | None":
         """The gates; None without any.
@@ -71,14 +60,16 @@ class Judging:
 
         return load_gates(None, self.gates, ())
 
-    def write(self, result: "LogsResult") -> None:
-        """Writes what the gates say."""
-        from critic_probe.report import verdicts
 
-        checked = result.checked(str(self.gates))
-        for path, made in ((self.junit, verdicts.to_junit), (self.markdown, verdicts.to_markdown)):
-            if path is not None:
-                write_text(path, made(checked))
+@dataclass(frozen=True, kw_only=True)
+class Watching:
+    """How a run is followed that is not done."""
+
+    watch: Annotated[
+        bool,
+        Option("Go on until a signal: tell what the checks find as it comes. Then print what there is.", panel="Live"),
+    ] = False
+    every: Annotated[float, Option("Seconds between two looks at the files, at least.", min=0.05, panel="Live")] = 10.0
 
 
 @with_options
@@ -88,21 +79,47 @@ def command(
     ],
     *,
     judging: Judging,
+    watching: Watching,
+    verdicts: Verdicts,
     output: Told,
 ) -> None:
     """Read what a training run logged: its figures by step, and whether it was sound."""
     output.check()
-    judging.check()
+    verdicts.check(judging.gates is not None)
     if output.to_pairs is not None:
         check_folder(output.to_pairs)
     from critic_probe.runs.logs import read_logs
 
+    if watching.watch:
+        _follow(paths, judging.profile, watching.every)
     result = read_logs(paths, judging.profile, output.to_pairs, judging.plan())
     for notice in result.notices:
         if notice.code == "pairs":
             typer.echo(f"{output.to_pairs}: {notice.message}", err=True)
     output.write(result)
-    judging.write(result)
+    verdicts.write(result.checked(str(judging.gates)))
     session.finish(result, None, replace(output, output=None), default_pairs=False, show=output.show)
     if result.failed:
         raise typer.Exit(1)
+
+
+def _follow(paths: list[Path], profile: str | None, every: float) -> None:
+    """Tells findings as they come, until a signal.
+
+    Raises:
+        CriticProbeError: A path is not there, or the profile is wrong.
+    """
+    from critic_probe.runs.live import Watched
+    from critic_probe.runs.profile import load_profile
+    from critic_probe.runs.read import Records
+
+    Records(paths)
+    if profile is not None:
+        load_profile(profile)
+    watched = Watched(paths, profile)
+    with until_signal("this is what was logged"):
+        while True:
+            started = time.monotonic()
+            for line in watched.look():
+                typer.echo(line, err=True)
+            time.sleep(max(every, _REST * (time.monotonic() - started)))

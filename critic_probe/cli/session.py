@@ -129,10 +129,16 @@ def show_price(table: Any, json: bool) -> None:
         typer.echo(dump_plain({"schema": "critic-probe/price/1", "price": table.to_dict("records")}))
         return
     for row in table.to_dict("records"):
+        sizes = {name: f"{row[name] / 1e6:,.0f}" for name in row if name.endswith("memory") and row[name] is not None}
+        memory = (
+            "; up to {memory} MB of memory: program {program_memory}, weights {weights_memory}, largest batch "
+            "{batch_memory}, tables {tables_memory}"
+        )
         typer.echo(
             f"{row['critic']}: {row['pairs']:,} pairs, {row['responses']:,} responses, {row['tokens']:,} tokens, "
             f"{row['tokens_after_sharing']:,} after sharing ({row['saved']:.0%} saved, engine {row['engine']}); "
             f"about {row['seconds']:,.0f} s at {row['tokens_per_second']:,.0f} tokens/s, timed on the first pairs"
+            + (memory.format(**sizes) if sizes else "")
         )
 
 

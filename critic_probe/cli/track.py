@@ -1,9 +1,7 @@
 """`critic-probe track`: the checkpoints of a training run beside each other, also while it goes on."""
 
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +13,9 @@ from critic_probe.aggregation import parse
 from critic_probe.bundled import Critics
 from critic_probe.cli import options, panels, session
 from critic_probe.cli.declare import with_options
+from critic_probe.cli.live import until_signal
 from critic_probe.cli.pages import Curves
+from critic_probe.cli.verdicts import Verdicts
 from critic_probe.errors import CriticProbeError
 from critic_probe.option import Option
 from critic_probe.report.targets import check_own_folder
@@ -65,13 +65,17 @@ def command(
     ] = None,
     watching: Watching,
     gating: options.Gating,
+    verdicts: Verdicts,
     drawing: options.Drawing,
     loading: Steps,
     scoring: options.Scoring,
     fields: options.PairNames,
     output: Curves,
 ) -> None:
-    """Follow a run's checkpoints: curves with intervals, and the best step by a stated rule."""
+    """Follow a run's checkpoints: curves with intervals, and the best step by a stated rule.
+
+    Exits with 1 if a gate on the run, track.NAME, does not hold.
+    """
     output.check()
     if watching.tensorboard is not None:
         if find_spec("tensorboard") is None:
@@ -80,12 +84,14 @@ def command(
     if not run.is_dir():
         raise CriticProbeError(f"{run}: no such directory; give the one in which training writes its checkpoints")
     unnamed = tuple(parse(name).name for name in scoring.aggregation or ("last", "mean"))
+    from critic_probe.gates.figures import TRACK
     from critic_probe.gates.gate import load_gates
     from critic_probe.probes import all_families
     from critic_probe.runs.follow import Followed
     from critic_probe.runs.steps import Asked
 
     plan = load_gates(gating.profile, gating.gates, all_families())
+    verdicts.check(any(gate.metric.startswith(TRACK) for gate in plan.gates))
     told = Critics({str(run): run}, False, {})
     read, trained = fields.pairs(pairs, told), None if train is None else fields.pairs(train, told)
     settings = scoring.settings(dict.fromkeys([*unnamed, *plan.aggregations(unnamed)]))
@@ -102,7 +108,10 @@ def command(
         _score(followed, watching, board, output)
     result = session.with_defaults_told(followed.result(), None, pairs is None)
     output.write(result)
+    verdicts.write(result.checked(plan.source))
     session.finish(result, None, replace(output, output=None), default_pairs=False, show=output.show)
+    if result.failed:
+        raise typer.Exit(1)
 
 
 def _score(followed: "Followed", watching: Watching, board: "Board | None", output: Curves) -> None:
@@ -126,20 +135,7 @@ def _score(followed: "Followed", watching: Watching, board: "Board | None", outp
     if not watching.watch:
         look()
         return
-    with _signals():
+    with until_signal("this is what was scored"):
         while followed.run.is_dir():
             if not look():
                 time.sleep(watching.every)
-
-
-@contextmanager
-def _signals() -> Iterator[None]:
-    """Ends the block on SIGINT and SIGTERM, and lets what comes after it go on; a second signal ends that too."""
-    known = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo("critic-probe: ended by a signal; this is what was scored", err=True)
-    finally:
-        for number, handler in known.items():
-            signal.signal(number, handler)

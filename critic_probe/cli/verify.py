@@ -127,14 +127,14 @@ def _as_scored(
 
 
 def _as_named(paths: dict[str, Path], names: list[str], result: Path) -> dict[str, Path]:
-    """The directories under the names of the record: by name, or one to one where each side has one."""
+    """The directories under the names of the record, in its order: by name, or one to one where each side has one."""
     if len(paths) == len(names) == 1:
         return {names[0]: next(iter(paths.values()))}
     if set(paths) != set(names):
         raise CriticProbeError(
             f"{result}: was computed with {', '.join(names)}; give each of them with -c (given: {', '.join(paths)})"
         )
-    return paths
+    return {name: paths[name] for name in names}
 
 
 def _plan(signature: dict[str, Any]) -> Any:

@@ -71,7 +71,10 @@ GONE = {
 """Figures that families which move nothing diluted -> what stands in their place."""
 _TOKENS = ("lag1", "effective_tokens", "variance_ratio")
 LOGS = "logs."
-"""Begins the figures of a training run: what `runs` judges, which knows their names."""
+"""Begins the figures of a training run's log: what `runs` judges, which knows their names."""
+TRACK = "track."
+"""Begins the figures of a training run's checkpoints, as `LOGS` does those of its log."""
+OF_RUNS = (LOGS, TRACK)
 METRICS: frozenset[str] = frozenset(
     [
         *(f"compare.{name}" for name in (*_COMPARE, "median_abs_gap")),
@@ -89,7 +92,8 @@ def figures(results: Mapping[str, Any]) -> pd.DataFrame:
     """One row per figure: metric, critic, aggregation, family, position, category, value, low, high, n, floor, ids.
 
     Args:
-        results: Command -> its result; for `doctor`, a list of (critic, result); for `logs`, a table of name, value, n.
+        results: Command -> its result; for `doctor`, a list of (critic, result); for `logs`, a table of name, value, n;
+            for `track`, one of figure, critic, aggregation, position, value, low, high, n, prompts.
     """
     rows: list[Row] = []
     for command, result in results.items():
@@ -203,6 +207,11 @@ def _logs(command: str, levels: pd.DataFrame) -> Iterator[Row]:
         yield _figure(f"{command}.{record['name']}", record, "value", None)
 
 
+def _track(command: str, of_places: pd.DataFrame) -> Iterator[Row]:
+    for record in of_places.to_dict("records"):
+        yield _figure(f"{command}.{record['figure']}", record, "value", ("low", "high"))
+
+
 def _figure(metric: str, record: Row, name: str, interval: tuple[str, str] | None) -> Row:
     low, high = (record[interval[0]], record[interval[1]]) if interval else (None, None)
     own = {key: record.get(key, "") for key in ("critic", "aggregation", "family", "position", "category")}
@@ -217,4 +226,5 @@ _OF_COMMAND: dict[str, Callable[[str, Any], Iterator[Row]]] = {
     "tokens": _tokens,
     "doctor": _doctor,
     "logs": _logs,
+    "track": _track,
 }

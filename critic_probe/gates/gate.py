@@ -1,8 +1,8 @@
 """Gates: what a TOML file demands of figures, and whether they meet it."""
 
 import math
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 from critic_probe import documents
 from critic_probe.aggregation import parse
 from critic_probe.errors import CriticProbeError, parameter
-from critic_probe.gates.figures import GONE, LOGS, METRICS
+from critic_probe.gates.figures import GONE, METRICS, OF_RUNS
 from critic_probe.gates.shipped import DEFAULT_PROFILE, profile_text
 from critic_probe.stats.intervals import NOTHING, Interval, would_tell
 from critic_probe.stats.rates import too_few
@@ -33,7 +33,8 @@ class Gate:
         severity: Whether a failed gate fails the check, or only warns.
         aggregation: A read-out; empty for all.
         family: A family of edits; empty for all.
-        position: A position of edits or, for `tokens.d_acc`, a share such as `50%`; empty for all.
+        position: A position of edits or, for `tokens.d_acc`, a share such as `50%`, for `track.` figures `best` or
+            `last`; empty for all.
         category: A category of pairs; empty for the figure over all pairs.
         name: How the verdict names it; made of the rest where empty.
     """
@@ -88,6 +89,10 @@ class Plan:
     def commands(self) -> list[str]:
         """The commands that measure what the gates name."""
         return list(dict.fromkeys(gate.metric.partition(".")[0] for gate in self.gates))
+
+    def of(self, chosen: Callable[[str], bool]) -> "Plan":
+        """The gates whose metric is chosen."""
+        return replace(self, gates=tuple(gate for gate in self.gates if chosen(gate.metric)))
 
     def aggregations(self, unnamed: Iterable[str]) -> list[str]:
         """The read-outs to measure: those that gates name, and `unnamed` where a gate names none."""
@@ -155,7 +160,7 @@ def read_gate(given: Any, where: str, families: Collection[str]) -> Gate:
             f"{where}: metric '{given['metric']}' is gone, since edits that move nothing hid in it those that do; "
             f"bound {GONE[given['metric']]}"
         )
-    if given.get("metric") not in METRICS and not str(given.get("metric")).startswith(LOGS):
+    if given.get("metric") not in METRICS and not str(given.get("metric")).startswith(OF_RUNS):
         raise CriticProbeError(
             f"{where}: metric {documents.shown(given.get('metric'))} is unknown; choose from "
             f"{', '.join(sorted(METRICS))}"
@@ -175,6 +180,12 @@ def read_gate(given: Any, where: str, families: Collection[str]) -> Gate:
         except CriticProbeError as error:
             raise CriticProbeError(f"{where}: {error}") from error
     return gate
+
+
+_COLUMNS = [
+    *("gate", "metric", "critic", "aggregation", "family", "position", "category", "value", "low", "high", "n"),
+    *("bound", "at", "severity", "verdict", "note", "ids"),
+]
 
 
 def evaluate(plan: Plan, figures: pd.DataFrame, unnamed: Iterable[str]) -> pd.DataFrame:
@@ -222,7 +233,7 @@ def evaluate(plan: Plan, figures: pd.DataFrame, unnamed: Iterable[str]) -> pd.Da
             rows.append(
                 {"gate": gate.label, "metric": gate.metric, **shown, **asked, "verdict": word, "note": note, "ids": ids}
             )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=_COLUMNS)
 
 
 def _verdict(gate: Gate, figure: Mapping[str, Any]) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import pandas as pd
 
 from critic_probe.errors import CriticProbeError, Notice
-from critic_probe.gates.figures import LOGS, figures
+from critic_probe.gates.figures import LOGS, OF_RUNS, figures
 from critic_probe.gates.gate import Gate, Plan, evaluate, exit_code
 from critic_probe.measures.compare import Compare
 from critic_probe.measures.doctor import Doctor, DoctorResult
@@ -156,12 +156,13 @@ def _measures(plan: Plan, most: int | None, seed: int) -> dict[str, Any]:
     """A measurement for each command that gates name.
 
     Raises:
-        CriticProbeError: A gate bounds what a run logged, which no critic tells.
+        CriticProbeError: A gate bounds a figure of a run, which no critic tells.
     """
-    if of_runs := [gate for gate in plan.gates if gate.metric.startswith(LOGS)]:
+    if of_runs := [gate.metric for gate in plan.gates if gate.metric.startswith(OF_RUNS)]:
+        what, command = ("log", "logs") if of_runs[0].startswith(LOGS) else ("checkpoints", "track")
         raise CriticProbeError(
-            f"{plan.source}: '{of_runs[0].metric}' is a figure of a run's log; keep such gates in a file of their "
-            "own for critic-probe logs"
+            f"{plan.source}: '{of_runs[0]}' is a figure of a run's {what}; keep such gates in a file of their own for "
+            f"critic-probe {command}"
         )
     families = all_families()
     measures: dict[str, Any] = {}

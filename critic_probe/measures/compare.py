@@ -143,14 +143,22 @@ class Compare:
         """Both sides, and nothing else."""
 
         def take(values: Values) -> None:
-            self._texts.setdefault(pair.pair.id, Texts.of(pair))
-            self._rows += score_pair(bench, pair, [values[ids] for ids in pair.group.responses])
+            self.take(pair, score_pair(bench, pair, [values[ids] for ids in pair.group.responses]))
 
         return Ask((), take)
 
+    def take(self, pair: EncodedPair, rows: Iterable[dict[str, Any]]) -> None:
+        """Notes a pair's scores, wherever they come from: rows of `score_pair`."""
+        self._texts.setdefault(pair.pair.id, Texts.of(pair))
+        self._rows += rows
+
     def end(self, bench: Bench) -> None:
         """Every pair of a critic is scored."""
-        self._frames.append(with_verdicts(pd.DataFrame(self._rows), bench.floors))
+        self.close(bench.name, bench.floors)
+
+    def close(self, _: str, floors: Mapping[str, float]) -> None:
+        """All of a critic's pairs are known; `floors` are those of noise, by read-out."""
+        self._frames.append(with_verdicts(pd.DataFrame(self._rows), floors))
 
     @property
     def scored(self) -> pd.DataFrame:
@@ -159,10 +167,19 @@ class Compare:
 
     def result(self, done: Run) -> CompareResult:
         """The tables over all critics."""
-        signed = done.signature(temperature=self._temperature)
-        floor = floor_sentence(done.records)
-        result = tabulated(self.scored, self._texts, done.notices, signed, floor, self._temperature)
-        return replace(result, input=done.input)
+        return self.judged(done.notices, done.signature(temperature=self._temperature), done.input)
+
+    def judged(self, notices: list[Notice], signed: Signature, shown: dict[str, Any]) -> CompareResult:
+        """The tables over the scores.
+
+        Args:
+            notices: What was told so far.
+            signed: What determined the scores.
+            shown: The first pair as it is fed; see `Measured`.
+        """
+        floor = floor_sentence(signed["critics"])
+        result = tabulated(self.scored, self._texts, notices, signed, floor, self._temperature)
+        return replace(result, input=shown)
 
 
 def tabulated(
@@ -210,29 +227,35 @@ def tabulated(
 
 def score_pair(bench: Bench, pair: EncodedPair, values: Sequence[Tensor]) -> Iterator[dict[str, Any]]:
     """One row per aggregation: both scores, raw ones too where the critic normalises, and the tokens read."""
-    normalisation = bench.critic.head.normalisation
     both = list(zip(values, (pair.student, pair.teacher), strict=True))
     for aggregation in bench.settings.aggregations:
         scores = [bench.score(v, side, aggregation) for v, side in both]
         tokens = [read_text(bench, pair, v, side, aggregation) for v, side in both]
-        row = {
-            "critic": bench.critic.name,
-            "id": pair.pair.id,
-            "prompt_hash": prompt_hash(pair.pair),
-            "category": pair.pair.category,
-            "aggregation": aggregation.name,
-            "student_score": scores[0],
-            "teacher_score": scores[1],
-            "student_tokens": len(pair.student.ids),
-            "teacher_tokens": len(pair.teacher.ids),
-            "student_token_read": tokens[0],
-            "teacher_token_read": tokens[1],
-        }
-        if normalisation is not None:
-            mean, std = normalisation
+        row = row_of(bench.name, pair, aggregation, scores, tokens)
+        if bench.critic.head.normalisation is not None:
+            mean, std = bench.critic.head.normalisation
             raw = [bench.score(v * std + mean, side, aggregation) for v, side in both]
             row |= {"student_raw_score": raw[0], "teacher_raw_score": raw[1]}
         yield row
+
+
+def row_of(
+    critic: str, pair: EncodedPair, aggregation: Aggregation, scores: Sequence[float], tokens: Sequence[str | None]
+) -> dict[str, Any]:
+    """A pair's row under one read-out, from the scores of student and teacher and the tokens that they were read at."""
+    return {
+        "critic": critic,
+        "id": pair.pair.id,
+        "prompt_hash": prompt_hash(pair.pair),
+        "category": pair.pair.category,
+        "aggregation": aggregation.name,
+        "student_score": scores[0],
+        "teacher_score": scores[1],
+        "student_tokens": len(pair.student.ids),
+        "teacher_tokens": len(pair.teacher.ids),
+        "student_token_read": tokens[0],
+        "teacher_token_read": tokens[1],
+    }
 
 
 def with_verdicts(scored: pd.DataFrame, floors: Mapping[str, float] | pd.Series) -> pd.DataFrame:

@@ -1,11 +1,11 @@
 """What edits of a response do to its score, and to the verdict of its pair."""
 
 from collections import Counter
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from math import nan
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -42,6 +42,7 @@ from critic_probe.workbench import (
     silent,
 )
 
+AGAIN = ("again", "batch")  # ways of scoring a response a second time
 TWICE = 8  # pairs whose responses are computed a second time, outside the tree and its cache
 
 
@@ -65,12 +66,13 @@ class PerturbResult(Measured):
         contrasts: Read-out against read-out and critic against critic, family by family: the difference of |delta| over
             SD with its interval, p and p_holm over all families; for controls and directions the p of the right orders.
         cases: One row per critic, aggregation and edit, the largest |delta| over SD first.
+        pairs: One row per critic, aggregation and pair: the scores of both unedited sides.
         not_measured: Edits that were not scored: critic, family, reason, count.
         command: perturb, or completeness where only that was asked for.
         spreads: (critic, aggregation) -> totals over prompts of the unedited scores, whose SD deltas are set against.
     """
 
-    tables = ("summary", "headline", "faults", "rules", "contrasts", "cases", "not_measured")
+    tables = ("summary", "headline", "faults", "rules", "contrasts", "cases", "pairs", "not_measured")
     main = "cases"
     also = ("completeness",)
 
@@ -80,6 +82,7 @@ class PerturbResult(Measured):
     rules: pd.DataFrame
     contrasts: pd.DataFrame
     cases: pd.DataFrame
+    pairs: pd.DataFrame
     not_measured: pd.DataFrame
     command: str = "perturb"
     spreads: Spreads = field(default_factory=dict)
@@ -94,6 +97,15 @@ class PerturbResult(Measured):
         order = [critic["name"] for critic in critics]
         as_measured = self.cases.sort_values("critic", key=lambda names: names.map(order.index), kind="stable")
         return [*read_aloud(self.summary, self.headline, as_measured), floor_sentence(critics)]
+
+
+class Scored(NamedTuple):
+    """A case with its scores: edited; of the base, where it has one of its own; with the ending restored."""
+
+    variant: Variant
+    edited: float
+    base: float | None
+    restored: float | None
 
 
 def perturb(
@@ -140,28 +152,26 @@ class Perturb:
         self.plan = plan
         self._command = command
         self._frames: list[pd.DataFrame] = []
-        self._gaps: list[dict[str, Any]] = []
+        self._pairs: list[dict[str, Any]] = []
         self._skips: list[tuple[str, str, str, int]] = []
         self.spreads: dict[tuple[str, str], Totals] = {}
 
-    def begin(self, bench: Bench) -> None:
+    def begin(self, _: Bench) -> None:
         """A critic's turn begins."""
         self._seen = 0
-        self._skipped: Counter[tuple[str, str]] = Counter()
-        self._scores: dict[str, list[float]] = {aggregation.name: [] for aggregation in bench.settings.aggregations}
-        self._prompts: list[str] = []
+        self.skipped: Counter[tuple[str, str]] = Counter()
+        self._scores: dict[str, list[tuple[str, float]]] = {}
         self._rows: list[dict[str, Any]] = []
 
     def ask(self, bench: Bench, pair: EncodedPair) -> Ask:
         """Every edit of the pair that can be scored."""
-        variants = variants_of(bench, pair, self.plan, self._skipped)
+        variants = variants_of(bench, pair, self.plan, self.skipped)
 
         def take(values: Values) -> None:
-            twice = _twice(bench, pair, variants) if self._seen < TWICE else {}
+            again = twice(bench, pair, variants) if self._seen < TWICE else {}
             self._seen += 1
-            self._prompts += [prompt_hash(pair.pair)] * 2
             for aggregation in bench.settings.aggregations:
-                self._take(bench, aggregation, pair, variants, values, twice)
+                self._take(bench, aggregation, pair, variants, values, again)
 
         return Ask(responses_of(variants), take)
 
@@ -172,34 +182,49 @@ class Perturb:
         pair: EncodedPair,
         variants: Sequence[Variant],
         values: Values,
-        twice: dict[tuple[str, int], Tensor],
+        again: dict[tuple[str, int], Tensor],
     ) -> None:
         """One row per case, under one read-out."""
 
         def score(response: EncodedResponse | None) -> float | None:
             return None if response is None else bench.score(values[response.ids], response, aggregation)
 
+        def scored() -> Iterator[Scored]:
+            for variant in variants:
+                scoring, ids = variant.case.scoring, variant.edited.ids
+                read = again.get((scoring, variant.side)) if scoring in AGAIN else values[ids]
+                if read is not None:
+                    edited = bench.score(read, variant.edited, aggregation)
+                    yield Scored(variant, edited, score(variant.base), score(variant.restored))
+
         both = [bench.score(values[side.ids], side, aggregation) for side in (pair.student, pair.teacher)]
-        self._gaps.append(
+        self.take(bench.name, aggregation, pair, both, scored())
+
+    def take(
+        self, critic: str, aggregation: Aggregation, pair: EncodedPair, both: Sequence[float], scored: Iterable[Scored]
+    ) -> None:
+        """Notes a pair's scores under one read-out, wherever they come from.
+
+        Args:
+            critic: By name.
+            aggregation: The read-out.
+            pair: Student and teacher.
+            both: Their scores.
+            scored: Its cases with theirs, in order.
+        """
+        self._pairs.append(
             {
-                "critic": bench.name,
+                "critic": critic,
                 "aggregation": aggregation.name,
+                "id": pair.pair.id,
                 "prompt_hash": prompt_hash(pair.pair),
-                "delta": both[1] - both[0],
+                "student_score": both[0],
+                "teacher_score": both[1],
                 "change": change(_traits(pair.student), _traits(pair.teacher)),
             }
         )
-        self._scores[aggregation.name] += both
-        for variant in variants:
-            scoring, kind = variant.case.scoring, variant.case.kind
-            read = twice.get((scoring, variant.side)) if scoring in ("again", "batch") else values[variant.edited.ids]
-            if read is None:
-                continue
-            if scoring == "eos" and aggregation.kind.endswith("+eos"):
-                kind = "invariance"  # a read-out that keeps EOS may move, and should not
-            edited = bench.score(read, variant.edited, aggregation)
-            row = _row(bench, pair, variant, both, edited, score(variant.base), score(variant.restored))
-            self._rows.append(row | {"kind": kind, "aggregation": aggregation.name})
+        self._scores.setdefault(aggregation.name, []).extend((prompt_hash(pair.pair), score) for score in both)
+        self._rows += (_row(critic, aggregation, pair, both, case) for case in scored)
 
     def end(self, bench: Bench) -> None:
         """Every edit of a critic's pairs is scored.
@@ -208,16 +233,26 @@ class Perturb:
             CriticProbeError: There was none.
         """
         if not self._rows:
-            reasons = ", ".join(sorted({reason for _, reason in self._skipped}))
+            reasons = ", ".join(sorted({reason for _, reason in self.skipped}))
             why = reasons or "nothing in them that a family edits"
             raise CriticProbeError(f"{bench.name}: no edit applies to any response ({why}); give other pairs")
-        floors = bench.floors
+        self.close(bench.name, bench.floors)
+
+    def close(self, critic: str, floors: Mapping[str, float]) -> None:
+        """All of a critic's cases are known.
+
+        Args:
+            critic: By name.
+            floors: Of noise, by read-out.
+        """
         for row in self._rows:
             row |= {"floor": floors[row["aggregation"]], **_turned(row.pop("gaps"), floors[row["aggregation"]])}
         cases = pd.DataFrame(self._rows)
-        centred = {name: np.array(of_all) - np.mean(of_all) for name, of_all in self._scores.items()}
-        spreads = {name: totals(of_all, self._prompts) for name, of_all in centred.items()}
-        self.spreads |= {(bench.name, name): spread for name, spread in spreads.items()}
+        spreads = {}
+        for name, of_all in self._scores.items():
+            prompts, scores = zip(*of_all, strict=True)
+            spreads[name] = totals(np.array(scores) - np.mean(scores), prompts)
+        self.spreads |= {(critic, name): spread for name, spread in spreads.items()}
         sds = {name: float(sd_of(spread.rows.sum(0))) for name, spread in spreads.items()}
         # A score that does not vary has no spread to set a delta against.
         sds = {name: sd if sd > floors[name] else float("nan") for name, sd in sds.items()}
@@ -225,7 +260,7 @@ class Perturb:
         cases.insert(cases.columns.get_loc("delta") + 1, "delta_over_sd", cases.delta / sd)
         cases.insert(cases.columns.get_loc("ending_effect") + 1, "ending_effect_over_sd", cases.ending_effect / sd)
         self._frames.append(cases)
-        self._skips += ((bench.name, *why, count) for why, count in sorted(self._skipped.items()))
+        self._skips += ((critic, *why, count) for why, count in sorted(self.skipped.items()))
 
     @property
     def cases(self) -> pd.DataFrame:
@@ -234,29 +269,37 @@ class Perturb:
 
     def result(self, done: Run) -> PerturbResult:
         """The figures and verdicts over all critics."""
-        skips = pd.DataFrame(self._skips, columns=["critic", "family", "reason", "count"])
         drawn = {
             "families": [family.name for family in self.plan.families],
             "sides": list(self.plan.sides),
             "max_per_response": self.plan.most,
             "seed": self.plan.seed,
         }
-        signed, floor = done.signature(**drawn), floor_sentence(done.records)
-        gaps = pd.DataFrame(self._gaps)
-        result = judged(self.cases, gaps, self.spreads, skips, done.notices, signed, floor)
-        return replace(result, command=self._command, input=done.input)
+        return self.judged(done.notices, done.signature(**drawn), done.input)
+
+    def judged(self, notices: list[Notice], signed: Signature, shown: dict[str, Any]) -> PerturbResult:
+        """The figures and verdicts of the cases.
+
+        Args:
+            notices: What was told so far.
+            signed: What determined the scores.
+            shown: The first pair as it is fed; see `Measured`.
+        """
+        skips = pd.DataFrame(self._skips, columns=["critic", "family", "reason", "count"])
+        result = judged(self.cases, pd.DataFrame(self._pairs), self.spreads, skips, notices, signed)
+        return replace(result, command=self._command, input=shown)
 
 
 def judged(
     cases: pd.DataFrame,
-    gaps: pd.DataFrame,
+    pairs: pd.DataFrame,
     spreads: Spreads,
     not_measured: pd.DataFrame,
     notices: list[Notice],
     signed: Signature,
-    floor: str,
 ) -> PerturbResult:
     """The figures and verdicts of scored cases."""
+    gaps = pairs.assign(delta=pairs.teacher_score - pairs.student_score)
     # An empty response has nothing that a rule could count, and is read at its EOS by every read-out.
     rules = simple_rules(cases[(cases.kind != "identity") & (cases.family != "empty")], gaps)
     summary = summarise(cases, spreads)
@@ -276,17 +319,18 @@ def judged(
         rules=rules,
         contrasts=contrasts(cases, spreads),
         cases=worst_first.drop(columns=["decided", "change"]),
+        pairs=pairs.drop(columns="change"),
         not_measured=not_measured,
         notices=notices,
         signature=signed,
-        reading=[*read_aloud(summary, ratios, cases), floor],
+        reading=[*read_aloud(summary, ratios, cases), floor_sentence(signed["critics"])],
         spreads=spreads,
     )
 
 
-def _twice(bench: Bench, pair: EncodedPair, variants: Sequence[Variant]) -> dict[tuple[str, int], Tensor]:
+def twice(bench: Bench, pair: EncodedPair, variants: Sequence[Variant]) -> dict[tuple[str, int], Tensor]:
     """Values (R,) of the pair's responses computed outside the tree, by way and side; {} where no family asks."""
-    asked = {variant.case.scoring for variant in variants} & {"again", "batch"}
+    asked = {variant.case.scoring for variant in variants} & {*AGAIN}
     prompt, sides = pair.prompt_ids, (pair.student, pair.teacher)
     windows = [bench.window(len(prompt), len(response.ids)) for response in sides]
     sequences = [prompt + response.ids for response in sides]
@@ -304,28 +348,24 @@ def _twice(bench: Bench, pair: EncodedPair, variants: Sequence[Variant]) -> dict
 
 
 def _row(
-    bench: Bench,
-    pair: EncodedPair,
-    variant: Variant,
-    both: Sequence[float],
-    edited: float,
-    base: float | None,
-    restored: float | None,
+    critic: str, aggregation: Aggregation, pair: EncodedPair, both: Sequence[float], scored: Scored
 ) -> dict[str, Any]:
+    variant, edited, base, restored = scored
     case, original = variant.case, both[variant.side] if base is None else base
     moved = (edited, both[1]) if variant.side == 0 else (both[0], edited)
     own = (pair.student, pair.teacher)[variant.side] if variant.base is None else variant.base
     return {
-        "critic": bench.name,
+        "critic": critic,
         "id": pair.pair.id,
         "prompt_hash": prompt_hash(pair.pair),
         "side": SIDES[variant.side],
         "family": case.family,
         "group": case.group,
         "position": case.position,
-        "kind": case.kind,
+        # a read-out that keeps EOS may move where one is set, and should not
+        "kind": "invariance" if case.scoring == "eos" and aggregation.kind.endswith("+eos") else case.kind,
         "sign": case.sign,
-        "aggregation": "",
+        "aggregation": aggregation.name,
         "original_score": original,
         "variant_score": edited,
         "delta": edited - original,

@@ -20,7 +20,7 @@ class _Critic(TypedDict):
     template: str
     convention: NotRequired[str]
     value_position: NotRequired[Literal["at", "before"]]
-    dtype: str
+    dtype: Literal["float64", "float32", "bfloat16", "float16"]
     device: str
     attention: str
     noise_floor: dict[str, float]
@@ -98,6 +98,17 @@ class _Case(TypedDict):
     left: str
     removed: str
     added: str
+    right: str
+    tokens: int
+    token_change: int
+
+
+class _Unedited(TypedDict):
+    critic: str
+    id: str
+    aggregation: str
+    student_score: float
+    teacher_score: float
 
 
 class _DrawnSignature(_Signature):
@@ -111,6 +122,7 @@ class _Perturb(TypedDict):
     signature: _DrawnSignature
     summary: list[_Edits]
     cases: list[_Case]
+    pairs: list[_Unedited]
 
 
 class _Signed(TypedDict):
@@ -145,7 +157,7 @@ def read_record(path: Path) -> dict[str, Any]:
     read = set(record["signature"]["aggregations"])
     if len(set(names)) < len(names) or not rows:
         raise CriticProbeError(f"{path}: {'has no rows' if not rows else 'names a critic twice'}; {_CURE}")
-    for row in (*rows, *record["summary"]):
+    for row in (*rows, *record["summary"], *record["pairs"]):
         if row["critic"] not in names or row["aggregation"] not in read:
             reader = f"{row['critic']}/{row['aggregation']}"
             raise CriticProbeError(f"{path}: {documents.shown(reader)} is not in its signature; {_CURE}")

@@ -69,6 +69,12 @@ class Result:
 
         write_result(Path(path), self)
 
+    def as_json(self) -> dict[str, Any]:
+        """All of it as the plain values that `save` writes to a .json file."""
+        from critic_probe.report.files import to_json
+
+        return to_json(self)
+
     def __str__(self) -> str:
         from critic_probe.report.terminal import as_text
 

@@ -10,31 +10,33 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
+from critic_probe.aggregation import parse
 from critic_probe.checkpoint import Critic
-from critic_probe.measures.blind import Texts
-from critic_probe.measures.compare import CompareResult, scores_of, summarise, tabulated, with_verdicts
-from critic_probe.measures.perturb import cases_of
+from critic_probe.encoding import shown_input
+from critic_probe.errors import Notice
+from critic_probe.measures.compare import CompareResult, scores_of, summarise, with_verdicts
+from critic_probe.measures.perturb import PerturbResult, cases_of
+from critic_probe.measures.recomputed import OF_VALUES, Recomputed, difference
 from critic_probe.measures.recorded import SCHEMAS
-from critic_probe.measures.result import Result, Statement
+from critic_probe.measures.result import Result
 from critic_probe.measures.variants import Plan
-from critic_probe.objective import TEMPERATURE
 from critic_probe.pairs import Pairs
-from critic_probe.tolerance import of_records
+from critic_probe.tolerance import STEPS, of_records
 from critic_probe.workbench import Bench, Settings, Signature, hash_of, preflight
+from critic_probe.workbench.signature import signature
 
 _HASHES = {"weights": "fingerprint", "head": "head", "tokenizer": "tokenizer", "template": "template"}
 _CASE = ["aggregation", "id", "side", "family", "position", "left", "removed", "added"]
-_ELSEWHERE = ("name", "convention_because", "dtype", "device", "attention", "engine", "noise_floor", "left_out")
-_OF_EDITS = (
-    *("critic", "aggregation", "family", "position", "kind", "n", "median_abs_delta", "max_abs_delta"),
-    *("median_abs_delta_over_sd", "mean_delta", "flips"),
-)
-_OF_CASES = (
-    *(*_CASE, "critic", "kind", "original_score", "variant_score", "delta"),
-    *("delta_over_sd", "flip"),  # of which the summary's figures are made
-)
+_WHERE = ("dtype", "device", "attention")
+_ELSEWHERE = ("convention_because", "engine", *_WHERE)
+"""What a signature says of a critic that is where it was computed, and how; the name is how records say which it is."""
+_OF_SCORES = ("noise_floor", "left_out")
+_VERSIONS = ("version", "torch", "transformers")
+OF_RUNS = ("bundled-critics", "bundled-pairs", "cache", "engine", "half-precision", "unsteady-values")
+"""Warnings of the call and of the machine, which another run need not have."""
 _NEEDS = "needs the same data and the same critic"
 _EXACT = 1e-9  # relative: both sides follow from the same stored numbers
+_OFF = 4 * STEPS  # how many times a noise floor may be another one's that was measured in the same type and place
 
 Check = dict[str, str]
 
@@ -45,7 +47,7 @@ class VerifyResult(Result):
 
     Attributes:
         checks: One row per check: check, verdict (pass, fail, not run), evidence.
-        left_out: What of the record no check covers: its parts, and columns of its tables.
+        left_out: What of the record no check covers: fields of its signature, codes of its warnings, columns.
         signature: The record's, with how the sample was drawn.
     """
 
@@ -75,12 +77,14 @@ def verify(
 ) -> VerifyResult:
     """Holds a result against the checkpoints that it names.
 
-    Every figure of its summary is computed again from its own rows; of every critic, weights, head, tokenizer and
-    template are compared by hash, and `sample` pairs drawn at random are scored again without a cache.
+    Every figure of its summary is computed again from its own rows, and all that it says from its scores and the texts;
+    of every critic, weights, head, tokenizer and template are compared by hash, and `sample` pairs drawn at random, and
+    all that the record has not, are scored again without a cache.
 
     Args:
         record: The JSON object of `compare`, `perturb` or `completeness`.
-        critics: Under the names of the record's signature; loaded one after the other, each let go before the next.
+        critics: Under the names of the record's signature and in its order; loaded one after the other, each let go
+            before the next.
         pairs: What was scored.
         settings: By critic, those of the record.
         plan: The edits of the record.
@@ -98,10 +102,13 @@ def verify(
     evidence = "the pairs are those of the record" if same_data else f"{signed['data']} in the record, {data} here"
     seed = random.SystemRandom().randrange(2**32) if seed is None else seed
     figures = _figures(command, record, rows)
-    checks = [_check("figures", *figures), _check("data", same_data, evidence)]
-    texts: dict[str, Texts] = {}
+    checks: list[Check] = []
+    again = Recomputed(command, record, rows, plan)
     named = {critic["name"]: critic for critic in signed["critics"]}
-    again = 0
+    read: list[dict[str, Any]] = []
+    notices: list[Notice] = []
+    fed: dict[str, Any] = {}
+    missing, scored, elsewhere = "", 0, False
     for critic in critics:
         then = named[critic.name]
         bench = Bench(critic, pairs, settings[critic.name])
@@ -110,32 +117,75 @@ def verify(
             preflight(bench.critic)
             now: dict[str, Any] = {**bench.record()}
             hashes = [_hash(bench.name, word, now[key], then[key]) for word, key in _HASHES.items()]
-            checks += [*hashes, _check(f"{bench.name}: settings", *_settings(then, now))]
+            compared: tuple[bool | None, str] = None, _NEEDS
             if same_data and all(check["verdict"] == "pass" for check in hashes):
-                own = rows[rows.critic == bench.name]
-                ids = set(random.Random(seed).sample(sorted(own.id.unique()), min(sample, own.id.nunique())))
-                again = max(again, len(ids))
-                compared = _scores(bench, ids, own) if command == "compare" else _edits(bench, plan, ids, own)
-                checks.append(_check(f"{bench.name}: scores", *_agreement(*compared, then, now)))
-                if command == "compare":
-                    for pair in bench.encoded(bench.pairs):
-                        texts.setdefault(pair.pair.id, Texts.of(pair))
-            else:
-                checks.append(_check(f"{bench.name}: scores", None, _NEEDS))
+                fed = fed or shown_input(bench.survey.sample[0], bench.encoder)
+                ids = again.ids(bench.name)
+                drawn = set(random.Random(seed).sample(sorted(ids), min(sample, len(ids))))
+                lost = {pair.record.id for pair in bench.encoded(bench.pairs)} - ids
+                scored = max(scored, len(drawn))
+                compared = _agreement(*_scored(command, bench, plan, drawn | lost, rows), then, now)
+                if figures[0] and not missing:
+                    missing = again.read(bench)
+                notices += bench.notices()
+                now = {**bench.record()}
+                elsewhere |= any(then[key] != now[key] for key in _WHERE)
+                read.append(now)
+            checks += [*hashes, _check(f"{bench.name}: settings", *_settings(then, now))]
+            checks.append(_check(f"{bench.name}: scores", *compared))
             bench.release()
         finally:
             bench.close()
-    covered = {"schema", "signature", "summary", "pairs" if command == "compare" else "cases"}
-    if command == "compare":
-        follow = same_data and figures[0] and bool(texts)
-        checks.insert(1, _check("tables", *(_tables(record, rows, texts) if follow else (None, _NEEDS))))
-        covered |= {*CompareResult.tables, "answer"}
-    left_out = sorted({*record} - covered)
-    if command != "compare":
-        left_out += [f"summary.{name}" for name in record["summary"][0] if name not in _OF_EDITS]
-        left_out += [f"cases.{name}" for name in rows if name not in _OF_CASES]
-    table = pd.DataFrame(checks)
-    return VerifyResult(table, left_out, cast(Signature, {**signed, "sample": again, "sample_seed": seed}))
+    follows: list[tuple[bool | None, str]] = [(None, _NEEDS)] * 2
+    if figures[0] and len(read) == len(named):
+        told = {(n.code, n.message, *n.ids): n for n in notices}
+        follows = (
+            [(False, missing), (None, _NEEDS)] if missing else _follows(record, again.result([*told.values()], fed))
+        )
+    settled = _signed(signed, settings[signed["critics"][0]["name"]], data, read) if len(read) == len(named) else None
+    of_record = (("figures", figures), ("tables", follows[0]), ("warnings", follows[1]))
+    of_pairs = (("data", (same_data, evidence)), ("signature", settled or (None, _NEEDS)))
+    table = pd.DataFrame([*(_check(name, *found) for name, found in (*of_record, *of_pairs)), *checks])
+    sampled = cast(Signature, {**signed, "sample": scored, "sample_seed": seed})
+    return VerifyResult(table, _left_out(command, signed, elsewhere), sampled)
+
+
+def _follows(record: Mapping[str, Any], result: CompareResult | PerturbResult) -> list[tuple[bool | None, str]]:
+    """Whether all that a record has beside its signature, and then its warnings, are those of a result."""
+    apart = ("warnings", "signature")
+    again = result.as_json()
+    stored, made = ({key: value for key, value in each.items() if key not in apart} for each in (record, again))
+    where = difference(stored, made)
+    said = record.get("warnings")
+    if isinstance(said, list):
+        said = [row for row in said if not isinstance(row, dict) or row.get("code") not in OF_RUNS]
+    apart_here = difference(said, [row for row in again["warnings"] if row["code"] not in OF_RUNS], "warnings")
+    return [
+        (not where, where or "every table, the answer and the input follow from the scores and the texts"),
+        (not apart_here, apart_here or "those that do not come of the run itself are the same here"),
+    ]
+
+
+def _signed(
+    signed: Mapping[str, Any], settings: Settings, data: str, read: Sequence[Mapping[str, Any]]
+) -> tuple[bool, str]:
+    """Whether a signature says what these settings, pairs and critics sign with."""
+    own = ("temperature", "families", "sides", "max_per_response", "seed")  # they made what was held against the record
+    expected = {**signature(settings, data, cast(Any, read)), **{key: signed[key] for key in own if key in signed}}
+    left = ("critics", *_VERSIONS)
+    stored, made = ({key: value for key, value in each.items() if key not in left} for each in (signed, expected))
+    where = difference(stored, made)
+    return not where, where or ", ".join(key for key in expected if key not in left)
+
+
+def _left_out(command: str, signed: Mapping[str, Any], elsewhere: bool) -> list[str]:
+    """What no check covers: how and where a run computed, what it was told by the machine, and what values chose."""
+    places = [f"signature.{name}" for name in _VERSIONS]
+    places += [f"signature.critics.{name}" for name in (*_ELSEWHERE, *(("noise_floor",) if elsewhere else ()))]
+    places += [f"warnings.{code}" for code in OF_RUNS]
+    if command == "compare" and any(parse(name).kind in OF_VALUES for name in signed["aggregations"]):
+        places += [f"pairs.{side}_token_read" for side in ("student", "teacher")]
+    return sorted(places)
 
 
 def _numbers(column: "pd.Series[Any]") -> "pd.Series[Any]":
@@ -149,11 +199,30 @@ def _check(name: str, holds: bool | None, evidence: str) -> Check:
 
 
 def _settings(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[bool, str]:
-    """Whether all else that the record says of a critic is so, but where and how it was computed."""
-    keys = [key for key in now if key in then and key not in (*_HASHES.values(), *_ELSEWHERE)]
+    """Whether all else that the record says of a critic is so, but where and how it was computed.
+
+    Args:
+        then: As the record has it.
+        now: As it is here; once it has scored, with noise floors and what is left out.
+    """
+    keys = [key for key in now if key in then and key not in (*_HASHES.values(), *_ELSEWHERE, "name", *_OF_SCORES)]
     plain = {key: list(now[key]) if isinstance(now[key], tuple) else now[key] for key in keys}
     other = [f"{key} {then[key]!s:.60} -> {plain[key]!s:.60}" for key in keys if then[key] != plain[key]]
+    other += [f"{key!s:.60} is no part of it" for key in then if key not in now and key not in _OF_SCORES]
+    if "noise_floor" in now:
+        keys += _OF_SCORES
+        was, left = then.get("left_out", {}), now.get("left_out", {})
+        other += [] if was == left else [f"left_out {was!s:.60} -> {left!s:.60}"]
+        if all(then[key] == now[key] for key in _WHERE):
+            other += _floors(then["noise_floor"], now["noise_floor"])
     return (False, "; ".join(other)) if other else (True, ", ".join(keys))
+
+
+def _floors(then: Mapping[str, float], now: Mapping[str, float]) -> Iterator[str]:
+    """Noise floors that are not of the size of those measured here."""
+    for name, floor in now.items():
+        if name in then and not floor / _OFF <= then[name] <= floor * _OFF:
+            yield f"noise_floor of {name} {then[name]:.3g} -> {floor:.3g}"
 
 
 def _hash(name: str, word: str, now: str, then: str) -> Check:
@@ -222,35 +291,6 @@ def _short(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else f"{value!s:.60}"
 
 
-def _tables(record: Mapping[str, Any], rows: pd.DataFrame, texts: Mapping[str, Texts]) -> tuple[bool, str]:
-    """Whether every other table of `compare` and its answer follow from its rows and the texts of the pairs."""
-    known = {identity: index for index, identity in enumerate(texts)}
-    if not set(rows.id) <= set(known):
-        return False, "rows of pairs that are not in the file"
-    rows = rows.iloc[rows.id.map(known).argsort(kind="stable")]
-    scored = pd.concat(_rescaled(record, rows.drop(columns="dispute", errors="ignore")), ignore_index=True)
-    signed = record["signature"]
-    result = tabulated(scored, texts, [], signed, "", signed.get("temperature", TEMPERATURE))
-    for name in (name for name in result.tables if name != "summary"):
-        again = getattr(result, name)
-        table = record.get(name, [])
-        if not isinstance(table, list) or not all(isinstance(row, dict) for row in table):
-            return False, f"{name}: is no list of rows"
-        stored = pd.DataFrame(table, columns=None if table else again.columns)
-        keys = [key for key in ("critic", "aggregation", "id", "category", "baseline") if key in again]
-        if where := _apart(stored, again, list(again), keys):
-            return False, f"{name}: {where}"
-    return _answer(record, result.answer())
-
-
-def _answer(record: Mapping[str, Any], statements: Sequence[Statement]) -> tuple[bool, str]:
-    stored = record.get("answer", [])
-    texts = [statement.text for statement in statements]
-    if not isinstance(stored, list) or [each.get("text") for each in stored if isinstance(each, dict)] != texts:
-        return False, "answer: its sentences are not those that follow from its tables"
-    return True, "every table but the warnings follows from the rows, the answer from the tables"
-
-
 def _rescaled(record: Mapping[str, Any], rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
     order = list(dict.fromkeys(row["aggregation"] for row in record["summary"]))
     for critic in record["signature"]["critics"]:
@@ -273,20 +313,26 @@ def _of_cases(rows: pd.DataFrame, keys: list[str]) -> Iterator[dict[str, Any]]:
         }
 
 
+def _scored(
+    command: str, bench: Bench, plan: Plan, ids: set[str], rows: pd.DataFrame
+) -> tuple[pd.DataFrame, list[str]]:
+    """Stored beside recomputed scores of some pairs, and their columns."""
+    own = rows[(rows.critic == bench.name) & rows.id.isin(ids)]
+    return _scores(bench, ids, own) if command == "compare" else _edits(bench, plan, ids, own)
+
+
 def _scores(bench: Bench, ids: set[str], rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Stored beside recomputed scores, and their columns."""
     again = scores_of(bench, ids)
     columns = ["student_score", "teacher_score"]
     keys = ["aggregation", "id"]
-    stored = rows[rows.id.isin(ids)]
-    return stored.merge(again[keys + columns], on=keys, how="outer", suffixes=("", "_again")), columns
+    return rows.merge(again[keys + columns], on=keys, how="outer", suffixes=("", "_again")), columns
 
 
 def _edits(bench: Bench, plan: Plan, ids: set[str], rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     again = cases_of(bench, plan, ids)
     columns = ["original_score", "variant_score"]
     both = []
-    for frame in (rows[rows.id.isin(ids) & (rows.kind != "identity")], again[again.kind != "identity"]):
+    for frame in (rows[rows.kind != "identity"], again[again.kind != "identity"]):
         frame = frame.sort_values([*_CASE, *columns], kind="stable")
         both.append(frame.assign(nth=frame.groupby(_CASE).cumcount())[[*_CASE, "nth", "critic", "floor", *columns]])
     keys = [*_CASE, "nth", "critic"]

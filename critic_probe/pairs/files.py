@@ -138,7 +138,12 @@ def _parts(path: Path) -> list[str]:
         return [str(path)]
     if (path / "state.json").is_file():
         state = read_json(path / "state.json", "save the dataset anew", _State)
-        return [str(path / part["filename"]) for part in state["_data_files"]]
+        names = [Path(part["filename"]).name for part in state["_data_files"]]
+        if lost := [name for name in names if not os.path.isfile(path / name)]:
+            raise CriticProbeError(f"{path / 'state.json'}: names {shown(lost[0])}, which is not there; copy it again")
+        if not names:
+            raise CriticProbeError(f"{path / 'state.json'}: names no file; save the dataset anew")
+        return [str(path / name) for name in names]
     if (path / "dataset_dict.json").is_file():
         splits = sorted(child.name for child in path.iterdir() if (child / "state.json").is_file())
         raise CriticProbeError(f"{path}: holds the splits {', '.join(splits)}; name the directory of one")
@@ -399,13 +404,14 @@ def _table_rows(name: str, form: str, batches: Callable[[], Iterator[Any]]) -> I
         # to_pylist gives lists and dicts, where pandas would give arrays whose text is a repr.
         number = 0
         for batch in batches():
+            batch.validate(full=True)  # offsets beyond a buffer end the process when they are followed
             if twice := _twice(batch.schema):
                 raise CriticProbeError(f"{name}: holds the column {shown(twice)} twice; make the names unique")
             for row in batch.to_pylist():
                 number += 1
                 yield _Row(f"row {number}", {key: _without_nulls(value) for key, value in row.items()})
-    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
-        fault = neutralise(" ".join(str(error).split())[:200])
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
+        fault = neutralise(" ".join(str(error).split())[:200]) or "a length that no memory holds"
         raise CriticProbeError(f"{name}: not a readable {form} file ({fault}); write it anew") from error
 
 

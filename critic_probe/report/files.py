@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pandas as pd
 
 from critic_probe import documents, measures, runs, studies
@@ -138,16 +139,16 @@ def _frame(records: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame({name: _column([record.get(name) for record in records]) for name in names})
 
 
-def _column(values: list[Any]) -> pd.Series:
+def _column(values: list[Any]) -> Any:
     known = {type(value) for value in values if value is not None}
     holes = None in values
     if known <= {float}:
-        return pd.Series(values, dtype=float)
+        return np.array(values, dtype=float)
     if known == {int}:
-        return pd.Series(values, dtype="Int64" if holes else "int64")
+        return pd.array(values, dtype="Int64" if holes else "int64")
     if known == {str} or (known == {bool} and not holes):
-        return pd.Series(values)
-    return pd.Series(values, dtype=object)
+        return pd.Series(values).array
+    return pd.Series(values, dtype=object).array
 
 
 def _text(column: pd.Series) -> pd.Series:

@@ -1,7 +1,7 @@
 """A response as a line of text whose ground shows each token's value, readable without colour too."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from critic_probe.text import neutralise
 # Four steps either way, black on them legible; blue and orange differ for every kind of colour vision.
 BLUES = ("#c6dbef", "#9ecae1", "#6baed6", "#4292c6")
 ORANGES = ("#fdd0a2", "#fdae6b", "#fd8d3c", "#e6701a")
-_SPARKS = "▁▂▃▄▅▆▇█"
+_LEVELS = "▁▂▃▄▅▆▇█"
 _SPARK_CELLS = 40
 _EXTREMES = 3
 _INDENT = 2
@@ -25,6 +25,15 @@ Row = dict[str, Any]
 def share_of(value: float, largest: float) -> float:
     """|value| over the largest one; 0 where either says nothing."""
     return abs(value) / largest if largest and math.isfinite(value) else 0.0
+
+
+def sparkline(values: Iterable[float], low: float, high: float) -> str:
+    """A curve in one line, a cell a value, between two ends; a blank where there is no value."""
+    span = high - low
+    levels = (None if math.isnan(value) else (value - low) / span if span > 0 else 0.0 for value in values)
+    return "".join(
+        " " if level is None else _LEVELS[min(max(int(level * len(_LEVELS)), 0), len(_LEVELS) - 1)] for level in levels
+    )
 
 
 def ground(value: float, share: float) -> str:
@@ -151,7 +160,7 @@ def _facts(rows: Sequence[Row], scale: tuple[float, float], decimals: int) -> It
     step = max(1, math.ceil(len(means) / _SPARK_CELLS))
     sampled = [*means[:-1:step], means[-1]]
     ends = f"{means[0]:+.{decimals}f} to {means[-1]:+.{decimals}f}"
-    yield Text(f"running mean {_spark(sampled, *scale)} {ends}")
+    yield Text(f"running mean {sparkline(sampled, *scale)} {ends}")
     ordered = sorted(known, key=lambda row: row["value"])
     highest = [row for row in reversed(ordered) if row["value"] > 0][:_EXTREMES]
     lowest = [row for row in ordered if row["value"] < 0][:_EXTREMES]
@@ -163,9 +172,3 @@ def _facts(rows: Sequence[Row], scale: tuple[float, float], decimals: int) -> It
         if row["read_by"]:
             token = f"'{_visible(row['text'])}' #{row['index']} {row['value']:+.{decimals}f}"
             yield Text(f"{row['read_by']} reads {token}", overflow="fold")
-
-
-def _spark(values: Sequence[float], low: float, high: float) -> str:
-    span = high - low
-    steps = len(_SPARKS) - 1
-    return "".join(_SPARKS[round((value - low) / span * steps)] if span else _SPARKS[0] for value in values)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from critic_probe.runs.track import FIGURES
+from critic_probe.runs.figures import FIGURES, OF_TRAINING
 
 
 class Board:
@@ -26,7 +26,7 @@ class Board:
             rows: As the table `steps` of a `TrackResult` has them.
         """
         for row in rows:
-            for figure in (*FIGURES, "train_d_acc", "excess"):
+            for figure in (*FIGURES, *OF_TRAINING):
                 for end in ("", "_low", "_high"):
                     if (value := row.get(f"{figure}{end}")) is not None and value == value:
                         self._writer.add_scalar(f"track/{row['aggregation']}/{figure}{end}", value, row["step"])

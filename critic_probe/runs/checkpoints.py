@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from critic_probe.checkpoint.layout import read_layout, steps_in
+from critic_probe.checkpoint.layout import Layout, read_layout, steps_in
 from critic_probe.errors import CriticProbeError
 
 _VERL = "latest_checkpointed_iteration.txt"
@@ -70,8 +70,8 @@ def stamp_of(path: Path) -> Stamp:
     return tuple(rows)
 
 
-def why_not(checkpoint: Checkpoint, base: str | None = None, before: Mapping[Path, Stamp] | None = None) -> str:
-    """Why a checkpoint is not to be read now; empty where it is whole.
+def whole(checkpoint: Checkpoint, base: str | None = None, before: Mapping[Path, Stamp] | None = None) -> Layout | str:
+    """What a whole checkpoint holds, or why it is not to be read now.
 
     Args:
         checkpoint: As it was found.
@@ -85,7 +85,7 @@ def why_not(checkpoint: Checkpoint, base: str | None = None, before: Mapping[Pat
         return f"{checkpoint.path}: was deleted before it was read" if checkpoint.gone else str(error)
     if done is None and before is not None and before.get(checkpoint.path) != checkpoint.stamp:
         return f"{layout.path}: has just been written to"
-    return done or ""
+    return done or layout
 
 
 def _done(checkpoint: Checkpoint) -> str | None:

@@ -320,7 +320,8 @@ def _cut_end(fed: Fed, length: int) -> Fed:
     kept = length - len(fed.prompt)
     if kept > 0:
         behind = fed.behind[: max(0, kept - _own(fed))]
-        return fed._replace(response=_part(fed.response, 0, kept), behind=behind, gone=gone)
+        slid = fed.slid - (len(fed.behind) - len(behind))  # the last n tokens are others then
+        return fed._replace(response=_part(fed.response, 0, kept), behind=behind, slid=slid, gone=gone)
     read = EncodedResponse(fed.prompt[length - 1 : length], (False,), "")
     return Fed(fed.prompt[: length - 1], read, first=fed.first, gone=gone)
 

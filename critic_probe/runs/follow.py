@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from critic_probe.checkpoint.layout import Layout
 from critic_probe.errors import CriticProbeError
-from critic_probe.runs.checkpoints import Checkpoint, Stamp, checkpoints_of, why_not
+from critic_probe.runs.checkpoints import Checkpoint, Stamp, checkpoints_of, whole
 from critic_probe.runs.steps import Asked, Step, step_of
 from critic_probe.runs.track import TrackResult, track
 from critic_probe.workbench import Progress, silent
@@ -45,8 +46,8 @@ class Followed:
         for checkpoint in there:
             if self._seen.get(checkpoint.step) == checkpoint.stamp:
                 continue
-            reason = why_not(checkpoint, self.asked.loading.get("base"), before if live else None)
-            scored = reason or self._score(checkpoint)
+            layout = whole(checkpoint, self.asked.loading.get("base"), before if live else None)
+            scored = layout if isinstance(layout, str) else self._score(checkpoint, layout)
             if isinstance(scored, Step):
                 self.steps[checkpoint.step] = scored
                 self.left_out.pop(checkpoint.step, None)
@@ -54,10 +55,10 @@ class Followed:
             elif checkpoint.step not in self.steps:
                 self.left_out[checkpoint.step] = scored
 
-    def _score(self, checkpoint: Checkpoint) -> Step | str:
+    def _score(self, checkpoint: Checkpoint, layout: Layout) -> Step | str:
         """A checkpoint's figures, or why there are none."""
         try:
-            step = step_of(checkpoint, self.asked, self.progress)
+            step = step_of(checkpoint, layout, self.asked, self.progress)
         except Exception as error:
             if checkpoint.gone:
                 return f"{checkpoint.path}: was deleted before it was read"
@@ -82,4 +83,4 @@ class Followed:
                 why or f"{self.run}: no checkpoint in it (global_step_N or checkpoint-N); give the directory of a run"
             )
         there = {each.step for each in checkpoints_of(self.run)} if self.run.is_dir() else set()
-        return track(str(self.run), self.steps.values(), self.left_out, there)
+        return track(str(self.run), self.steps.values(), self.left_out, there, self.asked.of_run, self.asked.unnamed)

@@ -26,6 +26,7 @@ __all__ = ["CHECKS", "Finding", "columns", "exit_code", "findings", "gated", "le
 _MODULES = (learning, records, stability)  # which fill CHECKS
 _ORDER = {"fail": 0, "warn": 1, "info": 2, "skipped": 3}
 _LAST = 20  # logged steps at least that a level is taken from
+TRENDS = ("name", "first", "last", "n", "per_100_steps", "low", "high", "tau", "p")
 SCORES = ("step", "side", "length", "score")
 
 
@@ -100,21 +101,22 @@ def levels(found: Sequence[Finding], table: RunTable) -> pd.DataFrame:
 
 
 def trends(table: RunTable) -> pd.DataFrame:
-    """Which figures rise or fall over the run, each under its last definition.
+    """Which figures rise or fall in the second half of their logged steps, each under its last definition.
 
-    Columns: name, first, last, n, per_step (Theil-Sen), tau and p (Mann-Kendall, for autocorrelated noise; NaN where
-    too few independent values can tell).
+    Columns: name, first, last, n, per_100_steps (Theil-Sen) with low and high of its 95 % interval, tau and p
+    (Mann-Kendall). Low, high and p allow for autocorrelated noise; NaN where too few independent values can tell.
     """
     rows = []
     for name in map(str, table.values):
         since = max(table.redefined([name]), default=-math.inf)
         logged = table.values[name].dropna().loc[since:]
+        logged = logged.iloc[len(logged) // 2 :]
         if len(logged):
             tau, p, _ = mann_kendall(logged)
-            slope = theil_sen(logged.index, logged).per_step
+            slope, low, high = (100 * each for each in theil_sen(logged.index, logged))
             ends = {"name": name, "first": int(logged.index[0]), "last": int(logged.index[-1]), "n": len(logged)}
-            rows.append(ends | {"per_step": slope, "tau": tau, "p": p})
-    return pd.DataFrame(rows, columns=["name", "first", "last", "n", "per_step", "tau", "p"])
+            rows.append(ends | {"per_100_steps": slope, "low": low, "high": high, "tau": tau, "p": p})
+    return pd.DataFrame(rows, columns=list(TRENDS))
 
 
 def gated(plan: Plan, found: Sequence[Finding], table: RunTable) -> pd.DataFrame:

@@ -16,6 +16,9 @@ from critic_probe.runs.faults import Fed, Told
 from critic_probe.runs.record import Sample, Side
 from critic_probe.stats.explain import FEWEST, Floats
 
+_BY_CHANCE = 1e-4
+_EQUAL = 1e-9
+
 
 class Rounding(NamedTuple):
     """How scores were written down.
@@ -40,18 +43,22 @@ class Rounding(NamedTuple):
 def rounding_of(scores: Floats) -> Rounding:
     """How scores (N,) were rounded, by the grids on which all of them lie.
 
-    A half type is taken where it is coarser than the decimals for at least `FEWEST` different scores, and all lie on
-    its grid. Scores of another type do so by chance about as often as the ratio of both grids, each.
+    A half type is taken where all lie on its grid, at least `FEWEST` different ones on one that is coarser than the
+    decimals, and scores of another type would by chance at odds below `_BY_CHANCE`: each about as often as the ratio of
+    both grids.
     """
-    decimals = next((d for d in range(8) if (np.abs(scores - scores.round(d)) < 1e-9).all()), None)
+    decimals = next((d for d in range(8) if (np.abs(scores - scores.round(d)) < _EQUAL).all()), None)
     printed = 0.0 if decimals is None else 0.5 * 10.0**-decimals
     for name, bits, least in (("bfloat16", 8, -126), ("float16", 11, -14)):
         exponent = np.maximum(np.frexp(scores)[1] - 1, least)
         grid = np.exp2((exponent - bits + 1).astype(np.float64))
-        told = grid > 8 * printed
         off = np.abs(scores - np.round(scores / grid) * grid)
-        if len(np.unique(scores[told])) >= FEWEST and (off[told] <= printed + 1e-9).all():
-            return Rounding(name, decimals, grid / 2 + printed)
+        _, first = np.unique(scores, return_index=True)
+        odds = np.minimum(1.0, (2 * printed + _EQUAL) / grid[first])
+        coarser = (odds < 1).sum() >= FEWEST and np.log(odds).sum() < np.log(_BY_CHANCE)
+        if coarser and (off <= printed + _EQUAL).all():
+            exact = bool((off <= _EQUAL).all())  # all digits of the type were written down
+            return Rounding(name, None if exact else decimals, grid / 2 + (0.0 if exact else printed))
     return Rounding(None, decimals, np.full(len(scores), printed))
 
 

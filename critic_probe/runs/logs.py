@@ -1,24 +1,27 @@
 """What the logs of a run say: its figures by step, and whether it was sound."""
 
+import math
+from array import array
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.gates.gate import Plan, exit_code
 from critic_probe.gates.measure import CheckResult
 from critic_probe.measures.result import Measured, Statement
-from critic_probe.runs.health import SCORES, columns, findings, gated
+from critic_probe.runs.health import SCORES, columns, findings, gated, trends
 from critic_probe.runs.names import METRICS, OF_SAMPLES, OTHER
 from critic_probe.runs.pairs import PairsFile
 from critic_probe.runs.profile import load_profile
 from critic_probe.runs.read import Records
-from critic_probe.runs.record import Sample, Scalar
-from critic_probe.runs.table import RunTable, run_table
+from critic_probe.runs.record import Column, Figures, Sample
+from critic_probe.runs.table import Collected, RunTable, run_table
 from critic_probe.text import listed
 from critic_probe.version import __version__
 from critic_probe.workbench import Signature
@@ -37,18 +40,20 @@ class LogsResult(Measured):
             max, not_finite.
         changes: One row per step from which on a name is logged otherwise: name, step, logged, definition, and both
             before.
+        trends: One row per known name, see `health.trends`: its slope in the second half of the logged steps.
         findings: One row per finding, see `health.columns`.
         gates: One row per gate on a figure of the run, with its verdict; empty without gates.
         steps: One row per step: step, and a column per name.
     """
 
     command = "logs"
-    tables = ("sources", "metrics", "changes", "findings", "gates", "steps")
+    tables = ("sources", "metrics", "changes", "trends", "findings", "gates", "steps")
     main = "steps"
 
     sources: pd.DataFrame
     metrics: pd.DataFrame
     changes: pd.DataFrame
+    trends: pd.DataFrame
     findings: pd.DataFrame
     gates: pd.DataFrame
     steps: pd.DataFrame
@@ -105,28 +110,29 @@ def read_logs(
     """
     bounds = load_profile() if profile is None else load_profile(profile)
     records = Records(paths)
-    scalars: list[Scalar] = []
-    scores: list[tuple[int, str, int | None, float | None]] = []
+    collected, scores = Collected(), _Scores()
     lost = False
     with nullcontext() if pairs is None else PairsFile(pairs) as written:
         for record in records:
-            if isinstance(record, Scalar):
-                scalars.append(record)
+            if isinstance(record, Figures):
+                collected.add(record)
                 continue
-            scores += _scores(record)
+            scores.add(record)
             lost |= record.eos_lost
             if written is not None:
                 written.add(record)
-    if not (scalars or scores):
+    series, beside = _of_whole_steps(collected.series())
+    responses = scores.table()
+    if not (series or len(responses)):
         notes = [f"{source.path}: {note}" for source in records.sources for note in source.notes]
         raise CriticProbeError("; ".join([f"{listed(paths)}: nothing that a run logged", *records.refused, *notes]))
-    scalars, beside = _of_whole_steps(scalars)
-    table = run_table(scalars)
-    judged = findings(table, pd.DataFrame(scores, columns=list(SCORES)), bounds)
+    table = run_table(series)
+    judged = findings(table, responses, bounds)
     return LogsResult(
         pd.DataFrame([_source(source) for source in records.sources], columns=list(_SOURCES)),
         _metrics(table),
         _changes(table),
+        trends(table)[lambda rows: rows.name.isin(METRICS)],
         columns(judged),
         pd.DataFrame() if gates is None else gated(gates, judged, table),
         table.values[_in_order(table.values.columns)].reset_index(),
@@ -135,16 +141,33 @@ def read_logs(
     )
 
 
-def _of_whole_steps(scalars: list[Scalar]) -> tuple[list[Scalar], list[str]]:
+class _Scores:
+    """The scores of responses as bare numbers."""
+
+    def __init__(self) -> None:
+        self._steps, self._teachers = array("q"), array("b")
+        self._lengths, self._scores = array("d"), array("d")
+
+    def add(self, sample: Sample) -> None:
+        """Takes those of one more sample."""
+        for side in filter(None, (sample.student, sample.teacher)):
+            self._steps.append(sample.step)
+            self._teachers.append(side is sample.teacher)
+            self._lengths.append(math.nan if side.length is None else side.length)
+            self._scores.append(math.nan if side.score is None else side.score)
+
+    def table(self) -> pd.DataFrame:
+        """A row a response, see `health.SCORES`; NaN where it has no score or no length."""
+        sides = np.where(np.asarray(self._teachers), "teacher", "student")
+        return pd.DataFrame(dict(zip(SCORES, (self._steps, sides, self._lengths, self._scores), strict=True)))
+
+
+def _of_whole_steps(series: dict[Column, pd.DataFrame]) -> tuple[dict[Column, pd.DataFrame], list[str]]:
     """The figures without those of micro-batches that the run logs of whole steps too; and the names of these."""
-    whole = {scalar.name for scalar in scalars if not scalar.logged.startswith(OF_SAMPLES)}
-    kept = [s for s in scalars if s.name not in whole or not s.logged.startswith(OF_SAMPLES)]
-    return kept, sorted({s.name for s in scalars if s.name in whole and s.logged.startswith(OF_SAMPLES)})
-
-
-def _scores(sample: Sample) -> list[tuple[int, str, int | None, float | None]]:
-    sides = (("student", sample.student), ("teacher", sample.teacher))
-    return [(sample.step, name, side.length, side.score) for name, side in sides if side is not None]
+    whole = {column.name for column in series if not column.logged.startswith(OF_SAMPLES)}
+    beside = {column for column in series if column.name in whole and column.logged.startswith(OF_SAMPLES)}
+    kept = {column: rows for column, rows in series.items() if column not in beside}
+    return kept, sorted({column.name for column in beside})
 
 
 def _source(source: Any) -> dict[str, Any]:

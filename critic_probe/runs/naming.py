@@ -1,17 +1,13 @@
 """Which name each logged one has, as far as the names of a log tell who wrote it and with which version."""
 
-from collections.abc import Iterable, Mapping
-from functools import partial
-from itertools import repeat
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from critic_probe.runs.names import EVAL, LOGGED, OTHER, Logged
-from critic_probe.runs.record import Scalar
+from critic_probe.runs.record import Column, Figures
 
 _LONGEST = 200  # characters of a name
 _MOST = 10_000  # names of a file
 _KINDS = 1000  # of records, by the names in them
-_scalar = partial(tuple.__new__, Scalar)  # a NamedTuple's own takes four times as long
 
 # A name that one framework alone logs. Where several tell, the first framework of this order counts.
 _TELLS = {
@@ -43,12 +39,6 @@ _SINCE = {
 _BEFORE = {"mfu/critic": "0.3", "critic/kl": "0.4"}
 
 
-class _Columns(NamedTuple):
-    logged: tuple[str, ...]
-    names: tuple[str, ...]
-    definitions: tuple[str, ...]
-
-
 class Names:
     """The names of one source, and what they tell of who wrote it.
 
@@ -71,8 +61,8 @@ class Names:
         self.exact = ""
         self.evaluation = False
         self.refused = 0
-        self._known: dict[str, tuple[str, str]] = {}
-        self._columns: dict[tuple[str, ...], _Columns] = {}
+        self._known: dict[str, Column] = {}
+        self._columns: dict[tuple[str, ...], tuple[Column, ...]] = {}
         self._ranking = False
 
     @property
@@ -115,36 +105,37 @@ class Names:
             latest, earliest = since, before
         self.since, self.before = latest, earliest
 
-    def scalars(self, step: int, figures: Mapping[str, float], place: str) -> Iterable[Scalar]:
+    def figures(self, step: int, figures: Mapping[str, float]) -> Figures:
         """The figures of a record under their one name each."""
-        columns = self._columns.get(key := tuple(figures)) or self._columns_of(key)
-        if len(columns.logged) < len(key):
-            self.refused += len(key) - len(columns.logged)
-            figures = {name: figures[name] for name in columns.logged}
-        logged = zip(
-            repeat(step),
-            columns.names,
-            figures.values(),
-            columns.logged,
-            columns.definitions,
-            repeat(place),
-            strict=False,
-        )
-        return map(_scalar, logged)
+        columns = self._of(tuple(figures))
+        if len(columns) < len(figures):
+            self.refused += len(figures) - len(columns)
+            figures = {column.logged: figures[column.logged] for column in columns}
+        return Figures(columns, (step,), tuple(figures.values()))
 
-    def _columns_of(self, key: tuple[str, ...]) -> _Columns:
+    def series(self, logged: Mapping[str, tuple[Sequence[int], Sequence[float]]]) -> Iterator[Figures]:
+        """Figures that each have steps of their own, and their values, under their one name each."""
+        known = {column.logged: column for column in self._of(tuple(logged))}
+        for name, (steps, values) in logged.items():
+            if name not in known:
+                self.refused += len(steps)
+            elif len(steps):
+                yield Figures(self._columns.setdefault((name,), (known[name],)), steps, values)
+
+    def _of(self, logged: tuple[str, ...]) -> tuple[Column, ...]:
+        return self._columns.get(logged) or self._columns_of(logged)
+
+    def _columns_of(self, key: tuple[str, ...]) -> tuple[Column, ...]:
         """What records of these names say, which most of a log has; without names that are refused."""
         self.learn(key)
         for logged in key:
             if logged not in self._known and len(logged) <= _LONGEST and len(self._known) < _MOST:
-                self._known[logged] = self._named(logged)
-        kept = tuple(logged for logged in key if logged in self._known)
+                name, definition = self._named(logged)
+                self._known[logged] = Column(name, logged, definition)
         if len(self._columns) == _KINDS:
             self._columns.clear()
-        named = [self._known[logged] for logged in kept]
-        made = _Columns(kept, tuple(name for name, _ in named), tuple(definition for _, definition in named))
-        self._columns[key] = made
-        return made
+        self._columns[key] = tuple(self._known[logged] for logged in key if logged in self._known)
+        return self._columns[key]
 
     def _named(self, logged: str) -> tuple[str, str]:
         name = _plain(logged)

@@ -1,15 +1,17 @@
 """Bounds of the checks on runs, by profile."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from critic_probe.documents import read_text, read_toml
+from critic_probe.documents import read_text, read_toml, shown
 from critic_probe.errors import CriticProbeError, parameter
 from critic_probe.gates.shipped import DEFAULT_PROFILE, profile_names, profile_text
 
 ROOM = "runs"  # whose profiles these are
 _CURE = "name a TOML file of bounds"
+_MOST = 10**9  # steps, points, rounds
 Bounds = Mapping[str, Any]
 Profile = Mapping[str, Bounds]
 """Check -> its bounds, and `general` -> what all of them keep to. What a profile leaves out is not checked."""
@@ -39,10 +41,14 @@ def _checked(source: str, given: dict[str, Any], known: dict[str, Any]) -> Profi
     for check, bounds in given.items():
         if check == "level":
             known = known | {check: {}}
+            if not isinstance(bounds, dict):
+                raise CriticProbeError(f"{source}: level is {shown(bounds)}, not a table of figures")
             for name, ends in bounds.items():
                 if not isinstance(ends, dict) or not ends.keys() <= {"min", "max"} or not ends:
                     raise CriticProbeError(f'{source}: [level."{name}"] needs min or max, and nothing else')
-                _numbers(f'{source}: [level."{name}"]', ends, ends)
+                for end, value in ends.items():
+                    if not _finite(value):
+                        raise CriticProbeError(f'{source}: [level."{name}"] {end} is {shown(value)}, not a number')
             continue
         if check not in known:
             raise CriticProbeError(f"{source}: [{check}] is no check; choose from {', '.join([*known, 'level'])}")
@@ -53,7 +59,24 @@ def _checked(source: str, given: dict[str, Any], known: dict[str, Any]) -> Profi
 
 
 def _numbers(where: str, bounds: dict[str, Any], like: dict[str, Any]) -> None:
+    """Holds every bound against the one that ships: a finite number, and whole or above 0 where that one is."""
+    lengths = {len(value) for value in bounds.values() if isinstance(value, list)}
+    if len(lengths) > 1:
+        raise CriticProbeError(f"{where}: its lists are not of one length; give each phase a number in every one")
     for name, value in bounds.items():
-        wanted, each = isinstance(like[name], list), value if isinstance(value, list) else [value]
-        if isinstance(value, list) != wanted or not all(type(number) in (int, float) for number in each):
-            raise CriticProbeError(f"{where}: {name} must be {'a list of numbers' if wanted else 'a number'}")
+        shipped = like[name]
+        if isinstance(shipped, list):
+            numbers, whole = value if isinstance(value, list) else [], isinstance(shipped[0], int)
+            sound = bool(numbers) and all(_finite(n) and (isinstance(n, int) or not whole) for n in numbers)
+            wanted = f"a list of {'whole ' if whole else ''}numbers"
+        elif isinstance(shipped, int):
+            sound, wanted = type(value) is int and 1 <= value <= _MOST, f"a whole number from 1 to {_MOST:,}"
+        else:
+            sound = _finite(value) and (value > 0 or shipped <= 0)
+            wanted = "a number above 0" if shipped > 0 else "a number"
+        if not sound:
+            raise CriticProbeError(f"{where}: {name} is {shown(value)}, not {wanted}")
+
+
+def _finite(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)

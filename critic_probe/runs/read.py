@@ -14,9 +14,9 @@ from critic_probe.runs.readers.objects import read_list, read_object
 from critic_probe.runs.readers.table import delimiter_of, read_table
 from critic_probe.runs.readers.text import read_text
 from critic_probe.runs.readers.wandb import OPENS, read_wandb
-from critic_probe.runs.record import Sample, Scalar, Source
+from critic_probe.runs.record import Figures, Sample, Source
 
-_Reader = Callable[[Log], Iterator[Scalar | Sample]]
+_Reader = Callable[[Log], Iterator[Figures | Sample]]
 _KNOWN = (
     "known are scoring-detail logs, verl's console, file logger and rollout dumps, trainer_state.json, metrics.jsonl, "
     "TensorBoard and W&B runs, tables with a step, and responses_step_N.pt"
@@ -56,7 +56,7 @@ class Records:
             else:
                 self._files[path] = True
 
-    def __iter__(self) -> Iterator[Scalar | Sample]:
+    def __iter__(self) -> Iterator[Figures | Sample]:
         self.sources, self.unknown, self.refused = [], [], []
         for path, named in self._files.items():
             try:
@@ -79,7 +79,7 @@ class Records:
                 self.unknown.append(path)
 
 
-def read(paths: Sequence[str | Path]) -> Iterator[Scalar | Sample]:
+def read(paths: Sequence[str | Path]) -> Iterator[Figures | Sample]:
     """The records of files: see `Records`."""
     return iter(Records(paths))
 

@@ -1,4 +1,4 @@
-"""What readers of run logs give, whatever wrote them: scalars by step, and scored samples."""
+"""What readers of run logs give, whatever wrote them: figures by step, and scored samples."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,24 +6,32 @@ from pathlib import Path
 from typing import NamedTuple
 
 
-class Scalar(NamedTuple):
-    """One logged figure.
+class Column(NamedTuple):
+    """What a logged figure is.
 
     Attributes:
-        step: The step that it was logged under.
         name: The one name that this tool has for it, a network and what it says of it: `critic/d_acc`; see `names`.
-        value: As logged; NaN and infinities are kept.
         logged: The name that it was logged under.
         definition: Which of a name's definitions it was logged under, where framework and version tell; "" where not.
-        place: The file and line or record, as messages name it.
     """
 
-    step: int
     name: str
-    value: float
     logged: str
     definition: str
-    place: str
+
+
+class Figures(NamedTuple):
+    """Figures that were logged together, a row a step.
+
+    Attributes:
+        columns: What they are; records that logged the same share it.
+        steps: (n,) the steps that they were logged under.
+        values: (n * columns,) row by row, as logged; NaN and infinities are kept.
+    """
+
+    columns: tuple[Column, ...]
+    steps: Sequence[int]
+    values: Sequence[float]
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,10 @@ from critic_probe.errors import CriticProbeError, Notice, parameter
 from critic_probe.measures.result import Measured, Statement
 from critic_probe.runs.faults import FAULTS, Told
 from critic_probe.runs.logged import Rounding, chosen, rounding_of, told_of
+from critic_probe.runs.maps import scale_of
 from critic_probe.runs.record import Sample
-from critic_probe.runs.replayed import Replayed, scale_of
+from critic_probe.runs.replayed import Replayed
+from critic_probe.runs.ways import LINEAR
 from critic_probe.serving.factors import DTYPES
 from critic_probe.stats.explain import FEWEST, Explanation, Fit, Floats, explain
 from critic_probe.workbench import Bench, Settings, Signature, preflight, signature
@@ -220,6 +222,9 @@ def judged(
             return replace(result, verdict=[f"All {n} logged scores are the checkpoint's ({why}; {before})."])
         sentence = f"They are of {prompts} prompts: too few to search for a factor, which takes {FEWEST}."
         return replace(result, verdict=[_other(why, before)], left=[sentence])
+    if not np.ptp(observed) and (apart > floors).any():
+        sentence = f"All logged scores are {observed[0]:.6g}: what was done to them cannot be told from one value."
+        return replace(result, verdict=[_other(why, before)], left=[sentence])
     explanation = explain(observed, [t.prompt for t in told], replayed.tiers(observed))
     rows = [explanation.row(fit) for fit in explanation.tried if fit.factors and np.isfinite(fit.residual)]
     factors = pd.DataFrame(rows, columns=_COLUMNS).astype({"named": bool})
@@ -227,12 +232,14 @@ def judged(
     only_eos = eos_lost and any(fit.factors == ("eos-in",) for fit in explanation.named)
     if explanation.agreement or only_eos:
         fit = next(fit for fit in explanation.named if not fit.factors or only_eos)
-        with_eos = " with EOS, which the log does not show," if only_eos and fit.factors else ""
+        with_eos = " with EOS, which the log does not show" if only_eos and fit.factors else ""
         level = replayed.own if (fit.floors <= replayed.own.floor + rounding.halves).all() else replayed.agreed
+        here = f", {fit.label}" if fit.label else ""
+        within = f"{level.floor:.2g}" + ("" if here else f" ({level.dtype})")
         evidence = (
-            f"{fit.within} of {n} logged scores lie within {level.floor:.2g} ({level.dtype}) and the rounding of the "
-            f"log ({rounding.words}) of the checkpoint's{with_eos} ({why}; median difference {fit.residual:.2g}, SD of "
-            f"the scores {np.std(replayed.expected):.2g})"
+            f"{fit.within} of {n} logged scores lie within {within} and the rounding of the "
+            f"log ({rounding.words}) of the checkpoint's{with_eos}{here} ({why}; median difference {fit.residual:.2g}, "
+            f"SD of the scores {np.std(replayed.expected):.2g})"
         )
         first = f"The logged scores are the checkpoint's: {evidence}."
         return replace(result, verdict=[first], unseen=list(_unseen(replayed, observed, level)))
@@ -290,13 +297,21 @@ def left_over(replayed: Replayed, observed: Floats, explanation: Explanation) ->
             f"No factor fits, and logged scores and the checkpoint's are uncorrelated ({_related(explanation)}): "
             f"another model scored, or the head is random; {near}."
         )
-        return
-    noise = _noise(replayed, observed)
-    yield f"No factor fits ({_related(explanation)}; {near})."
-    yield noise or (
-        "What is left is no noise about the checkpoint's scores: another step of the training may have scored, or two "
-        "factors that were not tried together."
-    )
+    else:
+        yield f"No factor fits ({_related(explanation)}; {near})."
+        if noise := _noise(replayed, observed):
+            yield noise
+            return
+        yield (
+            "What is left is no noise about the checkpoint's scores: another step of the training may have scored, or "
+            "two factors that were not tried together."
+        )
+    if not replayed.can_fit_heads and replayed.read_out.kind in LINEAR:
+        enough = replayed.enough_for_heads
+        yield (
+            f"Another head over the same states is told from more than {enough} responses only "
+            f"({parameter('samples', enough // 2 + 1)})."
+        )
 
 
 def _noise(replayed: Replayed, observed: Floats) -> str | None:

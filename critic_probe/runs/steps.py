@@ -16,11 +16,11 @@ import transformers
 
 from critic_probe.bundled import Critics
 from critic_probe.checkpoint.critic import resolve_device
-from critic_probe.checkpoint.layout import Layout, fingerprint, read_layout
+from critic_probe.checkpoint.layout import Layout, fingerprint
 from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.gates.baseline import record
 from critic_probe.gates.changes import changes
-from critic_probe.gates.figures import figures
+from critic_probe.gates.figures import TRACK, figures
 from critic_probe.gates.gate import Gate, Plan
 from critic_probe.gates.measure import judge, measure
 from critic_probe.measures.compare import Compare
@@ -28,6 +28,7 @@ from critic_probe.measures.variants import SIDES
 from critic_probe.pairs import Pairs
 from critic_probe.probes import all_families, drawn
 from critic_probe.runs.checkpoints import Checkpoint
+from critic_probe.runs.figures import FIGURES, check_gates
 from critic_probe.scoring.cache import Cache
 from critic_probe.text import listed
 from critic_probe.version import __version__
@@ -36,6 +37,7 @@ from critic_probe.workbench import Progress, Settings, benches, hash_of, prompt_
 # What every step is asked, whatever the gates name; the last one where a response says facts tersely.
 _FOLLOWED = (Gate("compare.d_acc"), Gate("perturb.strongest_harmless"))
 _COMPLETE = Gate("completeness.right_order", family="to-complete")
+_FIGURE = ["metric", "aggregation", "family", "value", "low", "high", "n", "prompts"]
 _BESIDE = (".json", ".jinja", ".txt", ".py", ".model", ".toml", ".md")  # files that say how weights are read
 
 
@@ -47,14 +49,14 @@ class Asked:
         pairs: Held out from the training.
         train: Pairs that it was trained on; None where they are not given.
         settings: How text becomes a score.
-        gates: What figures are held against.
+        gates: What figures are held against: those of each step and, as `track.NAME`, those of the run.
         unnamed: The read-outs that a gate bounds which names none.
         most: At most so many edits a response; None for all.
         seed: Draws them.
         loading: What `load_critic` takes beside the path.
 
     Raises:
-        CriticProbeError: A prompt of `pairs` is one of `train` too.
+        CriticProbeError: A prompt of `pairs` is one of `train` too, or a gate bounds what is no figure of a run.
     """
 
     pairs: Pairs
@@ -67,6 +69,7 @@ class Asked:
     loading: Mapping[str, Any]
 
     def __post_init__(self) -> None:
+        check_gates(self.of_run, self.train is not None)
         if self.train is None:
             return
         held_out = {prompt_hash(pair): pair.id for pair in self.pairs}
@@ -76,12 +79,22 @@ class Asked:
                 f"{listed(both)}; take them out of one of the files"
             )
 
+    @property
+    def of_run(self) -> Plan:
+        """The gates on the run."""
+        return self.gates.of(lambda metric: metric.startswith(TRACK))
+
+    @property
+    def of_steps(self) -> Plan:
+        """The gates on each step."""
+        return self.gates.of(lambda metric: not metric.startswith(TRACK))
+
     @cached_property
     def plan(self) -> Plan:
         """The gates, and with them what every step is asked."""
         edits = drawn(all_families()[_COMPLETE.family], self.pairs, SIDES, self.seed)
         complete = () if next(edits, None) is None else (_COMPLETE,)
-        return Plan(self.gates.source, (*self.gates.gates, *_FOLLOWED, *complete))
+        return Plan(self.gates.source, (*self.of_steps.gates, *_FOLLOWED, *complete))
 
     @cached_property
     def _told(self) -> tuple[Any, ...]:
@@ -101,7 +114,7 @@ class Asked:
             sorted((name, str(value)) for name, value in self.loading.items()),
             replace(self.settings, cache=None),
             files,
-            self.gates.gates,
+            self.of_steps.gates,
             self.unnamed,
             (self.most, self.seed, families),
         )
@@ -113,7 +126,7 @@ class Asked:
             for file in sorted(folder.iterdir()):
                 if file.suffix in _BESIDE and file.is_file():
                     digest.update(file.name.encode() + file.read_bytes())
-        return f"track:{digest.hexdigest()}"
+        return f"track/2:{digest.hexdigest()}"
 
 
 @dataclass(frozen=True)
@@ -124,6 +137,7 @@ class Step:
         step: Of the training.
         directory: Its checkpoint's, by its name in the run's.
         measured: A baseline without its edits; see `gates.baseline.record`.
+        figures: Of `FIGURES`, by metric, aggregation and family: value, low, high, n cases of so many prompts.
         strongest: By read-out the harmless edits that move most.
         train: By read-out what `compare` says of the pairs that were trained on; empty without any.
         gates: What the gates say; see `gates.gate.evaluate`.
@@ -136,6 +150,7 @@ class Step:
     step: int
     directory: str
     measured: dict[str, Any]
+    figures: list[dict[str, Any]]
     strongest: dict[str, list[str]]
     train: list[dict[str, Any]]
     gates: list[dict[str, Any]]
@@ -144,6 +159,10 @@ class Step:
     input: dict[str, Any] | None
     kept: str
     _before: list[Any] = field(default_factory=list, compare=False, repr=False)
+
+    def figures_of(self, aggregation: str) -> dict[tuple[str, str], dict[str, Any]]:
+        """Its figures under a read-out, by metric and family."""
+        return {(row["metric"], row["family"]): row for row in self.figures if row["aggregation"] == aggregation}
 
     def since(self, other: "Step", names: Collection[str]) -> dict[str, pd.Series]:
         """What changed from another step to this one, of some figures; see `gates.changes`. The last answer is kept."""
@@ -154,19 +173,24 @@ class Step:
         return changed
 
 
-def step_of(checkpoint: Checkpoint, asked: Asked, progress: Progress) -> Step:
+def step_of(checkpoint: Checkpoint, layout: Layout, asked: Asked, progress: Progress) -> Step:
     """A checkpoint's figures: from the cache where it has them, else the critic is loaded once and asked everything.
+
+    Args:
+        checkpoint: As it was found.
+        layout: What it holds, whole.
+        asked: What every checkpoint is asked.
+        progress: Told of every pair scored.
 
     Raises:
         CriticProbeError: It cannot be read, or not be asked, or was written to meanwhile.
     """
-    layout = read_layout(checkpoint.path, base=asked.loading.get("base"))
     if asked.settings.cache is None:
-        return _read(checkpoint, _measured(checkpoint, asked, progress))
+        return _read(checkpoint, _measured(checkpoint, layout, asked, progress))
     key = asked.key(checkpoint.step, layout)
     with closing(Cache(asked.settings.cache, f"track {fingerprint(layout)}")) as cache:
         if (kept := cache.known(key)) is None:
-            kept = cache.setting(key, _measured(checkpoint, asked, progress))
+            kept = cache.setting(key, _measured(checkpoint, layout, asked, progress))
     return _read(checkpoint, kept)
 
 
@@ -187,15 +211,16 @@ def _unpacked(kept: str) -> dict[str, Any]:
     return told
 
 
-def _measured(checkpoint: Checkpoint, asked: Asked, progress: Progress) -> str:
+def _measured(checkpoint: Checkpoint, layout: Layout, asked: Asked, progress: Progress) -> str:
     """The figures, packed."""
     name = f"step {checkpoint.step}"
-    critic = next(Critics({name: checkpoint.path}, False, dict(asked.loading)).load())
+    critic = next(Critics({name: checkpoint.path}, False, {**asked.loading, "layout": layout}).load())
     with benches([critic], asked.pairs, asked.settings, progress) as made:
         results, signature = measure(asked.plan, made, asked.most, asked.seed)
     signed = {**signature, **results["perturb"].signature}
-    judged = judge(asked.gates, results, signature, asked.unnamed)
-    headline = results["perturb"].headline
+    judged = judge(asked.of_steps, results, signature, asked.unnamed)
+    headline, table = results["perturb"].headline, figures(results)
+    followed = table[table.metric.isin([metric for metric, *_ in FIGURES.values()]) & (table.category == "")]
     train: list[dict[str, Any]] = []
     if asked.train is not None:
         compared = Compare()
@@ -204,7 +229,8 @@ def _measured(checkpoint: Checkpoint, asked: Asked, progress: Progress) -> str:
     if checkpoint.changed:
         raise CriticProbeError(f"{checkpoint.path}: was written to while it was read")
     told: dict[str, Any] = {
-        "measured": record(results, figures(results), signed, (asked.most, asked.seed)),
+        "measured": record(results, table, signed, (asked.most, asked.seed)),
+        "figures": followed[_FIGURE].to_dict("records"),
         "strongest": dict(zip(headline.aggregation, headline.strongest, strict=True)),
         "train": train,
         "gates": judged.gates.to_dict("records"),

@@ -1,15 +1,17 @@
 """What a run logged, as one table: a row a step, a column a name."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 
-from critic_probe.runs.record import Scalar
+from critic_probe.runs.record import Column, Figures
 
 _SAME, _ROUNDED = 2e-3, 6e-4  # relative and absolute: consoles round to three decimals or four digits
 _SAME_SHARE = 0.9
+_BAD = ["name", "step", "value"]
 
 
 @dataclass(frozen=True)
@@ -48,42 +50,84 @@ class RunTable:
         return sorted({int(step) for step in own.loc[own.name.duplicated(), "first"]})
 
 
-def run_table(scalars: Iterable[Scalar]) -> RunTable:
-    """The table of a run's scalars, in the order in which they were logged.
+@dataclass
+class _Block:
+    """Records of the same columns: their places among all, their steps, and their values row by row."""
+
+    columns: tuple[Column, ...]
+    places: "array[int]" = field(default_factory=lambda: array("q"))
+    steps: "array[int]" = field(default_factory=lambda: array("q"))
+    values: "array[float]" = field(default_factory=lambda: array("d"))
+
+
+class Collected:
+    """The figures of records as bare numbers, 8 bytes a figure and 16 a row."""
+
+    def __init__(self) -> None:
+        self._blocks: dict[int, _Block] = {}  # by the identity of their columns
+        self._rows = 0
+
+    def add(self, figures: Figures) -> None:
+        """Takes one more record."""
+        columns, steps, values = figures
+        block = self._blocks.get(id(columns))
+        if block is None:
+            block = self._blocks[id(columns)] = _Block(columns)
+        block.places.extend(range(self._rows, self._rows + len(steps)))
+        block.steps.extend(steps)
+        block.values.extend(values)
+        self._rows += len(steps)
+
+    def series(self) -> dict[Column, pd.DataFrame]:
+        """What each column logged, in the order in which it was: step, value."""
+        parts: dict[Column, list[pd.DataFrame]] = {}
+        for block in self._blocks.values():
+            rows = {"place": np.asarray(block.places), "step": np.asarray(block.steps)}
+            values = np.asarray(block.values).reshape(len(block.steps), len(block.columns))
+            for column, own in zip(block.columns, values.T, strict=True):
+                parts.setdefault(column, []).append(pd.DataFrame({**rows, "value": own}))
+        return {
+            column: pd.concat(each).sort_values("place", ignore_index=True)[["step", "value"]]
+            for column, each in parts.items()
+        }
+
+
+def run_table(series: Mapping[Column, pd.DataFrame]) -> RunTable:
+    """The table of a run's figures.
 
     Steps that go back are a restart, and the later run stands from there on; where both say the same, one file tells
     what another did, and nothing is left out.
 
     Args:
-        scalars: Of one run, from one file or several.
+        series: Of one run, from one file or several; see `Collected.series`.
     """
     columns: dict[str, pd.Series] = {}
     definitions, bad, restarts, repeated, left_out = [], [], [], [], []
-    rows = pd.DataFrame(
-        [(s.name, s.logged, s.definition, s.step, s.value) for s in scalars],
-        columns=["name", "logged", "definition", "step", "value"],
-    )
-    for name, of_name in rows.groupby("name", sort=False):
-        series = []
-        for _, of_definition in of_name.groupby(["logged", "definition"], sort=False):
-            kept, went_back = _without_restarts(of_definition)
+    by_name: dict[str, list[Column]] = {}
+    for column in series:
+        by_name.setdefault(column.name, []).append(column)
+    for name, of_name in by_name.items():
+        parts = []
+        for place, column in enumerate(of_name):
+            kept, went_back = _without_restarts(series[column])
             restarts += went_back
-            series.append(kept)
-        kept, beside = _one_definition(series)
-        left_out += [{"name": name, **each} for each in beside]
+            parts.append(kept.assign(column=place))
+        kept, beside = _one_definition(parts)
+        left_out += [{**of_name[place]._asdict(), "steps": steps} for place, steps in beside]
         finite = np.isfinite(kept.value)
-        bad += [{"name": name, "step": row.step, "value": row.value} for row in kept[~finite].itertuples()]
+        bad.append(kept.loc[~finite, ["step", "value"]].assign(name=name)[_BAD])
         by_step = kept.assign(value=kept.value.where(finite)).groupby("step")
-        columns[str(name)] = by_step.value.mean()
+        columns[name] = by_step.value.mean()
         if several := int((by_step.size() > 1).sum()):
             repeated.append({"name": name, "steps": several})
-        definitions += [{"name": name, **stretch} for stretch in _stretches(by_step.first())]
+        for place, first, last in _stretches(by_step.column.first()):
+            definitions.append({**of_name[place]._asdict(), "first": first, "last": last})
     values = pd.DataFrame(columns).sort_index().rename_axis("step")
     values.index = values.index.astype(int)
     return RunTable(
         values,
         pd.DataFrame(definitions, columns=["name", "logged", "definition", "first", "last"]),
-        pd.DataFrame(bad, columns=["name", "step", "value"]),
+        pd.concat(bad, ignore_index=True) if bad else pd.DataFrame(columns=_BAD),
         _together(restarts),
         pd.DataFrame(repeated, columns=["name", "steps"]),
         pd.DataFrame(left_out, columns=["name", "logged", "definition", "steps"]),
@@ -115,25 +159,26 @@ def _agree(one: pd.DataFrame, other: pd.DataFrame) -> bool:
     return bool(len(both)) and bool(same.mean() >= _SAME_SHARE)
 
 
-def _one_definition(series: Sequence[pd.DataFrame]) -> tuple[pd.DataFrame, list[dict[str, object]]]:
-    """The rows under one definition a step: of definitions that share steps, that with most of them."""
-    first, *others = sorted(series, key=len, reverse=True)
-    kept, left = first, []
+def _one_definition(parts: Sequence[pd.DataFrame]) -> tuple[pd.DataFrame, list[tuple[int, int]]]:
+    """The rows under one definition a step: of columns that share steps, that with most of them.
+
+    Returns:
+        The rows in order of steps; and columns that were left out, with how many steps they share.
+    """
+    kept, *others = sorted(parts, key=len, reverse=True)
+    left = []
     for part in others:
         if shared := len(set(part.step) & set(kept.step)):
-            left.append({"logged": part.logged.iloc[0], "definition": part.definition.iloc[0], "steps": shared})
+            left.append((int(part.column.iloc[0]), shared))
             part = part[~part.step.isin(kept.step)] if shared < len(part) / 2 else part.iloc[:0]
         kept = pd.concat([kept, part])
     return kept.sort_values("step", kind="stable"), left
 
 
-def _stretches(by_step: pd.DataFrame) -> list[dict[str, object]]:
-    changes = (by_step[["logged", "definition"]] != by_step[["logged", "definition"]].shift()).any(axis=1).cumsum()
-    return [
-        {"logged": part.logged.iloc[0], "definition": part.definition.iloc[0]}
-        | {"first": int(part.index[0]), "last": int(part.index[-1])}
-        for _, part in by_step.groupby(changes)
-    ]
+def _stretches(columns: pd.Series) -> Iterator[tuple[int, int, int]]:
+    """Stretches of steps (the index) under one column: it, the first step, and the last."""
+    for _, part in columns.groupby((columns != columns.shift()).cumsum()):
+        yield int(part.iloc[0]), int(part.index[0]), int(part.index[-1])
 
 
 def _together(restarts: list[dict[str, int]]) -> pd.DataFrame:

@@ -10,8 +10,13 @@ import pandas as pd
 
 from critic_probe.errors import Notice
 from critic_probe.gates.baseline import FIGURE, ONLY, name_of
+from critic_probe.gates.figures import TRACK
+from critic_probe.gates.gate import Plan, exit_code
+from critic_probe.gates.measure import CheckResult
 from critic_probe.measures.result import Measured, Statement
-from critic_probe.measures.wording import beside, in_sd, percent
+from critic_probe.measures.wording import beside, counted, in_sd, percent
+from critic_probe.runs.figures import FIGURES
+from critic_probe.runs.gated import gated
 from critic_probe.runs.steps import Step
 from critic_probe.stats.best import best_of_steps
 from critic_probe.stats.intervals import NOTHING, Interval, apart, mean_interval, would_tell
@@ -20,14 +25,6 @@ from critic_probe.stats.rates import ALPHA, CREDIT, holm, too_few
 from critic_probe.text import listed
 from critic_probe.workbench import Signature
 
-FIGURES = {
-    "d_acc": ("compare.d_acc", "", ""),
-    "gap_over_sd": ("compare.gap_over_sd", "", ""),
-    "strongest_harmless": ("perturb.strongest_harmless", "", ""),
-    "controls_right": ("perturb.controls_right", "", ""),
-    "complete_right": ("completeness.right_order", "to-complete", "whole"),
-}
-"""The figures that are followed -> metric, family and position of their gates."""
 SAYS = {
     "d_acc": "d_acc",
     "gap_over_sd": "gap/SD",
@@ -60,7 +57,8 @@ class TrackResult(Measured):
             and Holm's p over the table.
         changes: One row per figure, read-out and two steps that follow each other: the mean change on the same pairs or
             edits with its interval, p (sign-flip test over prompts) and Holm's p over the table.
-        gates: What `check` says of each step.
+        gates: What `check` says of each step; and, with a metric of `track.`, what the gates on the run say, at the
+            step that the figure is of.
         left_out: Directories of steps that could not be scored, and why.
     """
 
@@ -76,6 +74,27 @@ class TrackResult(Measured):
     gates: pd.DataFrame
     left_out: pd.DataFrame
 
+    @property
+    def failed(self) -> bool:
+        """Whether a gate on the run fails."""
+        return not self.checked("").passed
+
+    def checked(self, source: str) -> CheckResult:
+        """What the gates on the run say, as every medium shows verdicts.
+
+        Args:
+            source: Where the gates come from.
+        """
+        verdicts = self._of_run
+        missed = int(len(verdicts) > 0 and exit_code(verdicts, "fail"))
+        return CheckResult(source, verdicts, "fail", missed, notices=self.notices, signature=self.signature)
+
+    @property
+    def _of_run(self) -> pd.DataFrame:
+        if self.gates.empty:
+            return self.gates
+        return self.gates[self.gates.metric.str.startswith(TRACK)].drop(columns="step")
+
     def answer(self) -> list[Statement]:
         """Which step the rule takes and what cannot be told from it, what that step is like, and what changed."""
         rows = [row for _, row in _records(self.best)]
@@ -83,6 +102,7 @@ class TrackResult(Measured):
         taken = [self._row(row["aggregation"], row["best"]) for row in rows]
         said += [*_memorised(taken), *([_changed(self.changes)] if len(self.changes) else [])]
         said += [Statement(_like(at), {"aggregation": at["aggregation"], "step": at["step"]}) for at in taken]
+        said += _gated(self._of_run)
         if len(self.left_out):
             steps = listed(self.left_out.step)
             said.append(Statement(f"Left out: step {steps}; see the warnings.", {"left_out": list(self.left_out.step)}))
@@ -113,7 +133,14 @@ class TrackResult(Measured):
         return next(row for _, row in _records(rows))
 
 
-def track(run: str, steps: Iterable[Step], left_out: Mapping[int, str], there: Collection[int]) -> TrackResult:
+def track(
+    run: str,
+    steps: Iterable[Step],
+    left_out: Mapping[int, str],
+    there: Collection[int],
+    gates: Plan,
+    unnamed: Collection[str],
+) -> TrackResult:
     """Puts a run's steps beside each other.
 
     Args:
@@ -121,6 +148,8 @@ def track(run: str, steps: Iterable[Step], left_out: Mapping[int, str], there: C
         steps: At least one, all asked the same.
         left_out: Step -> why it could not be scored.
         there: The steps whose directories are still there.
+        gates: Those on the run.
+        unnamed: The read-outs that a gate bounds which names none.
     """
     ordered = sorted(steps, key=lambda step: step.step)
     read_outs = list(ordered[0].signature["aggregations"])
@@ -132,6 +161,7 @@ def track(run: str, steps: Iterable[Step], left_out: Mapping[int, str], there: C
     )
     if "excess_p" in rows:
         rows["excess_p_holm"] = holm(rows.excess_p)
+    of_steps = ({"step": step.step} | gate for step in ordered for gate in step.gates)
     signed = ordered[0].signature | {"critics": [c for step in ordered for c in step.signature["critics"]]}
     reasons = [Notice("left-out", f"step {step}: {why}") for step, why in sorted(left_out.items())]
     result = TrackResult(
@@ -139,7 +169,7 @@ def track(run: str, steps: Iterable[Step], left_out: Mapping[int, str], there: C
         best=best,
         steps=rows,
         changes=_changes(ordered, read_outs),
-        gates=pd.DataFrame({"step": step.step} | gate for step in ordered for gate in step.gates),
+        gates=pd.DataFrame([*of_steps, *gated(gates, unnamed, ordered, rows, best, max(left_out, default=-1))]),
         left_out=pd.DataFrame(sorted(left_out.items()), columns=["step", "reason"]),
         notices=[*reasons, *_notices(ordered)],
         signature=cast(Signature, signed),
@@ -184,10 +214,8 @@ def rows_of(step: Step) -> list[dict[str, Any]]:
 
 
 def _figures(step: Step, aggregation: str) -> dict[str, Any]:
-    known = {
-        (row["metric"], row["aggregation"], row["family"], row["category"]): row for row in step.measured["figures"]
-    }
-    right = known["compare.d_acc", aggregation, "", ""]
+    known = step.figures_of(aggregation)
+    right = known["compare.d_acc", ""]
     scored = {row["id"] for row in step.measured["scores"]}
     prompts = len({row["prompt_hash"] for row in step.measured["pairs"] if row["id"] in scored})
     row: dict[str, Any] = {
@@ -198,7 +226,7 @@ def _figures(step: Step, aggregation: str) -> dict[str, Any]:
         "prompts": prompts,
     }
     for name, (metric, family, _) in FIGURES.items():
-        figure = known.get((metric, aggregation, family, ""), {})
+        figure = known.get((metric, family), {})
         ends = (figure.get(key) for key in ("value", "low", "high"))
         row |= _columns(name, Interval(*(np.nan if end is None else float(end) for end in ends)))
     row["strongest"] = step.strongest[aggregation]
@@ -325,6 +353,20 @@ def _memorised(rows: Sequence[Mapping[str, Any]]) -> Iterator[Statement]:
         else:
             word = ": memorised, unless those pairs are easier" if low > 0 else ": those pairs are harder"
         yield Statement(f"Step {at['step']} read as {at['aggregation']}: {said}{word}.", figures)
+
+
+def _gated(verdicts: pd.DataFrame) -> Iterator[Statement]:
+    """How many gates on the run hold, and the first that does not."""
+    if verdicts.empty:
+        return
+    counts = {word: int((verdicts.verdict == word).sum()) for word in ("fail", "cannot tell", "pass")}
+    verbs = (("fails", "fail"), ("cannot be told", "cannot be told"), ("holds", "hold"))
+    said = counted((count, *verb) for count, verb in zip(counts.values(), verbs, strict=True))
+    worst = verdicts[verdicts.verdict == ("fail" if counts["fail"] else "cannot tell")]
+    for _, row in _records(worst.head(1)):
+        at = f"{row['metric']} {row['position']} ({row['critic']} read as {row['aggregation']})"
+        said += f"; first {at}: {row['value']:.3g}, must be {row['bound']}{beside([row['note']])}"
+    yield Statement(f"Gates on the run: {said}.", counts)
 
 
 def _changed(table: pd.DataFrame) -> Statement:

@@ -17,9 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import platformdirs
-
 from critic_probe.errors import CriticProbeError, parameter
+from critic_probe.writing import kept_files
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,7 +39,7 @@ COMMIT;
 def cache_path() -> Path:
     """`$CRITIC_PROBE_CACHE`, else a file in the user's cache directory."""
     given = os.environ.get("CRITIC_PROBE_CACHE")
-    return Path(given) if given else platformdirs.user_cache_path("critic-probe", appauthor=False) / "values.sqlite"
+    return Path(given) if given else kept_files() / "values.sqlite"
 
 
 class Cache:

@@ -226,7 +226,7 @@ class Engine:
         if self.name == "reference":
             yield from ([(g, r)] for g, group in enumerate(window) for r in range(len(group.responses)))
             return
-        merged = self.budget if self.critic.device.type == "cuda" else min(self.budget, MERGED_TOKENS)
+        merged = self.merged
         row: list[tuple[int, int]] = []
         size = 0
         before: Ids = ()
@@ -248,6 +248,25 @@ class Engine:
             size, before = size + new, group.prompt_ids
         if row:
             yield row
+
+    @property
+    def merged(self) -> int:
+        """Tokens up to which whole groups share a row."""
+        assert self.budget is not None
+        return self.budget if self.critic.device.type == "cuda" else min(self.budget, MERGED_TOKENS)
+
+    def widest(self, longest: int, group: int, total: int) -> int:
+        """Tokens, at most, of the widest row that texts make or are tried in.
+
+        Args:
+            longest: Tokens of the longest sequence.
+            group: Distinct tokens of the largest group.
+            total: Of all groups.
+        """
+        assert self.budget is not None
+        if self.mode == "reference":
+            return longest
+        return max(longest + min(2 * SAMPLE * CHECKED, total), min(total, self.merged), min(group, self.budget))
 
     def compute(self, sequences: Sequence[Ids]) -> list[Tensor]:
         """All values of each sequence; a row that memory does not hold is halved until it does."""

@@ -9,8 +9,7 @@ from torch import Tensor
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import Group
 
-_MASK_BYTES = 5  # a truth value and a float for every two tokens of a row
-MASK_MEMORY = 4 << 30
+PADDED_TOKENS = 1 << 15  # of a batch, where two sequences take no more
 
 
 class Scorer(Protocol):
@@ -59,18 +58,28 @@ def pad_rows(
 def padded_values(
     critic: Critic, sequences: Sequence[Sequence[int]], side: Literal["left", "right"] = "right"
 ) -> list[Tensor]:
-    """Values of sequences in one padded batch with a mask, as training frameworks compute them.
+    """Values of sequences in padded batches with a mask, as training frameworks compute them.
+
+    All are one batch where that has at most `PADDED_TOKENS`; else they go side by side, no fewer than two of them.
 
     Raises:
-        ValueError: The longest sequence would change the values of the others, so that no batch is a check on them; or
-            it is so long that memory would not hold the mask.
+        ValueError: The longest sequence would change the values of the others, so that no batch is a check on them.
     """
     lengths, steady = set(map(len, sequences)), critic.steady_length
     if steady is not None and len(lengths) > 1 and max(lengths) > steady:
         raise ValueError(f"above {steady} tokens its rotary frequencies follow the longest sequence of a batch")
-    if (size := len(sequences) * max(lengths) ** 2 * _MASK_BYTES) > MASK_MEMORY:
-        raise ValueError(f"the batch's attention mask would take {size / 1e9:,.0f} GB")
-    ids, mask, windows = pad_rows(sequences, critic.tokenizer.pad_token_id or 0, side)
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
-    values = critic.batch_values(ids, attention_mask=mask, position_ids=positions)
-    return [row[window] for row, window in zip(values, windows, strict=True)]
+    most = rows_of_a_batch(sequences)
+    values: list[Tensor] = []
+    while len(values) < len(sequences):
+        left = len(sequences) - len(values)
+        batch = sequences[len(values) :][: left if left <= most + 1 else most]  # nobody is left alone
+        ids, mask, windows = pad_rows(batch, critic.tokenizer.pad_token_id or 0, side)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        rows = critic.batch_values(ids, attention_mask=mask, position_ids=positions)
+        values += [row[window] for row, window in zip(rows, windows, strict=True)]
+    return values
+
+
+def rows_of_a_batch(sequences: Sequence[Sequence[int]]) -> int:
+    """How many of them `padded_values` puts into one batch; the last has one more rather than leave it alone."""
+    return max(2, PADDED_TOKENS // max(map(len, sequences)))

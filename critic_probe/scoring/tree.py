@@ -150,9 +150,10 @@ class TreeAttention:
         place = window, device, dtype
         if place not in self._masks:
             above = max(len(chain.path) for chain in self._row.chains)
-            ahead = torch.arange(above + _BLOCK) - above - torch.arange(_BLOCK)[:, None]  # key - query position
-            hidden = ahead > 0 if window is None else (ahead > 0) | (ahead <= -window)
-            mask = torch.zeros(hidden.shape, dtype=dtype).masked_fill(hidden, -torch.inf)
+            above = above if window is None else min(above, window)  # the most that a block is given
+            k, q = torch.arange(above + _BLOCK), above + torch.arange(_BLOCK)[:, None]
+            hidden = k > q if window is None else (k > q) | (k <= q - window)
+            mask = torch.zeros(hidden.shape, dtype=dtype).masked_fill_(hidden, -torch.inf)
             self._masks[place] = mask.to(device)
         whole = self._masks[place]
         first = whole.shape[1] - _BLOCK - (keys - queries)

@@ -30,11 +30,13 @@ class Level(NamedTuple):
         dtype: The type.
         floor: How far a score of this type may be from the checkpoint's own, in the largest score.
         typical: How far half of them are at most.
+        here: Whether they are held against what the checkpoint gives in that type here, not against its exact scores.
     """
 
     dtype: str
     floor: float
     typical: float = np.inf
+    here: bool = False
 
 
 class Reading(NamedTuple):
@@ -102,8 +104,7 @@ class Expected(Generic[Scored]):
             return self.critic
         if self._other is self.critic or self._other.loading["dtype"] != dtype:
             self._other = self.critic  # its memory is the next one's
-            critic = self.critic
-            self._other = load_critic(critic.layout.path, name=critic.name, **critic.loading | {"dtype": dtype})
+            self._other = self.loaded(dtype)
         return self._other
 
     def _half(self, name: str) -> tuple[Floats, Level]:
@@ -115,6 +116,11 @@ class Expected(Generic[Scored]):
             typical = 2 * float(np.median(apart)) + tolerance.eps(name) * float(np.median(np.abs(self.expected)))
             self._halves[name] = scores, Level(name, floor, typical)
         return self._halves[name]
+
+    def loaded(self, dtype: str) -> Critic:
+        """The checkpoint in another type."""
+        critic = self.critic
+        return load_critic(critic.layout.path, name=critic.name, **critic.loading | {"dtype": dtype})
 
     def in_type(self, level: Level, scores: Floats, rounding: Floats | float = 0.0) -> Hypothesis:
         """The checkpoint in a coarser type.
@@ -135,6 +141,11 @@ class Expected(Generic[Scored]):
     def width(self) -> int:
         """H of the states."""
         return int(self.critic.head.weights[0].shape[1])
+
+    @property
+    def enough_for_heads(self) -> int:
+        """How many samples leave a head open: half of them must settle its weights and its bias, and one be left."""
+        return 2 * (self.width + 2)
 
     def drawn_head(
         self, states: Floats, observed: Floats, ones: Floats | None = None, rounding: float = 0.0

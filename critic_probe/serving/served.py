@@ -112,11 +112,6 @@ class Served(Expected[Sample]):
         """Whether half of the samples settles a head: more than its weights and its bias."""
         return len(self.samples) > self.enough_for_heads
 
-    @property
-    def enough_for_heads(self) -> int:
-        """How many samples leave a head open."""
-        return 2 * (self.width + 2)
-
     def moves(self, name: str, level: Level, observed: Floats) -> bool:
         """Whether a factor moves any score by more than the floor, in each of its versions."""
         prediction = self.hypothesis((name,), self.own, observed).predict(np.ones(len(self.samples), dtype=bool))

@@ -6,7 +6,7 @@ that nothing is claimed on samples that it was chosen on.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,9 +17,11 @@ Bools = NDArray[np.bool_]
 
 SHARE = 0.95  # of the samples, and of those that are apart, that an explanation brings together
 SHARPER = 2.0  # an explanation whose floor is wider than another's by more explains less
-DULL = 0.25  # of the SD of the scores: a wider floor, where half need not lie closer, brings anything together
+GAIN = 5.0  # of log-likelihood, by which a factor must explain better than none, and one better than another
+DULL = 0.25  # of the SD of the scores: a wider floor brings anything together
 FEWEST = 4  # prompts, so that each half has two
 _FLAT = 1e-6  # scores that differ by less are one value
+_FAR = 1e9  # floors: no residual counts for more
 
 
 class Prediction(NamedTuple):
@@ -62,6 +64,7 @@ class Fit:
         label: The version that was chosen, where there are several.
         residuals: (N,), |observed - expected|.
         floors: (N,), how far arithmetic alone may move them.
+        scale: (N,), what noise is of the size of: the floors, or what half of the residuals may be at most.
         moved: How many samples it moves by more than the floor, of those that it was tried on.
         agrees: How many of these it brings within the floor.
         brings: Whether it brings observed and expected together.
@@ -71,6 +74,7 @@ class Fit:
     label: str
     residuals: Floats
     floors: Floats
+    scale: Floats
     moved: int
     agrees: int
     brings: bool
@@ -89,6 +93,17 @@ class Fit:
     def within(self) -> int:
         """How many samples lie within the floor."""
         return int((self.residuals <= self.floors).sum())
+
+    @property
+    def excess(self) -> float:
+        """How much less likely the residuals are than noise: the sum of log(residual / scale) where that is positive.
+
+        A value that has nothing to do with a score comes as near to it as the scale at about the odds of scale to
+        residual.
+        """
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.nan_to_num(self.residuals / self.scale, nan=1.0, posinf=_FAR)
+        return float(np.log(np.clip(ratio, 1.0, _FAR)).sum())
 
 
 @dataclass(frozen=True)
@@ -136,7 +151,8 @@ def explain(
     """Names the factors that bring observed scores together with those of a checkpoint.
 
     Tiers are tried in order, and the first in which a hypothesis fits is the last: put what asks for less first. All
-    that fit in it with about the sharpest floor are named. The first tier holds the hypothesis without factors.
+    that fit in it with about the sharpest floor, and leave about as little, are named. The first tier holds the
+    hypothesis without factors; one without factors in a later tier is what its factors are held against from there on.
 
     Args:
         observed: (N,), the scores.
@@ -150,6 +166,7 @@ def explain(
     scores = np.asarray(observed, dtype=np.float64)
     halves = _halves(prompts, seed)
     nothing: Fit | None = None
+    at_level: Fit | None = None
     expected = scores
     tried: list[Fit] = []
     idle: dict[tuple[str, ...], None] = {}
@@ -161,8 +178,10 @@ def explain(
                 if hypothesis.factors:
                     raise ValueError("the first hypothesis has no factors")
                 expected = hypothesis.predict(np.ones(len(scores), dtype=bool)).values[0]
-            fit = _tried(hypothesis, scores, halves, expected, nothing)
-            nothing = fit if nothing is None else nothing
+            fit = _tried(hypothesis, scores, halves, expected, at_level)
+            if not fit.factors:
+                at_level = fit
+                nothing = fit if nothing is None else nothing
             if fit.factors and not fit.moved:
                 idle[fit.factors] = None
                 continue
@@ -171,7 +190,9 @@ def explain(
             fits += [fit] if fit.brings else []
         if fits:
             sharpest = min(float(np.median(fit.floors)) for fit in fits)
-            named = [fit for fit in fits if float(np.median(fit.floors)) <= SHARPER * sharpest]
+            sharp = [fit for fit in fits if float(np.median(fit.floors)) <= SHARPER * sharpest]
+            least = min(fit.excess for fit in sharp)
+            named = [fit for fit in sharp if fit.excess <= least + GAIN]
             break
     assert nothing is not None
     related = (None, None) if named else _correlation(scores, expected, prompts, seed)
@@ -194,56 +215,77 @@ def _halves(prompts: Sequence[Hashable], seed: int) -> tuple[Bools, Bools]:
 def _tried(
     hypothesis: Hypothesis, scores: Floats, halves: Sequence[Bools], expected: Floats, nothing: Fit | None
 ) -> Fit:
+    """How a hypothesis fares beside none at its level."""
     residuals = np.full(len(scores), np.inf)
     floors = np.zeros(len(scores))
     moved = np.zeros(len(scores), dtype=bool)
-    labels = []
-    typical = np.inf
-    for half in halves:
-        prediction = hypothesis.predict(half)
-        values = np.atleast_2d(prediction.values)
-        limits = np.broadcast_to(prediction.floors, values.shape)
-        apart = np.abs(values - scores)
-        best = int(np.argmin(_badness(apart[:, half], limits[:, half])))
-        labels.append(prediction.labels[best])
+    predictions = [hypothesis.predict(half) for half in halves]
+    open_before = ~(nothing.residuals <= nothing.floors) if nothing else np.ones(len(scores), dtype=bool)
+    best, label = _versions(predictions, scores, halves, all(open_before[half].any() for half in halves))
+    usual_of = [np.broadcast_to(each.typical, len(np.atleast_2d(each.values))) for each in predictions]
+    typical = min(float(each[row]) for each, row in zip(usual_of, best, strict=True))
+    for prediction, row, half in zip(predictions, best, halves, strict=True):
         other = ~half
-        residuals[other] = np.nan_to_num(apart[best], nan=np.inf)[other]
-        floors[other] = limits[best][other]
-        seen = limits[best] if prediction.seen is None else prediction.seen[best]
-        moved[other] = (np.abs(values[best] - expected) > seen)[other]
-        typical = min(typical, float(np.broadcast_to(prediction.typical, len(values))[best]))
-    same = len(set(labels)) == 1
+        values = np.atleast_2d(prediction.values)
+        limits = np.broadcast_to(prediction.floors, values.shape)[row]
+        residuals[other] = np.nan_to_num(np.abs(values[row] - scores), nan=np.inf)[other]
+        floors[other] = limits[other]
+        seen = limits if prediction.seen is None else prediction.seen[row]
+        moved[other] = (np.abs(values[row] - expected) > seen)[other]
     within = residuals <= floors
     usual = float(np.median(residuals)) <= typical
+    scale = np.minimum(floors, typical)
     if nothing is None or not hypothesis.factors:  # agreement is of all samples, and moves none
-        return Fit((), labels[0], residuals, floors, 0, int(within.sum()), bool(usual and within.all()))
-    open_before = ~(nothing.residuals <= nothing.floors)
+        brings = bool(usual and within.all())
+        return Fit((), label or "", residuals, floors, scale, 0, int(within.sum()), brings)
     spread = float(np.std(scores) if np.ptp(scores) > _FLAT else np.std(expected))  # one value has no spread of its own
-    sharp = min(float(np.median(floors)), typical) <= DULL * spread
+    fit = Fit(
+        hypothesis.factors, label or "", residuals, floors, scale, int(moved.sum()), int((within & moved).sum()), False
+    )
     brings = (
-        sharp
+        label is not None
         and usual
-        and same
+        and float(np.median(scale)) <= DULL * spread
         and within.mean() >= SHARE
-        and bool(open_before.any())
-        and within[open_before].mean() >= SHARE
+        and (not open_before.any() or within[open_before].mean() >= SHARE)
+        and nothing.excess - fit.excess >= GAIN
+        and bool((within & moved).any())
     )
-    return Fit(
-        hypothesis.factors,
-        labels[0] if same else "",
-        residuals,
-        floors,
-        int(moved.sum()),
-        int((within & moved).sum()),
-        bool(brings and (within & moved).any()),
-    )
+    return replace(fit, brings=brings)
+
+
+def _versions(
+    predictions: Sequence[Prediction], scores: Floats, halves: Sequence[Bools], both_apart: bool
+) -> tuple[list[int], str | None]:
+    """The version that each half chooses, and its name; None where they choose different ones.
+
+    Where they do because several versions bring a half within the floor, one that both halves allow is taken, if both
+    have something to bring together.
+    """
+    bad, allows = [], []
+    for prediction, half in zip(predictions, halves, strict=True):
+        values = np.atleast_2d(prediction.values)
+        apart = np.abs(values - scores)[:, half]
+        limits = np.broadcast_to(prediction.floors, values.shape)[:, half]
+        bad.append(_badness(apart, limits))
+        allows.append((apart <= limits).mean(axis=1) >= SHARE)
+    best = [int(np.argmin(each)) for each in bad]
+    labels = [prediction.labels[row] for prediction, row in zip(predictions, best, strict=True)]
+    if len(set(labels)) == 1:
+        return best, labels[0]
+    one, other = predictions
+    both = np.flatnonzero(allows[0] & allows[1]) if list(one.labels) == list(other.labels) else np.array([], dtype=int)
+    if not (both.size and both_apart):
+        return best, None
+    row = int(both[np.argmin((bad[0] + bad[1])[both])])
+    return [row, row], one.labels[row]
 
 
 def _badness(apart: Floats, floors: Floats) -> Floats:
     """How far each version (C, n) is from what was observed: few floors each, so that one outlier decides nothing."""
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.nan_to_num(apart / floors, nan=np.inf, posinf=np.inf)
-    return np.asarray(np.log1p(np.minimum(ratio, 1e9)).mean(axis=1))
+    return np.asarray(np.log1p(np.minimum(ratio, _FAR)).mean(axis=1))
 
 
 def _correlation(

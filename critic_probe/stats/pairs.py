@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import statsmodels.api as sm
-from scipy.stats import mannwhitneyu, spearmanr
+from scipy.stats import mannwhitneyu
 from statsmodels.tools.sm_exceptions import ConvergenceWarning, PerfectSeparationError, PerfectSeparationWarning
 
 from critic_probe.objective import HARD, SATURATED
@@ -95,13 +95,19 @@ def _sigmoid(x: pd.Series) -> pd.Series:
 
 def _within_prompt_sd(frame: pd.DataFrame) -> tuple[float, int]:
     """Root mean variance of the distinct scores to one prompt, over prompts with more than the two of one pair."""
-    sets = []
-    for _, part in frame.groupby("prompt_hash", sort=False):
-        if len(part) > 1:
-            scores = pd.concat([part.student_score, part.teacher_score]).drop_duplicates()
-            if len(scores) > 2:
-                sets.append(float(scores.var()))
-    return (float(np.sqrt(np.mean(sets))), len(sets)) if sets else (np.nan, 0)
+    scores = _responses(frame, "score").drop_duplicates(["prompt", "score"])
+    by_prompt = scores.groupby("prompt").score.agg(["var", "size"])
+    sets = by_prompt["var"][(frame.groupby("prompt_hash").size() > 1) & (by_prompt["size"] > 2)]
+    return float(np.sqrt(sets.mean())), len(sets)
+
+
+def _responses(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """Both responses of every pair, one a row: its prompt, and what `student_` and `teacher_` columns hold of it."""
+    sides = [
+        pd.DataFrame({"prompt": frame.prompt_hash, "floor": frame.floor} | {c: frame[f"{side}_{c}"] for c in columns})
+        for side in ("student", "teacher")
+    ]
+    return pd.concat(sides, ignore_index=True)
 
 
 def contrasts(scored: pd.DataFrame) -> pd.DataFrame:
@@ -204,18 +210,18 @@ def _within_prompt_spearman(frame: pd.DataFrame) -> float:
     Scores no further apart than the noise floor share a rank: arithmetic alone must not order them. A score in several
     pairs has the smallest of their floors, and two scores the smaller of theirs.
     """
-    found = []
-    for _, part in frame.groupby("prompt_hash", sort=False):
-        scores = pd.concat([part.student_score, part.teacher_score], ignore_index=True)
-        floors = pd.concat([part.floor, part.floor], ignore_index=True).groupby(scores).transform("min")
-        rising = scores.sort_values()
-        floors = floors[rising.index]
-        levels = (rising.diff() > np.fmin(floors, floors.shift())).cumsum()
-        tokens = pd.concat([part.student_tokens, part.teacher_tokens], ignore_index=True)
-        responses = pd.DataFrame({"tokens": tokens, "level": levels}).drop_duplicates()
-        if responses.tokens.nunique() > 1 and responses.level.nunique() > 1:
-            found.append(float(spearmanr(responses.tokens, responses.level).statistic))
-    return float(np.mean(found)) if found else np.nan
+    responses = _responses(frame, "score", "tokens").sort_values(["prompt", "score"])
+    floors = responses.groupby(["prompt", "score"]).floor.transform("min")
+    apart = responses.score.diff() > np.fmin(floors, floors.shift())
+    starts = responses.prompt != responses.prompt.shift()
+    responses["level"] = (apart | starts).cumsum()
+    distinct = responses.drop_duplicates(["prompt", "tokens", "level"])
+    ranks = distinct.groupby("prompt")[["tokens", "level"]].rank()
+    ranks = ranks - ranks.groupby(distinct.prompt).transform("mean")
+    products = pd.DataFrame({"both": ranks.tokens * ranks.level, "tokens": ranks.tokens**2, "level": ranks.level**2})
+    sums = products.groupby(distinct.prompt).sum()
+    varied = sums[(sums.tokens > 0) & (sums.level > 0)]
+    return float((varied.both / np.sqrt(varied.tokens * varied.level)).mean())
 
 
 def length_controlled(frame: pd.DataFrame) -> tuple[float, str]:

@@ -14,10 +14,11 @@ from scipy.stats import chi2, norm, theilslopes
 Floats = NDArray[np.float64]
 _BLOCKS = 40  # means of blocks are tested: enough for a rank test, and less alike than single steps
 _EFFECTIVE = 8.0  # fewer independent values than this tell no trend
+_LEAST = 120  # values of which a slope's interval is told
 _HIGHEST = 0.95  # autocorrelation that is corrected for; beyond it a series of this length says next to nothing
 _PENALTY = 8.0  # times log n: a constant level of any autocorrelation up to 0.9 is cut in at most 1 of 20 series
-_REMEMBERED = 300  # values that live noise is taken from
 _ERRORS = 5.0  # standard errors of a jump, which is looked for everywhere
+_KNOWN = 40  # values on each side of a place at which a jump is looked for and nowhere else
 _SIDE, _NEAR = 20, 8  # values on each side of a jump that it is measured on, and where it must be seen too
 _KEPT = 0.9  # of squared differences; a jump is among the rest
 _LEFT = chi2.cdf(chi2.ppf(_KEPT, 1), 3) / _KEPT  # the mean of a normal distribution's squares below that quantile
@@ -67,7 +68,7 @@ def _spread(differences: Floats) -> float:
 
 
 class Slope(NamedTuple):
-    """A change per step with its interval, which holds for independent noise alone; `Trend.p` tests it."""
+    """A change per step with its 95 % interval; NaN for its ends where too few independent values can tell."""
 
     per_step: float
     low: float
@@ -77,16 +78,28 @@ class Slope(NamedTuple):
 def theil_sen(steps: ArrayLike, values: ArrayLike) -> Slope:
     """The median of slopes between all pairs of block means (Theil 1950; Sen 1968).
 
+    Sen's interval lies between ranks of these slopes, which the SD of Kendall's S gives. It is widened as in
+    `mann_kendall`, for an autocorrelation one standard error above its estimate, since those that are estimated too low
+    would be told most often. `python -m benchmarks.trend` shows how often it covers the slope of a line; of fewer than
+    120 values it would too seldom, and none is given.
+
     Args:
         steps: (n,) in order.
         values: (n,) figures, NaN left out. Fewer than 2 give NaN.
     """
     t, x = np.asarray(steps, float), np.asarray(values, float)
-    t, x = t[np.isfinite(x)], x[np.isfinite(x)]
-    if len(x) < 2:
+    t, x, given = _blocks(t[np.isfinite(x)]), _blocks(x[np.isfinite(x)]), int(np.isfinite(x).sum())
+    n = len(x)
+    if n < 2:
         return Slope(math.nan, math.nan, math.nan)
-    slope, _, low, high = theilslopes(_blocks(x), _blocks(t), 0.95)
-    return Slope(float(slope), float(low), float(high))
+    later, earlier = np.tril_indices(n, -1)
+    slopes = np.sort((x[later] - x[earlier]) / (t[later] - t[earlier]))
+    effective = _effective(x, 1.0)
+    wide = norm.ppf(0.975) * math.sqrt(n * (n - 1) * (2 * n + 5) / 18 * n / effective)
+    outer = math.floor((len(slopes) - wide) / 2)
+    known = given >= _LEAST and effective >= _EFFECTIVE / 2 and outer >= 0
+    low, high = (slopes[outer], slopes[-1 - outer]) if known else (math.nan, math.nan)
+    return Slope(float(np.median(slopes)), float(low), float(high))
 
 
 class Trend(NamedTuple):
@@ -121,15 +134,25 @@ def mann_kendall(values: ArrayLike) -> Trend:
         return Trend(math.nan, math.nan, float(n))
     later, earlier = np.tril_indices(n, -1)
     score = float(np.sign(x[later] - x[earlier]).sum())
-    correlation = _lag_one(x - theil_sen(np.arange(n), x).per_step * np.arange(n))
-    lags = np.arange(1, n)
-    effective = n / (1 + 2 * float(((1 - lags / n) * correlation**lags).sum()))
+    effective = _effective(x)
     _, ties = np.unique(x, return_counts=True)
     pairs = n * (n - 1) * (2 * n + 5) - float((ties * (ties - 1) * (2 * ties + 5)).sum())
     if not pairs or effective < _EFFECTIVE:
         return Trend(score / (n * (n - 1) / 2), math.nan, effective)
     z = max(abs(score) - 1, 0) / math.sqrt(pairs / 18 * n / effective)
     return Trend(score / (n * (n - 1) / 2), float(2 * norm.sf(z)), effective)
+
+
+def _effective(x: Floats, errors: float = 0.0) -> float:
+    """As many independent values tell as much as (n,) block means.
+
+    By their autocorrelation around Sen's line, so many of its standard errors above the estimate.
+    """
+    n = len(x)
+    correlation = _lag_one(x - theilslopes(x)[0] * np.arange(n))
+    correlation = min(correlation + errors * math.sqrt((1 - correlation**2) / n), _HIGHEST)
+    lags = np.arange(1, n)
+    return n / (1 + 2 * float(((1 - lags / n) * correlation**lags).sum()))
 
 
 def _lag_one(x: Floats) -> float:
@@ -182,12 +205,25 @@ def jumps(values: ArrayLike) -> list[Jump]:
     return kept
 
 
-def _jump(x: Floats, cut: int, usual: Noise, side: int) -> Jump:
-    start, stop = max(cut - side, 0), min(cut + side, len(x))
-    t = np.arange(start, stop) - cut
+def jump_at(values: ArrayLike, place: int, near: int) -> Jump:
+    """How the level differs before and after a place that is known beforehand.
+
+    Args:
+        values: (n,) finite, at equal distances, without another such place.
+        place: The index of the first value after it.
+        near: So many values on either side of it may be of both, and are left out; 40 more a side are looked at.
+    """
+    x = np.asarray(values, float)[max(place - near - _KNOWN, 0) : place + near + _KNOWN]
+    cut = min(place, near + _KNOWN)
+    return _jump(x, cut, noise(x), len(x), near)
+
+
+def _jump(x: Floats, cut: int, usual: Noise, side: int, near: int = 0) -> Jump:
+    t = np.arange(max(cut - side, 0), min(cut + side, len(x))) - cut
+    t = t[(t < -near) | (t >= near)]
     design: Floats = np.column_stack((np.ones(len(t)), t, t >= 0)).astype(float)
-    solved = np.linalg.lstsq(design, x[start:stop], rcond=None)[0]
-    left = float((x[start:stop] - design @ solved).std() * math.sqrt(len(t) / max(len(t) - 3, 1)))
+    solved = np.linalg.lstsq(design, x[t + cut], rcond=None)[0]
+    left = float((x[t + cut] - design @ solved).std() * math.sqrt(len(t) / max(len(t) - 3, 1)))
     error = max(usual.sd, left) * usual.of_mean * math.sqrt(np.linalg.pinv(design.T @ design)[2, 2])
     return Jump(cut, float(solved[2]), error)
 
@@ -215,44 +251,6 @@ def onset(values: ArrayLike, seen: int, most: int = 120) -> int:
     changes -= changes @ line @ line.T
     explained = (changes @ part) ** 2 / np.maximum((changes**2).sum(axis=2), 1e-12)
     return start + int(places[int(explained.max(axis=0).argmax())])
-
-
-class Cusum:
-    """Says as values come in that their level has changed: two-sided sums of what exceeds the noise (Page 1954).
-
-    Level and noise are those of the window of values before, noise from successive differences. Summed are the
-    residuals of a first-order autoregression, since neighbouring values that resemble each other would add up by
-    themselves (Alwan and Roberts 1988). After an alarm it begins anew. `python -m benchmarks.trend` shows how often it
-    is wrong.
-
-    Args:
-        window: Values that the level is taken from; nothing is said before there are as many.
-        slack: Standard deviations that a residual may have without counting.
-        limit: Standard deviations, summed, that are an alarm.
-    """
-
-    def __init__(self, window: int = 60, slack: float = 0.75, limit: float = 10.0) -> None:
-        self._window, self._slack, self._limit = window, slack, limit
-        self._past: list[float] = []
-        self._sums = (0.0, 0.0)
-
-    def tell(self, value: float) -> bool:
-        """Whether the level has changed, by this value and those before; NaN tells nothing."""
-        if not math.isfinite(value):
-            return False
-        before = np.array(self._past)
-        self._past = [*self._past[-_REMEMBERED:], value]
-        if len(before) < self._window:
-            return False
-        (sd, correlation), level = noise(before), float(np.median(before[-self._window :]))
-        residual = value - level - correlation * (before[-1] - level)
-        off = residual / (sd * math.sqrt(1 - correlation**2) or math.inf)
-        up, down = self._sums
-        self._sums = (max(up + off - self._slack, 0.0), max(down - off - self._slack, 0.0))
-        if max(self._sums) <= self._limit:
-            return False
-        self._past, self._sums = [], (0.0, 0.0)
-        return True
 
 
 def _finite(values: ArrayLike) -> Floats:

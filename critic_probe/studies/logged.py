@@ -51,7 +51,7 @@ DEFAULTS = {
     "dropout": "0.1",
     "bfloat16": "",
 }
-"""Every fault that can be planted, with what it is done by where nothing is said."""
+"""Every fault that can be planted, with what it is done by where nothing is said (for bfloat16: which attention)."""
 
 Faults = Mapping[str, str]
 
@@ -82,11 +82,9 @@ class Scorer:
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         self.tokenizer = AutoTokenizer.from_pretrained(path)
         self.read_out = read_out
-        self.models = {
-            dtype: AutoModelForTokenClassification.from_pretrained(path, dtype=dtype).eval()
-            for dtype in (torch.float32, torch.bfloat16)
-        }
-        self._states: dict[tuple[tuple[int, ...], torch.dtype], Tensor] = {}
+        self._models: dict[str, Any] = {}
+        self._path = path
+        self._states: dict[tuple[tuple[int, ...], str], Tensor] = {}
 
     def row(self, prompt: str, student: str | TokenIds, teacher: str | TokenIds) -> Row:
         """A sample with its ids: a file's own, or those of its texts."""
@@ -174,7 +172,11 @@ class Scorer:
         if "response-cut-start" in faults:
             ids = ids[-int(faults["response-cut-start"]) :]
         if "cut-end" in faults:
-            room = max(1, int(faults["cut-end"]) - len(prompt))
+            most = int(faults["cut-end"])
+            if most <= len(prompt):  # nothing of the response is left: the last token is read
+                prompt, ids = prompt[: most - 1], prompt[most - 1 : most]
+                left_out, behind = 0, []
+            room = most - len(prompt)
             left_out, behind = max(0, left_out - max(0, len(ids) - room)), behind[: max(0, room - len(ids))]
             ids = ids[:room]
         if "cut-start" in faults:
@@ -197,12 +199,18 @@ class Scorer:
         marked = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "MARK"}]
         return self.ids(str(self.tokenizer.apply_chat_template(marked, tokenize=False)).rpartition("MARK")[2])
 
+    def _loaded(self, dtype: str, attention: str = "") -> Any:
+        kernels = {"attn_implementation": attention} if attention else {}
+        return AutoModelForTokenClassification.from_pretrained(self._path, dtype=dtype, **kernels).eval()
+
     @torch.inference_mode()
     def _values(self, ids: list[int], faults: Faults) -> Tensor:
         """The value (T,) of every token."""
-        dtype = torch.bfloat16 if "bfloat16" in faults else torch.float32
-        model = self.models[dtype]
-        key = (tuple(ids), dtype)
+        kind = f"bfloat16 {faults['bfloat16']}" if "bfloat16" in faults else "float32"
+        if kind not in self._models:
+            self._models[kind] = self._loaded(*kind.split(" "))
+        model = self._models[kind]
+        key = (tuple(ids), kind)
         if key not in self._states:
             self._states[key] = model.model(input_ids=torch.tensor([ids]), use_cache=False).last_hidden_state[0]
         states, weight, bias = self._states[key], model.score.weight, model.score.bias

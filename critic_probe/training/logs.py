@@ -1,6 +1,7 @@
 """What a warm-up says while it runs: the console, a file, TensorBoard and Weights & Biases, under verl's tag names."""
 
 import json
+import math
 import os
 import sys
 from importlib.util import find_spec
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
+
+from critic_probe.writing import write_bytes
 
 METRICS = "metrics.jsonl"
 _TAGS = {"loss": "critic/d_loss", "grad_norm": "critic/grad_norm", "learning_rate": "critic/lr"}
@@ -34,9 +37,8 @@ class Logs(TrainerCallback):
         """Opens the writers."""
         if not state.is_world_process_zero:
             return
-        lines = self._file.read_text(encoding="utf-8").splitlines() if self._file.exists() else []
-        kept = [line for line in lines if state.global_step and json.loads(line)["step"] <= state.global_step]
-        self._file.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        lines = self._file.read_bytes().splitlines() if state.global_step and self._file.exists() else []
+        write_bytes(self._file, b"".join(line + b"\n" for line in lines if _step(line) <= state.global_step))
         if find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -61,6 +63,14 @@ class Logs(TrainerCallback):
             self._tensorboard.flush()
         if self._wandb is not None:
             self._wandb.log(tags, step=state.global_step)
+
+
+def _step(line: bytes) -> float:
+    """The step of a line; none comes before that of one that a full disk or a failing machine cut off."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, TypeError, LookupError):
+        return math.inf
 
 
 def tagged(logs: dict[str, float]) -> dict[str, float]:

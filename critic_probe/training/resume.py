@@ -4,12 +4,13 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from critic_probe import documents
+from critic_probe.documents import read_json, shown
 from critic_probe.errors import CriticProbeError, parameter
 from critic_probe.training.options import Options
 from critic_probe.writing import write_text
 
 RECORD = "critic_probe.json"
+WEIGHTS = ("*.safetensors", "*.safetensors.index.json")  # written last, so that what has them is whole
 BEGUN = "warmup.json"  # what a run began with, for the one that resumes it
 _MAY_CHANGE = {"resume", "save_every", "keep", "evaluate_every", "probe_every", "device"}
 
@@ -23,7 +24,7 @@ def newest_checkpoint(out: Path, options: Options) -> str | None:
     # The trainer's state is written last, so a checkpoint without it was cut off.
     whole = {int(p.parent.name.split("-")[1]): p.parent for p in out.glob("checkpoint-*/trainer_state.json")}
     if not options.resume:
-        if whole or (out / RECORD).exists():
+        if whole or any(next(out.glob(weights), None) for weights in WEIGHTS):
             raise CriticProbeError(
                 f"{out}: holds an earlier warm-up; use {parameter('resume', True)} to go on, or give another directory"
             )
@@ -45,9 +46,9 @@ def require_same_run(out: Path, options: Options, data: str) -> None:
     file = out / BEGUN
     if not (options.resume and file.exists()):
         return
-    begun, before = _begun(options, data), documents.read_json(file, "begin anew in another directory", dict)
+    begun, before = _begun(options, data), read_json(file, "begin anew in another directory", dict)
     if changed := [name for name in begun if begun[name] != before.get(name)]:
-        changes = ", ".join(f"{name} {before.get(name)} -> {begun[name]}" for name in changed)
+        changes = ", ".join(f"{name} {shown(before.get(name))} -> {shown(begun[name])}" for name in changed)
         raise CriticProbeError(
             f"{out}: {parameter('resume')} goes on with what the run began with, but {changes}; give the same"
         )

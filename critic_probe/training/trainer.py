@@ -112,8 +112,8 @@ class PairTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """A checkpoint is a critic: it reads as the directory that training leaves behind does."""
+        self.beside(Path(output_dir or str(self.args.output_dir)), self.state.global_step)  # no weights without it
         super()._save(output_dir, state_dict)
-        self.beside(Path(output_dir or str(self.args.output_dir)), self.state.global_step)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         if self.options.keep_order:

@@ -29,8 +29,9 @@ from critic_probe.training.model import (
     with_lora,
 )
 from critic_probe.training.options import Options
-from critic_probe.training.resume import RECORD, begin, newest_checkpoint, require_same_run
+from critic_probe.training.resume import RECORD, WEIGHTS, begin, newest_checkpoint, require_same_run
 from critic_probe.training.trainer import PairTrainer, Probe, arguments
+from critic_probe.writing import write_text, written_folder
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,8 @@ def warmup(
                 trainee.tokenizer.init_kwargs.pop(key, None)
             trainee.tokenizer.save_pretrained(folder)
         record = _record(options, step, data, longest)
-        (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / RECORD, json.dumps(record, indent=2) + "\n")
 
     trainer = PairTrainer(
         trainee,
@@ -218,9 +220,10 @@ def _save(trainer: PairTrainer, out: Path, dtype: torch.dtype) -> None:
     model = trainer.accelerator.unwrap_model(trainer.model_wrapped)
     model.config.use_cache = True  # the Trainer turns it off
     model.config.name_or_path = ""
-    model.save_pretrained(out, state_dict={name: tensor.to(dtype) for name, tensor in state.items()})
-    (out / "README.md").unlink(missing_ok=True)  # PEFT's form of a model card, not filled in
-    if (config := out / "config.json").exists():  # names the dtype that was trained in
-        saved = json.loads(config.read_text(encoding="utf-8")) | {"dtype": str(dtype).removeprefix("torch.")}
-        config.write_text(json.dumps(saved, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    trainer.beside(out, trainer.state.global_step)
+    with written_folder(out, last=WEIGHTS) as part:
+        model.save_pretrained(part, state_dict={name: tensor.to(dtype) for name, tensor in state.items()})
+        (part / "README.md").unlink(missing_ok=True)  # PEFT's form of a model card, not filled in
+        if (config := part / "config.json").exists():  # names the dtype that was trained in
+            saved = json.loads(config.read_text(encoding="utf-8")) | {"dtype": str(dtype).removeprefix("torch.")}
+            config.write_text(json.dumps(saved, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        trainer.beside(part, trainer.state.global_step)

@@ -12,7 +12,7 @@ from critic_probe.aggregation import Aggregation, parse
 from critic_probe.encoding import Encoded
 from critic_probe.errors import CriticProbeError, Notice, parameter
 from critic_probe.scoring.engine import disagreement
-from critic_probe.scoring.reference import padded_values
+from critic_probe.scoring.reference import padded_values, rows_of_a_batch
 
 if TYPE_CHECKING:
     from critic_probe.workbench.loop import Bench
@@ -131,6 +131,13 @@ class Noise:
         name = str(self.dtype).removeprefix("torch.")
         message = f"{name} moves the scores of {len(self._sides)} responses against float32 by {', '.join(moved)}"
         return Notice("half-precision", f"{self._bench.name}: {message}")
+
+
+def padded_batch(sample: Sequence[Encoded], dtype: torch.dtype) -> tuple[int, int]:
+    """Rows and tokens of each row, at most, of the padded batches that noise is measured in on a sample."""
+    most = RESPONSES if dtype == torch.float32 else HALF_RESPONSES
+    sequences = [s for pair in _holding(sample, most) for s in pair.group.sequences][:most]
+    return min(len(sequences), rows_of_a_batch(sequences) + 1), max(map(len, sequences))
 
 
 def _holding(sample: Sequence[Encoded], responses: int) -> Sequence[Encoded]:

@@ -3,6 +3,7 @@
 import json
 import struct
 import sys
+import tracemalloc
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ from formats import copy_of, pytorch_bin, verl_w1
 from harness.pickled import NAMES, OPCODES, PLACES, archived, malicious
 from safetensors.torch import load_file
 
+from critic_probe.checkpoint.critic import without_backbone
 from critic_probe.checkpoint.layout import read_layout
 from critic_probe.checkpoint.pickles import read_plain_pickle, read_torch_file
 from critic_probe.errors import CriticProbeError
@@ -134,8 +136,60 @@ def test_lengths_that_do_not_fit_are_refused(tmp_path):
 
 @pytest.mark.parametrize("opcode", [b"r" + struct.pack("<I", 2**27), b"p134217728\n"])
 def test_an_object_of_a_huge_number_takes_no_room(tmp_path, opcode):
+    """It was refused, since the reader before this one made room for as many; now a number is a key like any other."""
     path = archived(b"\x80\x02}" + opcode + b".", tmp_path / "x.bin")
-    assert "numbers an object 134,217,728" in refusal(path)
+    tracemalloc.start()
+    assert read_torch_file(path) == {}
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+
+
+def doubled(one: bytes, both: bytes, times: int) -> bytes:
+    """`one`, and that many times an object of twice the last one; the last is left."""
+    return one + b"".join(b"\x94" + both.replace(b"x", b"h" + bytes([n])) for n in range(times))
+
+
+TANGLED = {
+    "a key of nested tuples": (b"}" + doubled(b")", b"0xx\x86", 60) + b"K\x01s.", "unhashable"),
+    "an element of nested tuples": (b"\x8f(" + doubled(b")", b"0xx\x86", 60) + b"\x90.", "unhashable"),
+    "nested sizes": (
+        b"}" + doubled(b")", b"0ctorch\nSize\n(xxt\x85R", 60) + b"K\x01s.",
+        "unhashable",
+    ),
+    "nested lists": (doubled(b"]", b"0](xxe", 60) + b".", "names its own objects so often"),
+    "nested frozensets": (b"(K\x01\x91.", "damaged"),
+    "copies": (
+        b"](" + b"N" * 5000 + b"e\x940" + b"cbuiltins\nlist\nh\x00\x85R" * 50 + b".",
+        "copies more than it holds",
+    ),
+    "a byte array of any length": (b"\x96" + struct.pack("<Q", 2**40) + b".", "damaged"),
+    "numbers of a shape": (
+        b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000"
+        + b"X\x03\x00\x00\x00cpuK tQK\x00(" + b"\x8a\x09" + b"\xff" * 8 + b"\x00t(K\x01t\x89}tR.",
+        "size or stride is none",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", TANGLED)
+def test_what_would_take_years_or_all_memory_is_refused(tmp_path, kind):
+    program, message = TANGLED[kind]
+    assert message in refusal(archived(b"\x80\x04" + program, tmp_path / "x.bin"))
+
+
+STATES = {
+    "a function of the reader": b"ctorch\nSize\n",
+    "a type": b"cbuiltins\nlist\n",
+    "a tensor": b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\n"
+    b"X\x01\x00\x00\x000X\x03\x00\x00\x00cpuK tQK\x00(K\x04t(K\x01t\x89}tR",
+}
+
+
+@pytest.mark.parametrize("kind", STATES)
+def test_nothing_but_an_inert_record_is_given_a_state(tmp_path, kind):
+    """A tensor's shape would be another than the one that was checked, a function's defaults those of the next file."""
+    path = archived(b"\x80\x04" + STATES[kind] + b"N}X\x05\x00\x00\x00shapeNs\x86b.", tmp_path / "x.bin")
+    assert "sets the state of a" in refusal(path)
 
 
 @pytest.mark.parametrize("size", [b"G?\xf0\x00\x00\x00\x00\x00\x00", b"\x88", b"N"], ids=["1.0", "True", "None"])
@@ -178,3 +232,30 @@ def test_a_tensor_that_a_header_names_twice_is_refused(critic_dir, tmp_path):
     (path / "model.safetensors").write_bytes(len(changed).to_bytes(8, "little") + changed + whole[8 + length :])
     with pytest.raises(CriticProbeError, match=r"names 'score\.weight' twice"):
         read_layout(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("model_world_size_0_rank_0.pt", "rank 0 of 0 cannot be"),
+        ("model_world_size_10000000000_rank_0.pt", "9999999999 of 10000000000 shards are missing"),
+        ("model_world_size_1_rank_10000000000.pt", "rank 10000000000 of 1 cannot be"),
+    ],
+)
+def test_a_name_may_say_any_number_of_shards(critic_dir, tmp_path, name, message):
+    critic = verl_w1(critic_dir, tmp_path / "run") / "global_step_7" / "critic"
+    (critic / "model_world_size_1_rank_0.pt").rename(critic / name)
+    with pytest.raises(CriticProbeError, match=message):
+        read_layout(critic)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["config.json", "tokenizer_config.json", "generation_config.json", "model.safetensors", "trainer_state.json"],
+)
+def test_a_directory_where_a_file_should_be_is_told(critic_dir, tmp_path, name):
+    path = copy_of(critic_dir, tmp_path / "critic")
+    (path / name).unlink(missing_ok=True)
+    (path / name).mkdir()
+    with pytest.raises(CriticProbeError, match=f"{name}: "):
+        without_backbone(path)

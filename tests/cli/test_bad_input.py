@@ -87,3 +87,15 @@ def test_an_output_file_that_cannot_be_written_is_known_before_scoring(tmp_path)
     result = invoke("compare", "-o", tmp_path / "no" / "dir" / "out.json")
     assert result.exit_code == 2
     assert "out.json" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [("check", "--gates"), ("check", "--baseline"), ("compare", "--as"), ("verify",), ("logs", "--profile")]
+)
+def test_a_directory_where_a_file_should_be(tmp_path, command):
+    name, *option = command
+    log = ["metrics.jsonl"] if name == "logs" else []
+    result = invoke(name, *log, *option, tmp_path)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert str(tmp_path) in result.stderr
+    assert result.stderr.count("\n") == 1

@@ -250,7 +250,9 @@ def test_a_dry_run_tells_the_price_and_scores_nothing(critic_dir, tmp_path):
     assert price["responses"] > 24
     assert 0 < price["tokens_after_sharing"] < price["tokens"]
     assert price["seconds"] == pytest.approx(price["tokens_after_sharing"] / price["tokens_per_second"])
-    assert "after sharing" in run("compare", *options)
+    told = run("compare", *options)
+    assert "after sharing" in told
+    assert re.search(r"; up to [\d,]+ MB of memory: program \d+, weights \d+, largest batch \d+, tables \d+$", told)
     assert values_kept() == 0
 
 

@@ -73,7 +73,7 @@ def told(tmp_path_factory):
     (folder / "a-file").write_text("")
     (folder / "pairs.jsonl").write_text('{"prompt": "2+2?", "student": "5", "teacher": "4"}\n')
     for name, file in (
-        ("a-run", "critic_probe.json"),
+        ("a-run", "model.safetensors"),
         ("another-run", "warmup.json"),
         ("another-run/checkpoint-1", "trainer_state.json"),
     ):

@@ -1,14 +1,18 @@
 """A result held against its checkpoint."""
 
+import copy
 import gc
 import json
 import weakref
 
 import pytest
 import torch
-from tiny import CHATML, byte_tokenizer
+from formats import with_head
+from safetensors.torch import load_file
+from tiny import CHATML, byte_tokenizer, save_critic
 from typer.testing import CliRunner
 
+import critic_probe as cp
 from critic_probe.aggregation import parse
 from critic_probe.bundled import find_critics
 from critic_probe.checkpoint import load_critic
@@ -16,6 +20,7 @@ from critic_probe.cli import app
 from critic_probe.measures.variants import Plan
 from critic_probe.measures.verify import verify
 from critic_probe.pairs import PairFile
+from critic_probe.probes import all_families, choose
 from critic_probe.workbench import Bench, Settings
 
 ROWS = [
@@ -47,7 +52,7 @@ def checks(path, pairs, critic, *options):
 
 
 @pytest.mark.parametrize(
-    "command", [("compare", "--value-position", "before"), ("perturb", "--all", "--max-per-response", "5")]
+    "command", [("compare", "--value-position", "before"), ("perturb", "--all", "--max-per-response", "3")]
 )
 def test_what_was_written_holds(tmp_path, pairs, critic_dir, command):
     path = recorded(tmp_path, pairs, critic_dir, *command)
@@ -68,44 +73,142 @@ def test_last_digits_that_another_row_moves_are_no_difference(tmp_path, fixtures
         assert checks(path, pairs, "bundled:mean")["scores"] == verdict
 
 
+def dropped(record, table, **row):
+    """A record without the rows of a table that say so; None says that they are there."""
+    kept = [each for each in record[table] if any(each[name] != value for name, value in row.items())]
+    assert 0 < len(kept) < len(record[table])
+    record[table] = kept
+
+
+def first_critic(record):
+    return record["signature"]["critics"][0]
+
+
+OF_COMPARE = [
+    (lambda record: record["summary"][0].update(d_acc=0.999), "figures"),
+    (lambda record: record["summary"].pop(), "figures"),
+    (lambda record: record["summary"].reverse(), "figures"),
+    (lambda record: [row.update(student_score=row["student_score"] + 0.01) for row in record["pairs"]], "scores"),
+    (lambda record: record["pairs"][3].update(verdict="teacher", gap=1.5), "tables"),
+    (lambda record: record["pairs"][3].update(prompt_hash="0" * 12), "tables"),
+    (lambda record: [row.update(category="easy") for row in record["pairs"]], "tables"),
+    (lambda record: record["pairs"][0].update(teacher_token_read="never"), "tables"),
+    (lambda record: record["statistics"][1].update(auc=0.99), "tables"),
+    (lambda record: record["statistics"][1].update(quality=0.99), "tables"),
+    (lambda record: record["baselines"].pop(), "tables"),
+    (lambda record: record.update(lengths=0.5), "tables"),
+    (lambda record: record.update(quality=0.99), "tables"),
+    (lambda record: record["answer"][0].update(text="It is perfect."), "tables"),
+    (lambda record: record["answer"][0]["figures"].update({"last.d_acc": 0.99}), "tables"),
+    (lambda record: record["input"]["student"].update(answer="It is 1"), "tables"),
+    (lambda record: record.pop("input"), "tables"),
+    (lambda record: dropped(record, "pairs", id="p3"), "scores"),  # it can be scored, and should be there
+]
+OF_PERTURB = [
+    (lambda record: record["headline"][0].update(strongest_harmless=0.01), "tables"),
+    (lambda record: record["headline"][0].update(strongest=["terminal-swap terminal"]), "tables"),
+    (lambda record: record["headline"][1].update(controls_word="above chance"), "tables"),
+    (lambda record: record["rules"][0].update(explained=0.01), "tables"),
+    (lambda record: record["faults"].pop(), "tables"),
+    (lambda record: record["contrasts"][0].update(p_holm=1.0), "tables"),
+    (
+        lambda record: record["not_measured"].append({"critic": "critic", "family": "x", "reason": "y", "count": 1}),
+        "tables",
+    ),
+    (lambda record: record["summary"][-1].update(verdict="pass", low=0.8), "tables"),
+    (lambda record: record["summary"][0].update(flips=9), "figures"),
+    (lambda record: record["answer"].pop(0), "tables"),
+    (lambda record: record["cases"][0].update(flip=not record["cases"][0]["flip"]), "figures"),
+    (lambda record: record["cases"][0].update(delta_over_sd=0.0), "figures"),
+    (lambda record: record["cases"][0].update(sign=7), "tables"),
+    (lambda record: record["cases"][0].update(token_change=9), "tables"),
+    (lambda record: record["cases"][0].update(right="somewhere else"), "tables"),
+    (lambda record: record["cases"].insert(0, record["cases"].pop()), "tables"),
+    (lambda record: [dropped(record, name, family="wrong-digit") for name in ("cases", "summary")], "tables"),
+    (lambda record: record["pairs"][0].update(teacher_score=9.0), "tables"),
+    (lambda record: record["pairs"].pop(), "tables"),
+]
+OF_BOTH = [
+    (lambda record: first_critic(record).update(tokenizer="0" * 8), "tokenizer"),
+    (lambda record: first_critic(record).update(eos_ids=[0]), "settings"),
+    (lambda record: first_critic(record).update(trusted=True), "settings"),
+    (lambda record: first_critic(record).update(left_out={"no finite value": 3}), "settings"),
+    (lambda record: first_critic(record).update(noise_floor={"last": 9.0, "mean": 9.0}), "settings"),
+    (lambda record: record["signature"].update(value_position="before"), "signature"),
+    (lambda record: record["signature"].update(tie_within=1.0), "signature"),
+    (lambda record: record["warnings"].pop(), "warnings"),
+    (lambda record: record["warnings"][-1].update(message="all is well"), "warnings"),
+    (lambda record: record["warnings"].append({"code": "sound", "message": "sound", "ids": []}), "warnings"),
+    (lambda record: record.pop("warnings"), "warnings"),
+]
+
+
+@pytest.fixture(scope="module")
+def held(tmp_path_factory):
+    """Of `compare` and `perturb` a record, and what holds one against its critic: verdict by check."""
+    folder = tmp_path_factory.mktemp("held")
+    (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, ROWS[8:14])), encoding="utf-8")
+    critic = load_critic(save_critic(folder / "critic"), device="cpu")
+    bench = cp.bench(critic, folder / "pairs.jsonl", cache=False)
+    plan = Plan(choose(all_families(), [], ["terminal-swap", "wrong-digit", "batch-mates"]))
+    made = {"compare": bench.compare(), "perturb": bench.perturb([family.name for family in plan.families])}
+
+    def judged(record):
+        settings = {critic.name: Settings((parse("last"), parse("mean")), on_too_long="skip")}
+        result = verify(record, [critic], PairFile(folder / "pairs.jsonl"), settings, plan, 1, 0)
+        return {row["check"].rpartition(": ")[2]: row for row in result.checks.to_dict("records")}
+
+    return {name: result.as_json() for name, result in made.items()}, judged
+
+
 @pytest.mark.parametrize(
-    ("change", "failing"),
+    ("command", "change", "failing"),
     [
-        (lambda record: record["summary"][0].update(d_acc=0.999), "figures"),
-        (lambda record: record["summary"].pop(), "figures"),
-        (lambda record: [row.update(student_score=row["student_score"] + 0.01) for row in record["pairs"]], "scores"),
-        (lambda record: record["signature"]["critics"][0].update(tokenizer="0" * 8), "tokenizer"),
-        (lambda record: record["signature"]["critics"][0].update(eos_ids=[0]), "settings"),
-        (lambda record: record["pairs"][3].update(verdict="teacher", gap=1.5), "tables"),
-        (lambda record: record["statistics"][1].update(auc=0.99), "tables"),
-        (lambda record: record["baselines"].pop(), "tables"),
-        (lambda record: record.update(lengths=0.5), "tables"),
-        (lambda record: record["answer"][0].update(text="It is perfect."), "tables"),
+        *(("compare", *each) for each in (*OF_COMPARE, *OF_BOTH[::2])),
+        *(("perturb", *each) for each in (*OF_PERTURB, *OF_BOTH[1::2])),
     ],
 )
-def test_a_changed_record_does_not_hold(tmp_path, pairs, critic_dir, change, failing):
-    path = recorded(tmp_path, pairs, critic_dir, "compare")
-    record = json.loads(path.read_text(encoding="utf-8"))
+def test_a_changed_record_does_not_hold(held, command, change, failing):
+    records, judged = held
+    record = copy.deepcopy(records[command])
     change(record)
-    path.write_text(json.dumps(record), encoding="utf-8")
-    found = checks(path, pairs, critic_dir)
-    assert found[failing] == "fail"
+    found = judged(record)
+    assert found[failing]["verdict"] == "fail", found
+    assert len(found[failing]["evidence"]) < 400
 
 
-@pytest.mark.parametrize(
-    ("command", "parts"),
-    [
-        (("compare",), ["input", "warnings"]),
-        (("perturb", "--punct"), ["answer", "contrasts", "faults", "headline", "input", "not_measured", "rules"]),
-    ],
-)
-def test_what_no_check_covers_is_named(tmp_path, pairs, critic_dir, command, parts):
-    path = recorded(tmp_path, pairs, critic_dir, *command)
+@pytest.mark.parametrize("command", ["compare", "perturb"])
+def test_what_no_check_covers_may_differ_and_is_named(held, tmp_path, critic_dir, pairs, command):
+    records, judged = held
+    record = copy.deepcopy(records[command])
+    first_critic(record).update(engine="reference", convention_because="asked for")
+    record["signature"]["torch"] = "2.0.0"
+    record["warnings"].append({"code": "cache", "message": "it was read-only", "ids": []})
+    assert {row["verdict"] for row in judged(record).values()} == {"pass"}
+    path = recorded(tmp_path, pairs, critic_dir, *(("compare",) if command == "compare" else ("perturb", "--punct")))
     arguments = ["verify", str(path), str(pairs), "-c", str(critic_dir), "--sample", "1"]
     told = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)["left_out"]
-    assert told[: len(parts)] == parts
+    assert {"signature.critics.engine", "signature.torch", "warnings.cache"} <= set(told)
+    assert {name.partition(".")[0] for name in told} == {"signature", "warnings"}
     shown = " ".join(CliRunner().invoke(app, arguments).stdout.split())
-    assert f"not covered by any check: {', '.join(parts)}" in shown
+    assert "not covered by any check: signature.critics: attention, convention_because, device" in shown
+
+
+def test_raw_scores_and_what_values_choose(tmp_path, pairs, critic_dir):
+    """Raw scores follow from normalised ones; which token `min` reads only values tell, so that it is named."""
+    head = {"points.weight": load_file(critic_dir / "model.safetensors")["score.weight"]}
+    config = {"value_head_prefix": "points", "normalize_reward": True, "mean": 0.5, "std": 2.0}
+    critic = with_head(critic_dir, tmp_path / "critic", head, **config)
+    path = recorded(tmp_path, pairs, critic, "compare", "-a", "mean", "-a", "min")
+    assert set(checks(path, pairs, critic).values()) == {"pass"}
+    record = json.loads(path.read_text(encoding="utf-8"))
+    for name, value, verdict in (("student_token_read", "?", "pass"), ("student_raw_score", 0.01, "fail")):
+        row = next(row for row in record["pairs"] if row["aggregation"] == "min")
+        row[name] = value
+        path.write_text(json.dumps(record), encoding="utf-8")
+        assert checks(path, pairs, critic)["tables"] == verdict
+    command = ["verify", str(path), str(pairs), "-c", str(critic), "--json"]
+    assert "pairs.student_token_read" in json.loads(CliRunner().invoke(app, command).stdout)["left_out"]
 
 
 def test_one_wrong_row_is_found_when_all_are_scored_again(tmp_path, pairs, critic_dir):

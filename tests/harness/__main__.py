@@ -7,7 +7,6 @@ silence, or a hang. Exits with 1 where there is a fault.
 import argparse
 import resource
 import sys
-import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -25,13 +24,12 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))
     words = ("mutants", "told", "taken", "traceback", "silent", "hang", "slowest")
-    print(f"{'reader':24}" + "".join(f"{word:>10}" for word in words))
+    print(f"{'reader':24}" + "".join(f"{word:>10}" for word in words), flush=True)
     faults = 0
     for reader in READERS:
         if arguments.reader and reader.name not in arguments.reader:
             continue
-        with tempfile.TemporaryDirectory() as directory:
-            outcome = attack(reader, Path(directory), arguments.count, arguments.seed)
+        outcome = attack(reader, arguments.count, arguments.seed)
         n = Counter(verdict for verdict, *_ in outcome.verdicts)
         counts = [len(outcome.verdicts), *(n[word] for word in words[1:-1])]
         print(

@@ -1,6 +1,8 @@
 """What a reader makes of mutants."""
 
+import os
 import signal
+import tempfile
 import time
 import traceback
 import warnings
@@ -11,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.mutate import mutants
-from harness.readers import Reader
+from harness.reader import Reader
 
 from critic_probe.errors import CriticProbeError
 
@@ -30,18 +32,20 @@ class Outcome:
     slowest: float = 0.0
 
 
-def attack(reader: Reader, directory: Path, count: int, seed: int) -> Outcome:
-    """Lets a reader read so many mutants of its sound file, which it must take itself."""
-    file = reader.make(directory)
-    sample = file.read_bytes()
-    reader.read(file)
-    outcome = Outcome()
-    for mutant in mutants(sample, reader.form, count, seed, typed=reader.typed):
-        file.write_bytes(mutant.content)
-        begun = time.perf_counter()
-        verdict, reason = _verdict(reader, file, must=mutant.must and not reader.lenient)
-        outcome.slowest = max(outcome.slowest, time.perf_counter() - begun)
-        outcome.verdicts.append((verdict, mutant.kind, reason, mutant.content))
+def attack(reader: Reader, count: int, seed: int) -> Outcome:
+    """Lets a reader read so many mutants of its sound file, which it must take itself; in memory, where it may be."""
+    memory = "/dev/shm"
+    with tempfile.TemporaryDirectory(dir=memory if os.path.isdir(memory) else None) as directory:
+        file = reader.make(Path(directory))
+        sample = file.read_bytes()
+        reader.read(file)
+        outcome = Outcome()
+        for mutant in mutants(sample, reader.form, count, seed, typed=reader.typed):
+            file.write_bytes(mutant.content)
+            begun = time.perf_counter()
+            verdict, reason = _verdict(reader, file, must=mutant.must and not reader.lenient)
+            outcome.slowest = max(outcome.slowest, time.perf_counter() - begun)
+            outcome.verdicts.append((verdict, mutant.kind, reason, mutant.content))
     return outcome
 
 

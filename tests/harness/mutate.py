@@ -68,21 +68,31 @@ def of_bytes(sample: bytes, rng: random.Random) -> Mutant:
     return Mutant(kind, bytes(data))
 
 
-def of_document(tree: Any, dumps: Callable[[Any, str], str], rng: random.Random, *, typed: bool, toml: bool) -> Mutant:
+class Document:
+    """A document with its places, and the types of values by kind of place."""
+
+    def __init__(self, tree: Any) -> None:
+        self.tree = tree
+        self.paths = list(_paths(tree, ()))
+        self.types: dict[Any, set[str]] = {}
+        for path in self.paths:
+            self.types.setdefault(_shape(path), set()).add(_type(_at(tree, path)))
+
+
+def of_document(
+    document: Document, dumps: Callable[[Any, str], str], rng: random.Random, *, typed: bool, toml: bool
+) -> Mutant:
     """Another value, key or literal at one place of a document.
 
     Args:
-        tree: The document.
+        document: The document.
         dumps: Writes a tree, with the second argument in place of `_RAW`.
         rng: Draws the place and the change.
         typed: Whether a value of a type that its place never has is a fault.
         toml: Whether it is TOML, where there is no null.
     """
-    paths = list(_paths(tree, ()))
-    shapes: dict[Any, set[str]] = {}
-    for path in paths:
-        shapes.setdefault(_shape(path), set()).add(_type(_at(tree, path)))
-    path = rng.choice(paths)
+    tree = document.tree
+    path = rng.choice(document.paths)
     keyed = path and isinstance(path[-1], str)
     kind = rng.choice(
         ["value"] * 6
@@ -92,12 +102,9 @@ def of_document(tree: Any, dumps: Callable[[Any, str], str], rng: random.Random,
     if kind == "value":
         text = rng.choice(VALUES[3:] if toml else VALUES)
         new = _type(json.loads(text))
-        told = {"int"} | shapes[_shape(path)] if "float" in shapes[_shape(path)] else shapes[_shape(path)]
-        return Mutant(
-            f"value: {new}",
-            dumps(_with(tree, path, _RAW), text).encode(),
-            typed and new not in told | {"null", "not finite"},
-        )
+        types = document.types[_shape(path)]
+        sound = types | {"null", "not finite"} | ({"int"} if "float" in types else set())
+        return Mutant(f"value: {new}", dumps(_with(tree, path, _RAW), text).encode(), typed and new not in sound)
     if kind == "digits":
         return Mutant(kind, dumps(_with(tree, path, _RAW), DIGITS).encode(), True)
     if kind == "deep":
@@ -148,19 +155,17 @@ def mutants(sample: bytes, form: str, count: int, seed: int, *, typed: bool) -> 
         for content in whole[:count]
         if content.strip() or form != "toml"
     )
+    lines = [] if form == "bytes" else sample.decode().splitlines() if form == "jsonl" else [sample.decode()]
+    load, dumps = (tomllib.loads, _toml) if form == "toml" else (json.loads, _json)
+    documents = [Document(load(line)) for line in lines]
     for number in range(len(whole), count):
         if form == "bytes" or number % 4 == 0:
             yield of_bytes(sample, rng)
-        elif form == "toml":
-            yield of_document(tomllib.loads(sample.decode()), _toml, rng, typed=typed, toml=True)
-        elif form == "json":
-            yield of_document(json.loads(sample), _json, rng, typed=typed, toml=False)
-        else:
-            lines = sample.decode().splitlines()
-            index = rng.randrange(len(lines))
-            mutant = of_document(json.loads(lines[index]), _json, rng, typed=typed, toml=False)
-            lines[index] = mutant.content.decode()
-            yield mutant._replace(content="\n".join(lines).encode())
+            continue
+        index = rng.randrange(len(lines))
+        mutant = of_document(documents[index], dumps, rng, typed=typed, toml=form == "toml")
+        changed = [*lines[:index], mutant.content.decode(), *lines[index + 1 :]]
+        yield mutant._replace(content="\n".join(changed).encode())
 
 
 def _json(tree: Any, raw: str) -> str:

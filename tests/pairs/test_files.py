@@ -4,6 +4,7 @@ import bz2
 import gzip
 import json
 import lzma
+import struct
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -151,6 +152,31 @@ def test_a_directory_without_data_files(tmp_path):
     (tmp_path / "state.json").write_text("{}")
     with pytest.raises(CriticProbeError, match=r"state\.json: .*; save the dataset anew"):
         read_pairs(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ([], "names no file"),
+        (["lost.arrow"], "names 'lost.arrow', which is not there"),
+        (["../outside.arrow"], "names 'outside.arrow', which is not there"),
+    ],
+)
+def test_a_saved_dataset_holds_the_files_that_it_names(tmp_path, names, message):
+    (tmp_path / "outside.arrow").write_bytes(b"")
+    path = save_to_disk(tmp_path / "saved", [[ROW]])
+    (path / "state.json").write_text(json.dumps({"_data_files": [{"filename": name} for name in names]}))
+    with pytest.raises(CriticProbeError, match=message):
+        read_pairs(path)
+
+
+def test_an_arrow_file_whose_texts_lie_beyond_it_is_told(tmp_path):
+    """Followed unseen, such an offset ended the process."""
+    path = save_to_disk(tmp_path / "saved", [[ROW]]) / "data-00000-of-00001.arrow"
+    offsets = struct.pack("<ii", 0, len(ROW["rejected"]))
+    path.write_bytes(path.read_bytes().replace(offsets, struct.pack("<ii", 0, 2**30)))
+    with pytest.raises(CriticProbeError, match="not a readable Arrow file"):
+        read_pairs(path)
 
 
 def test_a_column_or_a_field_of_one_that_stands_twice_is_told(tmp_path):

@@ -9,7 +9,7 @@ from formats import FORMATS
 from tiny import save_critic
 
 from critic_probe.errors import CriticProbeError
-from critic_probe.runs.checkpoints import checkpoints_of, stamp_of, why_not
+from critic_probe.runs.checkpoints import checkpoints_of, stamp_of, whole
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +22,13 @@ def lay(critic: Path, folder: Path) -> Path:
     return folder
 
 
+def reason(checkpoint, **given) -> str:
+    layout = whole(checkpoint, **given)
+    return layout if isinstance(layout, str) else ""
+
+
 def why(run: Path, **given) -> list[str]:
-    return [why_not(each, **given) for each in checkpoints_of(run)]
+    return [reason(each, **given) for each in checkpoints_of(run)]
 
 
 def test_steps_come_in_order_and_names_that_await_a_rename_are_none(critic, tmp_path):
@@ -112,4 +117,4 @@ def test_what_is_deleted_and_what_is_written_to_is_told(critic, tmp_path):
     assert (found.gone, found.changed) == (False, True)
     shutil.rmtree(folder)
     assert (found.gone, found.changed) == (True, False)
-    assert why_not(found) == f"{folder}: was deleted before it was read"
+    assert reason(found) == f"{folder}: was deleted before it was read"

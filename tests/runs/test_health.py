@@ -17,24 +17,21 @@ from critic_probe.gates.shipped import profile_names, profile_text
 from critic_probe.runs.health import CHECKS, columns, exit_code, findings, gated, trends
 from critic_probe.runs.names import METRICS
 from critic_probe.runs.profile import load_profile
-from critic_probe.runs.record import Scalar
-from critic_probe.runs.table import run_table
+from critic_probe.runs.record import Column, Figures
+from critic_probe.runs.table import Collected, run_table
 
 ROOT = Path(__file__).parents[2]
 
 
 def table(steps=200, first=1, changed=None, **figures):
     """A run with a column a figure: a level or (n,) values; `changed` is the step of another definition."""
-    rows = []
+    series = {}
     for name, values in figures.items():
-        own = np.broadcast_to(values, steps)
-        rows += [
-            Scalar(
-                first + i, f"critic/{name}", float(value), name, "new" if changed and first + i >= changed else "", ""
-            )
-            for i, value in enumerate(own)
-        ]
-    return run_table(rows)
+        rows = pd.DataFrame({"step": first + np.arange(steps), "value": np.broadcast_to(values, steps).astype(float)})
+        new = rows.step >= (changed or np.inf)
+        for definition, own in (("", rows[~new]), ("new", rows[new])):
+            series |= {Column(f"critic/{name}", name, definition): own} if len(own) else {}
+    return run_table(series)
 
 
 def noisy(level, steps=200, sd=0.02):
@@ -98,7 +95,7 @@ def test_a_check_that_lacks_its_figure_is_skipped_and_names_it():
     assert said["gradient"].evidence == "not logged: critic/grad_norm"
     assert said["length"].evidence == "not logged: scores"
     assert said["explained-variance"].evidence == "not logged: critic/explained_variance"
-    assert findings(run_table([])) == []
+    assert findings(run_table({})) == []
 
 
 def test_a_new_definition_is_no_finding():
@@ -138,7 +135,9 @@ def test_scales_that_drift_apart_are_told_and_no_alarm():
     assert "changes 2.1" in said.evidence
     told = trends(table(400, d_acc=noisy(0.5 + 0.001 * steps, 400), loss=noisy(0.5, 400))).set_index("name")
     assert told.p["critic/d_acc"] < 0.001
-    assert told.per_step["critic/d_acc"] == pytest.approx(0.001, rel=0.1)
+    assert told.per_100_steps["critic/d_acc"] == pytest.approx(0.1, rel=0.2)
+    assert told.low["critic/d_acc"] < 0.1 < told.high["critic/d_acc"]
+    assert told.n.tolist() == [200, 200]
     assert told.p["critic/loss"] > 0.05
     spread = table(400, teacher_std=np.where(steps < 200, 1.0, 5.0) * noisy(1.0, 400), student_std=1.0)
     assert [(f.verdict, f.step) for f in findings(spread) if f.check == "scale"] == [("warn", 201)]
@@ -167,13 +166,27 @@ def test_the_profile_of_the_seed_has_its_bounds():
     assert profile_names("runs") == ["default", "seed"]
 
 
+_LENGTH = "fail = [0.5]\ngrades = 10\nsamples = 60"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("[gradients]\nexploded = 3", r"own.toml: \[gradients\] is no check; choose from general, .*gradient"),
         ("[gradient]\nexploded = 3", r"\[gradient\] needs vanished, exploded, points, and nothing else"),
-        ("[truncation]\nwarn = 'x'\nfail = 1", "warn must be a number"),
-        ("[truncation]\nwarn = true\nfail = 1", "warn must be a number"),
+        ("[truncation]\nwarn = 'x'\nfail = 1", "warn is 'x', not a number above 0"),
+        ("[truncation]\nwarn = true\nfail = 1", "warn is true, not a number above 0"),
+        ("[truncation]\nwarn = nan\nfail = 1", "warn is nan, not a number above 0"),
+        ("[truncation]\nwarn = 0.1\nfail = 0", "fail is 0, not a number above 0"),
+        ("[general]\nsteps = 60\npoints = 0\nsmooth = 9", "points is 0, not a whole number from 1 to"),
+        ("[general]\nsteps = 60\npoints = 2.5\nsmooth = 9", "points is 2.5, not a whole number"),
+        (f"[length]\nsteps = [0, 9]\nwarn = [0.3]\n{_LENGTH}", "its lists are not of one length"),
+        (
+            f"[length]\nsteps = []\nwarn = []\n{_LENGTH.replace('0.5', '')}",
+            "steps is an empty list, not a list of whole numbers",
+        ),
+        ("level = 3", "level is 3, not a table of figures"),
+        ("[level.'critic/d_acc']\nmin = inf", "min is inf, not a number"),
         ("[level.'critic/d_acc']\nmost = 1", "needs min or max, and nothing else"),
         ("[gradient", "not valid TOML"),
     ],
@@ -224,7 +237,7 @@ def test_a_rule_s_rewards_are_not_judged_as_scores():
     assert "take 2 values" in said["equal-scores"].evidence
     assert "length" not in said
     assert verdicts(table(loss=noisy(0.5)), scores.assign(score=0.0))["equal-scores"] == "fail"
-    assert verdicts(run_table([]), scores.assign(score=0.0)) == {"equal-scores": "fail"}  # samples alone
+    assert verdicts(run_table({}), scores.assign(score=0.0)) == {"equal-scores": "fail"}  # samples alone
     assert verdicts(table(loss=noisy(0.5)), scores.assign(length=None)) == {}
 
 
@@ -233,13 +246,13 @@ def test_no_table_is_too_odd_to_be_judged(seed):
     rng = np.random.default_rng(seed)
     n = (1, 2, 9, 70, 200, 200)[seed]
     values = (np.zeros(n), np.full(n, math.nan), np.full(n, 1e30), -np.arange(n) * 1e5, rng.integers(0, 2, n))
-    rows = [
-        Scalar(int(step), name, float(value), "tag", str(rng.integers(2)) if seed % 2 else "", "")
-        for name in rng.choice(list(METRICS), 12, replace=False)
-        for step, value in zip(rng.integers(-5, 300, n), values[rng.integers(len(values))], strict=True)
-    ]
+    collected = Collected()
+    for name in rng.choice(list(METRICS), 12, replace=False):
+        for step, value in zip(rng.integers(-5, 300, n), values[rng.integers(len(values))], strict=True):
+            column = Column(name, "tag", str(rng.integers(2)) if seed % 2 else "")
+            collected.add(Figures((column,), (int(step),), (float(value),)))
     scores = pd.DataFrame({"step": 5, "side": "student", "length": None, "score": [1.0, math.inf, None] * n})
-    odd = run_table(rows)
+    odd = run_table(collected.series())
     assert {f.verdict for f in findings(odd, scores)} <= {"fail", "warn", "info", "skipped"}
     assert set(trends(odd)["name"]) <= set(odd.values)
 

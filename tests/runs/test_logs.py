@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import signal
 
 import pandas as pd
 import pytest
@@ -50,7 +51,7 @@ def test_the_first_screen_shows_figures_of_networks_and_full_shows_the_rest(fold
     assert "2 files: 8 known figures over 30 steps, 1 to 30." in " ".join(shown.split())
     lines = [line.split() for line in shown.splitlines() if line.startswith("  d_acc")]
     assert len(lines[0][1]) == 16  # a bar for its part of the steps
-    assert lines[0][-1] == "30"
+    assert lines[0][-2:] == ["30", "–"]  # too few steps to tell a trend
     assert "timing_s/step" not in shown
     full = "".join(run(folder, "--full").stdout.split())  # long paths are folded
     assert "timing_s/step" in full
@@ -96,6 +97,34 @@ def test_gates_bound_figures_of_the_run(tmp_path):
     without = run(path, "--junit", tmp_path / "j.xml")
     assert without.exit_code == 2
     assert "there are no gates to write; give --gates FILE" in without.stderr
+
+
+def test_a_live_run_is_followed_to_a_signal(tmp_path, monkeypatch):
+    """Where the command rests, the run goes on: to a contradiction, to more of it, and to its end."""
+    path = tmp_path / "run.log"
+    path.touch()
+    sound = console_log(tmp_path / "sound", steps=40).read_text().splitlines(keepends=True)
+    wrong = console_log(tmp_path / "wrong", loss=math.log(2), steps=120, **{"critic/d_acc": 0.97}).read_text()
+    lines = sound + wrong.splitlines(keepends=True)[40:]
+    parts = iter([lines[:40], lines[40:100], [], lines[100:]])
+
+    def rest(seconds):
+        assert seconds >= 0.05
+        if (part := next(parts, None)) is None:
+            signal.raise_signal(signal.SIGTERM)
+        with path.open("a") as file:
+            file.writelines(part)
+
+    monkeypatch.setattr("critic_probe.cli.logs.time.sleep", rest)
+    done = run(path, "--watch", "--every", "0.05", "--json")
+    assert done.exit_code == 1
+    assert done.stderr.count("fail contradiction-loss from step 41: ") == 1  # once, however often it was read
+    assert done.stderr.endswith("ended by a signal; this is what was logged\n")
+    made = json.loads(done.stdout)
+    assert made["findings"][0]["check"] == "contradiction-loss"
+    assert len(made["steps"]) == 120
+    assert run(path, "--watch", "--profile", "none").exit_code == 2
+    assert run(tmp_path / "none", "--watch").exit_code == 2
 
 
 def test_a_profile_holds_the_run_against_other_bounds(tmp_path):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -20,7 +21,8 @@ from critic_probe.errors import CriticProbeError
 from critic_probe.runs.names import LOGGED, METRICS
 from critic_probe.runs.naming import Names
 from critic_probe.runs.read import Records
-from critic_probe.runs.record import Sample, Scalar
+from critic_probe.runs.readers import log
+from critic_probe.runs.record import Figures, Sample
 from tests.runs import write
 from tests.runs.write import GAD, VERL, Block, Scored
 
@@ -33,12 +35,32 @@ BLOCKS = [
 ]
 
 
+class Scalar(NamedTuple):
+    """One logged figure."""
+
+    step: int
+    name: str
+    value: float
+    logged: str
+    definition: str
+
+
+def scalars_of(figures):
+    """What was logged together, one by one."""
+    values = iter(figures.values)
+    return [
+        Scalar(step, column.name, next(values), column.logged, column.definition)
+        for step in figures.steps
+        for column in figures.columns
+    ]
+
+
 def read(path):
     """Scalars, samples and the one source of a file."""
     records = Records([path])
     everything = list(records)
     (source,) = records.sources
-    scalars = [r for r in everything if isinstance(r, Scalar)]
+    scalars = [scalar for r in everything if isinstance(r, Figures) for scalar in scalars_of(r)]
     return scalars, [r for r in everything if isinstance(r, Sample)], source
 
 
@@ -189,7 +211,6 @@ def test_console_lines_among_other_output(tmp_path):
     assert source.framework == "verl"
     assert "no end" in source.notes[0]
     assert "1 figure left out" in source.notes[1]
-    assert [s.place for s in scalars if s.step == 3] == [f"{path} line 4"]
 
 
 def test_the_file_logger_writes_null_for_what_is_no_number(tmp_path):
@@ -274,16 +295,18 @@ def event_file(tmp_path_factory):
     return write.events(tmp_path_factory.mktemp("events"), steps | {70_001: {"x" * 150: 1.5}})
 
 
-def test_events_are_what_tensorboards_own_reader_gives(event_file):
+def test_events_are_what_tensorboards_own_reader_gives(tmp_path):
     from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
-    theirs = [
-        (event.step, value.tag, value.simple_value)
-        for event in LegacyEventFileLoader(str(event_file)).Load()
-        for value in event.summary.value
-    ]
-    scalars, _, source = read(event_file)
-    assert [(s.step, s.logged, s.value) for s in scalars] == theirs
+    steps = [0, 126, 127, 128, 129, 16384, 5, 3_000_000]  # of one to four bytes; and one that goes back
+    path = write.events(tmp_path / "run", {step: GAD | {"critic/d_loss": 0.1 * step, "": 2.0} for step in steps})
+    theirs = {}
+    for event in LegacyEventFileLoader(str(path)).Load():
+        for value in event.summary.value:
+            theirs.setdefault(value.tag, []).append((event.step, value.simple_value))
+    scalars, _, source = read(path)
+    assert {tag: [(s.step, s.value) for s in scalars if s.logged == tag] for tag in theirs} == theirs
+    assert len(scalars) == sum(map(len, theirs.values()))
     assert source.framework == "gad"
 
 
@@ -444,7 +467,7 @@ def test_a_directory_is_its_files_and_says_what_is_no_log(tmp_path):
     (tmp_path / "bad.pt").write_bytes(b"PK\x03\x04/data.pkl responses")
     torch.save({"model.embed": torch.zeros(2, 2), "args": print}, tmp_path / "weights.pt")
     records = Records([tmp_path])
-    assert {scalar.step for scalar in records} == {1, 2}
+    assert {figures.steps for figures in records} == {(1,), (2,)}
     assert [source.path.name for source in records.sources] == ["train", "metrics.jsonl"]
     assert {path.name for path in records.unknown} == {
         *("model.safetensors", "config.json", "README", "empty.log", "weights.pt"),
@@ -486,7 +509,7 @@ def test_names_are_known_and_a_framework_gives_each_figure_one_of_them():
 
 def test_two_names_of_one_figure_are_not_joined():
     figures = {"actor/entropy": 1.0, "actor/entropy_loss": 2.0, "critic/vf_loss": 1.0}  # verl 0.8 logs both
-    assert [(s.name, s.logged) for s in Names().scalars(1, figures, "")] == [
+    assert [(s.name, s.logged) for s in scalars_of(Names().figures(1, figures))] == [
         ("actor/entropy", "actor/entropy"),
         ("other/actor/entropy_loss", "actor/entropy_loss"),
         ("critic/vf_loss", "critic/vf_loss"),
@@ -505,7 +528,7 @@ def test_two_names_of_one_figure_are_not_joined():
 )
 def test_the_value_loss_has_a_definition_where_the_version_is_told(beside, definition):
     names = Names()
-    scalars = {s.name: s for s in names.scalars(1, VERL | beside, "")}
+    scalars = {s.name: s for s in scalars_of(names.figures(1, VERL | beside))}
     assert scalars["critic/vf_loss"].definition.startswith(definition)
     assert bool(scalars["critic/vf_loss"].definition) == bool(definition)
     left_out = "left out" if "response/aborted_ratio" in beside else "counted"
@@ -514,14 +537,14 @@ def test_the_value_loss_has_a_definition_where_the_version_is_told(beside, defin
 
 def test_a_run_that_goes_on_under_another_version_is_told():
     names = Names()
-    (old,) = [s for s in names.scalars(1, VERL, "") if s.name == "reward/score_mean"]
-    (new,) = [s for s in names.scalars(2, VERL | {"response/aborted_ratio": 0.0}, "") if s.name == old.name]
+    (old,) = [s for s in scalars_of(names.figures(1, VERL)) if s.name == "reward/score_mean"]
+    (new,) = [s for s in scalars_of(names.figures(2, VERL | {"response/aborted_ratio": 0.0})) if s.name == old.name]
     assert (old.definition, new.definition) == ("empty responses counted", "empty responses left out")
 
 
 def test_two_losses_of_a_fork_are_told_apart():
     both = {"critic/d_loss": 0.75, "critic/ranking_loss": 0.5, "critic/score_reg": 0.25}
-    values = {s.name: s.value for s in Names().scalars(1, both, "")}
+    values = {s.name: s.value for s in scalars_of(Names().figures(1, both))}
     assert values == {"critic/loss": 0.75, "critic/d_loss": 0.5, "critic/score_reg": 0.25}
 
 
@@ -552,10 +575,41 @@ def samples_of_all(tmp_path_factory, event_file):
 FEW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
+@pytest.mark.parametrize("size", [1, 7, 100])
+def test_where_a_file_is_cut_into_blocks_changes_nothing(tmp_path, monkeypatch, size):
+    texts = [write.scoring([block]) for block in BLOCKS]
+    lines = [line.encode() for text in texts for line in text.split("\n")]
+    lines[20:20] = [write.console(7, GAD).encode(), b"\x1b[36m(W pid=1)\x1b[0m one\r"]
+    path = tmp_path / "s.log"
+    path.write_bytes(b"\n".join(lines))
+    whole = read(path)
+    monkeypatch.setattr(log, "_BLOCK", size)
+    assert read(path) == whole
+    assert told(whole[1])[1:] == written(BLOCKS)[1:]
+    monkeypatch.setattr(log, "LONGEST", 90)
+    assert "longer than" in " ".join(read(path)[2].notes)
+
+
+@FEW
+@given(
+    parts=st.lists(
+        st.text("ab/:. -\0\n1", max_size=6).map(lambda name: name.replace("\n", ""))
+        | st.sampled_from(["a/b:1.5", "x:y:2", "n:nan", "flag:True", "z:np.float64(1)", "c: 3 ", "", "1", ":1"]),
+        max_size=5,
+    )
+)
+def test_a_part_that_cannot_be_read_changes_nothing_in_the_others(tmp_path, parts):
+    values = []
+    for name, line in (("a", parts), ("b", [*parts, "last:no"])):
+        (tmp_path / name).write_text("INFO\n" * 200 + " - ".join(["step:1", "first:0.5", *line]) + "\n")
+        values.append(str(by_name(read(tmp_path / name)[0])))
+    assert values[0] == values[1]
+
+
 def goes_through(path, content):
     path.write_bytes(content)
     with suppress(CriticProbeError):
-        assert all(isinstance(record, Scalar | Sample) for record in Records([path]))
+        assert all(isinstance(record, Figures | Sample) for record in Records([path]))
 
 
 @FEW

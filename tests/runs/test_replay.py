@@ -37,7 +37,9 @@ def case(path) -> benchmark.Case:
     return benchmark.Case("llama", path, "mean")
 
 
-@pytest.mark.parametrize("faults", [{}, {"bfloat16": ""}], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "faults", [{}, {"bfloat16": ""}, {"bfloat16": "eager"}], ids=["float32", "bfloat16", "other kernels"]
+)
 def test_nothing_is_named_on_a_sound_log(faults, case):
     result = case.held(faults)
     assert result.agrees
@@ -72,12 +74,52 @@ def test_a_planted_fault_is_named_alone_and_its_version(fault, case):
     assert result.cures
 
 
-def test_two_planted_faults_are_named_together(case):
-    few = ["think-added", "eos-in", "tail-sliced", "token-before", "read-out", "divided-by-length", "scaled"]
+TOGETHER = [
+    ({"think-added": "", "read-out": "last"}, {"think-added + read-out"}),
+    ({"tail-sliced": "", "response-cut-end": "18"}, {"tail-sliced + response-cut-end"}),
+    (  # prompts that are padded to one length are cut at one length of the response
+        {"padding-attended": "longest", "cut-end": "125"},
+        {"cut-end + padding-attended", "response-cut-end + padding-attended"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("faults", "names"), TOGETHER, ids=[" and ".join(faults) for faults, _ in TOGETHER])
+def test_two_planted_faults_are_named_together(faults, names, case):
+    few = ["think-added", "tail-sliced", "response-cut-end", "cut-end", "padding-attended", "read-out"]
     vars(case.replayed)["factors"] = few  # the benchmark has all of them
-    names = benchmark.named(case.held({"think-added": "", "read-out": "last"}))
+    result = case.held(faults)
     del vars(case.replayed)["factors"]
-    assert {"think-added", "read-out"} in [{*name.split(" + ")} for name in names]
+    assert set(benchmark.named(result)) == names
+
+
+@pytest.mark.parametrize(("fault", "attention"), [("template-twice", ""), ("z-scored", ""), ("z-scored", "eager")])
+def test_a_fault_is_named_in_a_half_type(fault, attention, case):
+    """By the same kernels to the last digit; by others from how far half of the scores lie from the exact ones."""
+    result = case.held({fault: "", "bfloat16": attention})
+    assert benchmark.named(result) == [fault]
+    [row] = result.factors[result.factors.named].to_dict("records")
+    assert ("as bfloat16 computes here" in row["version"]) == (attention == "")
+
+
+def test_a_factor_that_a_half_type_alone_would_show_is_not_named(case):
+    """Positions that count padding move rotary scores by nothing but rounding."""
+    observed = np.array(case.scorer.scores(case.rows, {"bfloat16": ""})).ravel()
+    case.held({"bfloat16": ""})
+    replayed = case._replayed["bfloat16"]
+    [own, here, agreed] = replayed.levels
+    shown = np.ones(len(observed), dtype=bool)
+    prediction = replayed.hypothesis(("positions-shifted",), here, observed).predict(shown)
+    assert np.isinf(prediction.seen).all()
+    assert (own.floor, here.here) == (here.floor, True)
+    assert agreed.floor > here.floor
+
+
+def test_a_log_of_one_value_is_searched_for_nothing(case):
+    result = case.held({"read-out": "sum", "sigmoid": ""})
+    assert not result.agrees
+    assert "All logged scores are 1: what was done to them cannot be told" in result.left[0]
+    assert result.factors.empty
 
 
 def test_a_random_head_is_called_one(case):
@@ -98,6 +140,17 @@ def test_dropout_is_called_noise_and_no_factor(case):
     assert "no noise" in drift
 
 
+def test_how_many_responses_tell_another_head_is_said_where_they_are_too_few(path):
+    case = benchmark.Case("llama", path, "mean", 16)
+    result = case.held({})
+    replayed = case.replayed
+    observed = replayed.expected**3
+    explanation = explain(observed, [t.prompt for t in replayed.samples], islice(replayed.tiers(observed), 2))
+    assert result.agrees
+    said = list(left_over(replayed, observed, explanation))[-1]
+    assert "told from more than 36 responses only (samples=19)" in said
+
+
 def test_the_grid_of_a_log_is_told():
     scores = np.random.default_rng(0).normal(size=50) * 5
     half = torch.tensor(scores).bfloat16().double().numpy()
@@ -105,6 +158,10 @@ def test_the_grid_of_a_log_is_told():
     assert rounding_of(scores.round(4))[:2] == (None, 4)
     assert rounding_of(half.round(4))[:2] == ("bfloat16", 4)
     assert rounding_of(torch.tensor(scores).half().double().numpy()).dtype == "float16"
+    large = torch.tensor(scores * 100).bfloat16().double().numpy().round(4)
+    large = large[np.abs(large) > 128]  # integers all, and no log of integers
+    assert rounding_of(large)[:2] == ("bfloat16", None)
+    assert rounding_of(np.arange(1.0, 200))[:2] == (None, 0)
     moved = np.abs(half.round(4) - scores)
     assert (moved <= rounding_of(half.round(4)).halves).all()
 

@@ -4,12 +4,21 @@ import math
 
 import pytest
 
-from critic_probe.runs.record import Scalar
-from critic_probe.runs.table import run_table
+from critic_probe.runs.record import Column, Figures
+from critic_probe.runs.table import Collected
+from critic_probe.runs.table import run_table as table_of
 
 
 def rows(name, values, first=1, definition="", logged="tag"):
-    return [Scalar(first + i, name, value, logged, definition, f"log:{i}") for i, value in enumerate(values)]
+    columns = (Column(name, logged, definition),)
+    return [Figures(columns, (first + i,), (value,)) for i, value in enumerate(values)]
+
+
+def run_table(records):
+    collected = Collected()
+    for record in records:
+        collected.add(record)
+    return table_of(collected.series())
 
 
 def test_a_column_a_name_and_a_row_a_step():

@@ -12,8 +12,11 @@ import pytest
 from tiny import save_critic
 from typer.testing import CliRunner
 
+import critic_probe as cp
 from critic_probe import checkpoint, read_result
+from critic_probe.checkpoint import critic
 from critic_probe.cli import app
+from critic_probe.runs import checkpoints
 
 WRITER = Path(__file__).with_name("writing.py")
 TRAIN = ("-a", "mean", "--train")
@@ -165,21 +168,149 @@ def test_tensorboard_has_every_step(laid, tracked):
 
 
 def test_a_second_run_costs_only_the_new_steps(laid, tracked, tmp_path, monkeypatch):
-    loaded, forward = [], []
+    loaded, forward, read = [], [], []
     load, states = checkpoint.load_critic, checkpoint.Critic.with_states
+    for module in (checkpoints, critic):
+        found = module.read_layout
+        monkeypatch.setattr(
+            module, "read_layout", lambda path, found=found, **how: read.append(path.name) or found(path, **how)
+        )
     monkeypatch.setattr(checkpoint, "load_critic", lambda path, **how: loaded.append(path.name) or load(path, **how))
     monkeypatch.setattr(checkpoint.Critic, "with_states", lambda *a, **k: forward.append(1) or states(*a, **k))
     again = track(laid, *TRAIN, str(laid / "train.jsonl"))
     assert again.stdout == tracked[0]
-    assert (loaded, forward) == ([], [])
+    assert (loaded, forward, read) == ([], [], ["checkpoint-10", "checkpoint-20"])
     root = shutil.copytree(laid, tmp_path / "copy")  # its cache too
     save_critic(root / "run/checkpoint-30", seed=30)
     # what figures depend on beside the weights is asked anew
     (root / "run/checkpoint-10/generation_config.json").write_text('{"eos_token_id": [258, 256]}')
     more = json.loads(track(root, *TRAIN, str(root / "train.jsonl"), "--json").stdout)
     assert loaded == ["checkpoint-10", "checkpoint-30"]
+    assert read[2:] == ["checkpoint-10", "checkpoint-20", "checkpoint-30"]  # headers once, whatever asks for them
     assert forward
     assert [row["d_acc"] for row in more["steps"][:2]] == [row["d_acc"] for row in tracked[1]["steps"]]
+
+
+OF_RUN = """
+[[gates]]
+metric = "track.d_acc"
+position = "best"
+min = 1.5
+at = "value"
+[[gates]]
+metric = "track.gap_over_sd"
+position = "last"
+max = 1e9
+at = "value"
+[[gates]]
+metric = "track.excess"
+min = -1.0
+max = 1.0
+at = "value"
+severity = "warn"
+"""
+
+
+@pytest.fixture
+def gated(laid, tracked, tmp_path):
+    """`gated(text, *options)`: what `track` says under more gates."""
+
+    def run(text: str, *options: str):
+        path = tmp_path / "gates.toml"
+        path.write_text(GATES + text, encoding="utf-8")
+        return track(laid, "--gates", str(path), "-a", "mean", *options)
+
+    return run
+
+
+def test_gates_on_the_run_bound_the_best_step_and_the_last(laid, tracked, gated, tmp_path):
+    train = ("--train", str(laid / "train.jsonl"))
+    files = ("--junit", str(tmp_path / "x.xml"), "--markdown", str(tmp_path / "x.md"))
+    result = gated(OF_RUN, *train, *files, "--json")
+    assert result.exit_code == 1
+    made = json.loads(result.stdout)
+    of_run = [row for row in made["gates"] if row["metric"].startswith("track.")]
+    best, steps = made["best"][0]["best"], {row["step"]: row for row in made["steps"]}
+    for row in of_run:
+        assert row["critic"] == f"step {row['step']}"
+        assert row["step"] == {"best": best, "last": 20}[row["position"]]
+        name = row["metric"].removeprefix("track.")
+        assert [row[end] for end in ("value", "low", "high")] == [
+            steps[row["step"]][f"{name}{end}"] for end in ("", "_low", "_high")
+        ]
+    assert [(row["metric"], row["position"], row["verdict"]) for row in of_run] == [
+        ("track.d_acc", "best", "fail"),
+        ("track.gap_over_sd", "last", "pass"),
+        ("track.excess", "best", "pass"),
+        ("track.excess", "last", "pass"),
+    ]
+    # gates on steps are counted, and fail no run
+    assert {row["gates_failed"] + row["gates_unclear"] for row in made["steps"]} == {1}
+    assert [(tmp_path / name).read_text("utf-8").count("track.d_acc") for name in ("x.xml", "x.md")] == [2, 1]
+    assert any(
+        each["text"].startswith("Gates on the run: 1 fails and 3 hold; first track.d_acc best")
+        for each in made["answer"]
+    )
+    held = gated(OF_RUN.replace("min = 1.5", "min = 0.0"), *train)
+    assert held.exit_code == 0, held.output
+    assert "Gates on the run: 4 hold." in " ".join(held.stdout.split())
+
+
+def test_a_last_step_that_could_not_be_scored_is_not_told_by_the_one_before(laid, tracked, tmp_path):
+    copied(laid, tmp_path, 10, 20)
+    (tmp_path / "run/checkpoint-20/model.safetensors").write_bytes(b"")
+    text = '[[gates]]\nmetric = "track.d_acc"\nposition = "last"\nmin = 0.0\nat = "value"\n'
+    (tmp_path / "gates.toml").write_text(text, encoding="utf-8")
+    result = track(tmp_path, "-a", "mean", "--json")
+    assert result.exit_code == 1
+    [row] = json.loads(result.stdout)["gates"]
+    assert (row["step"], row["verdict"], row["note"]) == (20, "cannot tell", "nothing was measured")
+
+
+@pytest.mark.parametrize(
+    ("gate", "message"),
+    [
+        ('metric = "track.accuracy"', "metric 'track.accuracy' is unknown; choose from track.d_acc"),
+        ('metric = "track.d_acc"\nposition = "first"', "position 'first' of 'track.d_acc' is unknown"),
+        ('metric = "track.d_acc"\nfamily = "terminal-swap"', "has no families and no categories"),
+        ('metric = "track.excess"', "'track.excess' needs pairs that were trained on; give --train FILE"),
+    ],
+)
+def test_what_is_no_figure_of_a_run_is_refused(gated, gate, message):
+    refused = gated(f"[[gates]]\n{gate}\nmin = 0.0\n")
+    assert refused.exit_code == 2
+    assert message in refused.stderr
+
+
+def test_verdicts_need_gates_on_the_run_and_check_takes_none(laid, gated, tmp_path):
+    refused = gated("", "--junit", str(tmp_path / "x.xml"))
+    assert refused.exit_code == 2
+    assert "there are no gates to write" in refused.stderr
+    (tmp_path / "run.toml").write_text(OF_RUN, encoding="utf-8")
+    refused = CliRunner().invoke(app, ["check", str(laid / "held-out.jsonl"), "--gates", str(tmp_path / "run.toml")])
+    assert refused.exit_code == 2
+    assert "'track.d_acc' is a figure of a run's checkpoints; keep such gates in a file of their own" in refused.stderr
+
+
+def test_python_gives_what_the_command_gives(laid, tracked, tmp_path, monkeypatch):
+    monkeypatch.setenv("CRITIC_PROBE_CACHE", str(laid / "cache.sqlite"))
+    monkeypatch.setattr(checkpoint, "load_critic", None)  # both keep steps under the same keys
+    made = cp.track(
+        laid / "run",
+        laid / "held-out.jsonl",
+        ["mean"],
+        train=laid / "train.jsonl",
+        gates=laid / "gates.toml",
+        most=1,
+        device="cpu",
+    )
+    made.save(tmp_path / "made.json")
+    assert (tmp_path / "made.json").read_text("utf-8") == (laid / "out.json").read_text("utf-8")
+    assert not made.failed
+    with pytest.raises(cp.CriticProbeError, match="no such directory"):
+        cp.track(laid / "none")
+    with pytest.raises(cp.CriticProbeError, match="'devise' is unknown"):
+        cp.track(laid / "run", laid / "held-out.jsonl", devise="cpu")
 
 
 def test_a_live_run_is_followed_to_a_signal(laid, tmp_path):

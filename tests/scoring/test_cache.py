@@ -1,14 +1,21 @@
 """One cache file among several users."""
 
+import os
+import pwd
 import sqlite3
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Barrier
 
 import pytest
 import torch
 
-from critic_probe.scoring.cache import Cache
+from critic_probe.checkpoint import gguf
+from critic_probe.checkpoint.gguf import converted, portable_name
+from critic_probe.errors import CriticProbeError
+from critic_probe.scoring.cache import Cache, cache_path
 
 
 def test_users_that_make_the_file_at_the_same_moment_all_get_it(tmp_path):
@@ -93,3 +100,56 @@ def test_a_file_that_fails_in_the_midst_is_done_without(kept):
     assert len(cache.notices) == 1
     assert "values are kept for this run alone" in cache.notices[0]
     cache.close()
+
+
+@contextmanager
+def nobody():
+    """A user who may write nothing of root's, which root itself always may."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+def test_a_file_that_may_only_be_read_is_done_without():
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "values.sqlite"
+        Cache(path, "critic").close()
+        path.chmod(0o444)
+        path.parent.chmod(0o555)
+        with nobody():
+            cache = Cache(path, "critic")
+            cache.put(*ROW, "tree", values())
+            assert all(map(torch.equal, cache.get(*ROW, "tree"), values()))
+            cache.close()
+        path.parent.chmod(0o755)
+        [notice] = cache.notices
+        assert "cannot be used (attempt to write a readonly database)" in notice
+
+
+def test_a_user_without_a_home_keeps_values_for_the_run_alone(monkeypatch, tmp_path):
+    """In a container whose user has no entry, `~` is no directory, and none of that name is made here."""
+
+    def unknown(_: int) -> None:
+        raise KeyError
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for name in ("HOME", "XDG_CACHE_HOME", "CRITIC_PROBE_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    cache = Cache(cache_path(), "critic")
+    cache.put(*ROW, "tree", values())
+    assert all(map(torch.equal, cache.get(*ROW, "tree"), values()))
+    assert "there is no home directory" in cache.notices[0]
+    cache.close()
+    assert portable_name(tmp_path) == str(tmp_path)
+    monkeypatch.setattr(gguf, "find_spec", lambda _: True)  # of packages that read one
+    model = tmp_path / "model.gguf"
+    model.write_bytes(b"GGUF")
+    with pytest.raises(CriticProbeError, match="there is no home directory"):
+        converted(model)
+    assert list(tmp_path.iterdir()) == [model]

@@ -98,6 +98,45 @@ def test_a_few_samples_that_are_apart_are_not_passed_over():
     assert p < 0.05
 
 
+def rough(factors, values, floor, typical):
+    """At a level whose floor is what the largest of some responses shows, and half of them far less."""
+    seen = np.full((1, N), FLOOR)
+    return Hypothesis(factors, lambda _: Prediction(values[None], np.full((1, N), floor), ("",), seen, typical))
+
+
+def test_an_outlier_of_noise_names_no_factor_that_happens_to_move_it():
+    noise = np.clip(drawn(3), -1.9, 1.9) * 0.01
+    noise[7] = 0.023
+    by_chance = TRUE.copy()
+    by_chance[[7, 9]] += 0.01
+    tiers = [[NONE], [rough((), TRUE, 0.02, 0.01)], [rough(("tiny",), by_chance, 0.02, 0.01)]]
+    assert not named(TRUE + noise, tiers)
+    assert named(TRUE + noise + 1, [*tiers, [rough(("shift",), TRUE + 1, 0.03, 0.01)]]) == [("shift",)]
+
+
+def test_what_lies_under_the_floor_is_told_by_the_typical_difference():
+    noise = np.clip(drawn(3), -2, 2) * 0.01
+    tiers = [[NONE], [rough((), TRUE, 0.5, 0.01)], [rough(("shift",), TRUE + 0.2, 0.5, 0.01)]]
+    assert named(TRUE + 0.2 + noise, tiers) == [("shift",)]
+    assert named(TRUE + noise, tiers) == [()]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_version_that_both_halves_allow_is_taken_where_they_choose_others(seed):
+    rows = [TRUE + 1 + 1e-4 * np.abs(drawn(version)) for version in range(8)]
+    [fit] = explain(TRUE + 1, PROMPTS, [[NONE], [gives(("shift",), *rows)]], seed=seed).named
+    assert fit.within == N
+    none_apart = explain(np.where(np.arange(N) < 2, TRUE + 1, TRUE), PROMPTS, [[NONE], [gives(("shift",), *rows)]])
+    assert not none_apart.named
+
+
+def test_one_that_leaves_more_is_not_named_beside_one_that_leaves_less():
+    partly = TRUE + 1
+    partly[3] += 1
+    observed = TRUE + 1
+    assert named(observed, [[NONE], [gives(("partly",), partly), SHIFTED]]) == [("shift",)]
+
+
 def test_a_claim_needs_prompts():
     with pytest.raises(ValueError, match="at least 4"):
         explain(TRUE[:6], PROMPTS[:6], TIERS)

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.trend import alarms, hamed_rao, plain, series
-from critic_probe.stats.trend import Cusum, jumps, mann_kendall, noise, onset, theil_sen
+from benchmarks.trend import hamed_rao, plain, series
+from critic_probe.stats.trend import jump_at, jumps, mann_kendall, noise, onset, theil_sen
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,14 +60,27 @@ def test_an_onset_lies_where_a_jump_or_a_bend_does(shape):
     assert abs(np.median(errors)) <= 2
 
 
-def test_the_live_sums_tell_a_change_soon_and_seldom_without_one():
+@pytest.mark.parametrize("correlation", [0.0, 0.8])
+def test_the_interval_of_a_slope_covers_it_as_often_as_said(correlation):
     rng = np.random.default_rng(7)
-    assert sum(alarms(series(rng, 200, 0.3)) for _ in range(5)) == 0
-    changed = Cusum()
-    told = [i for i, value in enumerate(series(rng, 200, 0.3) + 4.0 * (np.arange(200) >= 120)) if changed.tell(value)]
-    assert told
-    assert 120 <= told[0] < 135
-    assert not any(map(Cusum().tell, [np.nan] * 100 + [1.0] * 59))
+    lines = [theil_sen(np.arange(300), series(rng, 300, correlation) + 0.01 * np.arange(300)) for _ in range(60)]
+    covered = [line.low <= 0.01 <= line.high for line in lines if np.isfinite(line.low)]
+    assert len(covered) > 50
+    assert np.mean(covered) >= 0.9
+    assert np.isnan(theil_sen(np.arange(100), series(rng, 100, 0.0)).low)  # too few to say
+    assert np.isnan(theil_sen(np.arange(150), np.cumsum(rng.standard_normal(150))).low)
+
+
+def test_a_jump_at_a_known_place_is_measured_beside_the_slope():
+    rng = np.random.default_rng(8)
+    x = series(rng, 200, 0.3) + 0.05 * np.arange(200)
+    still = jump_at(x, 90, 1)
+    assert abs(still.size) < 3 * still.error
+    x[90:] += 3.0
+    x[89] += 3.0  # of both sides, and left out
+    jump = jump_at(x, 90, 1)
+    assert jump.size == pytest.approx(3, abs=3 * jump.error)
+    assert jump.size > 4 * jump.error
 
 
 def test_the_page_shows_what_was_simulated():

@@ -4,6 +4,7 @@ import random
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,11 +21,14 @@ from critic_probe.objective import loss
 from critic_probe.pairs import Pair, TokenIds
 from critic_probe.scoring.tree import tree_attention
 from critic_probe.training.data import prepare
+from critic_probe.training.logs import Logs
 from critic_probe.training.model import backbone_of, open_trainee, token_values
 from critic_probe.training.options import Options
+from critic_probe.training.resume import WEIGHTS
 from critic_probe.training.trainer import side_scores
 from critic_probe.training.warmup import warmup
 from critic_probe.workbench import Settings
+from critic_probe.writing import written_folder
 
 EOS = 258  # of the byte tokenizer
 
@@ -426,3 +430,26 @@ def test_values_of_padded_rows_are_those_of_single_ones(critic_dir):
     for values, sequence, first in zip(together, sequences, [1, 0, 2], strict=True):
         alone = model(input_ids=torch.tensor([sequence])).logits[0, first:, 0]
         torch.testing.assert_close(values, alone, rtol=0, atol=2e-5)
+
+
+def test_no_weights_stand_where_the_rest_of_a_critic_does_not(tmp_path):
+    """A run that ends meanwhile, killed or not, leaves nothing that reads as a critic."""
+    (tmp_path / ".whole.1.part").mkdir()  # of one that was killed
+    (tmp_path / "z.json").mkdir()
+    told = pytest.raises(CriticProbeError, match="cannot be written")
+    with told, written_folder(tmp_path, last=WEIGHTS) as part:
+        for name in ("a-00001-of-00002.safetensors", "a.safetensors.index.json", "config.json", "z.json"):
+            (part / name).write_text(name)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["config.json", "z.json"]
+    (tmp_path / "z.json").rmdir()
+    with written_folder(tmp_path, last=WEIGHTS) as part:
+        (part / "a.safetensors").write_text("a")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.safetensors", "config.json"]
+
+
+def test_a_line_of_metrics_that_was_cut_is_not_resumed(tmp_path):
+    file = tmp_path / "metrics.jsonl"
+    file.write_bytes(b'{"step": 1, "critic/d_loss": 0.5}\n{"step": 2, "critic/d_loss": 0.25}\n{"step": 2, "critic/d')
+    state = SimpleNamespace(is_world_process_zero=True, global_step=1)
+    Logs(tmp_path, {}).on_train_begin(None, state, None)
+    assert file.read_bytes() == b'{"step": 1, "critic/d_loss": 0.5}\n'

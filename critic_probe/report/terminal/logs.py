@@ -9,6 +9,7 @@ from rich.console import Console, RenderableType
 from rich.table import Column
 from rich.text import Text
 
+from critic_probe.report.heat import sparkline
 from critic_probe.report.terminal.check import sentence, word_of, worst_first
 from critic_probe.report.terminal.pieces import (
     MISSING,
@@ -26,7 +27,6 @@ from critic_probe.report.terminal.pieces import (
     print_blocks,
     rows_of,
     safe,
-    sparkline,
     table_of,
 )
 from critic_probe.runs.logs import LogsResult
@@ -69,6 +69,7 @@ def print_logs(result: LogsResult, console: Console) -> None:
         _findings(rows_of(result.findings), full=True),
         _gates(result),
         _metrics(result, rows_of(result.metrics), definitions=True),
+        _trends(result),
         _changes(result),
         *below(result.reading, result.notices, result.signature),
     )
@@ -111,17 +112,39 @@ def _gates(result: LogsResult) -> RenderableType | None:
 def _metrics(result: LogsResult, rows: Sequence[Record], *, definitions: bool = False) -> RenderableType | None:
     if not rows:
         return None
-    table = table_of(Column("over the run", justify="left"), "first", "last", "min", "max", "steps", label="figure")
+    slopes = {row["name"]: row for row in rows_of(result.trends)}
+    table = table_of(
+        Column("over the run", justify="left"), "first", "last", "min", "max", "steps", "trend", label="figure"
+    )
     for of_network in grouped([row | {"network": row["name"].partition("/")[0]} for row in rows], "network"):
         table.add_row(heading(of_network[0]["network"]))
         for row in of_network:
             name = row["name"].partition("/")[2]
             ends = (short(row[end]) for end in ("first", "last", "min", "max"))
             steps = f"{row['steps']}" + (f" +{row['not_finite']} NaN" if row["not_finite"] else "")
-            table.add_row(label(name), _course(result.steps[row["name"]]), *ends, steps)
+            table.add_row(label(name), _course(result.steps[row["name"]]), *ends, steps, _word(slopes.get(row["name"])))
             if definitions and (row["definition"] or row["logged"] != row["name"]):
                 table.add_row(label(f"  {row['logged']}" + (f": {row['definition']}" if row["definition"] else "")))
     return block("Figures by step", table)
+
+
+def _trends(result: LogsResult) -> RenderableType | None:
+    """Slopes that have an interval."""
+    rows = [row for row in rows_of(result.trends) if not missing(row["low"])]
+    if not rows:
+        return None
+    table = table_of("per 100 steps", "95 % interval", "steps", label="figure")
+    for row in rows:
+        ends = f"[{short(row['low'])}, {short(row['high'])}]"
+        table.add_row(label(row["name"]), short(row["per_100_steps"]), ends, f"{row['first']} to {row['last']}")
+    return block("Trends in the second half (Theil-Sen)", table)
+
+
+def _word(row: Record | None) -> str:
+    """What a trend's interval says; nothing where it holds 0, or there is none."""
+    if row is None or missing(row["low"]) or row["low"] <= 0 <= row["high"]:
+        return MISSING
+    return "rises" if row["low"] > 0 else "falls"
 
 
 def _changes(result: LogsResult) -> RenderableType | None:

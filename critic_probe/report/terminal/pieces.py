@@ -34,7 +34,6 @@ VERDICT_STYLES = {
 FIRST = ("other-read-out", "other-eos", "other-value-position")  # notices that change how a result is read
 _NAMED = 5  # a signature names at most this many families
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
-_LEVELS = "▁▂▃▄▅▆▇█"
 
 Record = dict[str, Any]
 
@@ -276,15 +275,6 @@ def bar(value: float, share: float) -> str:
         return ""
     cells, eighths = divmod(round(share * 32), 8)
     return ("+" if value > 0 else "-") + "█" * cells + _EIGHTHS[eighths].strip()
-
-
-def sparkline(values: Iterable[float], low: float, high: float) -> str:
-    """A curve in one line, a cell a value, between two ends; a blank where there is no value."""
-    span = high - low
-    levels = (None if missing(value) else (value - low) / span if span > 0 else 0.0 for value in values)
-    return "".join(
-        " " if level is None else _LEVELS[min(max(int(level * len(_LEVELS)), 0), len(_LEVELS) - 1)] for level in levels
-    )
 
 
 def effect(value: Any, largest: float) -> str:

@@ -7,6 +7,7 @@ from rich.console import Console, RenderableType
 from rich.table import Column
 from rich.text import Text
 
+from critic_probe.report.heat import sparkline
 from critic_probe.report.terminal.pieces import (
     Record,
     below,
@@ -22,7 +23,6 @@ from critic_probe.report.terminal.pieces import (
     plain,
     print_blocks,
     rows_of,
-    sparkline,
     table_of,
 )
 from critic_probe.runs.track import SAYS, TrackResult

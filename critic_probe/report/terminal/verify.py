@@ -1,7 +1,5 @@
 """Whether a record is what a checkpoint gives, on a terminal."""
 
-from collections import Counter
-
 from rich.console import Console
 from rich.text import Text
 
@@ -23,9 +21,11 @@ def print_verify(result: VerifyResult, console: Console) -> None:
     drawn = f"{pairs} of each critic, seed {result.signature['sample_seed']}"
     console.print(Text(f"the record {'holds' if result.holds else 'does not hold'} (sample: {drawn})", "bold"))
     if result.left_out:
-        parts = [name for name in result.left_out if "." not in name]
-        columns = Counter(name.partition(".")[0] for name in result.left_out if "." in name)
-        parts += [f"{count} columns of {table}" for table, count in columns.items()]
-        console.print(Text(f"not covered by any check: {', '.join(parts)}"))
+        parts: dict[str, list[str]] = {}
+        for name in result.left_out:
+            part, _, field = name.rpartition(".")
+            parts.setdefault(part, []).append(field)
+        said = "; ".join(f"{part}: {', '.join(names)}" for part, names in parts.items())
+        console.print(Text(f"not covered by any check: {said}"))
     console.print()
     console.print(signed(result.signature))

@@ -9,7 +9,7 @@ from scipy.stats import norm, rankdata
 
 from critic_probe.runs.checks.check import Floats, Judged, Run, at_end, check, figure, logarithm, stretch, stretches
 from critic_probe.runs.profile import Bounds
-from critic_probe.stats.trend import jumps, noise
+from critic_probe.stats.trend import jump_at, jumps, noise
 
 _LOSS = ("critic/d_loss", "critic/loss", "critic/loss_at_1")
 
@@ -148,29 +148,38 @@ def held_out(run: Run, bounds: Bounds) -> Judged:
     "epochs",
     "run/epoch",
     "critic/d_loss or critic/loss",
-    causes=("training pairs are learnt by heart",),
+    causes=("training pairs are learnt by heart", "the learning rate changes where an epoch begins"),
     confirm="critic-probe track RUN_DIR PAIRS",
 )
 def epochs(run: Run, bounds: Bounds) -> Judged:
     """The training loss falls where pairs come again."""
     epoch, loss = run.series("run/epoch"), run.series(*_LOSS[:2])
-    whole = np.floor(epoch.values + 1e-9)
-    boundaries = epoch.steps[1:][np.diff(whole) > 0]
-    places = np.searchsorted(loss.steps, boundaries)
-    places = places[(places > 2) & (places < len(loss.steps) - 2)]
-    if not len(places) or run.last < run.concluding:
+    near = int(bounds["near"])
+    room = near + int(bounds["points"])
+    boundaries = epoch.steps[1:][np.diff(np.floor(epoch.values + 1e-9)) > 0]
+    places = [int(place) for place in np.searchsorted(loss.steps, boundaries)]
+    places = [place for place in places if room <= place <= len(loss.values) - room]
+    ends = [0, *places, len(loss.values)]
+    if not places or np.diff(ends).min() < room or run.last < run.concluding:
         return
-    large = [jump for jump in jumps(logarithm(loss.values)) if 1 - math.exp(jump.size) > bounds["size"]]
-    hit = {int(place): jump for place in places for jump in large if abs(jump.place - place) <= bounds["near"]}
-    if hit and len(hit) >= bounds["share"] * len(places) and len(hit) >= len(large) / 2:
-        first = min(hit)
-        drop = float(np.median([1 - math.exp(jump.size) for jump in hit.values()]))
+    values = logarithm(loss.values)
+    falls = [
+        jump_at(values[start:stop], place - start, near)
+        for start, place, stop in zip(ends, places, ends[2:], strict=False)
+    ]
+    drop = 1 - math.exp(float(np.median([fall.size for fall in falls])))
+    errors = -sum(fall.size / (fall.error or math.inf) for fall in falls) / math.sqrt(len(falls))
+    if drop < bounds["size"] or errors < bounds["errors"]:
+        return
+    large = [jump.place for jump in jumps(values) if 1 - math.exp(jump.size) > bounds["size"]]
+    others = [place for place in large if min(abs(place - known) for known in places) > room]
+    if len(others) <= len(places):
         yield (
             "warn",
-            loss.steps[first],
-            f"the loss falls by {drop:.0%} (median) within {bounds['near']:g} logged steps of {len(hit)} of "
-            f"{len(places)} epoch boundaries, first at step {loss.steps[first]}, and as abruptly at "
-            f"{len(large) - len(hit)} other places",
+            loss.steps[places[0]],
+            f"the loss falls by {drop:.0%} (median) where an epoch begins, {len(places)} times from step "
+            f"{loss.steps[places[0]]} on, by {errors:.1f} standard errors together; as abruptly at {len(others)} other "
+            "places",
         )
 
 

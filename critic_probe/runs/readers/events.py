@@ -1,97 +1,77 @@
 """TensorBoard event files: records with checksums, each an `Event` of TensorBoard's protobuf.
 
-TensorBoard's own reader computes checksums and messages one after the other in Python, at 1 to 3 MB/s. Here checksums
-are computed for records of one length together, and the message that a writer of scalars gives is matched as bytes; any
-other goes through TensorBoard's classes.
+TensorBoard's own reader computes checksums and messages one after the other in Python, at 1 to 3 MB/s. Here records of
+one length are looked at together: their checksums, and the message that a writer of one scalar gives; any other goes
+through TensorBoard's classes.
 """
 
-import re
 import struct
+from array import array
 from collections.abc import Iterator
-from functools import cache
-from itertools import chain, islice
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from critic_probe.errors import CriticProbeError
 from critic_probe.runs.readers.log import LONGEST, MOST_STEP, Log
-from critic_probe.runs.record import Scalar
+from critic_probe.runs.record import Figures
 
+Rows = NDArray[np.uint8]
 _HEADER = struct.Struct("<QI")
-_CHUNK = 1 << 20
-_FIRST = 500  # steps that tell who wrote them
-# Event{wall_time: 1, step: 2, summary: 5 {value: 1 {tag: 1, simple_value: 2}}}, where every length is one byte.
-_SCALAR = re.compile(
-    rb"\x09.{8}((?:\x10(?:[\x00-\x7f]|[\x80-\xff]{1,6}[\x00-\x7f]))?)"
-    rb"\x2a([\x00-\x7f])\x0a([\x00-\x7f])\x0a([\x00-\x7f])(.*)\x15.{4}",
-    re.DOTALL,
-)
-_FLOAT = struct.Struct("<f")
+_CHUNK = 1 << 22
 _TIME = 9  # bytes before the step
-_MOST_TAGS = 100_000
+_MOST_VARINT = 7  # bytes of a step below 2 ** 49
 
 
-class _Step(NamedTuple):
-    step: int
-    figures: dict[str, float]
-    number: int  # of the record that they begin with
+class _Records(NamedTuple):
+    """Records of one length, whose checksums are right.
+
+    Attributes:
+        places: (N,) which of the file's they are.
+        rows: (N, length) their bytes.
+    """
+
+    places: NDArray[np.int64]
+    rows: Rows
+
+
+class _Scalars(NamedTuple):
+    """Values of one tag: which records they are from, at which steps, and how large; (N,) each."""
+
+    places: NDArray[np.int64]
+    steps: NDArray[np.int64]
+    values: NDArray[np.float64]
 
 
 def is_events(head: bytes) -> bool:
     """Whether bytes begin with a record of an event file."""
-    return len(head) >= _HEADER.size and _header(head, 0) is not None
+    return len(head) >= _HEADER.size and _length(head[: _HEADER.size]) is not None
 
 
-def read_events(log: Log) -> Iterator[Scalar]:
-    """The scalars of an event file.
+def read_events(log: Log) -> Iterator[Figures]:
+    """The scalars of an event file, tag by tag.
 
     Raises:
         CriticProbeError: The package tensorboard is not installed.
     """
     log.format = "TensorBoard events"
-    steps = _steps(log)
-    first = list(islice(steps, _FIRST))
-    log.names.learn(tag for step in first for tag in step.figures)
-    for step, figures, number in chain(first, steps):
-        log.found += len(figures)
-        yield from log.names.scalars(step, figures, log.place(f"record {number}"))
-
-
-def _steps(log: Log) -> Iterator[_Step]:
-    """The figures of records of one step that follow each other."""
     parse = _event_class(log)
-    tags: dict[bytes, str] = {}  # by all that stands between the step of an event and its value
-    number, written, current = 0, b"", _Step(0, {}, 0)
-    for records in _records(log):
-        for record in records:
-            number += 1
-            between = record[_TIME + len(written) : -4]
-            if between in tags and record.startswith(written, _TIME) and record[0] == 9:
-                given = [(tags[between], _FLOAT.unpack_from(record, len(record) - 4)[0])]
-                step = current.step
-            elif (match := _SCALAR.fullmatch(record)) and _nested(match, len(record)):
-                tag = match[5].decode(errors="replace")
-                if len(tags) < _MOST_TAGS:
-                    tags[record[match.end(1) : -4]] = tag
-                given = [(tag, _FLOAT.unpack_from(record, len(record) - 4)[0])]
-                written, step = match[1], _varint(match[1][1:])
-            else:
-                try:
-                    event = parse(record)
-                except Exception:  # protobuf raises an error of its own
-                    event = None
-                if event is None or abs(event.step) >= MOST_STEP:
-                    log.left_out("record", "no event")
-                    continue
-                step, written = event.step, b"\0"  # no event has this between its time and its step
-                given = [(value.tag, scalar) for value in event.summary.value if (scalar := _scalar(value)) is not None]
-            for tag, figure in given:
-                if step != current.step or tag in current.figures:
-                    yield current
-                    current = _Step(step, {}, number)
-                current.figures[tag] = figure
-    yield current
+    tags: dict[str, tuple[array[int], array[float]]] = {}
+    for groups in _chunks(log):
+        of_chunk: dict[str, list[_Scalars]] = {}
+        for records in groups:
+            for tag, scalars in _scalars(log, records, parse):
+                of_chunk.setdefault(tag, []).append(scalars)
+        for tag, parts in of_chunk.items():
+            places, steps, values = (np.concatenate(each) for each in zip(*parts, strict=True))
+            order = np.argsort(places, kind="stable")
+            held = tags.setdefault(tag, (array("q"), array("d")))
+            held[0].frombytes(steps[order].tobytes())
+            held[1].frombytes(values[order].tobytes())
+    log.found = sum(len(steps) for steps, _ in tags.values())
+    yield from log.names.series(tags)
 
 
 def _event_class(log: Log) -> Any:
@@ -104,15 +84,63 @@ def _event_class(log: Log) -> Any:
     return Event.FromString
 
 
-def _nested(match: re.Match[bytes], length: int) -> bool:
-    """Whether the lengths within a message are what a writer of one scalar gives."""
-    summary, value, tag = match[2][0], match[3][0], match[4][0]
-    return length - match.end(2) == summary and length - match.end(3) == value and len(match[5]) == tag
+def _scalars(log: Log, records: _Records, parse: Any) -> Iterator[tuple[str, _Scalars]]:
+    """The scalars of records of one length, by tag."""
+    places, rows = records
+    for width in (0, *range(2, _MOST_VARINT + 2)):
+        plain = _plain(rows, width)
+        if plain.any():
+            yield from _of_one_width(places[plain], rows[plain], width)
+            places, rows = places[~plain], rows[~plain]
+    by_tag: dict[str, list[tuple[int, int, float]]] = {}
+    for place, row in zip(places, rows, strict=True):
+        try:
+            event = parse(row.tobytes())
+        except Exception:  # protobuf raises an error of its own
+            event = None
+        if event is None or abs(event.step) >= MOST_STEP:
+            log.left_out("record", "no event")
+            continue
+        for value in event.summary.value:
+            if (scalar := _scalar(value)) is not None:
+                by_tag.setdefault(value.tag, []).append((int(place), event.step, scalar))
+    for tag, given in by_tag.items():
+        yield tag, _Scalars(*map(np.array, zip(*given, strict=True)))
 
 
-def _varint(data: bytes) -> int:
-    """An unsigned number in groups of seven bits; none at all is 0."""
-    return sum((byte & 0x7F) << (7 * place) for place, byte in enumerate(data))
+def _plain(rows: Rows, width: int) -> NDArray[np.bool_]:
+    """Which rows are what a writer of one scalar gives, with a step of so many bytes, its key included.
+
+    Event{wall_time: 1, step: 2, summary: 5 {value: 1 {tag: 1, simple_value: 2}}}, where every length is one byte.
+    """
+    start = _TIME + width
+    left = rows.shape[1] - start
+    if not 11 <= left < 128:
+        return np.zeros(len(rows), bool)
+    opens = (rows[:, start : start + 6] == (0x2A, left - 2, 0x0A, left - 4, 0x0A, left - 11)).all(axis=1)
+    plain = opens & (rows[:, 0] == 0x09) & (rows[:, -5] == 0x15)
+    if width:
+        goes_on = rows[:, _TIME + 1 : start] >= 0x80
+        plain &= (rows[:, _TIME] == 0x10) & goes_on[:, :-1].all(axis=1) & ~goes_on[:, -1]
+    return np.asarray(plain)
+
+
+def _of_one_width(places: NDArray[np.int64], rows: Rows, width: int) -> Iterator[tuple[str, _Scalars]]:
+    """The scalars of plain rows whose step has so many bytes, its key included."""
+    start = _TIME + width
+    bits = (rows[:, _TIME + 1 : start] & 0x7F).astype(np.int64)
+    steps = (bits << (7 * np.arange(bits.shape[1]))).sum(axis=1)
+    values = rows[:, -4:].copy().view("<f4")[:, 0].astype(float)
+    tags, size = rows[:, start + 6 : -5].tobytes(), rows.shape[1] - start - 11
+    codes: dict[bytes, int] = {}
+    of_row = [codes.setdefault(tags[i * size : (i + 1) * size], len(codes)) for i in range(len(rows))]
+    for tag, own in zip(codes, _split(np.array(of_row)), strict=True):
+        yield tag.decode(errors="replace"), _Scalars(places[own], steps[own], values[own])
+
+
+def _split(codes: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Where each of the codes from 0 on stands."""
+    return np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
 
 
 def _scalar(value: Any) -> float | None:
@@ -132,72 +160,75 @@ def _scalar(value: Any) -> float | None:
     return float(np.frombuffer(tensor.tensor_content, layout)[0])
 
 
-def _records(log: Log) -> Iterator[list[bytes]]:
-    """The records of a file in order, some at a time; those whose checksum is wrong are left out."""
-    data = b""
+def _chunks(log: Log) -> Iterator[list[_Records]]:
+    """The records of a file, a part of the file at a time; those whose checksum is wrong are left out."""
+    data, read = b"", 0
     for chunk in log.chunks(_CHUNK):
         data += chunk
-        start = 0
-        records: list[bytes] = []
-        sums: list[bytes] = []
+        start, starts = 0, dict[int, list[int]]()
         while len(data) - start >= _HEADER.size:
-            length = _header(data, start)
+            length = _length(data[start : start + _HEADER.size])
             if length is None:
                 log.note("the length of a record is damaged, and what follows is left out")
-                yield _sound(log, records, sums)
+                yield _sound(log, data, read, starts)
                 return
-            end = start + _HEADER.size + length
-            if end + 4 > len(data):
+            end = start + _HEADER.size + length + 4
+            if end > len(data):
                 break
-            records.append(data[start + _HEADER.size : end])
-            sums.append(data[end : end + 4])
-            start = end + 4
-        yield _sound(log, records, sums)
-        data = data[start:]
+            starts.setdefault(length, []).append(start)
+            start = end
+        yield _sound(log, data, read, starts)
+        data, read = data[start:], read + start
     if data:
         log.note("its last record is cut and left out: the file is still being written, or was cut")
 
 
-def _header(data: bytes, start: int) -> int | None:
-    """The length of the record that begins here; None where its checksum is wrong or no record is so long."""
-    length, checksum = _HEADER.unpack_from(data, start)
-    return length if length < LONGEST and checksum == _checksum_of_length(length) else None
+@lru_cache(1 << 12)
+def _length(header: bytes) -> int | None:
+    """The length of the record that a header opens; None where its checksum is wrong or no record is so long."""
+    length, checksum = _HEADER.unpack(header)
+    right = _checksums(np.frombuffer(header[:8], np.uint8)[None])[0]
+    return int(length) if length < LONGEST and checksum == right else None
 
 
-@cache
-def _checksum_of_length(length: int) -> int:
-    return int(_checksums(np.frombuffer(struct.pack("<Q", length), np.uint8)[None])[0])
+def _sound(log: Log, data: bytes, read: int, starts: dict[int, list[int]]) -> list[_Records]:
+    """The records of data whose checksum is right, by length.
+
+    Args:
+        log: The file.
+        data: A part of it.
+        read: Bytes before that part.
+        starts: Where in it records begin, by length.
+    """
+    records = []
+    for length, of_length in starts.items():
+        places = np.array(of_length)
+        windows = np.lib.stride_tricks.sliding_window_view(np.frombuffer(data, np.uint8), length + 4)
+        given = windows[places + _HEADER.size]
+        right = _checksums(given[:, :length]) == np.ascontiguousarray(given[:, length:]).view("<u4")[:, 0]
+        for _ in range(int((~right).sum())):
+            log.left_out("record", "its checksum is wrong")
+        records.append(_Records(read + places[right], given[right, :length]))
+    return records
 
 
-def _sound(log: Log, records: list[bytes], sums: list[bytes]) -> list[bytes]:
-    """The records whose checksum is right."""
-    of_length: dict[int, list[int]] = {}
-    for place, record in enumerate(records):
-        of_length.setdefault(len(record), []).append(place)
-    given = np.frombuffer(b"".join(sums), "<u4")
-    right = np.ones(len(records), bool)
-    for length, places in of_length.items():
-        rows = np.frombuffer(b"".join([records[place] for place in places]), np.uint8).reshape(len(places), length)
-        right[places] = _checksums(rows) == given[places]
-    if right.all():
-        return records
-    for _ in range(int((~right).sum())):
-        log.left_out("record", "its checksum is wrong")
-    return [record for record, sound in zip(records, right, strict=True) if sound]
-
-
-def _checksums(rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _checksums(rows: Rows) -> NDArray[np.uint32]:
     """The masked CRC-32C of TFRecord files, of (N, L) bytes, (N,)."""
     crc = np.full(len(rows), 0xFFFFFFFF, np.uint32)
-    for column in rows.T:
-        crc = _table()[(crc ^ column) & 0xFF] ^ (crc >> np.uint32(8))
+    even = rows.shape[1] // 2 * 2
+    pairs = np.ascontiguousarray(rows[:, :even]).view("<u2")
+    for column in np.ascontiguousarray(pairs.T):
+        crc = _table(16).take(crc.astype(np.uint16) ^ column) ^ (crc >> np.uint32(16))
+    for column in rows.T[even:]:
+        crc = _table(8).take(crc.astype(np.uint8) ^ column) ^ (crc >> np.uint32(8))
     crc ^= np.uint32(0xFFFFFFFF)
     return ((crc >> np.uint32(15)) | (crc << np.uint32(17))) + np.uint32(0xA282EAD8)
 
 
 @cache
-def _table() -> np.ndarray[Any, Any]:
-    table = np.arange(256, dtype=np.uint32)
-    for _ in range(8):
+def _table(bits: int) -> NDArray[np.uint32]:
+    """What so many bits add to the checksum."""
+    table = np.arange(1 << bits, dtype=np.uint32)
+    for _ in range(bits):
         table = np.where(table & 1, np.uint32(0x82F63B78) ^ (table >> np.uint32(1)), table >> np.uint32(1))
     return table

@@ -1,24 +1,23 @@
 """Files of JSON objects, one a line: verl's `file` logger and rollout dumps, our own metrics, histories of W&B."""
 
-import json
 import math
 from collections.abc import Iterator
 from typing import Any
 
-from critic_probe.runs.readers.log import Log, figures_of, is_step
-from critic_probe.runs.record import Sample, Scalar, Side
+from critic_probe.runs.readers.log import Log, figures_of, from_json, is_step
+from critic_probe.runs.record import Figures, Sample, Side
 
 STEPS = ("step", "global_step", "train/global_step", "trainer/global_step", "eval/global_step", "_step", "Step")
 CLOCKS = frozenset((*STEPS, "_runtime", "_timestamp", "time", "timestamp", "Wall time"))
 
 
-def read_jsonl(log: Log) -> Iterator[Scalar | Sample]:
+def read_jsonl(log: Log) -> Iterator[Figures | Sample]:
     """The records of a file with an object a line; nothing where it has none."""
     for number, content, ended in log.lines():
         if not content.strip():
             continue
         try:
-            record = json.loads(content)
+            record = from_json(content)
         except (ValueError, RecursionError):
             if not ended:
                 log.cut()
@@ -33,7 +32,7 @@ def read_jsonl(log: Log) -> Iterator[Scalar | Sample]:
             log.left_out("line", "no JSON object")
 
 
-def of_record(log: Log, record: dict[str, Any], where: int | str) -> Iterator[Scalar | Sample]:
+def of_record(log: Log, record: dict[str, Any], where: int | str) -> Iterator[Figures | Sample]:
     """What one object is: figures of a step, or a rollout."""
     step = step_of(record)
     if isinstance(record.get("input"), str) and isinstance(record.get("output"), str):
@@ -48,11 +47,11 @@ def of_record(log: Log, record: dict[str, Any], where: int | str) -> Iterator[Sc
         figures = figures_of(data, math.nan)  # orjson writes null for NaN
     else:
         log.format = log.format or ("W&B history" if "_step" in record else "figures by step, JSONL")
+        for clock in CLOCKS & record.keys():
+            del record[clock]
         figures = figures_of(record)
-        for clock in CLOCKS & figures.keys():
-            del figures[clock]
     log.found += len(figures)
-    yield from log.names.scalars(step, figures, log.place(where))
+    yield log.names.figures(step, figures)
 
 
 def step_of(record: dict[str, Any]) -> int | None:

@@ -1,37 +1,26 @@
 """A file while it is read: its lines, its names, and what could not be read, counted."""
 
 import io
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, TypeGuard
+from typing import Any, BinaryIO, TypeGuard
+
+import orjson
 
 from critic_probe.errors import CriticProbeError
 from critic_probe.runs.naming import Names
 from critic_probe.runs.record import Source
 
 LONGEST = 1 << 26  # bytes of a line; a longer one is none of a log
+_BLOCK = 1 << 18  # bytes that are read at a time
 HEAD = 1 << 16  # bytes that a format is told by
 MOST_STEP = 1 << 53
 _ZEROS = 50  # of so many bytes a model's text has no two that are zero
-_new = tuple.__new__  # a quarter of the time of a NamedTuple's own
 
 _STEP = re.compile(r"step[_-]?(\d{1,15})|^(\d{1,15})$", re.ASCII)
-
-
-class Line(NamedTuple):
-    """A line of a file.
-
-    Attributes:
-        number: From 1.
-        content: Its bytes, without the line's end.
-        ended: Whether it had one: the last line of a file that is still being written may be cut anywhere.
-    """
-
-    number: int
-    content: bytes
-    ended: bool
 
 
 class Log:
@@ -90,17 +79,31 @@ class Log:
         match = _STEP.search(self.path.stem)
         return int(match[1] or match[2]) if match else None
 
-    def lines(self) -> Iterator[Line]:
-        """Its lines."""
-        with self.open() as stream:
-            number = 0
-            while line := stream.readline(LONGEST):
-                number += 1
-                if len(line) == LONGEST and not line.endswith(b"\n"):
-                    self.left_out("line", f"longer than {LONGEST >> 20} MiB")
-                    _skip_line(stream)
-                else:
-                    yield _new(Line, (number, line.rstrip(b"\r\n"), line.endswith(b"\n")))
+    def lines(self) -> Iterator[tuple[int, bytes, bool]]:
+        """Its lines: number from 1, bytes without the end, and whether it had one.
+
+        The last line of a file that is still being written may be cut anywhere.
+        """
+        for first, block, ended in self.blocks():
+            for number, content in enumerate(block.split(b"\n"), first):
+                yield number, content.rstrip(b"\r"), ended
+
+    def blocks(self) -> Iterator[tuple[int, bytes, bool]]:
+        """Lines at a time: the first one's number, their bytes without the last one's end, and whether it had one."""
+        first, rest, skipped = 1, b"", False
+        for chunk in self.chunks(_BLOCK):
+            if skipped:
+                _, end, chunk = chunk.partition(b"\n")
+                first, skipped = first + len(end), not end
+            block, end, rest = (rest + chunk).rpartition(b"\n")
+            if end:
+                yield first, block, True
+                first += block.count(b"\n") + 1
+            if len(rest) > LONGEST:
+                self.left_out("line", f"longer than {LONGEST >> 20} MiB")
+                rest, skipped = b"", True
+        if rest:
+            yield first, rest, False
 
     def chunks(self, size: int) -> Iterator[bytes]:
         """Its bytes, so many at a time."""
@@ -133,9 +136,17 @@ class Log:
         return Source(self.path, self.format, framework, version, (*self._notes, *left))
 
 
-def _skip_line(stream: BinaryIO) -> None:
-    while (part := stream.readline(io.DEFAULT_BUFFER_SIZE)) and not part.endswith(b"\n"):
-        pass
+def from_json(data: bytes) -> Any:
+    """A JSON value, NaN and infinities included, which `orjson` does not take.
+
+    Raises:
+        ValueError: It is none.
+        RecursionError: It is too deep.
+    """
+    try:
+        return orjson.loads(data)
+    except ValueError:
+        return json.loads(data)
 
 
 def is_step(value: object) -> TypeGuard[int]:
@@ -143,13 +154,15 @@ def is_step(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < MOST_STEP
 
 
-def figures_of(record: dict[str, object], none: float | None = None) -> dict[str, float]:
+def figures_of(record: dict[str, Any], none: float | None = None) -> dict[str, float]:
     """The numbers of a record, by name.
 
     Args:
         record: Names and values.
         none: What a null stands for; None leaves it out.
     """
+    if {*map(type, record.values())} == {float}:
+        return record
     figures: dict[str, float] = {}
     for name, value in record.items():
         if type(value) is float:

@@ -9,8 +9,8 @@ from typing import Any
 
 from critic_probe.runs.readers.dumps import samples_of
 from critic_probe.runs.readers.jsonl import CLOCKS, of_record, step_of
-from critic_probe.runs.readers.log import LONGEST, Log, figures_of
-from critic_probe.runs.record import Sample, Scalar
+from critic_probe.runs.readers.log import LONGEST, Log, figures_of, from_json
+from critic_probe.runs.record import Figures, Sample
 
 _HISTORY = re.compile(r'"log_history"\s{0,64}:\s{0,64}\[')
 _LIST = re.compile(r"\[")
@@ -19,31 +19,31 @@ _BETWEEN = re.compile(r"[\s,]*")
 _FIRST = 1000  # records that tell who wrote a state, since TRL's accuracies may stand in those of evaluations alone
 
 
-def read_object(log: Log) -> Iterator[Scalar | Sample]:
+def read_object(log: Log) -> Iterator[Figures | Sample]:
     """The history of a trainer's state, or the figures and samples of an evaluation."""
     records = _objects(log, _HISTORY)
     first = list(islice(records, _FIRST))
     log.names.learn(chain.from_iterable(first))
     log.format = "trainer_state.json" if first else ""
-    for number, record in enumerate(chain(first, records), start=1):
+    for record in chain(first, records):
         if (step := step_of(record)) is None:
             log.left_out("record", "no step")
             continue
         figures = figures_of(record)
         figures.pop("step", None)
         log.found += len(figures)
-        yield from log.names.scalars(step, figures, log.place(f"record {number}"))
+        yield log.names.figures(step, figures)
     if not first:
         yield from _single(log)
 
 
-def read_list(log: Log) -> Iterator[Scalar | Sample]:
+def read_list(log: Log) -> Iterator[Figures | Sample]:
     """The records of a list."""
     for number, record in enumerate(_objects(log, _LIST), start=1):
         yield from of_record(log, record, f"record {number}")
 
 
-def _single(log: Log) -> Iterator[Scalar | Sample]:
+def _single(log: Log) -> Iterator[Figures | Sample]:
     """One object: a line of a log that has no other yet, or what an evaluation gave."""
     with log.open() as stream:
         data = stream.read(LONGEST + 1)
@@ -51,7 +51,7 @@ def _single(log: Log) -> Iterator[Scalar | Sample]:
         log.left_out("object", f"longer than {LONGEST >> 20} MiB")
         return
     try:
-        record = json.loads(data)
+        record = from_json(data)
     except (ValueError, RecursionError):
         return
     if isinstance(record, dict):
@@ -59,7 +59,7 @@ def _single(log: Log) -> Iterator[Scalar | Sample]:
         yield from of_record(log, record, 1) if lined else _evaluation(log, record)
 
 
-def _evaluation(log: Log, record: dict[str, Any]) -> Iterator[Scalar | Sample]:
+def _evaluation(log: Log, record: dict[str, Any]) -> Iterator[Figures | Sample]:
     """The figures of an evaluation, whose step may stand in the file's name alone, and its samples."""
     step = step_of(record)
     step = log.step_in_name if step is None else step
@@ -74,7 +74,7 @@ def _evaluation(log: Log, record: dict[str, Any]) -> Iterator[Scalar | Sample]:
         log.format = "results of an evaluation"
         log.names.evaluation = True
         log.found += len(figures)
-        yield from log.names.scalars(step, figures, log.place("its figures"))
+        yield log.names.figures(step, figures)
         yield from samples_of(log, record, step)
 
 

@@ -5,14 +5,14 @@ student's and a teacher's section, each with `Score: | Length:`, `Text:` over an
 `Tokens:`, and close with `Teacher - Student =`. What decorates a line, emoji or brackets, decides nothing.
 """
 
-import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from critic_probe.runs.names import OF_SAMPLES, OTHER, SCORING
-from critic_probe.runs.readers.log import LONGEST, MOST_STEP, Line, Log
-from critic_probe.runs.record import Sample, Scalar, Side
+from critic_probe.runs.readers.log import LONGEST, MOST_STEP, Log, from_json
+from critic_probe.runs.record import Column, Figures, Sample, Side
 
 
 def _pattern(pattern: str) -> re.Pattern[bytes]:
@@ -25,7 +25,9 @@ _START = r"^\W{0,40}?"  # what decorates a line: blanks, brackets, and the bytes
 _NUMBER = r"([-+]?(?:\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|nan|inf))"
 _TITLE = _pattern(r"打分详情\W{0,20}Step\W{0,3}(\d{1,15})")
 _OF_BATCH = r"平均分|相同答案"
-_MARK = _pattern(_START + rf"(?:样本|\[?SAMPLE|Student|STUDENT|学生|Teacher|TEACHER|教师|Tokens:|={{60}}|{_OF_BATCH})")
+_OPENS_MARK = _START + rf"(?:样本|\[?SAMPLE|Student|STUDENT|学生|Teacher|TEACHER|教师|Tokens:|={{60}}|{_OF_BATCH})"
+_MARK = _pattern(_OPENS_MARK)
+_LINE_OF_MARK = _pattern(rf"\n(?={_OPENS_MARK.removeprefix('^')})")
 _SAMPLE = _pattern(_START + r"(?:样本|\[?SAMPLE\]?)\s{0,3}#(\d{1,9})")
 _SIDE = _pattern(
     _START + r"(?:(?P<student>Student|STUDENT|学生)|(?P<teacher>Teacher|TEACHER|教师))(?![\w>]|\s{1,4}[->])"
@@ -50,6 +52,11 @@ _ABOVE = _pattern(r"Teacher\s{0,3}>\s{0,3}Student\W{0,8}?" + _NUMBER + r"\s?%")
 _LAST_NUMBER = _pattern(_NUMBER + r"\s*$")
 _BOUNDS = _pattern(r"\[\s{0,8}" + _NUMBER + r"\s{0,8},\s{0,8}" + _NUMBER + r"\s{0,8}\]")
 _RATIO = _pattern(r"(\d{1,9})\s?/\s?(\d{1,9})")
+_SAMES = "identical_answers"
+_COLUMNS = {
+    key: (Column(name, f"{OF_SAMPLES}{key}", definition),)
+    for key, (name, definition) in (SCORING | {_SAMES: (f"{OTHER}/{OF_SAMPLES}{_SAMES}", "")}).items()
+}
 _ROUNDING = 4e-3  # of a difference that bf16 rounded, and of four decimals
 
 _GIVEN_UP = 20  # whole blocks after which one that never closed is taken for dead
@@ -62,7 +69,7 @@ class _Part:
 
     score: float
     length: int
-    lines: list[bytes] = field(default_factory=list)
+    text: list[bytes] = field(default_factory=list)  # some lines each
     ids: tuple[int, ...] | None = None
 
 
@@ -108,6 +115,17 @@ class _Draft:
         return ""
 
 
+def pieces(block: bytes) -> list[bytes]:
+    """Lines cut into runs of which but the first one may be anything but a model's text."""
+    text = b"\n" + block
+    starts = {match.end() for match in _LINE_OF_MARK.finditer(text)}
+    at = text.find(OPENS)
+    while at >= 0:
+        starts.add(text.rfind(b"\n", 0, at) + 1)
+        at = text.find(OPENS, at + 1)
+    return [text[start : stop - 1] for start, stop in pairwise([*sorted(starts | {1}), len(text) + 1])]
+
+
 class Scoring:
     """The blocks of one process.
 
@@ -135,37 +153,45 @@ class Scoring:
         """Whether the next line may be a model's text."""
         return self._draft is not None and self._draft.text is not None
 
-    def take(self, line: Line) -> Iterable[Scalar | Sample]:
-        """What a line completes."""
-        content, draft = line.content, self._draft
+    def adds(self, content: bytes) -> bool:
+        """Adds lines of a piece that can be nothing but a model's text; False for any other."""
+        draft = self._draft
+        if draft is None or draft.text is None or draft.header or OPENS in content or _MARK.match(content):
+            return False
+        draft.add(content)
+        return True
+
+    def take(self, number: int, content: bytes, ended: bool) -> Iterable[Figures | Sample]:
+        """What a line completes that `adds` does not; see `Log.lines`."""
+        draft = self._draft
+        if not content.strip(b"=-") and (draft is None or (draft.text is None and not draft.header)):
+            return ()
         if OPENS in content and (title := _TITLE.search(content)):
             self._begin(int(title[1]))
         elif self._step is None:
             return ()
-        elif draft is not None and draft.text is not None and not draft.header and not _MARK.match(content):
-            draft.add(content)
-        elif sample := _SAMPLE.match(content):
+        elif b"#" in content and (sample := _SAMPLE.match(content)):
             self._drop(_MIXED)
             self._whole &= self._open and int(sample[1]) == len(self._held) + 1
-            self._draft = _Draft(self._log.place(line.number))
-        elif draft is None or _ENDS.match(content):
+            self._draft = _Draft(self._log.place(number))
+        elif draft is None or (_MEAN in content and _ENDS.match(content)):
             self._drop(_MIXED)
-            return self._statistics(line, self._step)
+            return self._statistics(content, ended, self._step)
         else:
             self._within(draft, content, self._step)
         return ()
 
-    def end(self) -> Iterator[Sample]:
+    def end(self) -> list[Sample]:
         """What is whole at the file's end."""
         if self._draft is not None:
             self._log.left_out("sample", "cut by the end of the file")
-        yield from self._release()
+        return self._release()
 
     def _begin(self, step: int) -> None:
         self._drop(_MIXED)
         self._unclosed += self._open
         self._whole = False
-        list(self._release())  # of a block that has not closed
+        self._release()  # of a block that has not closed
         self._step, self._open, self._whole, self._ends = step, True, True, []
         self._log.format = self._log.format or "scoring details"
 
@@ -176,15 +202,15 @@ class Scoring:
             self._whole = False
         self._draft = None
 
-    def _release(self) -> Iterator[Sample]:
+    def _release(self) -> list[Sample]:
         """The samples of the block, if it is whole and no other is open."""
         held, self._held = self._held, []
         if self._whole and not self._unclosed:
             self._log.found += len(held)
-            yield from held
-            return
+            return held
         for _ in held:
             self._log.left_out("sample", _MIXED)
+        return []
 
     def _close(self) -> None:
         """The block's own end, or that of another."""
@@ -212,15 +238,16 @@ class Scoring:
             draft.broken = _MIXED
         for line in header:  # it was text
             draft.add(line)
-        if draft.side and (gap := _GAP.match(content)):
+        own = content.lstrip().startswith((b"Text:", b"Tokens:"))  # and no other mark stands before that
+        if draft.side and b"=" in content and (gap := _GAP.match(content)):
             if why := draft.fault(float(gap[1])):
                 self._drop(why)
             else:
                 self._held.append(self._sample(draft, step))
                 self._draft = None
-        elif _STRAY.match(content):
+        elif not own and _STRAY.match(content):
             draft.broken = _MIXED
-        elif side := _SIDE.match(content):
+        elif not own and (side := _SIDE.match(content)):
             draft.opening, draft.header = "student" if side["student"] else "teacher", [content]
             if score:
                 draft.open(score)
@@ -232,7 +259,7 @@ class Scoring:
             if draft.sides[draft.side].ids is None:
                 self._log.note("some of its lists of tokens are cut, and left out")
         elif draft.side and draft.text is None and (text := _TEXT.match(content)):
-            draft.text = draft.sides[draft.side].lines
+            draft.text = draft.sides[draft.side].text
             draft.text.append(content[text.end() :])
         else:
             if score:
@@ -241,18 +268,19 @@ class Scoring:
 
     def _sample(self, draft: _Draft, step: int) -> Sample:
         student, teacher = (draft.sides[name] for name in ("student", "teacher"))
-        while draft.prompt and _blank(draft.prompt[0]):
-            draft.prompt.pop(0)
-        for lines in (draft.prompt, student.lines, teacher.lines):
+        prompt, *answers = (b"\n".join(part).split(b"\n") for part in (draft.prompt, student.text, teacher.text))
+        while prompt and _blank(prompt[0]):
+            prompt.pop(0)
+        for lines in (prompt, *answers):
             while lines and _blank(lines[-1]):
                 lines.pop()
-            self._whole &= not any(map(_WIDE.match, lines))
+            self._whole &= not any(line.startswith(b"=") and _WIDE.match(line) for line in lines)
         return Sample(
             step,
-            self._text(draft.prompt, _PROMPT) or None,
+            self._text(prompt, _PROMPT) or None,
             None,
-            Side(self._text(student.lines), student.ids, student.score, student.length),
-            Side(self._text(teacher.lines), teacher.ids, teacher.score, teacher.length),
+            Side(self._text(answers[0]), student.ids, student.score, student.length),
+            Side(self._text(answers[1]), teacher.ids, teacher.score, teacher.length),
             draft.place,
         )
 
@@ -267,21 +295,20 @@ class Scoring:
             self._log.note("some texts are broken UTF-8; what is broken became U+FFFD")
             return data.decode(errors="replace")
 
-    def _statistics(self, line: Line, step: int) -> Iterator[Scalar | Sample]:
+    def _statistics(self, content: bytes, ended: bool, step: int) -> list[Figures | Sample]:
         """A line between samples: what closes a block."""
-        figures = self._figures(line.content) if line.ended else {}
+        completed: list[Figures | Sample] = []
+        figures = self._figures(content) if ended else {}
         if figures:
-            yield from self._release()
+            completed += self._release()
         if self._whole and not self._unclosed:
-            for key, value in figures.items():
-                logged = f"{OF_SAMPLES}{key}"
-                name, definition = SCORING.get(key, (f"{OTHER}/{logged}", ""))
-                self._log.found += 1
-                yield Scalar(step, name, value, logged, definition, self._log.place(line.number))
+            completed += [Figures(_COLUMNS[key], (step,), (value,)) for key, value in figures.items()]
+            self._log.found += len(figures)
         if "gap" in figures:
             self._close()
-        elif _GAP.match(line.content) or _SCORE.search(line.content):  # of a sample that is none of these
+        elif _GAP.match(content) or _SCORE.search(content):  # of a sample that is none of these
             self._whole = False
+        return completed
 
     def _figures(self, content: bytes) -> dict[str, float]:
         """The batch's figures on a line, by the keys of `SCORING`."""
@@ -291,8 +318,8 @@ class Scoring:
             self._ends += [float(bounds[1]), float(bounds[2])]
             return {"score_min": min(self._ends), "score_max": max(self._ends)} if len(self._ends) == 4 else {}
         if _SAME in content and (ratio := _RATIO.search(content)):
-            return {"identical_answers": float(ratio[1])}
-        if _MEAN in content and (number := _LAST_NUMBER.search(content)):
+            return {_SAMES: float(ratio[1])}
+        if _MEAN in content and (number := _LAST_NUMBER.search(content.rpartition(b":")[2])):
             which = "gap" if _GAP_OF_MEANS in content else _side_of(content)
             return {which: float(number[1])} if which else {}
         return {}
@@ -306,7 +333,7 @@ def _blank(line: bytes) -> bool:
 def _ids(given: bytes) -> tuple[int, ...] | None:
     """A list of tokens; None where it is cut or no list of ids."""
     try:
-        ids = json.loads(given)
+        ids = from_json(given)
         total = sum(ids)
     except (ValueError, TypeError, RecursionError):
         return None

@@ -2,18 +2,18 @@
 
 import csv
 import math
-from collections.abc import Callable, Iterator
-from operator import itemgetter
-from typing import Any
+from collections.abc import Iterator, Sequence
+from itertools import islice, zip_longest
 
 from critic_probe.errors import CriticProbeError
 from critic_probe.runs.readers.jsonl import CLOCKS, STEPS
 from critic_probe.runs.readers.log import MOST_STEP, Log
-from critic_probe.runs.record import Scalar
+from critic_probe.runs.record import Figures
 from critic_probe.text import listed
 
 _STEPS = (*STEPS, "iteration", "iter", "global_steps", "training_step")
 _DELIMITERS = ",\t;"
+_ROWS = 256  # that are read together
 
 
 def delimiter_of(head: bytes) -> str | None:
@@ -26,50 +26,48 @@ def delimiter_of(head: bytes) -> str | None:
     return None
 
 
-def read_table(log: Log) -> Iterator[Scalar]:
+def read_table(log: Log) -> Iterator[Figures]:
     """The figures of a table.
 
     Raises:
         CriticProbeError: It holds several runs.
     """
-    rows = csv.reader(_ended(log), delimiter=delimiter_of(log.head) or ",")
-    header = [name.strip() for name in _next(log, rows) or ()]
+    rows = _rows(log)
+    header = [name.strip() for name in next(rows, [])]
     at = next((header.index(name) for name in _STEPS if name in header), None)
     if at is None:
         return
-    columns, exported = _columns(log, header)
+    places, exported = _columns(log, header)
     log.format = "W&B history" if exported else "table"
-    log.names.evaluation = not any("/" in name for name in columns.values())
-    log.names.learn(columns.values())
-    of_columns = _getter([*columns])
-    while (row := _next(log, rows)) is not None:
-        step = _whole(row[at]) if at < len(row) else None
-        if step is None:
+    log.names.evaluation = not any("/" in name for name in places)
+    while some := list(islice(rows, _ROWS)):
+        stepped = [(step, row) for row in some if at < len(row) and (step := _whole(row[at])) is not None]
+        for _ in range(len(some) - len(stepped)):
             log.left_out("row", "no step")
-            continue
-        try:
-            figures = dict(zip(columns.values(), map(float, of_columns(row)), strict=True))
-        except (ValueError, IndexError):
-            cells = {name: _number(row[place]) for place, name in columns.items() if place < len(row)}
-            figures = {name: value for name, value in cells.items() if value is not None}
-        log.found += len(figures)
-        yield from log.names.scalars(step, figures, log.place(rows.line_num))
+        steps, columns = [step for step, _ in stepped], list(zip_longest(*(row for _, row in stepped), fillvalue=""))
+        logged = {name: _figures(steps, columns[place]) for name, place in places.items() if place < len(columns)}
+        log.found += sum(len(values) for _, values in logged.values())
+        yield from log.names.series(logged)
 
 
-def _next(log: Log, rows: Any) -> list[str] | None:
-    """The next row; None at the end."""
+def _figures(steps: Sequence[int], cells: Sequence[str]) -> tuple[Sequence[int], Sequence[float]]:
+    """The steps at which a column has figures, and these."""
+    try:
+        return steps, [*map(float, cells)]
+    except ValueError:
+        logged = {place: value for place, cell in enumerate(cells) if (value := _number(cell)) is not None}
+        return [steps[place] for place in logged], [*logged.values()]
+
+
+def _rows(log: Log) -> Iterator[list[str]]:
+    """The rows that can be read."""
+    rows = csv.reader(_ended(log), delimiter=delimiter_of(log.head) or ",")
     while True:
         try:
-            row: list[str] | None = next(rows, None)
+            yield from rows
+            return
         except csv.Error:
             log.left_out("row", "a quote without its end, or a field that is too long")
-            continue
-        return row
-
-
-def _getter(places: list[int]) -> Callable[[list[str]], tuple[str, ...]]:
-    """The cells of some places, in their order."""
-    return itemgetter(*places) if len(places) > 1 else lambda row: tuple(row[place] for place in places)
 
 
 def _ended(log: Log) -> Iterator[str]:
@@ -81,9 +79,9 @@ def _ended(log: Log) -> Iterator[str]:
             log.cut()
 
 
-def _columns(log: Log, header: list[str]) -> tuple[dict[int, str], bool]:
-    """The columns of figures by their place; and whether their names have a run's before them, as W&B exports them."""
-    columns: dict[int, str] = {}
+def _columns(log: Log, header: list[str]) -> tuple[dict[str, int], bool]:
+    """The places of columns of figures; and whether their names have a run's before them, as W&B exports them."""
+    columns: dict[str, int] = {}
     runs: dict[str, None] = {}
     for place, name in enumerate(header):
         if name in CLOCKS or name in _STEPS or name.endswith(("__MIN", "__MAX")):
@@ -92,7 +90,7 @@ def _columns(log: Log, header: list[str]) -> tuple[dict[int, str], bool]:
         if dash:
             runs[run] = None
         if figure not in CLOCKS:
-            columns[place] = figure
+            columns[figure] = place
     if len(runs) > 1:
         raise CriticProbeError(f"{log.path}: holds the runs {listed(runs)}; export one")
     return columns, bool(runs)
@@ -106,6 +104,8 @@ def _whole(cell: str) -> int | None:
 
 
 def _number(cell: str) -> float | None:
+    if not cell:
+        return None
     try:
         return float(cell)
     except ValueError:

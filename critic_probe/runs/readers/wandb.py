@@ -10,7 +10,7 @@ from typing import Any
 from critic_probe.errors import CriticProbeError
 from critic_probe.runs.readers.jsonl import CLOCKS, step_of
 from critic_probe.runs.readers.log import LONGEST, Log
-from critic_probe.runs.record import Scalar
+from critic_probe.runs.record import Figures
 
 OPENS = b":W&B"
 
@@ -21,7 +21,7 @@ _FULL, _FIRST, _MIDDLE, _LAST = range(1, 5)
 _PACKAGE = re.compile(r"^(verl|trl|openrlhf)==(\d[\d.]{0,20})", re.MULTILINE)
 
 
-def read_wandb(log: Log) -> Iterator[Scalar]:
+def read_wandb(log: Log) -> Iterator[Figures]:
     """The history of an offline run.
 
     Raises:
@@ -35,9 +35,7 @@ def read_wandb(log: Log) -> Iterator[Scalar]:
         ) from None
     log.format = "W&B offline run"
     _packages(log)
-    number = 0
     for data in _records(log):
-        number += 1
         try:
             record = Record.FromString(data)
         except Exception:  # protobuf raises an error of its own
@@ -53,7 +51,7 @@ def read_wandb(log: Log) -> Iterator[Scalar]:
         step = record.history.step.num if step is None else step
         figures = {name: value for name, value in figures.items() if name not in CLOCKS}
         log.found += len(figures)
-        yield from log.names.scalars(step, figures, log.place(f"record {number}"))
+        yield log.names.figures(step, figures)
 
 
 def _value(item: Any) -> float:
