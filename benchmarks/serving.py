@@ -136,9 +136,9 @@ def main() -> None:
             print(f"\n{len(hidden)} of {len(pairs)} pairs of faults give the answers of one fault, or of none:\n")
             print("| planted | as | named |\n|---|---|---|")
             print("\n".join(f"| {planted} | {told} |" for planted, told in hidden))
-            print(f"\nOf the other {len(pairs) - len(hidden)} pairs, {whole} are named whole.\n")
+            print(f"\nOf the other {len(pairs) - len(hidden)} pairs, {whole} are named whole.")
             if others:
-                print("| planted | named |\n|---|---|")
+                print("\n| planted | named |\n|---|---|")
                 print("\n".join(f"| {planted} | {told} |" for planted, told in others))
         wide = checkpoint(bos_critic(Path(folder) / "wide", hidden=64))
         states = np.stack([wide.reading(sample.ids).state for sample in wide.samples])
