@@ -29,9 +29,13 @@ class Named(NamedTuple):
     others: Counter[str]
 
 
-def alarms(made: Made) -> list[Finding]:
-    """What is said of a run that is no mere information."""
-    said = findings(run_table(made.series), made.scores, PROFILE)
+def alarms(made: Made, looks: int = 1) -> list[Finding]:
+    """What is said of a run that is no mere information, at any of so many looks while it goes on."""
+    table = run_table(made.series)
+    steps, said = table.values.index, []
+    for look in range(1, looks + 1):
+        last = steps[len(steps) * look // looks - 1]
+        said += findings(table.between(steps[0], last), made.scores[made.scores.step <= last], PROFILE)
     return [finding for finding in said if finding.verdict in ("fail", "warn")]
 
 
@@ -66,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=20, help="runs a failure")
     parser.add_argument("--sound", type=int, default=100, help="sound runs")
     parser.add_argument("--from", type=int, default=HELD_OUT, dest="first", help="the first seed")
+    parser.add_argument("--looks", type=int, default=1, help="at a sound run while it goes on, as --watch does")
     parser.add_argument("--only", help="failures whose name holds this")
     parser.add_argument("--checks", action="store_true", help="print the checks, and nothing else")
     given = parser.parse_args(arguments)
@@ -86,12 +91,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"| {name} | {failure.says} | {checks} | {row.named}/{row.runs} | {error} |", flush=True)
     errors = [error for row in rows for error in row.errors]
     named, runs = sum(row.named for row in rows), sum(row.runs for row in rows)
-    print(f"\nNamed: {named} of {runs} ({named / runs:.1%}); median onset error {np.median(errors):g} steps.")
+    if runs:
+        print(f"\nNamed: {named} of {runs} ({named / runs:.1%}); median onset error {np.median(errors):g} steps.")
     wrong = Counter[str]()
     count = 0
     for seed in range(given.first, given.first + given.sound):
         made = sound(seed)
-        if said := alarms(made):
+        if said := alarms(made, given.looks):
             count += 1
             wrong.update({f"{finding.check} ({made.kind}, seed {seed})" for finding in said})
     print(f"Sound runs with a warning or failure: {count} of {given.sound}.")

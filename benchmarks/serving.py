@@ -21,17 +21,23 @@ from served import FAULTS, ServedCritic, bos_critic
 
 from critic_probe.aggregation import parse
 from critic_probe.checkpoint import load_critic
-from critic_probe.measures.endpoint import EndpointResult, ask, judged, samples_of
+from critic_probe.encoding import Convention
+from critic_probe.measures.endpoint import Asked, EndpointResult, ask, judged, samples_of
 from critic_probe.pairs import Pair
 from critic_probe.serving.client import Answer
 from critic_probe.serving.served import Served
 from critic_probe.workbench import Bench, Settings
 
 WORDS = "the sum is twelve because seven and five make it so and nothing else would do here".split()  # noqa: SIM905
-PAIRS = [
+FEW = [
     Pair(f"p{i}", f"{' '.join(WORDS[i:])}?", " ".join(WORDS[: 1 + i % 5]), " ".join(WORDS[-2 - i % 3 :]) + ".")
     for i in range(12)
 ]
+SHORT = [
+    Pair(f"s{i}", f"{WORDS[i]}{i}?", " ".join(WORDS[i : i + 1 + i % 3]), " ".join(WORDS[-1 - i % 2 :]) + f"{i}.")
+    for i in range(12)
+]
+PAIRS = FEW + SHORT
 EXCLUDE = [
     {"tail-lost", "tail-stripped", "token-before"},  # each takes the end away
     {"other-head", "random-head", "hidden-unit"},
@@ -42,21 +48,38 @@ EXCLUDE = [
 ]
 
 
-def checkpoint(path: Path, dtype: str = "float32") -> Served:
+def checkpoint(
+    path: Path, dtype: str = "float32", pairs: Sequence[Pair] = PAIRS, convention: Convention | None = None
+) -> Served:
     """What the critic of a directory gives under every factor."""
-    bench = Bench(load_critic(path, device="cpu"), PAIRS, Settings(aggregations=(parse("last"),)))
-    samples, _ = samples_of(bench, list(bench.encoded(PAIRS)), bare=True)
+    settings = Settings(aggregations=(parse("last"),), convention=convention)
+    bench = Bench(load_critic(path, device="cpu"), pairs, settings)
+    samples, _ = samples_of(bench, list(bench.encoded(pairs)), bare=True)
     return Served(bench.critic, samples, bench.encoder, True, dtype)
 
 
 def held(served: Served, server: ServedCritic, faults: Iterable[str]) -> EndpointResult:
     """What is found on a server with these faults."""
+    return judged(served, answers(served, server, faults))
+
+
+def answers(served: Served, server: ServedCritic, faults: Iterable[str]) -> Asked:
+    """What a server with these faults says."""
     planted = frozenset(faults)
 
     def scores(texts: Sequence[str]) -> list[Answer]:
         return [Answer(numbers[-1], len(numbers)) for numbers in server.answers(texts, planted, True)]
 
-    return judged(served, ask(scores, [sample.text for sample in served.samples]))
+    return ask(scores, [sample.text for sample in served.samples])
+
+
+def hidden_behind(served: Served, server: ServedCritic, pair: tuple[str, str]) -> str | None:
+    """The single fault, or none, that gives the answers of two but for rounding; None where nothing does."""
+    said = np.array(answers(served, server, pair)[:3])
+    for fewer in (*pair, None, *FAULTS):
+        if np.allclose(said, np.array(answers(served, server, [fewer] if fewer else [])[:3]), 0, served.own.floor):
+            return fewer or "no fault"
+    return None
 
 
 def named(result: EndpointResult) -> list[str]:
@@ -99,19 +122,24 @@ def main() -> None:
             print(f"| {fault} | {', '.join(named(result))} | {residuals(result)} |", flush=True)
         if given.pairs:
             pairs = [pair for pair in combinations(FAULTS, 2) if possible(pair)]
-            whole = 0
-            others = []
+            hidden, others, whole = list[tuple[str, str]](), list[tuple[str, str]](), 0
             for pair in pairs:
                 told = named(held(served, server, pair))
                 words = " ".join(told).replace("dtype-bfloat16", "bfloat16").split()
-                if set(pair) <= set(words):
+                both = " + ".join(pair)
+                if behind := hidden_behind(served, server, pair):
+                    hidden.append((f"{both} | {behind}", ", ".join(told)))
+                elif set(pair) <= set(words):
                     whole += 1
                 else:
-                    others.append((pair, ", ".join(told)))
-            print(f"\n{whole} of {len(pairs)} pairs of faults: both are named. The others:\n")
-            print("| planted | named |\n|---|---|")
-            for pair, words in others:
-                print(f"| {' + '.join(pair)} | {words} |")
+                    others.append((both, ", ".join(told)))
+            print(f"\n{len(hidden)} of {len(pairs)} pairs of faults give the answers of one fault, or of none:\n")
+            print("| planted | as | named |\n|---|---|---|")
+            print("\n".join(f"| {planted} | {told} |" for planted, told in hidden))
+            print(f"\nOf the other {len(pairs) - len(hidden)} pairs, {whole} are named whole.")
+            if others:
+                print("\n| planted | named |\n|---|---|")
+                print("\n".join(f"| {planted} | {told} |" for planted, told in others))
         wide = checkpoint(bos_critic(Path(folder) / "wide", hidden=64))
         states = np.stack([wide.reading(sample.ids).state for sample in wide.samples])
         n, width = states.shape
@@ -125,13 +153,16 @@ def main() -> None:
         print(f"\n| {given.draws} times scores of | called a head drawn afresh |\n|---|---|")
         for origin, drawn in origins.items():
             print(f"| {origin} | {sum(wide.fresh_head(drawn()) is not None for _ in range(given.draws))} |")
-        faulty = 0
+        faulty = mistaken = 0
         for seed in range(given.seeds):
-            other = bos_critic(Path(folder) / f"sound-{seed}", seed=seed)
+            other = bos_critic(Path(folder) / f"sound-{seed}", seed=seed + 1)
             for dtype, faults in (("float32", ()), ("bfloat16", ("bfloat16",))):
                 result = held(checkpoint(other, dtype), ServedCritic(other), faults)
                 faulty += not result.agrees
+                mistaken += bool(held(served, ServedCritic(other), faults).factors.named.any())
         print(f"\n{faulty} of {2 * given.seeds} sound servers were told of a fault.")
+        asked = 2 * given.seeds
+        print(f"\n{mistaken} of {asked} servers of another model were told what was done to this one's scores.")
 
 
 if __name__ == "__main__":

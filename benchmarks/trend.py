@@ -75,11 +75,11 @@ def main() -> None:
                 np.mean(np.isnan(ours)),
                 np.mean(np.array(rising) < 0.05),
                 np.mean(told := [bool(np.isfinite(line.low)) for line in lines]),
-                np.mean([line.low <= 2 / (n - 1) <= line.high for line in lines]) / max(np.mean(told), 1e-9),
+                np.mean([line.low <= 2 / (n - 1) <= line.high for line in lines]) / (np.mean(told) or np.nan),
                 np.mean([bool(jumps(x)) for x in drawn]),
                 np.mean(near),
             ]
-            shown = " | ".join(f"{cell:.2f}" for cell in cells)
+            shown = " | ".join("-" if np.isnan(cell) else f"{cell:.2f}" for cell in cells)
             print(f"| {n} | {correlation:g} | {shown} |", flush=True)
 
 

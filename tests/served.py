@@ -37,7 +37,7 @@ FAULTS = (
     "order",
     "batch-mates",
 )
-"""Every fault that can be planted."""
+"""Every fault that can be planted; beside them `eos-lost`, where training closed a response with EOS."""
 
 
 def bos_critic(path: Path, seed: int = 0, hidden: int = 8, **changes: Any) -> Path:
@@ -94,6 +94,8 @@ class ServedCritic:
             ids = ids[1:]
         if "eos-added" in faults:
             ids = [*ids, eos]
+        if "eos-lost" in faults and ids[-1] == eos:
+            ids = ids[:-1]
         if "cut-end" in faults:
             ids = ids[:CUT]
         if "cut-start" in faults:

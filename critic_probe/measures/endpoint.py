@@ -242,6 +242,10 @@ def _numbers(width: int, answers: Floats) -> Iterator[Check]:
 def _agreement(served: Served, alone: Floats, explanation: Explanation) -> Check:
     """What brings served scores and the checkpoint's together."""
     nothing = explanation.nothing
+    if [fit.factors for fit in explanation.named] == [("softmax",)]:
+        factor = FACTORS["softmax"]
+        evidence = f"{factor.what}, which are one: it answers 1 whatever is asked, and nothing behind that can be told"
+        return Check("agreement", "fail", evidence, factor.cure)
     before = f"median difference {nothing.residual:.2g}, largest {nothing.worst:.2g}"
     if explanation.agreement:
         fit = next(fit for fit in explanation.named if not fit.factors)
@@ -253,7 +257,8 @@ def _agreement(served: Served, alone: Floats, explanation: Explanation) -> Check
     if explanation.named:
         told = []
         for fit in explanation.named:
-            called = _called(fit, served.fresh_head(alone, fit.factors))
+            is_head = "other-head" in fit.factors
+            called = _called(fit, served.fresh_head(alone, fit.factors, fit.label, fit.residual) if is_head else None)
             moved = f"median residual {nothing.residual:.2g} -> {fit.residual:.2g}"
             told.append(f"{called} ({moved}; {fit.agrees} of {fit.moved} responses that it moves say so)")
         cures = dict.fromkeys(FACTORS[name].cure for fit in explanation.named for name in fit.factors)
@@ -292,6 +297,10 @@ def _company(asked: Asked, floors: Floats) -> Iterator[Check]:
         yield Check("repeats", "fail", evidence, "something random is served: dropout, or a router to other replicas")
     else:
         yield Check("repeats", "ok", f"the same text alone gets the same score (largest difference {wobble.max():.2g})")
+    if not np.ptp([asked.alone, asked.company]):
+        for check in ("order", "batch-mates"):
+            yield Check(check, "not run", f"every answer is {asked.alone[0]:g}, whatever is asked")
+        return
     apart = np.abs(asked.company - asked.alone)
     out = apart > floors
     placed = _put_in_order(asked)

@@ -88,7 +88,11 @@ FAULTS = {
     "z-scored": Fault("map", "scores were centred and scaled by their own mean and SD", "log scores before that"),
     "sigmoid": Fault("map", "a sigmoid over the score", "log the score itself"),
     "not-normalised": Fault("map", "the score was not normalised", "apply the checkpoint's normalisation"),
-    "scaled": Fault("map", "the score was scaled or shifted", "divide by no temperature, and add nothing"),
+    "scaled": Fault(
+        "map",
+        "the score was scaled or shifted",
+        "divide by no temperature, and add nothing; a z-score over more samples than the log has is such a line too",
+    ),
     "other-checkpoint": Fault("step", "another checkpoint scored", "compare with that checkpoint"),
 }
 """Every factor but coarser types, by the name that results have for it."""

@@ -233,7 +233,7 @@ def judged(
     if explanation.agreement or only_eos:
         fit = next(fit for fit in explanation.named if not fit.factors or only_eos)
         with_eos = " with EOS, which the log does not show" if only_eos and fit.factors else ""
-        level = replayed.own if (fit.floors <= replayed.own.floor + rounding.halves).all() else replayed.agreed
+        level = replayed.own if (fit.floors <= 2 * replayed.own.floor + rounding.halves).all() else replayed.agreed
         here = f", {fit.label}" if fit.label else ""
         within = f"{level.floor:.2g}" + ("" if here else f" ({level.dtype})")
         evidence = (

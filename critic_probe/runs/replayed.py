@@ -1,4 +1,7 @@
-"""What a checkpoint gives for logged responses under every factor: what a run's scores are held against."""
+"""What a checkpoint gives for logged responses under every factor: what a run's scores are held against.
+
+One class, longer than others: exact and half-precision scores, glances and heads share what was computed for each.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property

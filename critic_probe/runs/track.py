@@ -359,10 +359,17 @@ def _gated(verdicts: pd.DataFrame) -> Iterator[Statement]:
     """How many gates on the run hold, and the first that does not."""
     if verdicts.empty:
         return
-    counts = {word: int((verdicts.verdict == word).sum()) for word in ("fail", "cannot tell", "pass")}
-    verbs = (("fails", "fail"), ("cannot be told", "cannot be told"), ("holds", "hold"))
-    said = counted((count, *verb) for count, verb in zip(counts.values(), verbs, strict=True))
-    worst = verdicts[verdicts.verdict == ("fail" if counts["fail"] else "cannot tell")]
+    word = verdicts.verdict.where((verdicts.severity == "fail") | (verdicts.verdict == "pass"), "warn")
+    verbs = {
+        "fail": ("fails", "fail"),
+        "cannot tell": ("cannot be told", "cannot be told"),
+        "warn": ("only warns", "only warn"),
+        "pass": ("holds", "hold"),
+    }
+    counts = {each: int((word == each).sum()) for each in verbs}
+    said = counted((count, *verbs[each]) for each, count in counts.items())
+    worst = verdicts[word == next(each for each, count in counts.items() if count)]
+    worst = worst[worst.verdict != "pass"]
     for _, row in _records(worst.head(1)):
         at = f"{row['metric']} {row['position']} ({row['critic']} read as {row['aggregation']})"
         said += f"; first {at}: {row['value']:.3g}, must be {row['bound']}{beside([row['note']])}"

@@ -71,6 +71,7 @@ class Expected(Generic[Scored]):
         self.critic, self.samples = critic, samples
         self._dtype = dtype
         self._read: dict[Hashable, Reading] = {}
+        self._other = critic  # the one that was loaded last
         self._halves: dict[str, tuple[Floats, Level]] = {}
         self.expected = self.scores_by(critic)
         self.largest = float(np.abs(self.expected).max())
@@ -97,10 +98,19 @@ class Expected(Generic[Scored]):
         names = DTYPES[DTYPES.index(self.agreed.dtype) + 1 :]
         return [(self._half(name)[1], self._half(name)[0]) for name in names]
 
+    def critic_in(self, dtype: str) -> Critic:
+        """The checkpoint in a type; beside the exact one, the one that was asked for last is kept."""
+        if dtype == "float32":
+            return self.critic
+        if self._other is self.critic or self._other.loading["dtype"] != dtype:
+            self._other = self.critic  # its memory is the next one's
+            self._other = self.loaded(dtype)
+        return self._other
+
     def _half(self, name: str) -> tuple[Floats, Level]:
         """The scores in a half type, and how far those of another implementation may be from the exact ones."""
         if name not in self._halves:
-            scores = self.scores_by(self.loaded(name))
+            scores = self.scores_by(self.critic_in(name))
             apart = np.abs(scores - self.expected) if np.isfinite(scores).all() else np.full(len(scores), np.inf)
             floor = tolerance.of_served(float(apart.max()), self.largest, name)
             typical = 2 * float(np.median(apart)) + tolerance.eps(name) * float(np.median(np.abs(self.expected)))
@@ -184,14 +194,14 @@ class Expected(Generic[Scored]):
 
     # Values
 
-    def reading(self, ids: Ids) -> Reading:
-        """The values and the last state of ids, computed once."""
-        if ids not in self._read:
+    def reading(self, ids: Ids, dtype: str = "float32") -> Reading:
+        """The values and the last state of ids in a type, computed once."""
+        if (ids, dtype) not in self._read:
             with torch.inference_mode():
                 row = torch.tensor([ids], dtype=torch.long)
-                values, states = self.critic.with_states(row)
-            self._read[ids] = Reading(values[0].double().numpy(), states[0, -1].double().cpu().numpy())
-        return self._read[ids]
+                values, states = self.critic_in(dtype).with_states(row)
+            self._read[ids, dtype] = Reading(values[0].double().numpy(), states[0, -1].double().cpu().numpy())
+        return self._read[ids, dtype]
 
 
 def cut_lengths(longest: int) -> list[int]:
@@ -204,6 +214,23 @@ def logit(scores: Floats) -> Floats:
     """Before the sigmoid."""
     inside = np.clip(scores, 1e-12, 1 - 1e-12)
     return np.asarray(np.log(inside / (1 - inside)))
+
+
+def in_half(typed: Floats, exact: Floats, dtype: str) -> tuple[Floats, Floats]:
+    """How far scores that another machine computes in a half type may be from those that are computed so here.
+
+    Args:
+        typed: (C, N), the scores in it.
+        exact: (C, N), the same in float32.
+        dtype: The type.
+
+    Returns:
+        (C, 1), how far any of them, as `Level.floor`; and (C,), how far half of them, as `Level.typical`.
+    """
+    apart = np.nan_to_num(np.abs(typed - exact), nan=np.inf)
+    eps, sizes = tolerance.eps(dtype), np.abs(exact)
+    floors = np.maximum(2 * apart.max(axis=1), eps * sizes.max(axis=1))
+    return floors[:, None], 2 * np.median(apart, axis=1) + eps * np.median(sizes, axis=1)
 
 
 def fitted(design: Floats, scores: Floats, shown: Bools) -> tuple[Floats, Floats]:

@@ -95,7 +95,7 @@ FACTORS = {
     "sigmoid": Factor(
         "map", "a sigmoid over the score", 'ask vLLM with use_activation=false, or set problem_type to "regression"'
     ),
-    "softmax": Factor("map", "a softmax over one label: every score is 1", "ask vLLM with use_activation=false"),
+    "softmax": Factor("map", "a softmax over the numbers of an answer", "ask vLLM with use_activation=false"),
     "not-normalised": Factor("map", "the score was not normalised", "serve with the checkpoint's normalisation"),
     **{
         f"dtype-{name}": Factor("map", f"computed in {name}", f"serve in the checkpoint's own type, or accept {name}")

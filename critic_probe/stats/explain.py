@@ -32,14 +32,15 @@ class Prediction(NamedTuple):
         floors: (C, N) or broadcast to it: how far arithmetic alone may move an observed score from it.
         labels: C names of the versions; the name of what was settled on the samples that it was shown.
         seen: (C, N), how far it must move a score to be seen; None for the floors.
-        typical: What half of the residuals may be at most, where that is less than what the floors allow to all.
+        typical: What half of the residuals may be at most, where that is less than what the floors allow to all; one
+            for all versions, or (C,).
     """
 
     values: Floats
     floors: Floats
     labels: Sequence[str] = ("",)
     seen: Floats | None = None
-    typical: float = np.inf
+    typical: Floats | float = np.inf
 
 
 class Hypothesis(NamedTuple):
@@ -219,9 +220,10 @@ def _tried(
     floors = np.zeros(len(scores))
     moved = np.zeros(len(scores), dtype=bool)
     predictions = [hypothesis.predict(half) for half in halves]
-    typical = min(prediction.typical for prediction in predictions)
     open_before = ~(nothing.residuals <= nothing.floors) if nothing else np.ones(len(scores), dtype=bool)
     best, label = _versions(predictions, scores, halves, all(open_before[half].any() for half in halves))
+    usual_of = [np.broadcast_to(each.typical, len(np.atleast_2d(each.values))) for each in predictions]
+    typical = min(float(each[row]) for each, row in zip(usual_of, best, strict=True))
     for prediction, row, half in zip(predictions, best, halves, strict=True):
         other = ~half
         values = np.atleast_2d(prediction.values)

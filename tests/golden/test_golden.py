@@ -7,7 +7,9 @@ import base64
 import csv
 import gzip
 import json
+import random
 import re
+import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,9 +20,12 @@ import typer
 from golden.holding import Stored
 from typer.testing import CliRunner
 
+from critic_probe.bundled import find_critics
 from critic_probe.cli import app
+from critic_probe.pairs import read_pairs
 from critic_probe.report.terminal import SCREEN
-from critic_probe.studies import selftest
+from critic_probe.studies import logged, selftest
+from tests.runs import write
 
 STORED = Path(__file__).with_name("stored")
 MORE = "final-dropped-02 verbose-02 digit-02 item-02 missing-02 truncated-02 json-layout-02".split()  # noqa: SIM905
@@ -297,6 +302,40 @@ def test_a_warm_up(run, stored):
     stored.holds("warmup.txt", run(f"warmup training.jsonl --backbone tiny -o again {options} -a last"))
 
 
+@pytest.fixture(scope="session")
+def left_behind(run) -> None:
+    """What two runs leave behind: a console's lines, scores of a window that is shifted, and two checkpoints."""
+    draw = random.Random(0)
+    rising = [{"critic/d_acc": 0.5 + 0.3 * i / (i + 40), "critic/d_loss": 0.7 - 0.001 * i} for i in range(300)]
+    lines = [write.console(i, {k: v + draw.gauss(0, 0.01) for k, v in row.items()}) for i, row in enumerate(rising)]
+    lines[200:] = [line.replace("d_loss:0", "d_loss:9") for line in lines[200:]]
+    (run.folder / "train.log").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    few = (run.folder / "pairs.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)[:10]
+    (run.folder / "few.jsonl").write_text("".join(few), encoding="utf-8")
+    critics = find_critics(["bundled:mean", "bundled:last"]).paths
+    scorer = logged.Scorer(critics["bundled:mean"], "mean")
+    rows = [scorer.row(pair.prompt, pair.student, pair.teacher) for pair in read_pairs(run.folder / "few.jsonl")]
+    scores = scorer.scores(rows, {"window-shifted": "-2"})
+    (run.folder / "scoring.log").write_text(logged.scoring_log(scorer, rows, scores, 1), encoding="utf-8")
+    for step, critic in ((10, "bundled:last"), (20, "bundled:mean")):
+        shutil.copytree(critics[critic], run.folder / "run" / f"checkpoint-{step}")
+
+
+LEFT_BEHIND = {
+    "logs": ("logs train.log", 1),
+    "replay": ("replay scoring.log -c bundled:mean --device cpu", 1),
+    "track": ("track run few.jsonl -a mean --max-per-response 1 --device cpu", 0),
+}
+
+
+@pytest.mark.usefixtures("left_behind")
+@pytest.mark.parametrize("name", LEFT_BEHIND)
+def test_what_runs_leave_behind(run, stored, name):
+    arguments, code = LEFT_BEHIND[name]
+    stored.holds(f"{name}.txt", run(arguments, code))
+    stored.holds(f"{name}.json", json.loads(run(f"{arguments} --json", code)))
+
+
 def test_options(stored):
     """Every option of every command: its names, whether it repeats, its default, and what is said of it."""
 
@@ -319,5 +358,6 @@ def test_options(stored):
 def test_every_stored_file_is_held():
     source = Path(__file__).read_text(encoding="utf-8")
     named = set(re.findall(r'"([\w.-]+\.(?:txt|json|md|xml))"', source))
-    known = {f"{name}.txt" for name in COMMANDS | SHOWN} | {f"{name}.json" for name in COMMANDS} | named
+    both = COMMANDS | LEFT_BEHIND
+    known = {f"{name}.txt" for name in both | SHOWN} | {f"{name}.json" for name in both} | named
     assert {path.name for path in STORED.iterdir()} <= known

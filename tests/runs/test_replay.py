@@ -46,6 +46,8 @@ def test_nothing_is_named_on_a_sound_log(faults, case):
     assert not result.named
     assert "The logged scores are the checkpoint's: 48 of 48" in result.answer()[0].text
     assert ("bfloat16 with 4 decimals" in result.answer()[0].text) == bool(faults)
+    assert ("as bfloat16 computes here" in result.answer()[0].text) == (faults == {"bfloat16": ""})
+    assert ("(bfloat16)" in result.answer()[0].text) == (faults == {"bfloat16": "eager"})
 
 
 SINGLE = (

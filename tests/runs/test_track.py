@@ -251,6 +251,9 @@ def test_gates_on_the_run_bound_the_best_step_and_the_last(laid, tracked, gated,
         each["text"].startswith("Gates on the run: 1 fails and 3 hold; first track.d_acc best")
         for each in made["answer"]
     )
+    warned = gated(OF_RUN.replace("max = 1.0", "max = -0.9").replace("min = 1.5", "min = 0.0"), *train)
+    assert warned.exit_code == 0
+    assert "Gates on the run: 2 only warn and 2 hold; first track.excess best" in " ".join(warned.stdout.split())
     held = gated(OF_RUN.replace("min = 1.5", "min = 0.0"), *train)
     assert held.exit_code == 0, held.output
     assert "Gates on the run: 4 hold." in " ".join(held.stdout.split())

@@ -10,9 +10,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import psutil
 import pytest
 from typer.testing import CliRunner
 
@@ -146,31 +148,56 @@ def test_a_node_that_goes_takes_nothing_with_it(nodes):
     assert any("a replica was lost" in notice.message for notice in result.notices)
 
 
-def test_a_run_that_is_killed_goes_on_where_it_stopped(tmp_path):
-    pairs = tmp_path / "pairs.jsonl"
-    pairs.write_text("".join(f"{json.dumps(row)}\n" for row in rows_of(many())), encoding="utf-8")
-    command = [sys.executable, "-m", "critic_probe", "compare", str(pairs), "-c", "bundled:mean", "--json"]
-    ray = ["--engine", "ray", "--replicas", "2", "--cpus-per-replica", "0.5"]
-    killed = subprocess.Popen([*command, *ray], stdout=subprocess.PIPE)
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    file = tmp_path / "pairs.jsonl"
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows_of(many())), encoding="utf-8")
+    return file
+
+
+RAY = ["--engine", "ray", "--replicas", "2", "--cpus-per-replica", "0.5"]
+
+
+def begun(command: list[str]) -> subprocess.Popen[str]:
+    """A run that has kept some values."""
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while cache_info(cache_path())["responses"] < 100:
-        assert killed.poll() is None, "done before it could be killed"
+        assert run.poll() is None, "done before anything could happen to it"
         time.sleep(0.05)
+    return run
+
+
+def test_a_run_that_is_killed_goes_on_where_it_stopped(pairs, tmp_path):
+    command = [sys.executable, "-m", "critic_probe", "compare", str(pairs), "-c", "bundled:mean", "--json"]
+    killed = begun([*command, *RAY])
     killed.kill()
-    killed.wait()
+    killed.communicate()
     kept = cache_info(cache_path())["responses"]
-    again = subprocess.run([*command, *ray], capture_output=True, text=True, check=True)
+    again = subprocess.run([*command, *RAY], capture_output=True, text=True, check=True)
     assert kept < cache_info(cache_path())["responses"]
     elsewhere = os.environ | {"CRITIC_PROBE_CACHE": str(tmp_path / "here.sqlite")}
     here = subprocess.run(command, capture_output=True, text=True, check=True, env=elsewhere)
     assert again.stdout == here.stdout
 
 
+def test_ctrl_c_lets_replicas_go_and_keeps_what_was_scored(pairs):
+    run = begun([sys.executable, "-m", "critic_probe", "compare", str(pairs), "-c", "bundled:mean", *RAY])
+    started = psutil.Process(run.pid).children(recursive=True)
+    assert started
+    run.send_signal(signal.SIGINT)
+    _, told = run.communicate()
+    assert run.returncode == 130
+    assert "critic-probe: interrupted" in told
+    assert "what was scored is kept, run the same command again to go on" in told
+    assert psutil.wait_procs(started, timeout=60)[1] == []
+
+
 def test_a_bad_row_is_named_and_can_be_left_out(nodes, tmp_path):
     rows = rows_of(many(1))
     del rows[3]["teacher"]
-    pairs = tmp_path / "pairs.jsonl"
-    pairs.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
-    words = ["compare", str(pairs), "-c", "bundled:mean", "--engine", "ray", "--ray-address", nodes.address]
+    file = tmp_path / "pairs.jsonl"
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    words = ["compare", str(file), "-c", "bundled:mean", "--engine", "ray", "--ray-address", nodes.address]
     refused = CliRunner().invoke(app, words)
     assert refused.exit_code == 2
     assert "row 4" in refused.stderr

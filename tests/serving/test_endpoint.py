@@ -1,6 +1,7 @@
 """Each serving fault is named, alone and in pairs, over each protocol, and none on a sound server."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ from served import FAULTS, ServedCritic, bos_critic, serving
 from typer.testing import CliRunner
 
 from benchmarks import serving as benchmark
-from benchmarks.serving import PAIRS
+from benchmarks.serving import FEW
 from critic_probe.cli import app
+from critic_probe.encoding import find_convention
 from critic_probe.errors import CriticProbeError
 from critic_probe.report.files import read_result
 from critic_probe.serving.client import PROTOCOLS, Endpoint
@@ -30,7 +32,7 @@ def server(path) -> ServedCritic:
 @pytest.fixture(scope="module")
 def checkpoint(path) -> Served:
     """What the checkpoint gives under every factor; computed once."""
-    return benchmark.checkpoint(path)
+    return benchmark.checkpoint(path, pairs=FEW)
 
 
 def named(result) -> set[str]:
@@ -73,6 +75,9 @@ TWO = [
     ("hidden-unit", "cut-end"),
     ("other-head", "eos-added"),
     ("bfloat16", "cut-start"),
+    ("bos-missing", "bfloat16"),
+    ("hidden-unit", "bfloat16"),
+    ("hidden-unit", "softmax"),
 ]
 
 
@@ -81,6 +86,50 @@ def test_pairs_of_faults_are_named(faults, checkpoint, server):
     result = benchmark.held(checkpoint, server, faults)
     [both] = named(result)
     assert set(both.replace("dtype-", "").split(" + ")) == set(faults)
+
+
+HEADS = [
+    ("other-head", "cut-end"),
+    ("random-head", "cut-start"),
+    ("other-head", "bfloat16"),
+    ("random-head", "bfloat16"),
+]
+
+
+@pytest.fixture(scope="module")
+def more(path) -> Served:
+    """The same over twice as many pairs, since half of them must settle a head."""
+    return benchmark.checkpoint(path)
+
+
+@pytest.mark.parametrize("faults", HEADS, ids="+".join)
+def test_heads_are_named_beside_cuts_and_types(faults, more, server):
+    result = benchmark.held(more, server, faults)
+    [both] = named(result)
+    wanted = {fault.replace("bfloat16", "dtype-bfloat16").replace("random-head", "other-head") for fault in faults}
+    assert set(both.split(" + ")) == wanted
+    assert ("drawn afresh" in result.named[0]) == ("random-head" in faults)
+
+
+def test_an_eos_that_training_had_is_missed(path, server):
+    checkpoint = benchmark.checkpoint(path, pairs=FEW, convention=replace(find_convention("hf"), closing="tail+eos"))
+    assert benchmark.held(checkpoint, server, []).agrees
+    assert "eos-lost" in named(benchmark.held(checkpoint, server, ["eos-lost"]))
+
+
+def test_a_sigmoid_over_small_scores_is_as_good_as_another_head(checkpoint, server):
+    told = benchmark.held(checkpoint, server, ["sigmoid", "random-head"]).named[0]
+    assert "a head drawn afresh over the same states and a sigmoid over the score" in told
+
+
+@pytest.mark.parametrize("behind", ["cut-end", "order", "other-head"])
+def test_a_softmax_over_one_number_hides_what_is_behind_it(behind, checkpoint, server):
+    result = benchmark.held(checkpoint, server, ["softmax", behind])
+    [told] = result.named
+    assert "it answers 1 whatever is asked, and nothing behind that can be told" in told
+    checks = result.checks.set_index("check")
+    assert checks.verdict[["order", "batch-mates"]].tolist() == ["not run", "not run"]
+    assert checks.evidence["order"] == "every answer is 1, whatever is asked"
 
 
 @pytest.mark.parametrize("faults", [[], ["sigmoid", "batch-mates"]], ids=["sound", "faulty"])
@@ -102,7 +151,7 @@ def test_what_happens_in_company_is_named_beside_what_happens_alone(other, check
 
 
 def test_half_precision_is_agreement_where_the_checkpoint_is_stored_in_it(path, server):
-    result = benchmark.held(benchmark.checkpoint(path, "bfloat16"), server, ["bfloat16"])
+    result = benchmark.held(benchmark.checkpoint(path, "bfloat16", FEW), server, ["bfloat16"])
     assert result.agrees
     assert "bfloat16's floor" in result.checks.set_index("check").evidence["agreement"]
 
@@ -116,7 +165,7 @@ def test_another_model_is_no_fault_of_serving(checkpoint, tmp_path):
 
 def test_of_a_critic_too_wide_to_fit_a_head_a_fresh_one_is_told(tmp_path):
     wide = bos_critic(tmp_path, hidden=32)
-    checkpoint = benchmark.checkpoint(wide)
+    checkpoint = benchmark.checkpoint(wide, pairs=FEW)
     assert not checkpoint.can_fit_heads
     [told] = benchmark.held(checkpoint, ServedCritic(wide), ["random-head"]).named
     assert "a head drawn afresh" in told
@@ -155,7 +204,7 @@ def test_each_protocol_is_known_and_gives_the_scores(speaks, protocol, version, 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory) -> Path:
     file = tmp_path_factory.mktemp("pairs") / "pairs.jsonl"
-    rows = [{"id": p.id, "prompt": p.prompt, "student": p.student, "teacher": p.teacher} for p in PAIRS]
+    rows = [{"id": p.id, "prompt": p.prompt, "student": p.student, "teacher": p.teacher} for p in FEW]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return file
 
@@ -178,7 +227,7 @@ def test_the_command_asks_a_server(path, server, pairs):
     assert data["schema"] == "critic-probe/endpoint/1"
     assert "a sigmoid over the score" in data["named"][0]
     assert data["signature"]["protocol"] == "vllm-pooling"
-    assert len(data["scores"]) == 2 * len(PAIRS)
+    assert len(data["scores"]) == 2 * len(FEW)
 
 
 def test_a_server_reads_one_token(path, pairs):
