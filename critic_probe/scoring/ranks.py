@@ -40,7 +40,7 @@ def torchrun() -> "Ranks":
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "LOCAL_RANK" not in os.environ:
         raise CriticProbeError(
             f"{parameter('engine', 'torchrun')}: this is no torchrun of several processes; start it as "
-            "torchrun --nproc-per-node N -m critic_probe COMMAND ..."
+            "`torchrun --nproc-per-node N -m critic_probe COMMAND ...`"
         )
     ranks = Ranks()
     if ranks.rank:
