@@ -124,6 +124,7 @@ def slow_critic(make_critic) -> Path:
     return make_critic(hidden_size=128, intermediate_size=512, num_hidden_layers=4)
 
 
+@pytest.mark.kills
 def test_a_killed_run_resumes_to_the_same_bytes(slow_critic, tmp_path):
     pairs = write_pairs(tmp_path / "p.jsonl", 150)
     whole = start(pairs, slow_critic, tmp_path / "whole.json", tmp_path / "a.sqlite")

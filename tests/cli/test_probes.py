@@ -8,25 +8,27 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from critic_probe.cli import app
 from critic_probe.report.files import read_result
 
 PROGRAM = Path(sys.executable).with_name("critic-probe")
 
 
-def run(*arguments, **environment):
-    return subprocess.run(
-        [PROGRAM, *arguments],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        env=os.environ | environment,
-    )
+def run(*arguments):
+    return CliRunner().invoke(app, arguments)
+
+
+def run_with(installed, *arguments):
+    """The program with one more distribution to be found."""
+    environment = os.environ | {"PYTHONPATH": installed}
+    return subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, encoding="utf-8", env=environment)
 
 
 def test_all_families_on_the_fixtures():
     result = run("perturb", "--all", "--max-per-response", "6", "--seed", "3", "-c", "bundled:mean", "--json")
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.exit_code, result.stderr) == (0, "")
     found = json.loads(result.stdout)
     assert {row["kind"] for row in found["summary"]} >= {"identity", "invariance", "directional", "control"}
     assert {row["verdict"] for row in found["summary"]} <= {"pass", "fail", "cannot tell"}
@@ -62,7 +64,7 @@ def test_one_side_is_edited_alone():
     found = json.loads(run("perturb", "--family", "terminal-drop", "--side", "teacher", "--json").stdout)
     assert {case["side"] for case in found["cases"]} == {"teacher"}
     wrong = run("perturb", "--punct", "--side", "both sides")
-    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert (wrong.exit_code, wrong.stdout) == (2, "")
     assert "--side 'both sides' is unknown; choose from student, teacher, both" in wrong.stderr
 
 
@@ -115,7 +117,7 @@ def test_families_are_listed():
         "meaning-changing",
     }
     wrong = run("perturb", "--family", "nonesuch")
-    assert wrong.returncode == 2
+    assert wrong.exit_code == 2
     assert "'nonesuch' is not a known family; choose from terminal-swap" in wrong.stderr
 
 
@@ -143,12 +145,12 @@ def plugin(folder, *names):
 
 def test_a_users_own_family_is_an_entry_point(tmp_path):
     path = plugin(tmp_path / "own", "family")
-    found = json.loads(run("perturb", "--family", "shout", "-c", "bundled:last", "--json", PYTHONPATH=path).stdout)
+    found = json.loads(run_with(path, "perturb", "--family", "shout", "-c", "bundled:last", "--json").stdout)
     assert {case["family"] for case in found["cases"]} == {"shout"}
-    broken = run("perturb", "--family", "broken", PYTHONPATH=plugin(tmp_path / "bad", "broken"))
+    broken = run_with(plugin(tmp_path / "bad", "broken"), "perturb", "--family", "broken")
     assert broken.returncode == 2
     assert "family 'broken' failed: ZeroDivisionError" in broken.stderr
-    missing = run("perturb", "--punct", PYTHONPATH=plugin(tmp_path / "none", "nonesuch"))
+    missing = run_with(plugin(tmp_path / "none", "nonesuch"), "perturb", "--punct")
     assert missing.returncode == 2
     assert "family 'nonesuch' (shouting:nonesuch) cannot be loaded" in missing.stderr
 
@@ -200,7 +202,7 @@ def test_edits_are_shown_to_be_read_without_a_critic(tmp_path):
     pairs.write_text(EDITED, encoding="utf-8")
     show = ("perturb", str(pairs), "--show", "terminal-drop")
     shown = run(*show)
-    assert (shown.returncode, shown.stderr) == (0, "")
+    assert (shown.exit_code, shown.stderr) == (0, "")
     assert shown.stdout.count("[-") == 2  # one a pair
     assert run(*show).stdout == shown.stdout
     assert run(*show, "--rows", "1").stdout.count("[-") == 1
@@ -213,7 +215,7 @@ def test_edits_are_shown_to_be_read_without_a_critic(tmp_path):
     assert edit["original"] == edit["edited"] + edit["original"][-1]
     for family in ("same-ids", "nonesuch"):
         wrong = run("perturb", str(pairs), "--show", family)
-        assert (wrong.returncode, wrong.stdout) == (2, "")
+        assert (wrong.exit_code, wrong.stdout) == (2, "")
         assert family in wrong.stderr
 
 
