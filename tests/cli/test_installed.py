@@ -1,4 +1,4 @@
-"""The installed command, as a user runs it: in its own process, with the bundled critics and with a tiny one."""
+"""Commands as a user runs them, with the bundled critics and with a tiny one; the installed one where that matters."""
 
 import json
 import os
@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
+
+from critic_probe.cli import app
 
 COMMAND = Path(sys.executable).parent / "critic-probe"
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -19,7 +22,11 @@ PAIRS = [
 ]
 
 
-def run(*arguments: object, stdin: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: object):
+    return CliRunner().invoke(app, [*map(str, arguments)])
+
+
+def installed(*arguments: object, stdin: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(COMMAND), *map(str, arguments)],
         input=stdin,
@@ -66,13 +73,13 @@ def test_help_takes_under_half_a_second_of_cpu():
     import resource
 
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert run("--help").returncode == 0
+    assert installed("--help").returncode == 0
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
 
 
 def test_the_readmes_main_command():
-    result = run("compare", FIXTURES / "pairs.jsonl")
+    result = installed("compare", FIXTURES / "pairs.jsonl")
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     for text in ("bundled:last", "bundled:mean", "d_acc", "puts the teacher first", "bundled-critics", "critic-probe "):
@@ -82,7 +89,7 @@ def test_the_readmes_main_command():
 
 def test_compare_json_is_one_object_with_flat_records(pairs_file, critic_dir):
     result = run("compare", pairs_file, "-c", critic_dir, "--json")
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.exit_code, result.stderr) == (0, "")
     found = json.loads(result.stdout)
     assert found["schema"] == "critic-probe/compare/1"
     columns = {"critic", "aggregation", "n", "d_acc", "d_acc_low", "d_acc_high", "ties", "mean_gap", "sd"}
@@ -98,7 +105,7 @@ def test_compare_json_is_one_object_with_flat_records(pairs_file, critic_dir):
 
 def test_pairs_come_from_stdin_and_the_checkpoint_from_the_environment(critic_dir):
     rows = "".join(json.dumps(row) + "\n" for row in PAIRS)
-    result = run("compare", "-", "--json", stdin=rows, CRITIC_PROBE_CHECKPOINT=str(critic_dir))
+    result = installed("compare", "-", "--json", stdin=rows, CRITIC_PROBE_CHECKPOINT=str(critic_dir))
     assert result.returncode == 0, result.stderr
     assert {row["critic"] for row in json.loads(result.stdout)["summary"]} == {critic_dir.name}
 
@@ -106,7 +113,7 @@ def test_pairs_come_from_stdin_and_the_checkpoint_from_the_environment(critic_di
 def test_results_are_written_to_files_by_suffix(pairs_file, critic_dir, tmp_path):
     files = [tmp_path / f"out.{suffix}" for suffix in ("json", "csv", "parquet")]
     result = run("compare", pairs_file, "-c", critic_dir, *(part for file in files for part in ("-o", file)))
-    assert result.returncode == 0, result.stderr
+    assert result.exit_code == 0, result.stderr
     records = json.loads(files[0].read_text())["pairs"]
     for frame in (pd.read_csv(files[1]), pd.read_parquet(files[2])):
         assert list(frame.gap) == pytest.approx([row["gap"] for row in records])
@@ -114,7 +121,7 @@ def test_results_are_written_to_files_by_suffix(pairs_file, critic_dir, tmp_path
 
 def test_perturb_on_the_fixtures():
     result = run("perturb", "--punct", "--json")
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.exit_code, result.stderr) == (0, "")
     found = json.loads(result.stdout)
     columns = {"critic", "id", "family", "position", "kind", "aggregation", "original_score", "variant_score", "delta"}
     assert columns | {"delta_over_sd", "flip"} <= set(found["cases"][0])
@@ -139,7 +146,7 @@ def test_a_terminal_swap_moves_the_mean_by_the_last_value_over_n(pairs_file, cri
 def test_trace_shows_the_first_fixture():
     first = json.loads((FIXTURES / "pairs.jsonl").read_text(encoding="utf-8").splitlines()[0])["id"]
     shown = run("trace", FIXTURES / "pairs.jsonl", "--id", first)
-    assert shown.returncode == 0, shown.stderr
+    assert shown.exit_code == 0, shown.stderr
     assert "\ufffd" not in shown.stdout
     found = json.loads(run("trace", FIXTURES / "pairs.jsonl", "--id", first, "--json").stdout)
     assert {"critic", "id", "side", "index", "token_id", "text", "value"} <= set(found["tokens"][0])
@@ -158,7 +165,7 @@ def test_trace_groups_the_bytes_of_a_character(critic_dir):
 def test_too_long_is_an_error_and_skipped_only_on_request(pairs_file, make_critic):
     short = make_critic(max_position_embeddings=35)
     refused = run("compare", pairs_file, "-c", short)
-    assert refused.returncode == 2
+    assert refused.exit_code == 2
     assert "2 of 3 pairs are longer than the critic's context of 35 tokens" in refused.stderr
     skipped = run("compare", pairs_file, "-c", short, "--on-too-long", "skip", "--json")
     found = json.loads(skipped.stdout)
@@ -169,7 +176,7 @@ def test_too_long_is_an_error_and_skipped_only_on_request(pairs_file, make_criti
 
 def test_a_causal_lm_without_a_head_is_refused(pairs_file, make_critic):
     result = run("compare", pairs_file, "-c", make_critic("llama", "causal"))
-    assert result.returncode == 2
+    assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
     assert "no value head" in result.stderr
     assert result.stdout == ""

@@ -102,7 +102,10 @@ OF_COMPARE = [
     (lambda record: record["answer"][0]["figures"].update({"last.d_acc": 0.99}), "tables"),
     (lambda record: record["input"]["student"].update(answer="It is 1"), "tables"),
     (lambda record: record.pop("input"), "tables"),
-    (lambda record: dropped(record, "pairs", id=record["pairs"][3]["id"]), "scores"),  # it can be scored, and should be there
+    (
+        lambda record: dropped(record, "pairs", id=record["pairs"][3]["id"]),
+        "scores",
+    ),  # it can be scored, and should be there
 ]
 OF_PERTURB = [
     (lambda record: record["headline"][0].update(strongest_harmless=0.01), "tables"),

@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 
 import pytest
 import typer
-from golden.holding import Stored
+from golden.holding import Stored, differences, in_order
 from typer.testing import CliRunner
 
 from critic_probe.bundled import find_critics
@@ -172,12 +172,20 @@ def test_as_plain_values(run, stored, name):
     stored.holds(f"{name}.json", json.loads(run(f"{arguments} --json", code)))
 
 
+@pytest.mark.long
 def test_planted_rules(run, stored, monkeypatch):
-    """The probes find every one and no other; both ways to show it are of one run, which takes minutes."""
+    """The probes find every one and no other; both ways to show it are of one run."""
     runs, whole = [], selftest.selftest
     monkeypatch.setattr(selftest, "selftest", lambda *given: runs[0] if runs else runs.append(whole(*given)) or runs[0])
     stored.holds("selftest.json", json.loads(run("selftest --json")))
     stored.holds("selftest.txt", run("selftest"))
+
+
+def test_planted_rules_of_one_architecture(run, monkeypatch):
+    monkeypatch.setattr(selftest, "ARCHITECTURES", ["Qwen3"])
+    whole = json.loads((STORED / "selftest.json").read_text(encoding="utf-8"))["checks"]
+    found = in_order(json.loads(run("selftest --json"))["checks"])
+    assert differences([row for row in whole if row["critic"].startswith("Qwen3")], found) == []
 
 
 def test_a_dry_run(run, stored):
