@@ -29,7 +29,7 @@ def pair_bytes(backbone: nn.Module) -> int:
     config: Any = backbone.config
     if config._attn_implementation != "eager":
         return _MASK_BYTES
-    heads: int = config.get_text_config().num_attention_heads
+    heads: int = getattr(config.get_text_config(), "num_attention_heads", 0)  # RWKV has none
     return _MASK_BYTES + _SCORES * 4 * heads
 
 
