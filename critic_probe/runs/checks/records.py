@@ -193,7 +193,9 @@ def equal_scores(run: Run, bounds: Bounds) -> Judged:
     for start in range(0, len(values) - size + 1, max(size // 2, 1)):
         window = values[start : start + size]
         value, count = Counter(window.tolist()).most_common(1)[0]
-        if count / size >= bounds["equal"]:
+        following = values[start + size : start + 2 * size]  # coarse types repeat a value by chance, but not for long
+        lasts = not len(following) or (following == value).mean() >= bounds["equal"] / 2
+        if count / size >= bounds["equal"] and lasts:
             at = start + int(np.flatnonzero(window == value)[0])
             after = values[at:]
             share = float((after == value).mean())
