@@ -77,6 +77,7 @@ def test_growth_measures_what_it_shows(tmp_path):
     assert f"| 2 | {row['peak_mb']:,.0f} | {row['cpu_ms']:.3g} |" in done.stdout
 
 
+@pytest.mark.long
 def test_memory_is_held_against_what_a_dry_run_says(tmp_path):
     command = [sys.executable, "benchmarks/memory.py", "a pair", "--json", str(tmp_path / "m.json")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
