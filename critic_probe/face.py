@@ -50,8 +50,13 @@ if TYPE_CHECKING:
 Given = str | Path | Sequence[Mapping[str, Any]] | Sequence[Pair]
 """Pairs as Python has them: a file, rows under the names that files use, or `Pair`s; a table of rows too."""
 READ_OUTS = ("last", "mean")
-_LOADING = {"base": None, "device": "auto", "dtype": "auto", "device_map": None, "head_row": None} | {
-    "trust_remote_code": False
+_LOADING = {
+    "base": None,
+    "device": "auto",
+    "dtype": "auto",
+    "device_map": None,
+    "head_row": None,
+    "trust_remote_code": False,
 }
 
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ AT_ONCE = 1 << 30  # bytes that all pairs may take
 _BLOCK = 1 << 27  # bytes that a block's pairs should take
 _MASK_BYTES = 10  # of a pair of tokens, while its mask is made and becomes a number
 _SCORES = 8  # times that eager attention holds each score: scaled, capped, masked, in float32, as weights
+_TRIED: WeakKeyDictionary[nn.Module, dict[str, bool]] = WeakKeyDictionary()  # by the name of its attention
 _TRIAL, _TRIAL_BLOCK = 48, 16  # tokens of a short text, and queries of its blocks
 
 
@@ -53,8 +55,16 @@ def in_blocks(backbone: nn.Module, rows: int, length: int) -> Iterator[None]:
 def _agrees(backbone: nn.Module) -> bool:
     """Whether blocks leave the states of a short text as they are."""
     config: Any = backbone.config
-    if config._attn_implementation not in ("sdpa", "eager"):
+    own = config._attn_implementation
+    if own not in ("sdpa", "eager"):
         return False
+    known = _TRIED.setdefault(backbone, {})
+    if own not in known:
+        known[own] = _tried(backbone)
+    return known[own]
+
+
+def _tried(backbone: nn.Module) -> bool:
     embedding = backbone.get_input_embeddings().weight  # type: ignore[operator]
     ids = (torch.arange(1, _TRIAL + 1, device=embedding.device) % embedding.shape[0])[None]
     mask = torch.ones_like(ids)

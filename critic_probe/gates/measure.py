@@ -79,6 +79,18 @@ class CheckResult(Measured):
         return self.exit_code == 0
 
 
+def of_run(source: str, verdicts: pd.DataFrame, result: Measured) -> CheckResult:
+    """What gates on a run say, as every medium shows verdicts; without gates they hold.
+
+    Args:
+        source: Where the gates come from.
+        verdicts: A row a gate and figure; see `evaluate`.
+        result: What they are of.
+    """
+    missed = int(len(verdicts) > 0 and exit_code(verdicts, "fail"))
+    return CheckResult(source, verdicts, "fail", missed, notices=result.notices, signature=result.signature)
+
+
 def measure(plan: Plan, benches: Iterable[Bench], most: int | None = None, seed: int = 0) -> tuple[Results, Signature]:
     """What the gates need, of all benches.
 

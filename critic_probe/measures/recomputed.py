@@ -5,6 +5,7 @@ A record's scores are put where a run has those of its critic; all else is made 
 
 import math
 from collections.abc import Iterator, Mapping
+from numbers import Number
 from typing import Any
 
 import pandas as pd
@@ -188,8 +189,13 @@ def _row(index: int, row: Any) -> str:
 def _same(was: Any, now: Any) -> bool:
     if isinstance(now, bool) or not isinstance(now, int | float):
         return type(was) is type(now) and bool(was == now)
+    return same_number(was, now)
+
+
+def same_number(was: Any, now: Any) -> bool:
+    """Whether a value is a number, and up to rounding another one."""
     try:
-        number = isinstance(was, int | float) and not isinstance(was, bool)
+        number = isinstance(was, Number) and not isinstance(was, bool)
         return number and math.isclose(was, now, rel_tol=_EXACT, abs_tol=_EXACT)
     except OverflowError:  # an integer longer than any float
         return False

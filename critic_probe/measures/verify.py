@@ -16,7 +16,7 @@ from critic_probe.encoding import shown_input
 from critic_probe.errors import Notice
 from critic_probe.measures.compare import CompareResult, scores_of, summarise, with_verdicts
 from critic_probe.measures.perturb import PerturbResult, cases_of
-from critic_probe.measures.recomputed import OF_VALUES, Recomputed, difference
+from critic_probe.measures.recomputed import OF_VALUES, Recomputed, difference, same_number
 from critic_probe.measures.recorded import SCHEMAS
 from critic_probe.measures.result import Result
 from critic_probe.measures.variants import Plan
@@ -35,7 +35,6 @@ _VERSIONS = ("version", "torch", "transformers")
 OF_RUNS = ("bundled-critics", "bundled-pairs", "cache", "engine", "half-precision", "unsteady-values")
 """Warnings of the call and of the machine, which another run need not have."""
 _NEEDS = "needs the same data and the same critic"
-_EXACT = 1e-9  # relative: both sides follow from the same stored numbers
 _OFF = 4 * STEPS  # how many times a noise floor may be another one's that was measured in the same type and place
 
 Check = dict[str, str]
@@ -282,8 +281,7 @@ def _same(was: Any, now: Any) -> bool:
     if pd.isna(now) or (isinstance(now, float) and math.isinf(now)):
         return was is None or was is pd.NA or was != was
     if isinstance(now, Number) and not isinstance(now, bool | np.bool_):
-        number = isinstance(was, Number) and not isinstance(was, bool)
-        return number and math.isclose(cast(Any, was), cast(Any, now), rel_tol=_EXACT, abs_tol=_EXACT)
+        return same_number(was, now)
     return bool(was == now)
 
 
@@ -355,9 +353,7 @@ def _agreement(
             f"{row.id} {row.aggregation}: {int(missing.sum())} rows stand in the record or are computed, not both",
         )
     wrong = apart > floors
-    elsewhere = [
-        f"{key} {then[key]} -> {now[key]}" for key in ("dtype", "device", "attention") if then[key] != now[key]
-    ]
+    elsewhere = [f"{key} {then[key]} -> {now[key]}" for key in _WHERE if then[key] != now[key]]
     where = f" (computed elsewhere: {', '.join(elsewhere)})" if elsewhere else ""
     scored = f"{len(both)} rows of {both.id.nunique()} pairs computed again"
     if wrong.any():

@@ -101,13 +101,13 @@ def levels(found: Sequence[Finding], table: RunTable) -> pd.DataFrame:
 
 
 def trends(table: RunTable) -> pd.DataFrame:
-    """Which figures rise or fall in the second half of their logged steps, each under its last definition.
+    """Which known figures rise or fall in the second half of their logged steps, each under its last definition.
 
     Columns: name, first, last, n, per_100_steps (Theil-Sen) with low and high of its 95 % interval, tau and p
     (Mann-Kendall). Low, high and p allow for autocorrelated noise; NaN where too few independent values can tell.
     """
     rows = []
-    for name in map(str, table.values):
+    for name in (name for name in map(str, table.values) if name in METRICS):
         since = max(table.redefined([name]), default=-math.inf)
         logged = table.values[name].dropna().loc[since:]
         logged = logged.iloc[len(logged) // 2 :]

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from critic_probe.errors import CriticProbeError, Notice
-from critic_probe.gates.gate import Plan, exit_code
-from critic_probe.gates.measure import CheckResult
+from critic_probe.gates.gate import Plan
+from critic_probe.gates.measure import CheckResult, of_run
 from critic_probe.measures.result import Measured, Statement
 from critic_probe.runs.health import SCORES, columns, findings, gated, trends
 from critic_probe.runs.names import METRICS, OF_SAMPLES, OTHER
@@ -69,8 +69,7 @@ class LogsResult(Measured):
         Args:
             source: Where the gates come from.
         """
-        missed = int(len(self.gates) > 0 and exit_code(self.gates, "fail"))
-        return CheckResult(source, self.gates, "fail", missed, notices=self.notices, signature=self.signature)
+        return of_run(source, self.gates, self)
 
     def answer(self) -> list[Statement]:
         """What was read, and the worst that was found."""
@@ -132,7 +131,7 @@ def read_logs(
         pd.DataFrame([_source(source) for source in records.sources], columns=list(_SOURCES)),
         _metrics(table),
         _changes(table),
-        trends(table)[lambda rows: rows.name.isin(METRICS)],
+        trends(table),
         columns(judged),
         pd.DataFrame() if gates is None else gated(gates, judged, table),
         table.values[_in_order(table.values.columns)].reset_index(),

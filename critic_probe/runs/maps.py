@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from critic_probe import tolerance
 from critic_probe.runs.faults import Told
 from critic_probe.runs.ways import Way
-from critic_probe.serving.expected import Level, fitted
+from critic_probe.serving.expected import Level, fitted, sigmoid
 from critic_probe.stats.explain import Bools, Floats, Prediction
 
 MAPS = ("divided-by-length", "divided-twice", "z-scored", "sigmoid", "not-normalised", "scaled")
@@ -78,7 +78,7 @@ def mapped(
         case "z-scored":
             return versions(*_centred(values, floors, logged.samples))
         case "sigmoid":
-            squashed = 1 / (1 + np.exp(-np.clip(values, -700, 700)))
+            squashed = sigmoid(values)
             step = tolerance.eps("float32" if level.here else level.dtype)
             return versions(("", squashed, floors * squashed * (1 - squashed) + step * squashed))
         case "not-normalised":

@@ -17,7 +17,7 @@ from critic_probe.encoding import Encoder
 from critic_probe.runs.faults import EDITS, FAULTS, LOOSE, Edits, Fed, Ids, Told, Window
 from critic_probe.runs.maps import Logged, mapped
 from critic_probe.runs.ways import LINEAR, ByStage, Key, Way, Ways, ways_key
-from critic_probe.serving.expected import Expected, Level, fitted, logit
+from critic_probe.serving.expected import Expected, Level, fitted, logit, sigmoid
 from critic_probe.stats.explain import Bools, Floats, Hypothesis, Prediction
 
 _GLANCE = 8  # samples by which versions are dropped that bring no half of them together
@@ -52,7 +52,6 @@ class Replayed(Expected[Told]):
         self.read_out = read_out
         self._edits = Edits(critic.tokenizer, encoder, critic.eos_ids, samples)
         self._ways = Ways(self._edits, [sample.fed for sample in samples], read_out, int(position == "before"))
-        self._form: tuple[str, Critic] | None = None
         self._values_of: dict[tuple[str, Ids, int], Floats] = {}
         self._batches: dict[tuple[tuple[Ids, int], ...], list[Floats]] = {}
         self._glances: dict[tuple[Key, int], Floats] = {}
@@ -286,22 +285,15 @@ class Replayed(Expected[Told]):
 
     def _values(self, fed: Fed, dtype: str = "float32") -> Floats:
         """The values (T,) of what is fed; a response's end costs nothing where a longer one was computed."""
-        if dtype == "float32" and not fed.first:
-            return self.reading(fed.ids).values
+        if not fed.first:
+            return self.reading(fed.ids, dtype).values
         key = (dtype, fed.ids, fed.first)
         if key not in self._values_of:
-            critic = self.critic if dtype == "float32" else self.loaded(dtype)
             ids = torch.tensor([fed.ids], dtype=torch.long)
-            moved = {"position_ids": torch.arange(fed.first, fed.first + ids.shape[1])[None]} if fed.first else {}
-            self._values_of[key] = critic.batch_values(ids, **moved)[0].double().numpy()
+            positions = torch.arange(fed.first, fed.first + ids.shape[1])[None]
+            values = self.critic_in(dtype).batch_values(ids, position_ids=positions)
+            self._values_of[key] = values[0].double().numpy()
         return self._values_of[key]
-
-    def loaded(self, dtype: str) -> Critic:
-        """The checkpoint in another type; the last is kept."""
-        if self._form is None or self._form[0] != dtype:
-            self._form = None
-            self._form = dtype, super().loaded(dtype)
-        return self._form[1]
 
     def _each(self, feds: Sequence[Fed]) -> list[Floats]:
         return [self._values(fed) for fed in feds]
@@ -336,7 +328,7 @@ class Replayed(Expected[Told]):
             labels.append(way.label)
         rows, limits = np.concatenate(values), np.concatenate(floors)
         if by_stage.get("map") == "sigmoid":
-            rows = 1 / (1 + np.exp(-np.clip(rows, -700, 700)))
+            rows = sigmoid(rows)
             limits = limits * rows * (1 - rows)
         return Prediction(rows, limits, labels)
 

@@ -11,8 +11,8 @@ import pandas as pd
 from critic_probe.errors import Notice
 from critic_probe.gates.baseline import FIGURE, ONLY, name_of
 from critic_probe.gates.figures import TRACK
-from critic_probe.gates.gate import Plan, exit_code
-from critic_probe.gates.measure import CheckResult
+from critic_probe.gates.gate import Plan
+from critic_probe.gates.measure import CheckResult, of_run
 from critic_probe.measures.result import Measured, Statement
 from critic_probe.measures.wording import beside, counted, in_sd, percent
 from critic_probe.runs.figures import FIGURES
@@ -85,9 +85,7 @@ class TrackResult(Measured):
         Args:
             source: Where the gates come from.
         """
-        verdicts = self._of_run
-        missed = int(len(verdicts) > 0 and exit_code(verdicts, "fail"))
-        return CheckResult(source, verdicts, "fail", missed, notices=self.notices, signature=self.signature)
+        return of_run(source, self._of_run, self)
 
     @property
     def _of_run(self) -> pd.DataFrame:

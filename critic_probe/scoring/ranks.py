@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -98,9 +97,10 @@ class Ranks:
         if self._apart:
             raise CriticProbeError("the processes of torchrun are no longer together; start the run again")
         self._apart = True  # an interrupt within leaves it so
-        gc.collect() if does is load_critic else None  # layers that transformers split refer to themselves
+        if does is load_critic:
+            gc.collect()  # layers that transformers split refer to themselves
         self._say((set(self._held), number, does, given, named))
-        answer = self._same(partial(does, *([self._held[number]] if number else []), *given, **named))
+        answer = self._same(self._held, number, does, given, named)
         self._apart = False
         if isinstance(answer, Exception):
             raise answer
@@ -112,8 +112,9 @@ class Ranks:
         while (asked := self._said()) is not None:
             alive, number, does, given, named = asked
             held = {key: critic for key, critic in held.items() if key in alive}
-            gc.collect() if does is load_critic else None
-            answer = self._same(partial(does, *([held[number]] if number else []), *given, **named))
+            if does is load_critic:
+                gc.collect()  # as above
+            answer = self._same(held, number, does, given, named)
             if isinstance(answer, Critic):
                 self._loaded += 1
                 held[self._loaded] = answer
@@ -124,11 +125,18 @@ class Ranks:
             with suppress(RuntimeError):  # they have gone
                 self._say(None)
 
-    def _same(self, does: Callable[[], Any]) -> Any:
-        """What all processes come to: an answer each, or an error each."""
+    def _same(
+        self,
+        held: Mapping[int, Critic],
+        number: int,
+        does: Callable[..., Any],
+        given: tuple[Any, ...],
+        named: dict[str, Any],
+    ) -> Any:
+        """What all processes come to: an answer each, or an error each; see `all`."""
         answer: Any
         try:
-            answer = does()
+            answer = does(*([held[number]] if number else []), *given, **named)
         except Exception as error:  # of whatever kind
             answer = error
         has_failed, all_failed = isinstance(answer, Exception), [False] * self.size

@@ -102,9 +102,10 @@ class Expected(Generic[Scored]):
         """The checkpoint in a type; beside the exact one, the one that was asked for last is kept."""
         if dtype == "float32":
             return self.critic
-        if self._other is self.critic or self._other.loading["dtype"] != dtype:
-            self._other = self.critic  # its memory is the next one's
-            self._other = self.loaded(dtype)
+        critic = self.critic
+        if self._other is critic or self._other.loading["dtype"] != dtype:
+            self._other = critic  # its memory is the next one's
+            self._other = load_critic(critic.layout.path, name=critic.name, **critic.loading | {"dtype": dtype})
         return self._other
 
     def _half(self, name: str) -> tuple[Floats, Level]:
@@ -116,11 +117,6 @@ class Expected(Generic[Scored]):
             typical = 2 * float(np.median(apart)) + tolerance.eps(name) * float(np.median(np.abs(self.expected)))
             self._halves[name] = scores, Level(name, floor, typical)
         return self._halves[name]
-
-    def loaded(self, dtype: str) -> Critic:
-        """The checkpoint in another type."""
-        critic = self.critic
-        return load_critic(critic.layout.path, name=critic.name, **critic.loading | {"dtype": dtype})
 
     def in_type(self, level: Level, scores: Floats, rounding: Floats | float = 0.0) -> Hypothesis:
         """The checkpoint in a coarser type.
@@ -208,6 +204,11 @@ def cut_lengths(longest: int) -> list[int]:
     """Lengths to which texts may have been cut: two and three times powers of two, up to the longest."""
     lengths = sorted({base << n for base in (2, 3) for n in range(longest.bit_length())})
     return [k for k in lengths if SHORTEST <= k < longest] or [longest]
+
+
+def sigmoid(values: Floats) -> Floats:
+    """Scores that a sigmoid was put over."""
+    return np.asarray(1 / (1 + np.exp(-np.clip(values, -700, 700))))
 
 
 def logit(scores: Floats) -> Floats:

@@ -9,7 +9,7 @@ import numpy as np
 from critic_probe import tolerance
 from critic_probe.checkpoint import Critic
 from critic_probe.encoding import Encoder
-from critic_probe.serving.expected import Expected, Level, cut_lengths, fitted, in_half, logit
+from critic_probe.serving.expected import Expected, Level, cut_lengths, fitted, in_half, logit, sigmoid
 from critic_probe.serving.factors import EDITS, FACTORS, Edits, Ids, Sample, Stage
 from critic_probe.stats.explain import Bools, Floats, Hypothesis, Prediction
 
@@ -126,7 +126,7 @@ class Served(Expected[Sample]):
             level: How exactly it was computed.
             observed: The scores, of which a fitted head is shown those that it may look at.
         """
-        by_stage = {FACTORS[name].stage: name for name in names if not name.startswith("dtype-")}
+        by_stage = _by_stage(names)
 
         def predict(shown: Bools) -> Prediction:
             if not names:
@@ -154,7 +154,7 @@ class Served(Expected[Sample]):
             label: The version that was chosen.
             rounding: How far arithmetic moved a score, where it was more than float32 does.
         """
-        by_stage = {FACTORS[name].stage: name for name in factors if not name.startswith("dtype-")}
+        by_stage = _by_stage(factors)
         dtype = next((name.removeprefix("dtype-") for name in factors if name.startswith("dtype-")), "float32")
         if by_stage.get("map") == "sigmoid":
             observed = logit(observed)
@@ -249,7 +249,7 @@ class Served(Expected[Sample]):
     ) -> Prediction:
         name = by_stage.get("map")
         if name == "sigmoid":
-            mapped = 1 / (1 + np.exp(-np.clip(values, -700, 700)))
+            mapped = sigmoid(values)
             return Prediction(mapped, floors * mapped * (1 - mapped) + eps * mapped, labels)
         if name == "softmax" and by_stage.get("head") == "hidden-unit":
             parts = [np.exp(part - part.max(axis=0)) for part in np.split(values, len(values) // self.width)]
@@ -302,6 +302,11 @@ class Served(Expected[Sample]):
         if self._encoder.convention.reads == "pooled" and pad is not None:
             return next((i for i in range(len(ids) - 1, -1, -1) if ids[i] != pad), 0)
         return len(ids) - 1
+
+
+def _by_stage(names: tuple[str, ...]) -> dict[Stage, str]:
+    """Factors but types by the stage that each acts at."""
+    return {FACTORS[name].stage: name for name in names if not name.startswith("dtype-")}
 
 
 def _units(states: Floats) -> Floats:
