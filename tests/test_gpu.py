@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmarks.gpu.right import DTYPES, on_its_own, values_of
+from benchmarks.gpu.right import DTYPES, in_blocks, on_its_own, values_of
 
 pytestmark = [
     pytest.mark.gpu,
@@ -22,4 +22,9 @@ def test_every_kernel_in_every_precision_gives_the_values_of_float32_on_a_cpu(na
 
 def test_checkpoints_floors_memory_and_training_are_right():
     wrong = {step: run()["wrong"] for step, run in on_its_own(GPU, True)}
+    assert not any(wrong.values()), wrong
+
+
+def test_long_texts_are_attended_to_in_blocks():
+    wrong = {step: run()["wrong"] for step, run in in_blocks(GPU, True)}
     assert not any(wrong.values()), wrong

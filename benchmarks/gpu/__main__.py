@@ -23,8 +23,8 @@ from benchmarks.gpu.right import Record, Step
 from benchmarks.workloads import FULL
 from critic_probe import __version__
 
-# Each part ends at its share of the time, so that a slow one leaves some to the next.
-PARTS = (("right", right.steps, 0.45), ("fast", fast.steps, 0.85), ("load", load.steps, 1.0))
+# Each part has its share of the time, so that a slow one leaves some to the next.
+PARTS = {"right": (right.steps, 0.45), "load": (load.steps, 0.15), "fast": (fast.steps, 0.4)}
 
 
 def main() -> None:
@@ -34,7 +34,10 @@ def main() -> None:
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     parser.add_argument("--minutes", type=float, default=8.0, help="when to stop; a step that has begun is finished")
-    parser.add_argument("--json", type=Path, default=Path("gpu.json"), help="where everything is written")
+    parser.add_argument("--part", action="append", choices=[*PARTS], help="all of them by default")
+    parser.add_argument(
+        "--json", type=Path, default=Path("gpu.json"), help="where everything is written, beside parts that are there"
+    )
     parser.add_argument("--show", type=Path, help="print the table of what --json wrote, and measure nothing")
     parser.add_argument("--tiny", action="store_true", help="shapes that a CPU runs in less than a minute")
     options = parser.parse_args()
@@ -48,11 +51,16 @@ def main() -> None:
     warnings.filterwarnings("ignore", message=".*flex_attention called without torch.compile")  # on a CPU
     transformers.utils.logging.disable_progress_bar()
     begun = time.monotonic()
-    found: dict[str, Any] = {"machine": machine(device), "tiny": options.tiny, "parts": {}}
-    for name, steps, share in PARTS:
+    found: dict[str, Any] = {"machine": machine(device), "tiny": options.tiny}
+    known = json.loads(options.json.read_text(encoding="utf-8")) if options.json.exists() else {}
+    found["parts"] = known["parts"] if known | found == known else {}  # of the same machine and versions
+    chosen = options.part or [*PARTS]
+    until = begun
+    for name in chosen:
         outcomes: dict[str, Record] = {}
         found["parts"][name] = outcomes
-        until = begun + 60 * options.minutes * share
+        steps, share = PARTS[name]
+        until += 60 * options.minutes * share / sum(PARTS[each][1] for each in chosen)
         for step, outcome in ran(steps(device, options.tiny), until):
             outcomes[step] = outcome
             options.json.write_text(json.dumps(found, indent=1, default=str) + "\n", encoding="utf-8")
@@ -114,14 +122,16 @@ def verdict(outcome: Record) -> str:
 def table(parts: dict[str, dict[str, Record]]) -> None:
     """The figures that one looks for, and what is wrong."""
     rows: dict[str, str] = {}
-    for step, outcome in parts["right"].items():
+    for step, outcome in parts.get("right", {}).items():
         worst = [found["worst"] for found in outcome.values() if isinstance(found, dict) and "worst" in found]
         subject, _, kernel = step.rpartition(", ")
-        if worst and kernel:  # a precision's kernels in one row
+        if "taken, bytes" in outcome and "foreseen, bytes" in outcome:
+            rows[step] = f"{outcome['taken, bytes'] / outcome['foreseen, bytes']:.2f} of what was foreseen"
+        elif worst and kernel:  # a precision's kernels in one row
             rows[subject] = rows.get(subject, "off by at most:") + f" {kernel} {max(worst):.1e}"
         else:
             rows[step] = verdict(outcome)
-    for step, outcome in parts["fast"].items():
+    for step, outcome in parts.get("fast", {}).items():
         if "ours, pairs/s" in outcome:
             others = ", ".join(f"{way} {o['times ours']:.2f}" for way, o in outcome.items() if _is_way(o))
             share = f"{outcome['share of matrix rate']:.0%} of the matrix rate"
@@ -134,7 +144,7 @@ def table(parts: dict[str, dict[str, Record]]) -> None:
             for workload in FULL:
                 timed = {way: o["milliseconds"] for way, o in outcome[workload].items() if isinstance(o, dict)}
                 rows[f"{step}, {workload}"] = "ms: " + ", ".join(f"{way} {taken:.2f}" for way, taken in timed.items())
-    for step, outcome in parts["load"].items():
+    for step, outcome in parts.get("load", {}).items():
         if "seconds" in outcome:
             rows[step] = (
                 f"{outcome['seconds']:.1f} s, host memory {outcome['host memory over weights']:.2f} of the weights"

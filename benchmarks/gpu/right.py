@@ -2,6 +2,9 @@
 
 import json
 import math
+import random
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -16,11 +19,12 @@ from benchmarks.gpu.critics import copied, critic_of, random_model, release, rou
 from benchmarks.ways import Values
 from benchmarks.workloads import FULL, cut, make
 from critic_probe.aggregation import parse
-from critic_probe.checkpoint import Critic, load_critic
+from critic_probe.checkpoint import Critic, blocks, load_critic
+from critic_probe.checkpoint.blocks import attention_bytes
 from critic_probe.encoding import EncodedPair, EncodedResponse, Group
 from critic_probe.objective import loss
 from critic_probe.pairs import Pair
-from critic_probe.scoring.engine import Engine, disagreement
+from critic_probe.scoring.engine import Engine, disagreement, token_bytes
 from critic_probe.scoring.reference import ReferenceScorer
 from critic_probe.scoring.tree import Kernel, TreeAttention, tree_attention
 from critic_probe.scoring.trie import lay_out
@@ -44,6 +48,7 @@ def steps(device: torch.device, tiny: bool) -> Iterator[Step]:
     yield from on_its_own(device, tiny)
     yield from values_of("sliding window", device, tiny, ("bfloat16", "float32"))
     yield from values_of("softcap", device, tiny, ("bfloat16", "float32"))
+    yield from in_blocks(device, tiny)
     # In half precision rounding sends tokens to other experts.
     yield from values_of("mixture of experts", device, tiny, ("float32",), num_hidden_layers=2, num_experts=16)
 
@@ -133,6 +138,8 @@ def on_its_own(device: torch.device, tiny: bool) -> Iterator[Step]:
         model = random_model(shape("Qwen3 0.6B", tiny=tiny), device, torch.bfloat16)
         path = save(model, Path(folder) / "critic")
         yield "a written directory gives the values that were written", lambda m=model: loaded(m, path, device, tiny)
+        yield "memory that a dry run tells", lambda: told(path, Path(folder), device)
+        yield "processes of torchrun, a GPU each", lambda: split(path, Path(folder), device)
         yield "the noise floor that is printed, against the true one", lambda: noise(path, device, tiny)
         yield "memory that runs out", lambda m=model: out_of_memory(critic_of(m, "0.6B"), tiny)
         del model
@@ -160,6 +167,118 @@ def loaded(model: Any, path: Path, device: torch.device, tiny: bool) -> Record:
     if engine.name != "tree" or engine.notices:
         found["wrong"] += [f"engine {engine.name}", *engine.notices]
     return found
+
+
+COMMAND = """
+import json, sys
+import torch
+from critic_probe.cli import main
+
+try:
+    main()
+finally:
+    print(json.dumps({"allocated": torch.cuda.max_memory_allocated(), "reserved": torch.cuda.max_memory_reserved()}),
+          file=sys.stderr)
+"""
+
+
+def written_pairs(folder: Path, longest: int) -> Path:
+    """Thirty pairs of which one is long, in a file."""
+    draw = random.Random(0)
+    path = folder / "pairs.jsonl"
+    with path.open("w", encoding="utf-8") as file:
+        for number in range(30):
+            length = longest if number == 7 else 200
+            student, teacher = ("".join(draw.choices("abcdefgh ", k=size)) for size in (length, length - length // 10))
+            row = {"id": f"p{number}", "prompt": f"Say {number}.", "student": student, "teacher": teacher}
+            file.write(json.dumps(row) + "\n")
+    return path
+
+
+def ran(*command: str) -> subprocess.CompletedProcess[str]:
+    """A command of this Python, in the checkout."""
+    return subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+
+
+def told(path: Path, folder: Path, device: torch.device) -> Record:
+    """What `compare` takes of the card, in bfloat16 with the critic in float32 for its floor, against `--dry-run`."""
+    if device.type != "cuda":
+        return {"not measured": "only a GPU counts it"}
+    words = ["compare", str(written_pairs(folder, 6000)), "-c", str(path), "--device", str(device), "--no-cache"]
+    words += ["--dtype", "bfloat16"]
+    dry = ran("-c", COMMAND, *words, "--dry-run", "--json")
+    run = ran("-c", COMMAND, *words, "-o", str(folder / "m.json"))
+    if dry.returncode or run.returncode:
+        return {"wrong": [(dry.stderr + run.stderr)[-2000:]]}
+    [row] = json.loads(dry.stdout)["price"]
+    taken = json.loads(run.stderr.splitlines()[-1])
+    wrong = [] if taken["reserved"] <= row["memory"] else [f"{taken} are taken, {row['memory']} were told"]
+    return {"foreseen, bytes": row["memory"], "taken, bytes": taken["reserved"], **taken, "wrong": wrong}
+
+
+def split(path: Path, folder: Path, device: torch.device) -> Record:
+    """A critic split over two processes gives the scores of one; on a single GPU they are refused in a sentence."""
+    if device.type != "cuda":
+        return {"not measured": "pytest -m cluster does it on CPUs"}
+    words = ["-m", "critic_probe", "compare", str(written_pairs(folder, 400)), "-c", str(path), "--no-cache"]
+    words += ["--dtype", "float32"]
+    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    done = ran(*torchrun, *words, "--engine", "torchrun", "-o", str(folder / "two.json"))
+    if torch.cuda.device_count() == 1:
+        return {"wrong": [] if "each needs a GPU of its own, and there is 1" in done.stderr else [done.stderr[-2000:]]}
+    alone = ran(*words, "--device", str(device), "-o", str(folder / "one.json"))
+    if done.returncode or alone.returncode:
+        return {"wrong": [(done.stderr + alone.stderr)[-2000:]]}
+    gaps = [
+        torch.tensor([row["gap"] for row in json.loads((folder / name).read_text())["pairs"]])
+        for name in ("two.json", "one.json")
+    ]
+    off, allowed = float((gaps[0] - gaps[1]).abs().max()), PLAIN["float32"] * max(1.0, float(gaps[1].abs().max()))
+    return {"off": off, "allowed": allowed, "wrong": [] if off <= allowed else [f"{off:.2g}, allowed {allowed:.2g}"]}
+
+
+def in_blocks(device: torch.device, tiny: bool) -> Iterator[Step]:
+    """A long text whose pairs of tokens are taken some queries at a time, against all at once."""
+    for name in ("Qwen3 0.6B", "sliding window", "softcap"):
+        for precision in ("bfloat16", "float32"):
+            more = {} if tiny else {"num_hidden_layers": 4, "max_position_embeddings": 32768}
+            critic = critic_of(random_model(shape(name, tiny=tiny, **more), device, DTYPES[precision]), name)
+            length = 600 if tiny else 6000 if name == "softcap" else 20_000
+            yield f"{name} in blocks, {precision}", lambda c=critic, n=length: blocked(c, n)
+            del critic
+            release(device)
+
+
+def blocked(critic: Critic, length: int) -> Record:
+    """Values of one text and memory both ways."""
+    ids = [5 + (7 * i + i * i) % 251 for i in range(length)]
+    values, taken = {}, {}
+    for way, bound in (("at once", 1 << 60), ("blocks", 1 << 20)):
+        with bound_of_blocks(bound):
+            release(critic.device)
+            if critic.device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(critic.device)
+                held = torch.cuda.memory_allocated(critic.device)
+            values[way] = critic.values(ids)
+            if critic.device.type == "cuda":
+                taken[way] = torch.cuda.max_memory_allocated(critic.device) - held
+            foreseen = attention_bytes(critic.backbone, 1, length) + length * token_bytes(critic)
+    wrong = disagreement([values["blocks"]], [values["at once"]], critic.dtype)
+    found: Record = {"taken, bytes": taken, "foreseen for blocks, bytes": foreseen, "wrong": [wrong] if wrong else []}
+    found["off"] = {"worst": float((values["blocks"] - values["at once"]).abs().max())}
+    if taken and taken["blocks"] > foreseen:
+        found["wrong"].append(f"blocks take {taken['blocks'] / foreseen:.1f} times what was foreseen")
+    return found
+
+
+@contextmanager
+def bound_of_blocks(size: int) -> Iterator[None]:
+    """Bytes that all pairs of tokens may take."""
+    before, blocks.AT_ONCE = blocks.AT_ONCE, size
+    try:
+        yield
+    finally:
+        blocks.AT_ONCE = before
 
 
 def noise(path: Path, device: torch.device, tiny: bool) -> Record:

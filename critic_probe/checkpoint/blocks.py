@@ -22,6 +22,7 @@ AT_ONCE = 1 << 30  # bytes that all pairs may take
 _BLOCK = 1 << 27  # bytes that a block's pairs should take
 _MASK_BYTES = 10  # of a pair of tokens, while its mask is made and becomes a number
 _SCORES = 8  # times that eager attention holds each score: scaled, capped, masked, in float32, as weights
+_PLAIN_SCORES = 3  # times that PyTorch holds each, in float32, where it has no kernel
 _TRIED: WeakKeyDictionary[nn.Module, dict[str, bool]] = WeakKeyDictionary()  # by the name of its attention
 _TRIAL, _TRIAL_BLOCK = 48, 16  # tokens of a short text, and queries of its blocks
 
@@ -29,10 +30,16 @@ _TRIAL, _TRIAL_BLOCK = 48, 16  # tokens of a short text, and queries of its bloc
 def pair_bytes(backbone: nn.Module) -> int:
     """What a pair of tokens takes at most while attention runs: a mask, and where it is eager a score of every head."""
     config: Any = backbone.config
-    if config._attn_implementation != "eager":
-        return _MASK_BYTES
     heads: int = getattr(config.get_text_config(), "num_attention_heads", 0)  # RWKV has none
-    return _MASK_BYTES + _SCORES * 4 * heads
+    if config._attn_implementation == "eager":
+        return _MASK_BYTES + _SCORES * 4 * heads
+    return _MASK_BYTES + _PLAIN_SCORES * 4 * heads * _is_float32_on_cuda(backbone)
+
+
+def _is_float32_on_cuda(backbone: nn.Module) -> bool:
+    """Where PyTorch attends with grouped heads and no mask by holding every score: 60 GB at 20,000 tokens."""
+    embedding: Tensor = backbone.get_input_embeddings().weight  # type: ignore[operator]
+    return embedding.is_cuda and embedding.dtype == torch.float32
 
 
 def attention_bytes(backbone: nn.Module, rows: int, length: int) -> int:
@@ -126,7 +133,8 @@ def _attending(backbone: nn.Module, queries: int) -> Iterator[None]:
     def mask(**arguments: Any) -> _Mask | None:
         length, window, padding = (arguments.get(name) for name in ("kv_length", "local_size", "attention_mask"))
         whole = (padding is None or bool(padding.all())) and (window is None or length < window)
-        if own == "sdpa" and whole and arguments.get("allow_is_causal_skip", True):
+        has_kernel = own == "sdpa" and not _is_float32_on_cuda(backbone)
+        if has_kernel and whole and arguments.get("allow_is_causal_skip", True):
             return None  # nothing is masked but the future, which its kernel knows without a mask
         return _Mask(ALL_MASK_ATTENTION_FUNCTIONS[own], arguments)
 

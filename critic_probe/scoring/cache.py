@@ -12,8 +12,9 @@ import os
 import sqlite3
 import time
 import zlib
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -167,7 +168,8 @@ class Cache:
         """Does it, on a new file if this one proves damaged, and on none if it cannot be used."""
         for _ in range(2):
             try:
-                return action()
+                with _errors():
+                    return action()
             except sqlite3.DatabaseError as error:
                 with suppress(sqlite3.Error):
                     self._db.close()
@@ -242,20 +244,31 @@ def clear_cache(path: Path) -> None:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Gives SQLite's error also where it quotes bytes of the file that are no text."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise sqlite3.DatabaseError("what it holds is no text") from error
+
+
 def _connect(path: Path | str) -> sqlite3.Connection:
     """Opens the file; two processes that make it at once may find it locked, where SQLite does not wait by itself."""
     deadline = time.monotonic() + _PATIENCE
     while True:
         db = sqlite3.connect(path, timeout=_PATIENCE, check_same_thread=False)
+        db.text_factory = partial(str, encoding="utf-8", errors="replace")  # what is damaged then fails its checksum
         try:
-            tables = dict(db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'"))
-            if tables and not {"values", "settings"} <= set(tables):
-                raise sqlite3.OperationalError("it is another program's database")
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = NORMAL")
-            db.executescript(_SCHEMA)
-            db.execute('SELECT key, critic, data, crc FROM "values" LIMIT 0')
-            db.execute("SELECT critic, name, value FROM settings LIMIT 0")
+            with _errors():
+                tables = dict(db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'"))
+                if tables and not {"values", "settings"} <= set(tables):
+                    raise sqlite3.OperationalError("it is another program's database")
+                db.execute("PRAGMA journal_mode = WAL")
+                db.execute("PRAGMA synchronous = NORMAL")
+                db.executescript(_SCHEMA)
+                db.execute('SELECT key, critic, data, crc FROM "values" LIMIT 0')
+                db.execute("SELECT critic, name, value FROM settings LIMIT 0")
             return db
         except sqlite3.DatabaseError as error:
             db.close()

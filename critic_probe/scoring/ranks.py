@@ -41,6 +41,12 @@ def torchrun() -> "Ranks":
             f"{parameter('engine', 'torchrun')}: this is no torchrun of several processes; start it as "
             "`torchrun --nproc-per-node N -m critic_probe COMMAND ...`"
         )
+    here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if 0 < gpus < here:
+        raise CriticProbeError(
+            f"{parameter('engine', 'torchrun')}: {here} processes were started here, each needs a GPU of its own, and "
+            f"there {'is' if gpus == 1 else 'are'} {gpus}; start fewer, or set CUDA_VISIBLE_DEVICES= to run on the CPU"
+        )
     ranks = Ranks()
     if ranks.rank:
         for number in (signal.SIGINT, signal.SIGTERM):

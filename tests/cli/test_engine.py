@@ -188,7 +188,7 @@ def test_two_processes_share_a_cache(slow_critic, tmp_path):
     assert a["summary"][0]["d_acc"] == b["summary"][0]["d_acc"]
 
 
-@pytest.mark.parametrize("damage", ["header", "empty", "other"])
+@pytest.mark.parametrize("damage", ["header", "schema", "empty", "other"])
 def test_a_damaged_cache_is_set_aside_and_rebuilt(critic_dir, tmp_path, damage):
     pairs = write_pairs(tmp_path / "p.jsonl", 20)
     options = (pairs, "-c", critic_dir, "--device", "cpu", "--json")
@@ -196,6 +196,8 @@ def test_a_damaged_cache_is_set_aside_and_rebuilt(critic_dir, tmp_path, damage):
     path = cache_path()
     if damage == "header":
         path.write_bytes(b"not a database at all" + path.read_bytes()[21:])
+    elif damage == "schema":  # SQLite quotes it in its error, and it is no text
+        path.write_bytes(path.read_bytes().replace(b"CREATE TABLE", b"CR\xa0ATE TABLE"))
     elif damage == "empty":
         path.write_bytes(b"")
     elif damage == "other":
