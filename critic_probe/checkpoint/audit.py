@@ -1,6 +1,10 @@
-"""What can be said of a critic without running it: what it is, how it would be read, and what is wrong with it."""
+"""What can be said of a critic without running it: what it is, how it would be read, and what is wrong with it.
+
+One check after the other, hence one file longer than others.
+"""
 
 import math
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -12,6 +16,9 @@ from critic_probe.checkpoint.head import NORMALIZER, Head, looks_untrained, read
 from critic_probe.checkpoint.layout import Layout, fingerprint, read_layout, tokenizer_hash
 from critic_probe.checkpoint.settings import differences
 from critic_probe.errors import CriticProbeError, parameter
+
+# Which models that write them have as one token; Zephyr and Tulu write others as plain text.
+_OWN_TOKEN = re.compile(r"<\|(?:im_start|im_end|eot_id|start_header_id|end_header_id)\|>|<(?:start|end)_of_turn>")
 
 Verdict = Literal["ok", "warn", "fail", "not run"]
 
@@ -341,7 +348,16 @@ def _token_checks(anatomy: Anatomy) -> list[Check]:
 
 
 def _template(anatomy: Anatomy) -> Check:
-    if getattr(anatomy.tokenizer, "chat_template", None):
+    tokenizer = anatomy.tokenizer
+    if template := getattr(tokenizer, "chat_template", None):
+        pieces = {token: len(tokenizer.tokenize(token)) for token in sorted(set(_OWN_TOKEN.findall(str(template))))}
+        if split := [f"{token}, which the tokenizer splits into {n}" for token, n in pieces.items() if n > 1]:
+            return Check(
+                "template",
+                "warn",
+                f"the chat template writes {'; '.join(split)}: tokens that were added in training may have been lost",
+                "give the tokenizer that the critic was trained with, with its added tokens",
+            )
         return Check("template", "ok", "the tokenizer has a chat template; prompts go through it")
     return Check(
         "template",
