@@ -15,6 +15,7 @@ from critic_probe.checkpoint.critic import embedding_rows, eos_ids, read_config,
 from critic_probe.checkpoint.head import NORMALIZER, Head, looks_untrained, read_head, state_width
 from critic_probe.checkpoint.layout import Layout, fingerprint, read_layout, tokenizer_hash
 from critic_probe.checkpoint.settings import differences
+from critic_probe.checkpoint.stored import OUTPUT_LAYER
 from critic_probe.errors import CriticProbeError, parameter
 
 # Which models that write them have as one token; Zephyr and Tulu write others as plain text.
@@ -216,7 +217,7 @@ def _against_origin(anatomy: Anatomy) -> Check:
 
 
 def weights_check(layout: Layout, dtype: torch.dtype | None = None) -> Check:
-    """Whether every weight is a number; reads them all, one after the other.
+    """Whether every weight is a number, and no matrix all zeros; reads them all, one after the other.
 
     Args:
         layout: What the directory holds.
@@ -224,6 +225,7 @@ def weights_check(layout: Layout, dtype: torch.dtype | None = None) -> Check:
     """
     bad: list[str] = []
     overflowing: list[str] = []
+    zero: list[str] = []
     for name, stored in layout.tensors.items():
         if stored.dtype.is_floating_point:
             tensor = stored.read()
@@ -231,6 +233,8 @@ def weights_check(layout: Layout, dtype: torch.dtype | None = None) -> Check:
                 bad.append(f"{name} in {stored.file.name}")
             elif dtype is not None and not bool(tensor.to(dtype).isfinite().all()):
                 overflowing.append(name)
+            elif len(stored.shape) > 1 and not OUTPUT_LAYER.search(name) and not bool(tensor.any()):
+                zero.append(f"{name} in {stored.file.name}")
     if bad:
         return Check(
             "weights-finite",
@@ -245,6 +249,13 @@ def weights_check(layout: Layout, dtype: torch.dtype | None = None) -> Check:
             f"{len(overflowing)} tensors are finite as stored but overflow in "
             f"{str(dtype).removeprefix('torch.')}, first {overflowing[0]}",
             f"use {parameter('dtype', 'float32')} or bfloat16",
+        )
+    if zero:
+        return Check(
+            "weights-finite",
+            "fail",
+            f"{len(zero)} matrices hold zeros alone, first {zero[0]}",
+            "a copy that stopped leaves such a hole: copy the checkpoint again",
         )
     return Check("weights-finite", "ok", f"no NaN and no infinity in {len(layout.tensors)} tensors")
 

@@ -36,8 +36,11 @@ UNGATHERED = (
     "a ZeRO-3 run saved them without gathering their parts; restore them from the run's DeepSpeed states with "
     "zero_to_fp32.py, or train with stage3_gather_16bit_weights_on_model_save"
 )
+_BLOCK = 1 << 20  # bytes that a fingerprint takes at once
+_WHOLE = 64  # of them, up to which it takes all of a file
 _STEP = re.compile(r"(?:global_step_?|checkpoint-|step_?)(\d+)")
 _ADAPTER = ("adapter_model.safetensors", "adapter_model.bin")
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 _VALUE_HEAD = ("value_head.safetensors", "value_head.bin")
 # Where the head of an adapter lies if not in the adapter: LLaMA-Factory, LLaVA-RLHF, TRL's value head over PEFT.
 _BESIDE_ADAPTER = (*_VALUE_HEAD, "reward_head", "pytorch_model.bin")
@@ -230,8 +233,7 @@ def _has_weights(path: Path) -> bool:
     if not path.is_dir():
         return False
     names = {child.name for child in path.iterdir()}
-    marks = {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"}
-    marks |= {"adapter_config.json", ".metadata", "latest", "dist_ckpt", "ckpt_contents.json", *_VALUE_HEAD}
+    marks = {*_WEIGHTS, "adapter_config.json", ".metadata", "latest", "dist_ckpt", "ckpt_contents.json", *_VALUE_HEAD}
     return bool(names & marks) or any(FSDP_SHARD.fullmatch(name) for name in names)
 
 
@@ -244,7 +246,7 @@ def _read(path: Path, base: Path | None) -> Layout:
                 f"{path}: no huggingface/config.json beside the shards; give the directory of the critic's base model "
                 f"with {parameter('base')}"
             )
-        return Layout(path, "verl-fsdp", home, _config(home), read_fsdp(path))
+        return Layout(path, "verl-fsdp", home, _config(home), read_fsdp(path), odd=_beside(path, "the shards were"))
     if "dist_ckpt" in names or "ckpt_contents.json" in names or (path / "model" / "dist_ckpt").is_dir():
         raise CriticProbeError(
             f"{path}: a Megatron dist_ckpt: its tensors are cut by tensor and pipeline parallel rank under names of "
@@ -263,7 +265,9 @@ def _read(path: Path, base: Path | None) -> Layout:
                 f"{path}: a torch distributed checkpoint carries no config; give the directory of its base model with "
                 f"{parameter('base')}"
             )
-        return Layout(path, "torch-dcp", home, _config(home), read_dcp(path))
+        return Layout(
+            path, "torch-dcp", home, _config(home), read_dcp(path), odd=_beside(path, "what .metadata names was")
+        )
     if "adapter_config.json" in names:
         return _adapter(path, base)
     if not {n for n in names if n.startswith(("model.safetensors", "pytorch_model.bin"))} and "latest" in names:
@@ -335,7 +339,7 @@ def _adapter(path: Path, base: Path | None) -> Layout:
             f"its settings name {left[0]}{f' and {len(left) - 1} more layers' if left[1:] else ''} as changed, and the "
             "adapter holds no factors of it: the base's was read, as PEFT does"
         )
-    odd = "; ".join(filter(None, (other, other_head, lost, below.odd)))
+    odd = "; ".join(filter(None, (other, other_head, lost, _beside(path, "the adapter was", _WEIGHTS[:2]), below.odd)))
     home = path if any((path / name).exists() for name in _TOKENIZER_FILES) else base
     config = _config(home) if (home / "config.json").exists() else below.config
     said = (path / "adapter_config.json",)
@@ -380,10 +384,15 @@ def _first_of(path: Path, names: Sequence[str]) -> tuple[list[Path], str]:
     return there[:1], odd
 
 
+def _beside(path: Path, what: str, names: Sequence[str] = _WEIGHTS) -> str:
+    """Which whole weights lie unread beside something else that was read."""
+    others = ", ".join(name for name in names if (path / name).exists())
+    return f"{what} read, and not {others}, which lies beside it" if others else ""
+
+
 def _weight_files(path: Path) -> tuple[list[Path], set[str], str]:
     """The files that transformers would take, the tensors that their index names, and which others lie there unread."""
-    names = [f"{stem}{end}" for stem in ("model.safetensors", "pytorch_model.bin") for end in ("", ".index.json")]
-    there, odd = _first_of(path, names)
+    there, odd = _first_of(path, _WEIGHTS)
     for index in there:
         if index.suffix == ".json":
             weight_map = read_json(index, "the index of the shards", _Index)["weight_map"]
@@ -471,7 +480,6 @@ def fingerprint(layout: Layout) -> str:
     by file, the size and 1 MiB blocks: all of them up to 64 MiB, else 64 of them evenly spaced with the first and the
     last among them.
     """
-    block, most = 1 << 20, 64
     digest = hashlib.sha256(layout.config_file.read_bytes())
     for file in layout.settings:
         digest.update(file.name.encode() + file.read_bytes())
@@ -479,13 +487,24 @@ def fingerprint(layout: Layout) -> str:
         digest.update(code.read_bytes())
     for file in layout.files:
         size = file.stat().st_size
-        blocks = -(-size // block)
-        chosen = range(blocks) if blocks <= most else [round(i * (blocks - 1) / (most - 1)) for i in range(most)]
+        blocks = -(-size // _BLOCK)
+        chosen = range(blocks) if blocks <= _WHOLE else [round(i * (blocks - 1) / (_WHOLE - 1)) for i in range(_WHOLE)]
         digest.update(f"{file.name}:{size}".encode())
         with file.open("rb") as stream:
             for index in chosen:
-                stream.seek(index * block)
-                digest.update(stream.read(block))
+                stream.seek(index * _BLOCK)
+                digest.update(stream.read(_BLOCK))
+    return digest.hexdigest()[:12]
+
+
+def vectors_hash(layout: Layout) -> str:
+    """Twelve hex digits of all norms and biases where a file is large, of which a fingerprint may miss them; else none."""
+    if all(file.stat().st_size <= _WHOLE * _BLOCK for file in layout.files):
+        return ""
+    digest = hashlib.sha256()
+    for name, stored in sorted(layout.tensors.items()):
+        if len(stored.shape) == 1:
+            digest.update(name.encode() + stored.read().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:12]
 
 

@@ -63,12 +63,10 @@ def refuse_integers(tensors: Tensors) -> None:
     for name, stored in tensors.items():
         if stored.dtype not in _FLOATING and _OF_VALUES.search(name) and not _MASK.search(name):
             kind = str(stored.dtype).removeprefix("torch.")
-            raise CriticProbeError(
-                f"{stored.file}: {name} is stored as {kind}, where numbers with fractions belong; it is quantised or "
-                "damaged, save the critic in bfloat16 or float32"
-            )
+            raise CriticProbeError(f"{stored.file}: {name} is stored as {kind}, {NO_NUMBERS}")
 
 
+NO_NUMBERS = "where numbers with fractions belong; it is quantised or damaged, save the critic in bfloat16 or float32"
 _FLOATING = (torch.float64, torch.float32, torch.float16, torch.bfloat16, *_FP8)
 _OF_VALUES = re.compile(r"(weight|bias|lora_[AB]|lora_embedding_[AB](\.default)?|reward_head|mean|var)$")
 _MASK = re.compile(r"(attn|attention)\.(masked_)?bias$")  # which older versions of transformers save as truth values

@@ -285,6 +285,11 @@ def read_dcp(directory: Path) -> Tensors:
             if entry.kind != "TensorStorageMetadata" or str(path[0]).startswith(("optim", "optimizer")):
                 continue
             name = ".".join(map(str, path[1:] or path))
+            if name in tensors:
+                raise CriticProbeError(
+                    f"{index}: {name} stands there of several models, one of them under {path[0]!s:.60}; save the "
+                    "critic alone"
+                )
             dtype = entry.state["properties"].state[0]
             parts = [
                 (tuple(chunk.state["offsets"]), _dcp_part(directory, full_name, chunk.state, dtype, places))

@@ -12,9 +12,10 @@ from formats import Weights, copy_of, head_of, merged_by_verl, peft_adapter, trl
 from safetensors.torch import load_file, save_file
 from tiny import byte_tokenizer
 
-from critic_probe.checkpoint import audit, dissect, load_critic
+from critic_probe.checkpoint import audit, dissect, load_critic, weights_check
 from critic_probe.checkpoint.layout import read_layout, tokenizer_hash
 from critic_probe.errors import CriticProbeError
+from critic_probe.workbench.signature import identity
 
 IDS = [5, 17, 200, 31, 31, 90, 258]
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # PEFT's own
@@ -220,3 +221,68 @@ def test_a_template_whose_tokens_are_split_is_told(source, tmp_path):
     change(path / "tokenizer_config.json", extra_special_tokens=["<|im_end|>"])
     [seen] = [check for check in audit(dissect(path)) if check.check == "template"]
     assert (seen.verdict, "writes <|im_start|>, which the tokenizer splits into 12" in seen.evidence) == ("warn", True)
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled:UserWarning")  # that there is one process
+def test_a_distributed_checkpoint_of_several_models_is_refused(source, tmp_path):
+    import torch.distributed.checkpoint as distributed
+
+    weights = load_file(source / "model.safetensors")
+    path = copy_of(source, tmp_path / "c")
+    (path / "model.safetensors").unlink()
+    distributed.save({"model": weights, "ema": {k: 2 * v for k, v in weights.items()}}, checkpoint_id=path)
+    assert "stands there of several models, one of them under" in refusal(path)
+
+
+def test_a_tensor_with_its_prefix_and_without_is_refused(source, tmp_path):
+    weights = load_file(source / "model.safetensors")
+    twice = {"layers.0.mlp.up_proj.weight": 2 * weights["model.layers.0.mlp.up_proj.weight"]}
+    message = refusal(copy_of(source, tmp_path / "c", weights | twice))
+    assert "layers.0.mlp.up_proj.weight is also there as" in message
+
+
+def test_a_parameter_without_a_usual_ending_is_no_integer_either(tmp_path):
+    shape = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4}
+    shape |= {"num_key_value_heads": 2, "head_dim": 8, "num_local_experts": 2, "num_experts_per_tok": 1}
+    ids = {"vocab_size": 259, "pad_token_id": 0, "eos_token_id": 258, "num_labels": 1}
+    config = transformers.GptOssConfig(**shape, **ids)
+    transformers.AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path / "c")
+    byte_tokenizer().save_pretrained(tmp_path / "c")
+    weights = load_file(tmp_path / "c" / "model.safetensors")
+    name = "model.layers.0.self_attn.sinks"
+    save_file(weights | {name: weights[name].int()}, tmp_path / "c" / "model.safetensors", {"format": "pt"})
+    assert f"{name} is stored as int32, where numbers with fractions belong" in refusal(tmp_path / "c")
+
+
+def test_whole_weights_beside_what_was_read_are_told(source, adapter, tmp_path):
+    critic = merged_by_verl(source, tmp_path / "critic")
+    torch.save(load_file(source / "model.safetensors"), critic / "model_world_size_1_rank_0.pt")
+    assert read_layout(critic).odd == "the shards were read, and not model.safetensors, which lies beside it"
+    shutil.copy(source / "model.safetensors", adapter[0])
+    assert "the adapter was read, and not model.safetensors" in read_layout(adapter[0], base=source).odd
+
+
+def test_a_matrix_that_a_copy_left_empty_fails(source, tmp_path):
+    weights = load_file(source / "model.safetensors")
+    weights["model.layers.1.mlp.down_proj.weight"].zero_()
+    check = weights_check(read_layout(copy_of(source, tmp_path / "c", weights)))
+    where = "first model.layers.1.mlp.down_proj.weight in model.safetensors"
+    assert (check.verdict, check.evidence) == ("fail", f"1 matrices hold zeros alone, {where}")
+    assert weights_check(read_layout(source)).verdict == "ok"
+
+
+def test_values_are_not_kept_under_the_name_of_weights_that_a_sample_takes_for_the_same(source, tmp_path):
+    """Trained norms in a block of a large file that its fingerprint passes over."""
+    blocks = 90
+    passed_over = min(set(range(blocks)) - {round(i * (blocks - 1) / 63) for i in range(64)})
+    small = load_file(source / "model.safetensors")
+    around = {"a.lm_head.weight": passed_over, "z.lm_head.weight": blocks - passed_over - 1}
+    padding = {name: torch.zeros(n << 20, dtype=torch.uint8).view(torch.float32) for name, n in around.items()}
+    path = copy_of(source, tmp_path / "c", small | padding)
+    before = load_critic(path, device="cpu")
+    kept_as = identity(before)
+    small["model.norm.weight"] *= 2
+    save_file(small | padding, path / "model.safetensors", {"format": "pt"})
+    after = load_critic(path, device="cpu")
+    assert before.fingerprint == after.fingerprint
+    assert kept_as != identity(after)
