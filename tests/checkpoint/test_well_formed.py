@@ -14,6 +14,7 @@ from tiny import byte_tokenizer
 
 from critic_probe.checkpoint import audit, dissect, load_critic, weights_check
 from critic_probe.checkpoint.layout import read_layout, tokenizer_hash
+from critic_probe.checkpoint.likeness import weights_base
 from critic_probe.errors import CriticProbeError
 from critic_probe.workbench.signature import identity
 
@@ -286,3 +287,34 @@ def test_values_are_not_kept_under_the_name_of_weights_that_a_sample_takes_for_t
     after = load_critic(path, device="cpu")
     assert before.fingerprint == after.fingerprint
     assert kept_as != identity(after)
+
+
+PAIRED = [0, 4, 1, 5, 2, 6, 3, 7]  # of a head of 8: its rotary halves before they are put in order
+UNLIKE: dict[str, tuple[str, Callable[[torch.Tensor], torch.Tensor]]] = {
+    "transposed": ("model.layers.0.self_attn.o_proj.weight", lambda w: w.T),
+    "another order": (
+        "model.layers.0.self_attn.q_proj.weight",
+        lambda w: w.unflatten(0, (4, 8))[:, PAIRED].flatten(0, 1),
+    ),
+    "cut short": ("model.layers.1.mlp.gate_proj.weight", lambda w: w * (torch.arange(64)[:, None] < 8)),
+}
+
+
+@pytest.mark.parametrize("fault", UNLIKE)
+def test_a_matrix_that_is_not_the_bases_is_found_by_it(source, tmp_path, fault):
+    name, damage = UNLIKE[fault]
+    torch.manual_seed(0)
+    weights = load_file(source / "model.safetensors")
+    trained = {key: value + 0.03 * torch.randn_like(value) for key, value in weights.items()}
+    path = copy_of(source, tmp_path / "c", trained, _name_or_path=str(source))
+    assert weights_base(read_layout(path)).verdict == "ok"
+    save_file(trained | {name: damage(trained[name]).contiguous()}, path / "model.safetensors")
+    check = weights_base(read_layout(path))
+    assert (check.verdict, f"1 of 15 matrices are not the base's, first {name}" in check.evidence) == ("fail", True)
+
+
+def test_a_base_of_other_weights_is_told_and_without_one_nothing_is(source, make_critic, tmp_path):
+    path = copy_of(source, tmp_path / "c", _name_or_path=str(make_critic(seed=7)))
+    check = weights_base(read_layout(path))
+    assert (check.verdict, "hardly trained from this one" in check.evidence) == ("warn", True)
+    assert weights_base(read_layout(source)).verdict == "not run"
