@@ -214,6 +214,16 @@ def test_every_file_that_changes_a_tokenizer_is_in_its_hash(source, tmp_path, na
     assert tokenizer_hash(path) != before
 
 
+def test_two_templates_that_differ_are_told(source, tmp_path):
+    """transformers takes the file of its own; versions that trained may have known the other one alone."""
+    path = copy_of(source, tmp_path / "c")
+    own = (path / "chat_template.jinja").read_text()
+    for other, verdict in ((own, "ok"), (f"{own} ", "warn")):
+        change(path / "tokenizer_config.json", chat_template=other)
+        [seen] = [check for check in audit(dissect(path)) if check.check == "template"]
+        assert (seen.verdict, "have different chat templates" in seen.evidence) == (verdict, verdict == "warn")
+
+
 def test_a_template_whose_tokens_are_split_is_told(source, tmp_path):
     path = copy_of(source, tmp_path / "c")
     tokenizer = json.loads((path / "tokenizer.json").read_text())
