@@ -299,6 +299,16 @@ def test_values_are_not_kept_under_the_name_of_weights_that_a_sample_takes_for_t
     assert kept_as != identity(after)
 
 
+def test_a_newer_step_without_weights_is_told(source, tmp_path):
+    for step in (3, 12):
+        copy_of(source, tmp_path / "run" / f"checkpoint-{step}")
+    assert read_layout(tmp_path / "run").odd == ""
+    (tmp_path / "run" / "checkpoint-20").mkdir()
+    odd = read_layout(tmp_path / "run").odd
+    assert odd == "checkpoint-20 is newer and holds no weights of a critic: checkpoint-12 was read"
+    assert read_layout(tmp_path / "run", step=3).odd == ""
+
+
 PAIRED = [0, 4, 1, 5, 2, 6, 3, 7]  # of a head of 8: its rotary halves before they are put in order
 UNLIKE: dict[str, tuple[str, Callable[[torch.Tensor], torch.Tensor]]] = {
     "transposed": ("model.layers.0.self_attn.o_proj.weight", lambda w: w.T),
