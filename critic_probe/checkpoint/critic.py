@@ -22,7 +22,7 @@ from critic_probe import tolerance
 from critic_probe.checkpoint.blocks import in_blocks
 from critic_probe.checkpoint.finite import first_not_finite
 from critic_probe.checkpoint.head import NORMALIZER, Head, has_head, read_head, state_width
-from critic_probe.checkpoint.layout import Layout, fingerprint, read_json, read_layout, tokenizer_hash
+from critic_probe.checkpoint.layout import Layout, fingerprint, read_json, read_layout, tokenizer_hash, vectors_hash
 from critic_probe.checkpoint.quantised import NO_NUMBERS
 from critic_probe.checkpoint.stored import OUTPUT_LAYER
 from critic_probe.errors import CriticProbeError, parameter
@@ -78,6 +78,7 @@ class Critic:
         tokenizer_hash: Tells its tokenizer files from every other.
         training: The contents of `critic_probe.json`, empty where there is none.
         loading: The options that it was loaded with.
+        vectors: Tells norms and biases from others where the fingerprint, of a large checkpoint, may not.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Critic:
     tokenizer_hash: str
     training: dict[str, Any]
     loading: dict[str, Any]
+    vectors: str = ""
 
     @torch.inference_mode()
     def values(self, ids: Sequence[int]) -> Tensor:
@@ -291,6 +293,7 @@ def without_backbone(
         tokenizer_hash=tokenizer_hash(layout.home),
         training=_training(layout.path),
         loading={"base": base, "trust_remote_code": trust_remote_code, "head_row": head_row},
+        vectors=vectors_hash(layout),
     )
 
 
