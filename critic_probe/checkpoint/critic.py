@@ -95,7 +95,7 @@ class Critic:
     tokenizer_hash: str
     training: dict[str, Any]
     loading: dict[str, Any]
-    vectors: str = ""
+    vectors: str
 
     @torch.inference_mode()
     def values(self, ids: Sequence[int]) -> Tensor:

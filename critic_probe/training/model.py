@@ -328,4 +328,5 @@ def live_critic(trainee: Trainee, name: str) -> Critic:
         tokenizer_hash=name,
         training={},
         loading={},
+        vectors="",
     )
