@@ -3,8 +3,10 @@
 import errno
 import os
 import pkgutil
+import re
 import signal
 import sys
+import threading
 from importlib import import_module
 from io import TextIOWrapper
 from typing import Annotated
@@ -31,6 +33,7 @@ Without them, two toy critics that ship with the tool:  critic-probe compare
 All commands: critic-probe --help; one's options and examples: COMMAND --help.\
 """
 _OF_STDOUT = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_NO_MEMORY = re.compile("failed to map segment|annot allocate memory|not enough memory|DefaultCPUAllocator")
 READER_GONE = 141  # 128 + SIGPIPE: what a shell says of any program whose output `head` no longer reads
 
 app = typer.Typer(
@@ -73,28 +76,60 @@ def root(
 def main() -> None:
     """Runs the command line; an error that no one foresaw keeps its traceback and exits with 3."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's, taken as Ctrl-C is
+    threading.excepthook = _of_thread
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # it is closed: what is opened next would take its place
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper) and stream.encoding.lower() != "utf-8":
-            stream.reconfigure(errors="backslashreplace")  # a terminal that has no Chinese shows its code points
+        if isinstance(stream, TextIOWrapper):  # what has no Chinese shows its code points, as UTF-8 does a file's bytes
+            stream.reconfigure(errors="backslashreplace")
     try:
         try:
             app()
         finally:
-            if sys.stdout is not None:
-                sys.stdout.flush()
+            sys.stdout.flush()
     except SystemExit as ended:
         if isinstance(ended.__context__, BrokenPipeError):  # typer and rich would exit with 1, as a failed gate does
             sys.exit(READER_GONE)
+        if isinstance(getattr(ended.__context__, "__cause__", None), KeyboardInterrupt):  # of which typer says nothing
+            _say("critic-probe: interrupted; nothing was written")
         raise
+    except KeyboardInterrupt:
+        _say("critic-probe: interrupted; nothing was written")
+        sys.exit(130)
     except Exception as error:
         if isinstance(error, OSError) and error.filename is None and error.errno in _OF_STDOUT:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left to flush would fail again
             if isinstance(error, BrokenPipeError):
                 sys.exit(READER_GONE)
-            print(f"critic-probe: error: stdout cannot be written ({error.strerror}); free the disk", file=sys.stderr)
+            _say(f"critic-probe: error: stdout cannot be written ({error.strerror}); free the disk")
+            sys.exit(2)
+        if lacking := _lacking(error):
+            _say(f"critic-probe: error: {lacking}")
             sys.exit(2)
         import traceback
 
-        traceback.print_exc()
-        print("critic-probe: internal error: please report the lines above", file=sys.stderr)
+        _say(f"{traceback.format_exc()}critic-probe: internal error: please report the lines above")
         sys.exit(3)
+
+
+def _say(lines: str) -> None:
+    try:
+        print(lines, file=sys.stderr, flush=True)
+    except OSError:  # of a full disk or a reader that has gone: the exit code is left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+def _lacking(error: Exception) -> str:
+    """What the machine does not give, with the cure; "" for any other error."""
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+        return "out of memory; give the process more, or score less at once (--dry-run tells what compare would take)"
+    if not isinstance(error, OSError) or error.errno not in (*_OF_STDOUT, errno.EMFILE, errno.ENFILE, errno.EROFS):
+        return ""
+    return f"{error.filename or 'a file'}: {error.strerror}; free the disk, or raise the limit (ulimit -a)"
+
+
+def _of_thread(failed: threading.ExceptHookArgs) -> None:
+    """What TensorBoard's thread cannot write, its next call raises again."""
+    if not isinstance(failed.exc_value, OSError):
+        threading.__excepthook__(failed)

@@ -17,7 +17,7 @@ from critic_probe.cli.declare import with_options
 from critic_probe.errors import CriticProbeError
 from critic_probe.option import Option
 from critic_probe.report.targets import check_folder
-from critic_probe.writing import write_text
+from critic_probe.writing import told, write_text
 
 if TYPE_CHECKING:
     from critic_probe.gates.gate import Plan
@@ -148,11 +148,13 @@ def command(
     if before is not None or against.save_baseline is not None:
         now = record(results, figures(results), signature, (drawing.max_per_response, drawing.seed))
         result = replace(result, drift=None if before is None else drift(before, now, against.tolerance))
-        against.save(now)
     if differs(result.drift) and not against.accept:
         result = replace(result, exit_code=1)
     result = session.with_defaults_told(result, critics, pairs is None)
-    _tell(result, output, accepted=against.accept)
+    with ExitStack() as each:  # also where the first cannot be written
+        each.callback(_tell, result, output, accepted=against.accept)
+        if before is not None or against.save_baseline is not None:
+            each.callback(against.save, now)
     if not result.passed:
         raise typer.Exit(result.exit_code)
 
@@ -161,19 +163,23 @@ def _tell(result: "CheckResult", output: Reports, *, accepted: bool) -> None:
     from critic_probe.report import verdicts
     from critic_probe.report.files import dump_json
 
-    if output.junit is not None:
-        shown = replace(result, drift=None) if accepted else result
-        write_text(output.junit, verdicts.to_junit(shown))
     text = verdicts.to_markdown(result)
-    if output.markdown is not None:
-        write_text(output.markdown, text)
-    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-        with open(summary, "a", encoding="utf-8") as file:
-            file.write(text)
-    if output.json:
-        typer.echo(dump_json(result))
-    else:
-        result.show(full=output.full)
+    with ExitStack() as each:  # the first to be done stands last
+        each.callback(
+            (lambda: typer.echo(dump_json(result))) if output.json else partial(result.show, full=output.full)
+        )
+        if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+            each.callback(_append, Path(summary), text)
+        if output.markdown is not None:
+            each.callback(write_text, output.markdown, text)
+        if output.junit is not None:
+            shown = replace(result, drift=None) if accepted else result
+            each.callback(write_text, output.junit, verdicts.to_junit(shown))
+
+
+def _append(path: Path, text: str) -> None:
+    with told(path), path.open("a", encoding="utf-8") as file:
+        file.write(text)
 
 
 def _measured(

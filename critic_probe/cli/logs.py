@@ -1,6 +1,7 @@
 """`critic-probe logs`: what the logs of a run say, and whether it was sound."""
 
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -96,9 +97,11 @@ def command(
     for notice in result.notices:
         if notice.code == "pairs":
             typer.echo(f"{output.to_pairs}: {notice.message}", err=True)
-    output.write(result)
-    verdicts.write(result.checked(str(judging.gates)))
-    session.finish(result, None, replace(output, output=None), default_pairs=False, show=output.show)
+    rest = replace(output, output=None)
+    with ExitStack() as each:  # the first to be done stands last
+        each.callback(session.finish, result, None, rest, default_pairs=False, show=output.show)
+        each.callback(verdicts.write, result.checked(str(judging.gates)))
+        each.callback(output.write, result)
     if result.failed:
         raise typer.Exit(1)
 

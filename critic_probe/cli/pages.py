@@ -21,6 +21,7 @@ class Curves(options.Screen):
             "Also write the result: .json, .csv, .parquet, or a page with the curves, .html; repeatable.",
             names=("--output", "-o"),
             metavar="FILE",
+            writes=True,
         ),
     ] = None
 

@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -215,13 +216,15 @@ def finish(
     default_pairs: bool,
     show: "Callable[[Any], None]" = lambda result: result.show(),
 ) -> None:
-    """Writes the files asked for, then prints the result as JSON or as tables."""
+    """Writes the files asked for and prints the result as JSON or as tables, also where a file cannot be written.
+
+    Raises:
+        CriticProbeError: One could not.
+    """
     from critic_probe.report.files import dump_json
 
     result = with_defaults_told(result, critics, default_pairs)
-    for path in output.output or ():
-        result.save(path)
-    if output.json:
-        typer.echo(dump_json(result))
-    else:
-        show(result)
+    with ExitStack() as each:  # the first to be done stands last
+        each.callback((lambda: typer.echo(dump_json(result))) if output.json else partial(show, result))
+        for path in reversed(output.output or ()):
+            each.callback(result.save, path)

@@ -107,9 +107,11 @@ def command(
             board = stack.enter_context(closing(Board(watching.tensorboard)))
         _score(followed, watching, board, output)
     result = session.with_defaults_told(followed.result(), None, pairs is None)
-    output.write(result)
-    verdicts.write(result.checked(plan.source))
-    session.finish(result, None, replace(output, output=None), default_pairs=False, show=output.show)
+    rest = replace(output, output=None)
+    with ExitStack() as each:  # the first to be done stands last
+        each.callback(session.finish, result, None, rest, default_pairs=False, show=output.show)
+        each.callback(verdicts.write, result.checked(plan.source))
+        each.callback(output.write, result)
     if result.failed:
         raise typer.Exit(1)
 

@@ -1,7 +1,8 @@
 """`critic-probe warmup`: train a critic under the read-out that it will be scored with."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,13 +13,13 @@ import typer
 from critic_probe import objective
 from critic_probe.cli import options, panels, session
 from critic_probe.cli.declare import with_options
-from critic_probe.errors import CriticProbeError, Notice
+from critic_probe.errors import CriticProbeError, Notice, parameter
 from critic_probe.option import Option
 from critic_probe.pairs import Pair, PairFile, data_hash
-from critic_probe.report.targets import check_own_folder
+from critic_probe.report.targets import OF_TRAINING, check_own_folder, refuse_inputs
 from critic_probe.text import neutralise
 from critic_probe.training.options import LOSS, MEASURING, Options
-from critic_probe.training.resume import newest_checkpoint, require_same_run
+from critic_probe.training.resume import newest_checkpoint, require_same_run, whole_checkpoints
 
 if TYPE_CHECKING:
     from critic_probe.workbench import Settings
@@ -82,6 +83,7 @@ def command(
     if find_spec("accelerate") is None:
         raise CriticProbeError("warmup trains with accelerate; install it with `pip install 'critic-probe[train]'`")
     check_own_folder(out)
+    refuse_inputs([out / name for name in OF_TRAINING], (pairs, backbone, base, held_out))
     asked = _as_read(training, schedule, reading)
     newest_checkpoint(out, asked)
     read = PairFile(pairs, fields.names(), on_bad_row=fields.on_bad_row)
@@ -94,18 +96,30 @@ def command(
     settings = reading.settings(read_outs)
     from critic_probe.training.warmup import warmup
 
-    trained = warmup(
-        rows,
-        share,
-        start,
-        out,
-        asked,
-        base=None if base is None else Path(base),
-        probe=_probe(settings) if training.probe_every else None,
-        warn=_warn,
-    )
+    with _interrupted(out):
+        trained = warmup(
+            rows,
+            share,
+            start,
+            out,
+            asked,
+            base=None if base is None else Path(base),
+            probe=_probe(settings) if training.probe_every else None,
+            warn=_warn,
+        )
     if not int(os.environ.get("RANK", "0")):
         _show(trained, training.aggregation, json)
+
+
+@contextmanager
+def _interrupted(out: Path) -> Iterator[None]:
+    """Says on Ctrl-C what is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = f"go on with {parameter('resume', True)}" if whole_checkpoints(out) else "no checkpoint is whole yet"
+        typer.echo(f"critic-probe: interrupted; {kept}", err=True)
+        raise typer.Exit(130) from None
 
 
 def _as_read(training: Options, schedule: Schedule, reading: Reading) -> Options:

@@ -63,7 +63,10 @@ class RowFile:
         self._held = sys.stdin.buffer.read() if self.name == "stdin" else None
         whole = self.name == "stdin" or _elsewhere(self.name)
         self._parts = [self.name] if whole else _parts(Path(path))
+        if not whole and os.path.exists(self._parts[0]) and not os.path.isfile(self._parts[0]):
+            raise CriticProbeError(f"{self.name}: a pipe, which cannot be read twice; give it as - on stdin")
         self._rows = _READERS[".jsonl"] if self.name == "stdin" else _reader(Path(self._parts[0]))
+        self._seen: dict[str, tuple[int, ...]] = {}
 
     def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Where a row stands, and its fields; the first row that is none is an error."""
@@ -77,6 +80,7 @@ class RowFile:
         number = 0
         for part in self._parts:
             with self._open(part) as stream:
+                self._require_unchanged(part)
                 for where, content in self._rows(part, stream):
                     number += 1
                     where = where if len(self._parts) == 1 else f"row {number}"
@@ -88,6 +92,16 @@ class RowFile:
                         yield where, BadRowError("not an object", message, source=source, where=where)
                     else:
                         yield where, content
+            self._require_unchanged(part)
+
+    def _require_unchanged(self, part: str) -> None:
+        """Refuses a file that is written meanwhile: what one pass counts, another one scores."""
+        if self._held is not None or _elsewhere(part):
+            return
+        now = os.stat(part) if os.path.exists(part) else None
+        known = (0,) if now is None else (now.st_ino, now.st_size, now.st_mtime_ns)
+        if self._seen.setdefault(part, known) != known:
+            raise CriticProbeError(f"{part}: was changed while it was read; run again when it is whole")
 
     def _open(self, part: str) -> BinaryIO:
         if self._held is not None:
@@ -97,7 +111,7 @@ class RowFile:
         except FileNotFoundError:
             raise CriticProbeError(f"{part}: no such file; check the path") from None
         except OSError as error:
-            raise CriticProbeError(f"{part}: cannot be read ({error.strerror}); check the path") from error
+            raise CriticProbeError(f"{part}: cannot be read ({error.strerror or error}); check the path") from error
 
 
 class HeldRows(RowFile):

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from critic_probe.errors import CriticProbeError
 from critic_probe.measures.result import Measured
 from critic_probe.report.pictures import POINTS, Picture, finished, measured, to_svg, with_intervals
 from critic_probe.report.terminal import signature_line
@@ -16,6 +15,7 @@ from critic_probe.runs.logs import LogsResult
 from critic_probe.runs.names import METRICS
 from critic_probe.runs.track import SAYS, TrackResult
 from critic_probe.text import neutralise
+from critic_probe.writing import write_text
 
 Curved = TrackResult | LogsResult
 _CAPTION = "At each step, with its 95 % interval."
@@ -32,10 +32,7 @@ def write_curves(path: Path, result: Curved) -> None:
         CriticProbeError: The file cannot be written.
     """
     page = _of_logs(result) if isinstance(result, LogsResult) else _of_track(result)
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise CriticProbeError(f"{path}: cannot be written ({error.strerror or error})") from error
+    write_text(path, page)
 
 
 def _of_track(result: TrackResult) -> str:

@@ -11,12 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from critic_probe.errors import CriticProbeError
 from critic_probe.measures.report import ReportResult
 from critic_probe.report.profile import CAPTION, EFFECT, MARKS, ends, ranked
 from critic_probe.report.svg import to_png
 from critic_probe.text import neutralise
-from critic_probe.writing import write_bytes
+from critic_probe.writing import told, write_bytes
 
 POINTS = 1500  # pairs that a scatter draws; more are one another's cover
 _WIDTH = 330
@@ -171,7 +170,7 @@ def write_pictures(folder: Path, result: ReportResult) -> list[Path]:
     import vl_convert
 
     written = []
-    try:
+    with told(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for picture in (profile_picture(result), *pictures(result)):
             for number, (critic, chart) in enumerate(picture.charts.items(), start=1):
@@ -182,8 +181,6 @@ def write_pictures(folder: Path, result: ReportResult) -> list[Path]:
                     path = folder / f"{picture.name}{last}{suffix}"
                     write_bytes(path, content)
                     written.append(path)
-    except OSError as error:
-        raise CriticProbeError(f"{folder}: cannot be written ({error.strerror or error})") from error
     return written
 
 

@@ -8,7 +8,7 @@ import csv
 import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Self
@@ -16,9 +16,8 @@ from typing import IO, Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from critic_probe.errors import CriticProbeError
 from critic_probe.measures.score import Kind
-from critic_probe.writing import written
+from critic_probe.writing import told, written
 
 _TYPES = {
     "text": pa.string(),
@@ -82,7 +81,7 @@ class ScoreRows:
 
     def begin(self, columns: Mapping[str, Kind]) -> None:
         """A critic's rows begin."""
-        with _told(self._paths[0]):
+        with told(self._paths[0]):
             file = tempfile.TemporaryFile(dir=self._paths[0].parent)  # noqa: SIM115 (see __exit__)
             self._parts.append(_Part(file, _schema(columns)))
             self._writer = pa.ipc.new_stream(file, self._parts[-1].schema)
@@ -98,7 +97,7 @@ class ScoreRows:
         """They end; further columns, each one value or as many as there are rows."""
         part = self._parts[-1]
         self._flush(part)
-        with _told(self._paths[0]):
+        with told(self._paths[0]):
             self._writer.close()
         part.more, part.values = _schema(columns), values
 
@@ -119,21 +118,13 @@ class ScoreRows:
                 _WRITERS[path.suffix.lower()](beside, schema, batches)
 
     def _flush(self, part: _Part) -> None:
-        with _told(self._paths[0]):
+        with told(self._paths[0]):
             self._writer.write_batch(pa.RecordBatch.from_pylist(part.waiting, part.schema))
         part.waiting.clear()
 
 
 def _schema(columns: Mapping[str, Kind]) -> pa.Schema:
     return pa.schema([(name, _TYPES[kind]) for name, kind in columns.items()])
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise CriticProbeError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def _parquet(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:

@@ -22,7 +22,7 @@ from critic_probe.runs.profile import load_profile
 from critic_probe.runs.read import Records
 from critic_probe.runs.record import Column, Figures, Sample
 from critic_probe.runs.table import Collected, RunTable, run_table
-from critic_probe.text import listed
+from critic_probe.text import listed, neutralise
 from critic_probe.version import __version__
 from critic_probe.workbench import Signature
 
@@ -171,7 +171,7 @@ def _of_whole_steps(series: dict[Column, pd.DataFrame]) -> tuple[dict[Column, pd
 
 def _source(source: Any) -> dict[str, Any]:
     return {
-        "path": str(source.path),
+        "path": neutralise(str(source.path)),
         "format": source.format,
         "framework": source.framework,
         "version": source.version,

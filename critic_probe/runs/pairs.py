@@ -2,10 +2,9 @@
 
 import json
 import math
-import os
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 
 from critic_probe.errors import CriticProbeError
 from critic_probe.runs.record import Sample, Side
+from critic_probe.writing import written
 
 _SUFFIXES = (".jsonl", ".parquet")
 _BATCH = 1024
@@ -49,42 +49,32 @@ class PairsFile:
         if path.suffix.lower() not in _SUFFIXES:
             raise CriticProbeError(f"{path}: cannot tell the format from '{path.suffix}'; use {', '.join(_SUFFIXES)}")
         self._path = path
-        self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
         self._waiting: list[dict[str, Any]] = []
         self._of_step: Counter[int] = Counter()
         self.written = 0
         self.left_out: Counter[str] = Counter()
         self._write: Callable[[list[dict[str, Any]]], None]
-        self._close: Callable[[], None]
 
     def __enter__(self) -> Self:
-        try:
+        with ExitStack() as stack:
+            part = stack.enter_context(written(self._path))
             if self._path.suffix.lower() == ".parquet":
-                writer = pq.ParquetWriter(self._part, _SCHEMA)
+                writer = stack.enter_context(pq.ParquetWriter(part, _SCHEMA))
                 self._write = lambda rows: writer.write_batch(pa.RecordBatch.from_pylist(rows, _SCHEMA))
-                self._close = writer.close
             else:
-                file = self._part.open("w", encoding="utf-8", errors="replace")
+                file = stack.enter_context(part.open("w", encoding="utf-8", errors="replace"))
                 self._write = lambda rows: file.writelines(f"{_line(row)}\n" for row in rows)
-                self._close = file.close
-        except OSError as error:
-            raise CriticProbeError(f"{self._path}: cannot be written ({error.strerror or error})") from error
+            self._place = stack.pop_all()
         return self
 
-    def __exit__(self, kind: object, *_: object) -> None:
-        try:
+    def __exit__(self, kind: object, error: BaseException | None, *_: object) -> None:
+        with self._place:
+            if error is not None:
+                raise error
             self._flush()
-            self._close()
-            if kind is None and self.written:
-                self._part.replace(self._path)
-        except OSError as error:
-            raise CriticProbeError(f"{self._path}: cannot be written ({error.strerror or error})") from error
-        finally:
-            with suppress(OSError):
-                self._part.unlink()
-        if kind is None and not self.written:
-            why = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items())
-            raise CriticProbeError(f"{self._path}: no pairs to write ({why or 'the logs hold no samples'})")
+            if not self.written:
+                why = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items())
+                raise CriticProbeError(f"{self._path}: no pairs to write ({why or 'the logs hold no samples'})")
 
     def add(self, sample: Sample) -> None:
         """One more sample, unless it is no pair."""

@@ -13,7 +13,7 @@ import sqlite3
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _RULES = 3  # raised when a version computed wrong values, which are then not found again
+_SQLITE = b"SQLite format 3\0"  # how its files begin
 _PATIENCE = 60.0  # seconds that a process waits for another one's lock
 _SCHEMA = """
 BEGIN IMMEDIATE;
@@ -223,10 +224,11 @@ def cache_info(path: Path) -> dict[str, Any]:
     """Where the cache is, its size in bytes, and how many values of how many critics it holds.
 
     Raises:
-        CriticProbeError: It cannot be read.
+        CriticProbeError: It cannot be read, or is something else.
     """
-    if not path.exists():
+    if not os.path.exists(path):
         return {"path": str(path), "bytes": 0, "responses": 0, "critics": 0}
+    _require_ours(path)
     try:
         db = _connect(path)
         responses, critics = db.execute('SELECT COUNT(*), COUNT(DISTINCT critic) FROM "values"').fetchone()
@@ -239,9 +241,46 @@ def cache_info(path: Path) -> dict[str, Any]:
 
 
 def clear_cache(path: Path) -> None:
-    """Removes the cache."""
-    for suffix in ("", "-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    """Removes the cache, a damaged one too.
+
+    Raises:
+        CriticProbeError: It cannot be removed, or is something else.
+    """
+    if not os.path.exists(path):
+        return
+    _require_ours(path)
+    try:
+        for suffix in ("", "-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+    except OSError as error:
+        raise CriticProbeError(f"{path}: cannot be removed ({error.strerror or error})") from error
+
+
+def _require_ours(path: Path) -> None:
+    """Refuses a file that no run would have made: a device, a directory, a text, another program's database."""
+    try:
+        if not path.is_file():
+            raise sqlite3.OperationalError("it is no file")
+        with path.open("rb") as file:
+            if not _SQLITE.startswith(file.read(len(_SQLITE))):
+                raise sqlite3.OperationalError("it is no database")
+        with closing(sqlite3.connect(path)) as db:
+            _require_tables(db)
+    except OSError as error:
+        raise CriticProbeError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except sqlite3.OperationalError as error:
+        if not _damaged(error):
+            raise CriticProbeError(
+                f"{path}: not a cache of this tool ({error}); let CRITIC_PROBE_CACHE name another file"
+            ) from error
+    except sqlite3.DatabaseError:
+        pass  # ours as far as it can be read
+
+
+def _require_tables(db: sqlite3.Connection) -> None:
+    tables = dict(db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'"))
+    if tables and not {"values", "settings"} <= set(tables):
+        raise sqlite3.OperationalError("it is another program's database")
 
 
 @contextmanager
@@ -261,9 +300,7 @@ def _connect(path: Path | str) -> sqlite3.Connection:
         db.text_factory = partial(str, encoding="utf-8", errors="replace")  # what is damaged then fails its checksum
         try:
             with _errors():
-                tables = dict(db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'"))
-                if tables and not {"values", "settings"} <= set(tables):
-                    raise sqlite3.OperationalError("it is another program's database")
+                _require_tables(db)
                 db.execute("PRAGMA journal_mode = WAL")
                 db.execute("PRAGMA synchronous = NORMAL")
                 db.executescript(_SCHEMA)

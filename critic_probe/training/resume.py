@@ -15,14 +15,18 @@ BEGUN = "warmup.json"  # what a run began with, for the one that resumes it
 _MAY_CHANGE = {"resume", "save_every", "keep", "evaluate_every", "probe_every", "device"}
 
 
+def whole_checkpoints(out: Path) -> dict[int, Path]:
+    """By step; the trainer's state is written last, so a checkpoint without it was cut off."""
+    return {int(p.parent.name.split("-")[1]): p.parent for p in out.glob("checkpoint-*/trainer_state.json")}
+
+
 def newest_checkpoint(out: Path, options: Options) -> str | None:
     """The newest whole checkpoint to go on from; None to begin anew.
 
     Raises:
         CriticProbeError: There is none to resume, or an earlier run that is not to be resumed.
     """
-    # The trainer's state is written last, so a checkpoint without it was cut off.
-    whole = {int(p.parent.name.split("-")[1]): p.parent for p in out.glob("checkpoint-*/trainer_state.json")}
+    whole = whole_checkpoints(out)
     if not options.resume:
         if whole or any(next(out.glob(weights), None) for weights in WEIGHTS):
             raise CriticProbeError(

@@ -5,7 +5,9 @@ precision); the read-outs are those of `aggregation.py`, and both sides of a pai
 """
 
 import json
+import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,7 @@ from critic_probe.training.model import (
 from critic_probe.training.options import Options
 from critic_probe.training.resume import RECORD, WEIGHTS, begin, newest_checkpoint, require_same_run
 from critic_probe.training.trainer import PairTrainer, Probe, arguments
-from critic_probe.writing import write_text, written_folder
+from critic_probe.writing import alone, told, write_text, written_folder
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,23 @@ def warmup(
         warn: Called with what is wrong with the pairs, before a step is taken.
 
     Raises:
-        CriticProbeError: Options contradict each other, pairs cannot be trained on, or nothing can be resumed.
+        CriticProbeError: Options contradict each other, pairs cannot be trained on, nothing can be resumed, or another
+            process trains in that directory.
     """
+    with nullcontext() if int(os.environ.get("RANK", "0")) else alone(out):
+        return _warmup(pairs, held_out, backbone, out, options, base, probe, warn)
+
+
+def _warmup(
+    pairs: Sequence[Pair],
+    held_out: Sequence[Pair] | float,
+    backbone: Path | None,
+    out: Path,
+    options: Options,
+    base: Path | None,
+    probe: Probe | None,
+    warn: Callable[[Sequence[Notice]], None],
+) -> Trained:
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     first = objective.scheduled(options.aggregation, 1, *options.progressive)
     checkpoint = newest_checkpoint(out, options)
@@ -152,16 +169,17 @@ def warmup(
         probe=probe,
         beside=beside,
     )
-    if checkpoint is not None and trainer.at_its_end(checkpoint):
-        trainer.restore(checkpoint)  # the Trainer would take one more step
-    else:
-        trainer.train(resume_from_checkpoint=checkpoint)
-    if options.early_stopping:  # the best weights are back, which need not be the last
-        trainer.measured = {}
-    metrics = trainer.evaluate() if split.held_out and not trainer.measured else trainer.measured
-    if probe is not None and split.held_out:
-        trainer.log(trainer.probed())
-    _save(trainer, out, DTYPES[options.save_dtype])
+    with told(out):
+        if checkpoint is not None and trainer.at_its_end(checkpoint):
+            trainer.restore(checkpoint)  # the Trainer would take one more step
+        else:
+            trainer.train(resume_from_checkpoint=checkpoint)
+        if options.early_stopping:  # the best weights are back, which need not be the last
+            trainer.measured = {}
+        metrics = trainer.evaluate() if split.held_out and not trainer.measured else trainer.measured
+        if probe is not None and split.held_out:
+            trainer.log(trainer.probed())
+        _save(trainer, out, DTYPES[options.save_dtype])
     held = {
         name.removeprefix("eval_critic/"): value for name, value in metrics.items() if name.startswith("eval_critic/")
     }

@@ -1,9 +1,11 @@
 """What users meet at the edges: notices on pairs, exit codes, pipes that close."""
 
+import errno
 import json
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 from tiny import save_critic
@@ -77,12 +79,52 @@ def test_an_error_that_no_one_foresaw_exits_with_3_and_keeps_its_traceback(monke
         raise ZeroDivisionError("unforeseen")
 
     monkeypatch.setattr(cli, "app", broken)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # to be set back
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 3
     told = capsys.readouterr().err
     assert "ZeroDivisionError: unforeseen" in told
     assert told.splitlines()[-1] == "critic-probe: internal error: please report the lines above"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted; nothing was written"),
+        (MemoryError(), 2, "error: out of memory; give the process more"),
+        (ImportError("libtorch.so: failed to map segment from shared object"), 2, "error: out of memory"),
+        (OSError(errno.EMFILE, "Too many open files", "x.json"), 2, "error: x.json: Too many open files; "),
+    ],
+)
+def test_what_the_machine_does_not_give_is_one_line(monkeypatch, capsys, error, code, line):
+    def failing():
+        raise error
+
+    monkeypatch.setattr(cli, "app", failing)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # to be set back
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    told = capsys.readouterr().err
+    assert ended.value.code == code
+    assert told.startswith(f"critic-probe: {line}")
+    assert told.count("\n") == 1
+
+
+def test_ctrl_c_before_a_command_begins_is_one_line(monkeypatch, capsys):
+    """Typer ends then without a word."""
+
+    class Pressed:
+        def __format__(self, _):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["critic-probe", "--version"])
+    monkeypatch.setattr(cli, "__version__", Pressed())
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # to be set back
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "critic-probe: interrupted; nothing was written\n"
 
 
 @pytest.mark.parametrize(

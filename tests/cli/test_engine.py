@@ -231,6 +231,28 @@ def test_a_cache_that_cannot_be_used_is_done_without(critic_dir, tmp_path, monke
             assert [row[0] for row in db.execute("SELECT name FROM sqlite_master")] == ["notes"]
 
 
+@pytest.mark.parametrize("name", ["a directory", "another program's", "on a full disk", "a text"])
+def test_what_is_no_cache_is_never_removed(tmp_path, monkeypatch, name):
+    path = tmp_path / "mine"
+    if name == "a text":
+        path.write_text("text")
+    else:
+        UNUSABLE[name][0](path)
+    monkeypatch.setenv("CRITIC_PROBE_CACHE", str(path))
+    for command in ("info", "clear"):
+        result = CliRunner().invoke(app, ["cache", command])
+        assert result.exit_code == 2, result.output
+        assert "not a cache of this tool" in result.stderr
+    assert path.exists()
+
+
+def test_a_cache_below_a_file_is_none_to_be_removed(tmp_path, monkeypatch):
+    (tmp_path / "mine").write_text("text")
+    monkeypatch.setenv("CRITIC_PROBE_CACHE", str(tmp_path / "mine" / "values"))
+    assert run("cache", "clear") == ""
+    assert (tmp_path / "mine").read_text() == "text"
+
+
 def test_a_dry_run_tells_the_price_and_scores_nothing(critic_dir, tmp_path):
     pairs = write_pairs(tmp_path / "p.jsonl", 12)
     options = (pairs, "-c", critic_dir, "--device", "cpu", "--dry-run")

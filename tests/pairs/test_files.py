@@ -4,6 +4,7 @@ import bz2
 import gzip
 import json
 import lzma
+import os
 import struct
 
 import pyarrow as pa
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from critic_probe.errors import CriticProbeError
-from critic_probe.pairs import read_pairs
+from critic_probe.pairs import RowFile, read_pairs
 
 ROW = {"prompt": "What boils water? 水", "chosen": "A kettle.", "rejected": "An oven."}
 LINES = (json.dumps(ROW, ensure_ascii=False) + "\n").encode() * 3
@@ -189,3 +190,36 @@ def test_a_column_or_a_field_of_one_that_stands_twice_is_told(tmp_path):
     pq.write_table(pa.Table.from_arrays(columns, ["prompt", "student", "teacher"]), tmp_path / "y.parquet")
     with pytest.raises(CriticProbeError, match="holds the column 'content' twice"):
         read_pairs(tmp_path / "y.parquet")
+
+
+@pytest.mark.parametrize("change", ["append", "replace", "remove"])
+def test_a_file_that_is_written_while_it_is_read_is_refused(tmp_path, change):
+    """Of 82 pairs in one pass and 83 in another no figure would be of either."""
+    path, line = tmp_path / "pairs.jsonl", '{"prompt": "p", "student": "s", "teacher": "t"}\n'
+
+    def written():
+        if change == "append":
+            with path.open("a") as file:
+                file.write(line)
+        elif change == "replace":
+            (tmp_path / "new").write_text(line * 2)
+            (tmp_path / "new").replace(path)
+        else:
+            path.unlink()
+
+    for between in (True, False):
+        path.write_text(line * 2)
+        rows = RowFile(path)
+        assert len(list(rows)) == 2
+        going = iter(rows)
+        if not between:
+            next(going)
+        written()
+        with pytest.raises(CriticProbeError, match=r"was changed while it was read|no such file"):
+            list(going)
+
+
+def test_a_pipe_is_to_be_given_on_stdin(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    with pytest.raises(CriticProbeError, match="a pipe, which cannot be read twice; give it as - on stdin"):
+        RowFile(tmp_path / "pipe.jsonl")
