@@ -242,7 +242,8 @@ def _told(found: pd.DataFrame, by_verdict: dict[str, int]) -> list[Statement]:
     )
     worst = found.iloc[0]
     at = "" if pd.isna(worst["step"]) else f" from step {worst['step']} on"
-    return [Statement(f"{counts}; first {worst['check']}{at}: {worst['evidence'].rstrip('.')}.", dict(by_verdict)), *_skipped(found)]
+    first = f"first {worst['check']}{at}: {worst['evidence'].rstrip('.')}."
+    return [Statement(f"{counts}; {first}", dict(by_verdict)), *_skipped(found)]
 
 
 def _skipped(found: pd.DataFrame) -> list[Statement]:

@@ -6,8 +6,6 @@ import numpy as np
 import pandas as pd
 
 from critic_probe.runs.checks.check import (
-    Flags,
-    Floats,
     Judged,
     Run,
     Series,
