@@ -242,8 +242,9 @@ def _told(found: pd.DataFrame, by_verdict: dict[str, int]) -> list[Statement]:
     )
     worst = found.iloc[0]
     at = "" if pd.isna(worst["step"]) else f" from step {worst['step']} on"
-    first = f"first {worst['check']}{at}: {worst['evidence'].rstrip('.')}."
-    return [Statement(f"{counts}; {first}", dict(by_verdict)), *_skipped(found)]
+    lead = ":" if sum(judged.values()) == 1 else "; first"
+    told = f"{counts}{lead} {worst['check']}{at}: {worst['evidence'].rstrip('.')}."
+    return [Statement(told, dict(by_verdict)), *_skipped(found)]
 
 
 def _skipped(found: pd.DataFrame) -> list[Statement]:

@@ -140,6 +140,17 @@ def test_of_a_run_that_goes_on_one_epoch_is_not_told_to_be_learnt_by_heart():
     assert "epochs" in said(3)
 
 
+def test_of_a_run_that_goes_on_held_out_pairs_are_worse_at_two_evaluations():
+    def said(*last):
+        run = table(400, d_loss=noisy(0.4, 400))
+        evaluated = np.concatenate([noisy(0.4, 40 - len(last), 0.01), last])
+        run.values.loc[10::10, "critic/eval_loss"] = evaluated
+        return {f.check for f in findings(run, going_on=True) if f.verdict == "warn"}
+
+    assert said(0.7, 0.7) == set()
+    assert said(0.7, 0.7, 0.7) == {"held-out"}
+
+
 def test_a_fall_to_chance_is_told_from_the_noise_of_small_batches():
     """Means of 20 steps of 8 pairs lie further than 0.05 from a d_acc that is 0.54."""
     rng = np.random.default_rng(1)

@@ -142,7 +142,7 @@ def test_the_answer_says_how_many_checks_were_skipped_and_why(tmp_path):
     assert "(nothing is concluded from fewer than 60 steps)" in shown
     assert "(their figures were not logged)" in shown
     early = " ".join(run(console_log(tmp_path / "early.log", **{"critic/d_acc": 0.99})).stdout.split())
-    assert "1 warning; first early from step 1 on: d_acc is 0.9" in early
+    assert "1 warning: early from step 1 on: d_acc is 0.9" in early
 
 
 def test_a_profile_holds_the_run_against_other_bounds(tmp_path):

@@ -142,7 +142,7 @@ def held_out(run: Run, bounds: Bounds) -> Judged:
         return
     level = pd.Series(loss.values).rolling(int(bounds["rounds"]), min_periods=1).median().to_numpy()
     lowest = int(np.argmin(level))
-    rise = level[-1] - level[lowest]
+    rise = level[-2 if run.going_on else -1 :].min() - level[lowest]  # a passing one is gone at the next evaluation
     usual = noise(loss.values)
     error = usual.sd * usual.of_mean * math.sqrt(2 / bounds["rounds"])
     since = len(level) - 1 - lowest
@@ -196,8 +196,8 @@ def epochs(run: Run, bounds: Bounds) -> Judged:
         yield (
             "warn",
             loss.steps[places[0]],
-            f"the loss falls by {drop:.0%} (median) where an epoch begins, {len(places)} times from step "
-            f"{loss.steps[places[0]]} on, by {errors:.1f} standard errors together; as abruptly at {len(others)} other "
+            f"the loss falls by {drop:.0%} where an epoch begins (median of {len(places)}, the first at step "
+            f"{loss.steps[places[0]]}), by {errors:.1f} standard errors together; as abruptly at {len(others)} other "
             "places",
         )
 

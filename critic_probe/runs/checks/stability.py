@@ -275,11 +275,12 @@ def shift(run: Run, bounds: Bounds) -> Judged:
             else:
                 least = bounds["scores"] * (sd if math.isfinite(sd) else 4 * sd_of_step(series.values))
             if abs(size) > least and math.isfinite(after):
-                seen.append((step, f"{name} by {size:+.3g}, {abs(jump.size / jump.error):.0f} standard errors"))
+                errors = abs(jump.size / jump.error)
+                seen.append((step, f"{name} by {size:+.3g} at step {step} ({errors:.0f} standard errors)"))
     if seen:
         first = min(step for step, _ in seen)
         near = sorted(each for each in seen if each[0] - first <= run.points // 2)
-        yield "warn", near[len(near) // 2][0], f"at step {first}: {'; '.join(told for _, told in near)}"
+        yield "warn", near[len(near) // 2][0], f"jumps: {'; '.join(told for _, told in near)}"
 
 
 def _around(series: Series, index: int, points: int) -> tuple[float, float]:
