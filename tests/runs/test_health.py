@@ -203,6 +203,9 @@ def test_length_is_bounded_by_phase():
         return pd.DataFrame({"step": steps, "side": ["student", "teacher"] * 400, "length": length, "score": score})
 
     early, late = table(first=1, loss=0.5), table(first=600, loss=0.5)
+    barely = scores(600, 0.0775)
+    assert verdicts(late, barely)["length"] == "warn"
+    assert [f for f in findings(late, barely, going_on=True) if f.verdict == "warn"] == []  # over all looks so far
     assert "length" not in verdicts(early, scores(1, 0.1))
     assert verdicts(late, scores(600, 0.1))["length"] == "warn"
     assert verdicts(early, scores(1, 0.6))["length"] == "fail"

@@ -220,10 +220,11 @@ def length(run: Run, bounds: Bounds) -> Judged:
     for start, stop, warn, fail in phases:
         phase = np.flatnonzero((steps >= max(start, run.first)) & (steps < stop))
         most = len(phase) // int(bounds["samples"])
+        count = most * (most + 1) if run.going_on else 2 * most  # those of all looks: the windows change as a phase grows
         beyond = []
         for windows in (most >> halved for halved in range(most.bit_length())):
             for part in np.array_split(phase, windows):
-                r, near = _length_correlation(figures[part].T, sides[part], 2 * most)
+                r, near = _length_correlation(figures[part].T, sides[part], count)
                 if near > warn and steps[part[-1]] >= run.concluding:
                     beyond.append((near, r, part))
         if beyond:  # the smallest windows tell when it began, the strongest how much it is
