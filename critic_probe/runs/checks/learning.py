@@ -220,7 +220,7 @@ def length(run: Run, bounds: Bounds) -> Judged:
     for start, stop, warn, fail in phases:
         phase = np.flatnonzero((steps >= max(start, run.first)) & (steps < stop))
         most = len(phase) // int(bounds["samples"])
-        count = most * (most + 1) if run.going_on else 2 * most  # those of all looks: the windows change as a phase grows
+        count = most * (most + 1) if run.going_on else 2 * most  # of all looks so far: windows change as a phase grows
         beyond = []
         for windows in (most >> halved for halved in range(most.bit_length())):
             for part in np.array_split(phase, windows):
