@@ -6,9 +6,10 @@ LoRA (Kalajdzievski 2023, https://arxiv.org/abs/2312.03732). Anything else that 
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 from typing_extensions import TypedDict
 
-from critic_probe.checkpoint.stored import Stored, Tensors
+from critic_probe.checkpoint.stored import OUTPUT_LAYER, Stored, Tensors
 from critic_probe.documents import shown
 from critic_probe.errors import CriticProbeError
 
@@ -48,6 +49,7 @@ _PLAIN = {
     *("lora_dropout", "bias", "megatron_config", "megatron_core", "runtime_config", "ensure_weight_tying"),
     *("loftq_config", "eva_config", "corda_config", "lora_ga_config", "velora_config", "qalora_group_size"),
 }
+_SOME = ("exclude_modules", "layers_to_transform", "layers_pattern")  # of the modules that target_modules names
 
 
 class Settings(TypedDict, total=False):
@@ -60,7 +62,7 @@ class Settings(TypedDict, total=False):
     alpha_pattern: dict[str, float] | None
     rank_pattern: dict[str, int] | None
     use_rslora: bool | None
-    fan_in_fan_out: bool | None
+    modules_to_save: list[str] | None
 
 
 def merge_adapter(path: Path, settings: Mapping[str, Any], adapter: Tensors, base: Tensors) -> Tensors:
@@ -96,24 +98,90 @@ def merge_adapter(path: Path, settings: Mapping[str, Any], adapter: Tensors, bas
             "ZeRO-3 run saved them without gathering their parts; save it again with "
             "stage3_gather_16bit_weights_on_model_save, or restore the run's states with zero_to_fp32.py"
         )
-    merged = dict(base)
+    saved: Tensors = {}
     factors: dict[str, dict[str, Stored]] = {}
-    for name, stored in adapter.items():
-        name = name.removeprefix(_PEFT)
+    embeddings: set[str] = set()
+    for full, stored in adapter.items():
+        name = full.removeprefix(_PEFT)
         if match := _FACTOR.search(name):
-            factors.setdefault(name[: match.start()], {})[match[2]] = stored
+            module = name[: match.start()]
+            place, key = factors.setdefault(module, {}), match[2]
+            embeddings |= {module} if match[1] else set()
         elif ".lora_" in name:
             raise CriticProbeError(f"{path}: the adapter holds {name}, which plain LoRA does not have; {_MERGE}")
         else:
             for inner in (".modules_to_save.default.", ".modules_to_save.", ".base_layer."):
                 name = name.replace(inner, ".")
-            merged[_in_base(name, base) or name] = stored
+            place, key = saved, _in_base(name, base) or name
+        if key in place:
+            raise CriticProbeError(f"{path}: the adapter holds {full} twice, under two names; save it again")
+        place[key] = stored
+    merged = base | saved
+    transposed = _stores_inputs_first(base)
     for module, pair in factors.items():
         if set(pair) != {"A", "B"}:
             raise CriticProbeError(f"{path}: the adapter has only one of the two factors of {module}; save it again")
         scale = _scale(path, settings, module, pair["A"].shape[0])
-        _add(path, merged, module, pair, scale, bool(settings.get("fan_in_fan_out")))
+        _add(path, merged, module, pair, scale, transposed or module in embeddings)
+    _refuse_other(path, settings, base, saved, factors)
     return merged
+
+
+def unchanged(settings: Mapping[str, Any], base: Tensors, merged: Tensors) -> list[str]:
+    """The base's layers that an adapter's settings say it changes, and of which it holds no factors."""
+    targets = settings.get("target_modules")
+    if not isinstance(targets, list) or any(settings.get(key) for key in _SOME):
+        return []
+    whole = settings.get("modules_to_save") or ()
+    return [
+        module
+        for module, name in _layers(base)
+        if name.endswith(".weight")
+        and _ends_in(module, targets)
+        and not _ends_in(module, whole)
+        and merged[name] is base[name]
+    ]
+
+
+def _refuse_other(
+    path: Path, settings: Mapping[str, Any], base: Tensors, saved: Tensors, factors: Mapping[str, Any]
+) -> None:
+    """Refuses an adapter of other modules than its settings name: PEFT drops some and makes up the others."""
+    targets, whole = settings.get("target_modules"), settings.get("modules_to_save") or ()
+    for module in factors:
+        if isinstance(targets, list) and not _ends_in(module, targets):
+            raise CriticProbeError(
+                f"{path}: the adapter changes {module}, which 'target_modules' of its settings does not name; give the "
+                "settings that belong to these weights"
+            )
+    for module, name in _layers(base):
+        parts = accumulate(module.split("."), "{}.{}".format)
+        if name not in saved and any(_ends_in(part, whole) for part in parts):
+            raise CriticProbeError(
+                f"{path}: 'modules_to_save' of its settings names {module}, but the adapter holds no {name}; it was "
+                "not saved whole, save it again"
+            )
+
+
+def _layers(tensors: Tensors) -> Iterator[tuple[str, str]]:
+    """Each tensor's module and name, without an output layer's: a critic over a language model has none."""
+    return ((name.rpartition(".")[0], name) for name in tensors if not OUTPUT_LAYER.search(name))
+
+
+def _ends_in(module: str, names: Iterable[str]) -> bool:
+    return any(f".{module}".endswith(f".{name}") for name in names)
+
+
+def _stores_inputs_first(tensors: Tensors) -> bool:
+    """Whether weights are (inputs, outputs), as those of transformers' `Conv1D`: a bias tells which are the outputs.
+
+    PEFT's `fan_in_fan_out` does not: it says what the last layer was that PEFT changed.
+    """
+    for name, stored in tensors.items():
+        bias = tensors.get(f"{name.removesuffix('.weight')}.bias")
+        if bias is not None and len(stored.shape) == 2 and bias.shape == stored.shape[1:] != stored.shape[:1]:
+            return True
+    return False
 
 
 def merge_unmerged(path: Path, tensors: Tensors, meta: Mapping[str, Any]) -> Tensors:
@@ -140,7 +208,8 @@ def merge_unmerged(path: Path, tensors: Tensors, meta: Mapping[str, Any]) -> Ten
         if ".lora_" not in name and ".original_module." not in name and ".modules_to_save." not in name
     }
     rest = {name: stored for name, stored in tensors.items() if ".lora_" in name or ".modules_to_save." in name}
-    return merge_adapter(path, {"peft_type": "LORA", **meta}, rest, base)
+    settings = {key: value for key, value in meta.items() if key not in ("target_modules", "modules_to_save")}
+    return merge_adapter(path, {"peft_type": "LORA", **settings}, rest, base)  # whose base is the run's own too
 
 
 def _in_base(name: str, base: Tensors) -> str | None:
@@ -174,9 +243,7 @@ def _of_module(path: Path, settings: Mapping[str, Any], patterns: str, default: 
     return settings.get(default)
 
 
-def _add(
-    path: Path, tensors: Tensors, module: str, pair: dict[str, Stored], scale: float, fan_in_fan_out: bool
-) -> None:
+def _add(path: Path, tensors: Tensors, module: str, pair: dict[str, Stored], scale: float, inputs_first: bool) -> None:
     name = _in_base(f"{module}.weight", tensors)
     if name is None:
         raise CriticProbeError(
@@ -185,7 +252,7 @@ def _add(
         )
     weight, a, b = tensors[name], pair["A"], pair["B"]
     product = (b.shape[0], a.shape[1])
-    transpose = fan_in_fan_out or (product != weight.shape and product[::-1] == weight.shape)
+    transpose = product[::-1] == weight.shape and (inputs_first or product != weight.shape)
     if b.shape[1] != a.shape[0] or (product[::-1] if transpose else product) != weight.shape:
         raise CriticProbeError(
             f"{path}: its factors of {module} give {list(product)}, the base's weight is {list(weight.shape)}; "

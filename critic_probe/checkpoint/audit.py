@@ -1,6 +1,10 @@
-"""What can be said of a critic without running it: what it is, how it would be read, and what is wrong with it."""
+"""What can be said of a critic without running it: what it is, how it would be read, and what is wrong with it.
+
+One check after the other, hence one file longer than others.
+"""
 
 import math
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -11,7 +15,11 @@ from critic_probe.checkpoint.critic import embedding_rows, eos_ids, read_config,
 from critic_probe.checkpoint.head import NORMALIZER, Head, looks_untrained, read_head, state_width
 from critic_probe.checkpoint.layout import Layout, fingerprint, read_layout, tokenizer_hash
 from critic_probe.checkpoint.settings import differences
+from critic_probe.checkpoint.stored import OUTPUT_LAYER
 from critic_probe.errors import CriticProbeError, parameter
+
+# Which models that write them have as one token; Zephyr and Tulu write others as plain text.
+_OWN_TOKEN = re.compile(r"<\|(?:im_start|im_end|eot_id|start_header_id|end_header_id)\|>|<(?:start|end)_of_turn>")
 
 Verdict = Literal["ok", "warn", "fail", "not run"]
 
@@ -209,7 +217,7 @@ def _against_origin(anatomy: Anatomy) -> Check:
 
 
 def weights_check(layout: Layout, dtype: torch.dtype | None = None) -> Check:
-    """Whether every weight is a number; reads them all, one after the other.
+    """Whether every weight is a number, and no matrix all zeros; reads them all, one after the other.
 
     Args:
         layout: What the directory holds.
@@ -217,6 +225,7 @@ def weights_check(layout: Layout, dtype: torch.dtype | None = None) -> Check:
     """
     bad: list[str] = []
     overflowing: list[str] = []
+    zero: list[str] = []
     for name, stored in layout.tensors.items():
         if stored.dtype.is_floating_point:
             tensor = stored.read()
@@ -224,6 +233,8 @@ def weights_check(layout: Layout, dtype: torch.dtype | None = None) -> Check:
                 bad.append(f"{name} in {stored.file.name}")
             elif dtype is not None and not bool(tensor.to(dtype).isfinite().all()):
                 overflowing.append(name)
+            elif len(stored.shape) > 1 and not OUTPUT_LAYER.search(name) and not bool(tensor.any()):
+                zero.append(f"{name} in {stored.file.name}")
     if bad:
         return Check(
             "weights-finite",
@@ -238,6 +249,13 @@ def weights_check(layout: Layout, dtype: torch.dtype | None = None) -> Check:
             f"{len(overflowing)} tensors are finite as stored but overflow in "
             f"{str(dtype).removeprefix('torch.')}, first {overflowing[0]}",
             f"use {parameter('dtype', 'float32')} or bfloat16",
+        )
+    if zero:
+        return Check(
+            "weights-finite",
+            "fail",
+            f"{len(zero)} matrices hold zeros alone, first {zero[0]}",
+            "a copy that stopped leaves such a hole: copy the checkpoint again",
         )
     return Check("weights-finite", "ok", f"no NaN and no infinity in {len(layout.tensors)} tensors")
 
@@ -341,7 +359,16 @@ def _token_checks(anatomy: Anatomy) -> list[Check]:
 
 
 def _template(anatomy: Anatomy) -> Check:
-    if getattr(anatomy.tokenizer, "chat_template", None):
+    tokenizer = anatomy.tokenizer
+    if template := getattr(tokenizer, "chat_template", None):
+        pieces = {token: len(tokenizer.tokenize(token)) for token in sorted(set(_OWN_TOKEN.findall(str(template))))}
+        if split := [f"{token}, which the tokenizer splits into {n}" for token, n in pieces.items() if n > 1]:
+            return Check(
+                "template",
+                "warn",
+                f"the chat template writes {'; '.join(split)}: tokens that were added in training may have been lost",
+                "give the tokenizer that the critic was trained with, with its added tokens",
+            )
         return Check("template", "ok", "the tokenizer has a chat template; prompts go through it")
     return Check(
         "template",

@@ -23,6 +23,8 @@ from critic_probe.checkpoint.blocks import in_blocks
 from critic_probe.checkpoint.finite import first_not_finite
 from critic_probe.checkpoint.head import NORMALIZER, Head, has_head, read_head, state_width
 from critic_probe.checkpoint.layout import Layout, fingerprint, read_json, read_layout, tokenizer_hash
+from critic_probe.checkpoint.quantised import NO_NUMBERS
+from critic_probe.checkpoint.stored import OUTPUT_LAYER
 from critic_probe.errors import CriticProbeError, parameter
 from critic_probe.text import listed
 
@@ -33,7 +35,6 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 # Buffers that older transformers versions saved and newer ones compute; they carry nothing that was trained.
 _STALE_BUFFER = re.compile(r"(rotary_emb\.inv_freq|attn\.bias|masked_bias|attention\.bias)$")
 _EMBEDDING = re.compile(r"(embed_tokens|wte|word_embeddings|embed_in)\.weight$")
-OUTPUT_LAYER = re.compile(r"(^|\.)(lm_head|embed_out|output_layer|output_projection)\.|^head\.")  # head is RWKV's
 
 
 class _Generation(TypedDict, total=False):
@@ -441,6 +442,7 @@ def _load_backbone(
         kept = {*(kind._keep_in_fp32_modules or ()), *(kind._keep_in_fp32_modules_strict or ())}
         # Gemma 3 before transformers 5 does not say the prefix under which a model with a head keeps its backbone.
         unsaid = "" if kind.base_model_prefix else "model."
+        _refuse_misnamed(layout, skeleton, kind.base_model_prefix or "model")
         state = {
             name.removeprefix(unsaid): stored if kept.intersection(name.split(".")) else stored.to(dtype)
             for name, stored in layout.tensors.items()
@@ -481,6 +483,24 @@ def _load_backbone(
                 "give the config.json that belongs to these weights"
             )
     return backbone
+
+
+def _refuse_misnamed(layout: Layout, skeleton: nn.Module, prefix: str) -> None:
+    """Refuses two tensors that are one of the backbone's, with its prefix and without, and one that is no number."""
+    own: dict[str, str] = {}
+    parameters = dict(skeleton.named_parameters())
+    for name, stored in layout.tensors.items():
+        bare = name.removeprefix(f"{prefix}.")
+        if bare not in parameters:
+            continue
+        if bare in own:
+            raise CriticProbeError(
+                f"{stored.file}: {name} is also there as {own[bare]}, and which of them counts is not known; save the "
+                "checkpoint again"
+            )
+        own[bare] = name
+        if not stored.dtype.is_floating_point:
+            raise CriticProbeError(f"{stored.file}: {name} is stored as {_name(stored.dtype)}, {NO_NUMBERS}")
 
 
 def _split(layout: Layout, skeleton: Any, ranks: int) -> dict[str, Any]:

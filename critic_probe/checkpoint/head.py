@@ -213,10 +213,16 @@ def normalisation(config: dict[str, Any], layout: Layout) -> tuple[float, float]
     Raises:
         CriticProbeError: It is asked for without a mean and a positive standard deviation.
     """
-    if config.get("do_normalize") and f"{NORMALIZER}var" in layout.tensors:
+    if config.get("do_normalize") and any(name.startswith(("score_head.", NORMALIZER)) for name in layout.tensors):
         kind = config.get("score_type", "reward")
         if kind == "critic":
             return None
+        if lost := [name for what in ("mean", "var") if (name := NORMALIZER + what) not in layout.tensors]:
+            raise CriticProbeError(
+                f"{layout.path}: do_normalize is on, but the weights hold no {' and no '.join(lost)}; set it to "
+                "false in config.json for raw scores",
+                check="head-config",
+            )
         if layout.tensors[f"{NORMALIZER}var"].shape not in ((), (1,)):
             raise CriticProbeError(
                 f"{layout.path}: do_normalize is on, but {NORMALIZER}var is no single number; set it to false in "

@@ -10,6 +10,7 @@ import hashlib
 import math
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,11 +22,11 @@ from torch import Tensor
 from typing_extensions import TypedDict
 
 from critic_probe import documents
-from critic_probe.checkpoint.adapters import Settings, merge_adapter, merge_unmerged
+from critic_probe.checkpoint.adapters import Settings, merge_adapter, merge_unmerged, unchanged
 from critic_probe.checkpoint.gguf import PACKAGED, packaged
 from critic_probe.checkpoint.pickles import read_torch_file
 from critic_probe.checkpoint.quantised import plain, refuse_integers
-from critic_probe.checkpoint.sharded import FSDP_SHARD, read_dcp, read_fsdp, read_zero2
+from critic_probe.checkpoint.sharded import FSDP_SHARD, read_dcp, read_fsdp, read_zero2, state_dict
 from critic_probe.checkpoint.stored import Stored, Tensors
 from critic_probe.errors import CriticProbeError, parameter
 from critic_probe.text import listed
@@ -35,8 +36,11 @@ UNGATHERED = (
     "a ZeRO-3 run saved them without gathering their parts; restore them from the run's DeepSpeed states with "
     "zero_to_fp32.py, or train with stage3_gather_16bit_weights_on_model_save"
 )
+_BLOCK = 1 << 20  # bytes that a fingerprint takes at once
+_WHOLE = 64  # of them, up to which it takes all of a file
 _STEP = re.compile(r"(?:global_step_?|checkpoint-|step_?)(\d+)")
 _ADAPTER = ("adapter_model.safetensors", "adapter_model.bin")
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 _VALUE_HEAD = ("value_head.safetensors", "value_head.bin")
 # Where the head of an adapter lies if not in the adapter: LLaMA-Factory, LLaVA-RLHF, TRL's value head over PEFT.
 _BESIDE_ADAPTER = (*_VALUE_HEAD, "reward_head", "pytorch_model.bin")
@@ -229,8 +233,7 @@ def _has_weights(path: Path) -> bool:
     if not path.is_dir():
         return False
     names = {child.name for child in path.iterdir()}
-    marks = {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"}
-    marks |= {"adapter_config.json", ".metadata", "latest", "dist_ckpt", "ckpt_contents.json", *_VALUE_HEAD}
+    marks = {*_WEIGHTS, "adapter_config.json", ".metadata", "latest", "dist_ckpt", "ckpt_contents.json", *_VALUE_HEAD}
     return bool(names & marks) or any(FSDP_SHARD.fullmatch(name) for name in names)
 
 
@@ -243,7 +246,7 @@ def _read(path: Path, base: Path | None) -> Layout:
                 f"{path}: no huggingface/config.json beside the shards; give the directory of the critic's base model "
                 f"with {parameter('base')}"
             )
-        return Layout(path, "verl-fsdp", home, _config(home), read_fsdp(path))
+        return Layout(path, "verl-fsdp", home, _config(home), read_fsdp(path), odd=_beside(path, "the shards were"))
     if "dist_ckpt" in names or "ckpt_contents.json" in names or (path / "model" / "dist_ckpt").is_dir():
         raise CriticProbeError(
             f"{path}: a Megatron dist_ckpt: its tensors are cut by tensor and pipeline parallel rank under names of "
@@ -262,7 +265,9 @@ def _read(path: Path, base: Path | None) -> Layout:
                 f"{path}: a torch distributed checkpoint carries no config; give the directory of its base model with "
                 f"{parameter('base')}"
             )
-        return Layout(path, "torch-dcp", home, _config(home), read_dcp(path))
+        return Layout(
+            path, "torch-dcp", home, _config(home), read_dcp(path), odd=_beside(path, "what .metadata names was")
+        )
     if "adapter_config.json" in names:
         return _adapter(path, base)
     if not {n for n in names if n.startswith(("model.safetensors", "pytorch_model.bin"))} and "latest" in names:
@@ -284,18 +289,22 @@ def _hugging_face(path: Path, base: Path | None = None) -> Layout:
     """Weights with a config beside them, or with the base's where they have none (`zero_to_fp32.py` writes none)."""
     home = path if base is None or (path / "config.json").exists() else base
     config = _config(home)
-    files, odd = _weight_files(path)
-    tensors = _read_files(path, files)
-    extra = [path / name for name in _VALUE_HEAD if (path / name).exists()]
-    for file in extra[:1]:
-        tensors |= _named(file)
+    files, indexed, odd = _weight_files(path)
+    extra, other = _first_of(path, _VALUE_HEAD)
+    tensors = _read_files(path, [*files, *extra])
+    if lost := sorted(indexed - tensors.keys()):
+        raise CriticProbeError(
+            f"{path}: the index of its shards names {listed(lost)}, which none of them holds; copy index and "
+            "shards again"
+        )
     tensors = plain(path, config, tensors)
+    odd = "; ".join(filter(None, (odd, other)))
     return Layout(path, "value-head-file" if extra else "huggingface", home, config, tensors, odd=odd)
 
 
 def _adapter(path: Path, base: Path | None) -> Layout:
     settings = read_json(path / "adapter_config.json", "the adapter's settings", Settings)
-    files = [path / name for name in _ADAPTER if (path / name).exists()]
+    files, other = _first_of(path, _ADAPTER)
     if not files:
         raise CriticProbeError(f"{path}: adapter_config.json without {' or '.join(_ADAPTER)}; copy the weights")
     named = settings.get("base_model_name_or_path")
@@ -310,20 +319,31 @@ def _adapter(path: Path, base: Path | None) -> Layout:
         )
     below = _hugging_face(base)
     tensors = _named(files[0])
-    for file in [path / name for name in _BESIDE_ADAPTER if (path / name).exists()][:1]:
+    heads, other_head = _first_of(path, _BESIDE_ADAPTER)
+    for file in heads:
         beside = {_bare(name): stored for name, stored in _named(file).items()}
         if file.name == "reward_head":
             beside = {f"reward_head.{name}": stored for name, stored in beside.items()}
         elif file.name == "pytorch_model.bin":  # whatever else a trainer left in it is the base's
             beside = {name: stored for name, stored in beside.items() if name.startswith("v_head.")}
+        if twice := [name for name in beside if name in tensors]:
+            raise _twice(file, twice[0], files[0])
         tensors |= beside
     refuse_integers(tensors)
     refuse_integers(below.tensors)
-    merged = merge_adapter(path, settings, tensors, {_bare(n): s for n, s in below.tensors.items()})
+    whole = {_bare(name): stored for name, stored in below.tensors.items()}
+    merged = merge_adapter(path, settings, tensors, whole)
+    lost = ""
+    if left := unchanged(settings, whole, merged):
+        lost = (
+            f"its settings name {left[0]}{f' and {len(left) - 1} more layers' if left[1:] else ''} as changed, and the "
+            "adapter holds no factors of it: the base's was read, as PEFT does"
+        )
+    odd = "; ".join(filter(None, (other, other_head, lost, _beside(path, "the adapter was", _WEIGHTS[:2]), below.odd)))
     home = path if any((path / name).exists() for name in _TOKENIZER_FILES) else base
     config = _config(home) if (home / "config.json").exists() else below.config
     said = (path / "adapter_config.json",)
-    return Layout(path, "peft-adapter", home, config, merged, base=base, settings=said, odd=below.odd)
+    return Layout(path, "peft-adapter", home, config, merged, base=base, settings=said, odd=odd)
 
 
 def _lora_settings(path: Path) -> Path | None:
@@ -356,13 +376,24 @@ def _config(home: Path) -> dict[str, Any]:
     return dict(read_json(home / "config.json", what, _Config))
 
 
-def _weight_files(path: Path) -> tuple[list[Path], str]:
-    """The files that transformers would take, in its order, and which others lie there unread."""
-    names = [f"{stem}{end}" for stem in ("model.safetensors", "pytorch_model.bin") for end in ("", ".index.json")]
+def _first_of(path: Path, names: Sequence[str]) -> tuple[list[Path], str]:
+    """The first of some files that is there, as its framework takes it, and which others lie there unread."""
     there = [path / name for name in names if (path / name).exists()]
     others = ", ".join(file.name for file in there[1:])
-    odd = f"{there[0].name} was read, as transformers does, and not {others}, which lies beside it" if others else ""
-    for index in there[:1]:
+    odd = f"{there[0].name} was read, as its framework does, and not {others}, which lies beside it" if others else ""
+    return there[:1], odd
+
+
+def _beside(path: Path, what: str, names: Sequence[str] = _WEIGHTS) -> str:
+    """Which whole weights lie unread beside something else that was read."""
+    others = ", ".join(name for name in names if (path / name).exists())
+    return f"{what} read, and not {others}, which lies beside it" if others else ""
+
+
+def _weight_files(path: Path) -> tuple[list[Path], set[str], str]:
+    """The files that transformers would take, the tensors that their index names, and which others lie there unread."""
+    there, odd = _first_of(path, _WEIGHTS)
+    for index in there:
         if index.suffix == ".json":
             weight_map = read_json(index, "the index of the shards", _Index)["weight_map"]
             if not weight_map:
@@ -374,8 +405,8 @@ def _weight_files(path: Path) -> tuple[list[Path], str]:
                     f"{index}: names {listed(missing)}, which {'is' if len(missing) == 1 else 'are'} not there; copy "
                     "the rest"
                 )
-            return shards, odd
-        return [index], odd
+            return shards, set(weight_map), odd
+        return [index], set(), odd
     weights = sorted(child.name for child in path.iterdir() if child.suffix in (".pt", ".pth", ".bin", ".gguf"))
     seen = f"found {', '.join(weights[:5])}" if weights else "found no weights"
     raise CriticProbeError(
@@ -389,13 +420,15 @@ def _read_files(path: Path, files: list[Path]) -> Tensors:
     for file in files:
         for name, stored in _named(file).items():
             if name in tensors:
-                raise CriticProbeError(
-                    f"{file}: tensor {name} is also in {tensors[name].file.name}; remove the stale file"
-                )
+                raise _twice(file, name, tensors[name].file)
             tensors[name] = stored
     if not tensors:
         raise CriticProbeError(f"{path}: its weight files hold no tensors; copy them again")
     return tensors
+
+
+def _twice(file: Path, name: str, other: Path) -> CriticProbeError:
+    return CriticProbeError(f"{file}: tensor {name} is also in {other.name}; remove the stale file")
 
 
 def _named(file: Path) -> Tensors:
@@ -404,7 +437,7 @@ def _named(file: Path) -> Tensors:
         tree = read_torch_file(file)
         if not isinstance(tree, dict):
             raise CriticProbeError(f"{file}: holds no state dict; save the weights with save_pretrained")
-        return {str(name): value for name, value in tree.items() if isinstance(value, Stored)}
+        return state_dict(file, tree)
     try:
         documents.parse_json(_header(file))
         with safe_open(file, framework="pt") as file_tensors:
@@ -447,7 +480,6 @@ def fingerprint(layout: Layout) -> str:
     by file, the size and 1 MiB blocks: all of them up to 64 MiB, else 64 of them evenly spaced with the first and the
     last among them.
     """
-    block, most = 1 << 20, 64
     digest = hashlib.sha256(layout.config_file.read_bytes())
     for file in layout.settings:
         digest.update(file.name.encode() + file.read_bytes())
@@ -455,20 +487,32 @@ def fingerprint(layout: Layout) -> str:
         digest.update(code.read_bytes())
     for file in layout.files:
         size = file.stat().st_size
-        blocks = -(-size // block)
-        chosen = range(blocks) if blocks <= most else [round(i * (blocks - 1) / (most - 1)) for i in range(most)]
+        blocks = -(-size // _BLOCK)
+        chosen = range(blocks) if blocks <= _WHOLE else [round(i * (blocks - 1) / (_WHOLE - 1)) for i in range(_WHOLE)]
         digest.update(f"{file.name}:{size}".encode())
         with file.open("rb") as stream:
             for index in chosen:
-                stream.seek(index * block)
-                digest.update(stream.read(block))
+                stream.seek(index * _BLOCK)
+                digest.update(stream.read(_BLOCK))
+    return digest.hexdigest()[:12]
+
+
+def vectors_hash(layout: Layout) -> str:
+    """Twelve hex digits of all norms and biases where a file is large, of which a fingerprint may miss them; else none."""
+    if all(file.stat().st_size <= _WHOLE * _BLOCK for file in layout.files):
+        return ""
+    digest = hashlib.sha256()
+    for name, stored in sorted(layout.tensors.items()):
+        if len(stored.shape) == 1:
+            digest.update(name.encode() + stored.read().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:12]
 
 
 def tokenizer_hash(path: Path) -> str:
     """Eight hex digits of the SHA-256 over the directory's tokenizer files."""
     digest = hashlib.sha256()
-    for name in (*_TOKENIZER_FILES, "merges.txt", "tokenizer_config.json"):
+    beside = ("merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+    for name in (*_TOKENIZER_FILES, *beside):
         if (path / name).exists():
             digest.update(name.encode() + (path / name).read_bytes())
     return digest.hexdigest()[:8]

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from critic_probe.checkpoint.critic import OUTPUT_LAYER, Critic
+from critic_probe.checkpoint.critic import Critic
+from critic_probe.checkpoint.stored import OUTPUT_LAYER
 
 # What no value depends on once a model is loaded for evaluation, or what its tensors' shapes would contradict.
 _NEUTRAL = {

@@ -5,7 +5,8 @@ Nothing is merged on disk. Each tensor becomes a `Stored` that assembles itself 
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing_extensions import TypedDict
 from critic_probe import documents
 from critic_probe.checkpoint.pickles import Inert, read_plain_pickle, read_torch_file, read_torch_part
 from critic_probe.checkpoint.stored import Stored, Tensors
+from critic_probe.documents import shown
 from critic_probe.errors import CriticProbeError, parameter
 
 
@@ -82,22 +84,40 @@ def _fsdp_files(directory: Path) -> list[Path]:
     return [shards[rank] for rank in range(world)]
 
 
+def state_dict(file: Path, tree: Mapping[Any, Any], kinds: Any = Stored) -> dict[str, Any]:
+    """The tensors of a state dict, without what else a trainer keeps in it.
+
+    Args:
+        file: Where it is from.
+        tree: As its pickle holds it.
+        kinds: What a tensor is in it.
+
+    Raises:
+        CriticProbeError: A weight or a bias is no tensor.
+    """
+    for name, value in tree.items():
+        if not isinstance(value, kinds) and str(name).endswith((".weight", ".bias")):
+            raise CriticProbeError(f"{file}: {name} is no tensor but {shown(value)}; save the checkpoint again")
+    return {str(name): value for name, value in tree.items() if isinstance(value, kinds)}
+
+
 def _state_dict(file: Path) -> dict[str, Any]:
     tree = read_torch_file(file)
     if not isinstance(tree, dict) or not all(isinstance(name, str) for name in tree):
         raise CriticProbeError(f"{file}: holds no state dict; give the files that verl's checkpoint manager wrote")
-    return {name: value for name, value in tree.items() if isinstance(value, Stored | Inert)}
+    return state_dict(file, tree, Stored | Inert)
 
 
 def _assemble(name: str, values: Sequence[Any], files: Sequence[Path]) -> Stored:
     if all(isinstance(value, Stored) for value in values):
+        first: Stored = values[0]
         shapes = {value.shape for value in values}
         if len(shapes) > 1:
             raise CriticProbeError(
                 f"{files[0]}: {name} is a plain tensor of another shape on each rank ({sorted(shapes)}), so how it was "
                 "cut is not known; merge it with the framework that wrote it"
             )
-        return values[0]  # type: ignore[no-any-return]
+        return replace(first, read=partial(_read_replica, name, values))
     kinds = {value.kind if isinstance(value, Inert) else "Tensor" for value in values}
     read = {"DTensor": _dtensor_parts, "ShardedTensor": _sharded_tensor_parts}.get(next(iter(kinds)))
     if len(kinds) > 1 or read is None:
@@ -115,6 +135,18 @@ def _assemble(name: str, values: Sequence[Any], files: Sequence[Path]) -> Stored
             "`python -m verl.model_merger merge --backend fsdp`"
         ) from error
     return joined(name, shape, parts, files[0])
+
+
+def _read_replica(name: str, replicas: Sequence[Stored], dtype: torch.dtype | None = None) -> Tensor:
+    """One of the copies that every rank holds, which must be the same."""
+    first = replicas[0].read()
+    for other in replicas[1:]:
+        if not torch.equal(first, other.read()):
+            raise CriticProbeError(
+                f"{other.file}: {name} is held by every rank, and has other values than in {replicas[0].file.name}; "
+                "the ranks belong to different saves, or the tensor was not trained as one"
+            )
+    return first.to(dtype or first.dtype)
 
 
 def joined(name: str, shape: tuple[int, ...], parts: Sequence[_Part], file: Path) -> Stored:
@@ -230,7 +262,7 @@ def read_zero2(directory: Path) -> Tensors:
     module = read_torch_file(files[0]).get("module")
     if not isinstance(module, dict) or not module:
         raise CriticProbeError(f"{files[0]}: holds no module; {convert}")
-    return {name: value for name, value in module.items() if isinstance(value, Stored)}
+    return state_dict(files[0], module)
 
 
 def read_dcp(directory: Path) -> Tensors:
@@ -253,6 +285,11 @@ def read_dcp(directory: Path) -> Tensors:
             if entry.kind != "TensorStorageMetadata" or str(path[0]).startswith(("optim", "optimizer")):
                 continue
             name = ".".join(map(str, path[1:] or path))
+            if name in tensors:
+                raise CriticProbeError(
+                    f"{index}: {name} stands there of several models, one of them under {path[0]!s:.60}; save the "
+                    "critic alone"
+                )
             dtype = entry.state["properties"].state[0]
             parts = [
                 (tuple(chunk.state["offsets"]), _dcp_part(directory, full_name, chunk.state, dtype, places))

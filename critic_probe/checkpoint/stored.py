@@ -1,5 +1,6 @@
 """One tensor of a checkpoint that has not been read yet."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -8,6 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+# A language model's output layer, on which no value depends; head is RWKV's.
+OUTPUT_LAYER = re.compile(r"(^|\.)(lm_head|embed_out|output_layer|output_projection)\.|^head\.")
 
 
 @dataclass(frozen=True)

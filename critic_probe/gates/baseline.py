@@ -4,11 +4,12 @@ The file is byte-stable: the same critic on the same data with the same settings
 machine. It has no times and no paths, rows are sorted and stand a line each, floats have nine digits.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NotRequired, cast
+from typing import Any, Literal, NotRequired
 
 import pandas as pd
 from typing_extensions import TypedDict
@@ -20,6 +21,7 @@ from critic_probe.writing import write_text
 SCHEMA = "critic-probe/baseline/3"
 UNPAIRED = ("critic-probe/baseline/1", "critic-probe/baseline/2")  # lack some of what tests in pairs need
 ONLY = "the critic"  # one critic's figures are compared whatever its directory is called
+_DIGEST = "digest"
 _SETTINGS = ("data", "aggregations", "eos", "value_position")
 READ = ("convention", "template", "value_position", "dtype")  # of each critic
 FIGURE = ("metric", "critic", "aggregation", "family", "position", "category")
@@ -180,9 +182,9 @@ def _plain(value: Any) -> Any:
 
 
 def save(path: Path, baseline: Mapping[str, Any]) -> None:
-    """Writes a baseline."""
+    """Writes a baseline, and what tells that nobody changed it since."""
     parts = []
-    for key, value in baseline.items():
+    for key, value in [*baseline.items(), (_DIGEST, _digest(baseline))]:
         if isinstance(value, list):
             rows = ",\n".join(json.dumps(row, ensure_ascii=False) for row in value)
             parts.append(f"{json.dumps(key)}: [\n{rows}\n]")
@@ -191,15 +193,25 @@ def save(path: Path, baseline: Mapping[str, Any]) -> None:
     write_text(path, "{\n" + ",\n".join(parts) + "\n}\n")
 
 
+def _digest(baseline: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(baseline, sort_keys=True).encode()).hexdigest()[:12]
+
+
 def load(path: Path) -> dict[str, Any]:
     """Reads a baseline.
 
     Raises:
-        CriticProbeError: There is none, or it is no baseline of this version.
+        CriticProbeError: There is none, it is no baseline of this version, or it was changed since it was written.
     """
     cure = f"write one with {parameter('save_baseline')}"
     baseline: Any = documents.read_json(path, cure, dict, documents.LARGE)
     if baseline.get("schema") not in (SCHEMA, *UNPAIRED):
         raise CriticProbeError(f"{path}: is no {SCHEMA}; write it anew with {parameter('save_baseline')}")
     schema: Any = _Baseline if baseline["schema"] == SCHEMA else _Old
-    return cast(dict[str, Any], documents.checked(baseline, schema, str(path), cure))
+    checked = dict(documents.checked(baseline, schema, str(path), cure))
+    written = checked.pop(_DIGEST, None)  # those of earlier versions have none
+    if written is not None and written != _digest(checked):
+        raise CriticProbeError(
+            f"{path}: was changed after it was written, by hand or by a merge; {cure}, or take it whole from one commit"
+        )
+    return checked

@@ -87,6 +87,15 @@ METRICS: frozenset[str] = frozenset(
     ]
 )
 
+SHARES = frozenset(
+    [
+        *(f"compare.{name}" for name in ("d_acc", "matched_d_acc", "soft_d_acc", "auc", "saturated")),
+        *(f"{command}.{name}" for command in ("perturb", "completeness") for name in ("right_order", "flip_rate")),
+        *("perturb.controls_right", "perturb.fault_right", "tokens.d_acc"),
+    ]
+)
+"""Figures between 0 and 1."""
+
 
 def figures(results: Mapping[str, Any]) -> pd.DataFrame:
     """One row per figure: metric, critic, aggregation, family, position, category, value, low, high, n, floor, ids.

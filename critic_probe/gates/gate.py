@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 from critic_probe import documents
 from critic_probe.aggregation import parse
 from critic_probe.errors import CriticProbeError, parameter
-from critic_probe.gates.figures import GONE, METRICS, OF_RUNS
+from critic_probe.gates.figures import GONE, METRICS, OF_RUNS, SHARES
 from critic_probe.gates.shipped import DEFAULT_PROFILE, profile_text
 from critic_probe.stats.intervals import NOTHING, Interval, would_tell
 from critic_probe.stats.rates import too_few
@@ -170,6 +170,11 @@ def read_gate(given: Any, where: str, families: Collection[str]) -> Gate:
         raise CriticProbeError(f"{where}: has no bound; give min or max")
     if gate.min is not None and gate.max is not None and gate.min > gate.max:
         raise CriticProbeError(f"{where}: min {gate.min:g} is above max {gate.max:g}; nothing could pass")
+    beyond = [bound for bound in (gate.min, gate.max) if bound is not None and not 0 <= bound <= 1]
+    if beyond and gate.metric in SHARES:
+        raise CriticProbeError(
+            f"{where}: {gate.metric} is a share between 0 and 1, which {beyond[0]:g} does not bound; write 0.7 for 70%"
+        )
     if gate.family and gate.family not in families:
         raise CriticProbeError(
             f"{where}: family {documents.shown(gate.family)} is unknown; choose from {', '.join(sorted(families))}"
@@ -225,7 +230,7 @@ def evaluate(plan: Plan, figures: pd.DataFrame, unnamed: Iterable[str]) -> pd.Da
             }
         ]
         for figure in measured:
-            word, note = _verdict(gate, figure)
+            word, note = _verdict(gate, figure) if len(matching) else ("cannot tell", _unmeasured(gate, figures))
             shown = {key: figure[key] for key in ("critic", "aggregation", "family", "position", "category")}
             shown |= {key: figure[key] for key in ("value", "low", "high", "n")}
             asked = {"bound": gate.bound, "at": gate.at, "severity": gate.severity}
@@ -234,6 +239,17 @@ def evaluate(plan: Plan, figures: pd.DataFrame, unnamed: Iterable[str]) -> pd.Da
                 {"gate": gate.label, "metric": gate.metric, **shown, **asked, "verdict": word, "note": note, "ids": ids}
             )
     return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+def _unmeasured(gate: Gate, figures: pd.DataFrame) -> str:
+    """Why a gate bounds no figure: a name of it that no figure of its metric has, and those that they have."""
+    of_metric = figures[figures.metric == gate.metric]
+    for name in ("category", "family", "position"):
+        known = sorted(set(of_metric[name]) - {""})
+        if (wanted := getattr(gate, name)) and wanted not in known:
+            there = f"there {'is' if len(known) == 1 else 'are'} {', '.join(known[:8])}" if known else "there is none"
+            return f"nothing was measured of {name} '{wanted}': {there}"
+    return "nothing was measured"
 
 
 def _verdict(gate: Gate, figure: Mapping[str, Any]) -> tuple[str, str]:

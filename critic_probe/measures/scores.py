@@ -34,7 +34,7 @@ def compare_scores(
         tie_within: Gaps up to it are ties too, in the unit of the scores.
 
     Raises:
-        CriticProbeError: There are no pairs.
+        CriticProbeError: There are no pairs, or a critic's read-outs are not of the same ones.
     """
     if not pairs:
         raise CriticProbeError(f"{source}: no rows, the file is empty; give at least one pair")
@@ -45,6 +45,7 @@ def compare_scores(
     frames, notices = [], []
     records: list[CriticRecord] = []
     for critic, of_critic in frame.groupby("critic", sort=False):
+        of_critic = _in_one_order(str(critic), of_critic)
         own = of_critic.floor.fillna(tolerance.of_given_scores("float32", _larger(of_critic)))
         scored = with_verdicts(of_critic.drop(columns=["student", "teacher", "floor"]), own.clip(lower=tie_within))
         for aggregation, read in of_critic.groupby("aggregation", sort=False):
@@ -67,6 +68,20 @@ def compare_scores(
     if tie_within:
         signed["tie_within"] = tie_within
     return tabulated(pd.concat(frames, ignore_index=True), texts, notices, signed, GIVEN, temperature)
+
+
+def _in_one_order(critic: str, scored: pd.DataFrame) -> pd.DataFrame:
+    """A critic's rows with the pairs of every read-out in the order of the first one's: they are compared in pairs."""
+    ids = {name: read.id for name, read in scored.groupby("aggregation", sort=False)}
+    first, whole = next(iter(ids.items()))
+    for name, own in ids.items():
+        if apart := sorted({*whole} ^ {*own}):
+            raise CriticProbeError(
+                f"{critic}: {len(apart)} pairs have a score under one of {first} and {name} alone, first "
+                f"'{apart[0]:.80}'; give every pair both, or a file of one read-out"
+            )
+    places = {identity: place for place, identity in enumerate(whole)}
+    return scored.iloc[scored.id.map(places).argsort(kind="stable")]
 
 
 def _told_of(text: str | Told) -> Told:

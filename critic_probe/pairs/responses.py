@@ -60,6 +60,11 @@ class ScoredResponse(NamedTuple):
     floors: dict[str, float]
     tokens_read: dict[str, str | None]
 
+    @property
+    def about(self) -> tuple[str, str, list[str]]:
+        """What all responses of a row have in common."""
+        return self.prompt_hash, self.category, [*self.scores]
+
 
 def read_outs_of(row: Mapping[str, Any]) -> list[str]:
     """The read-outs of a row that `score` wrote; of any other row none."""
@@ -78,6 +83,14 @@ def paired(rows: RowFile) -> Iterator[tuple[str, str, ScoredResponse, ScoredResp
     for (_, identity), group in itertools.groupby(each, key=lambda entry: (entry[1].critic, entry[1].id)):
         entries = list(group)
         where, by_name = entries[0][0], {response.name: response for _, response in entries}
+        for _, other in entries:
+            if other is not by_name[other.name]:
+                raise CriticProbeError(f"{rows.name} {where}: '{identity}' has two responses {other.name}; remove one")
+            if other.about != entries[0][1].about:
+                raise CriticProbeError(
+                    f"{rows.name} {where}: the responses of '{identity}' have several prompt hashes, categories or "
+                    "read-outs; give the file as it was"
+                )
         pairs = list(_ordered(by_name))
         if not pairs:
             raise CriticProbeError(
@@ -114,6 +127,8 @@ def _response(row: Mapping[str, Any], source: str) -> ScoredResponse:
         value = _plain(row.get(key))
         if not is_number(value):
             raise CriticProbeError(f"{source}: '{key}' is {shown(row.get(key))}; it must be a finite number")
+        if value < 0 and not key.endswith("_score"):
+            raise CriticProbeError(f"{source}: '{key}' is {shown(value)}; it must not be negative")
         return float(value)
 
     def text(key: str) -> str:

@@ -66,8 +66,19 @@ def read_scores(rows: RowFile) -> Iterator[ScoredPair]:
 
     Raises:
         CriticProbeError: A row has other scores than the first one, or a score of one side only; a score or floor is no
-            finite number; or a pair stands twice under one critic and read-out. The message names the file and the row.
+            finite number; or a pair stands twice under one critic and read-out, or is of several prompts or categories.
+            The message names the file and the row, or the pair.
     """
+    about: dict[str, tuple[str, str]] = {}
+    for pair in _each(rows):
+        if about.setdefault(pair.id, said := (pair.prompt_hash, pair.category)) != said:
+            raise CriticProbeError(
+                f"{rows.name}: the rows of id {shown(pair.id)} have several prompts or categories; make ids unique"
+            )
+        yield pair
+
+
+def _each(rows: RowFile) -> Iterator[ScoredPair]:
     if any(read_outs_of(row) for _, row in itertools.islice(rows, 1)):
         yield from _of_responses(rows)
         return

@@ -92,6 +92,7 @@ class PairTrainer(Trainer):
         self.beside = beside  # writes what a critic's directory holds beside its weights, at a step
         self.trainee, self.options, self.held_out, self.tree, self.probe = trainee, options, held_out, tree, probe
         self.tokens = self.computed = 0
+        self._at_log = 0, 0  # what they were at the last log
         self.measured: dict[str, float] = {}  # on the held-out pairs, with the weights as they are now
         self._punctuation = encoder.punctuation if marks else None
         self._since_log: list[dict[str, float]] = []
@@ -204,7 +205,9 @@ class PairTrainer(Trainer):
             )
             means = self.accelerator.reduce(means, "mean")
             logs |= dict(zip(names, means.tolist(), strict=True))
-            logs["critic/tokens_saved"] = 1 - self.computed / self.tokens
+            tokens, computed = self._at_log
+            logs["critic/tokens_saved"] = 1 - (self.computed - computed) / (self.tokens - tokens)
+            self._at_log = self.tokens, self.computed
             self._since_log.clear()
         super().log(logs, start_time)
 

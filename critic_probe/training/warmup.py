@@ -208,6 +208,7 @@ def _record(options: Options, step: int, data: str, longest: int) -> dict[str, A
     if options.aggregation == objective.PROGRESSIVE:
         last = objective.scheduled(options.aggregation, step, *options.progressive)
         record["ends_as"] = {0.0: "mean", 1.0: "last"}.get(last.parameter, last.name)
+    plain["resume"] = options.resume  # a resumed run ends in the bytes of an undisturbed one
     record["options"] = {k: v for k, v in asdict(options).items() if k not in record and v != plain[k]}
     return record
 

@@ -330,7 +330,7 @@ def test_what_transformers_would_take_is_read_and_the_rest_is_told(source, expec
     [check] = [check for check in audit(dissect(path)) if check.check == "weight-files"]
     assert check.verdict == "warn"
     assert check.evidence.startswith(
-        "model.safetensors was read, as transformers does, and not model.safetensors.index"
+        "model.safetensors was read, as its framework does, and not model.safetensors.index"
     )
     assert "pytorch_model.bin" in check.evidence
 

@@ -125,7 +125,7 @@ def test_what_cannot_be_told_counts_as_asked(repository, tmp_path):
 
 @pytest.mark.parametrize("gate", ["compare.d_acc", "doctor.fails"])
 def test_the_warnings_of_a_checkpoint_are_carried(repository, critic_dir, gate):
-    (repository / "own.toml").write_text(f'[[gates]]\nmetric = "{gate}"\nmax = 9\nat = "value"\n', encoding="utf-8")
+    (repository / "own.toml").write_text(f'[[gates]]\nmetric = "{gate}"\nmin = 0\nat = "value"\n', encoding="utf-8")
     options = ("-c", str(critic_dir), "--gates", "own.toml", "--device", "cpu", "--markdown", "summary.md")
     done = check(repository, *options, "--json")
     assert done.returncode == 0, done.stderr

@@ -124,20 +124,6 @@ def slow_critic(make_critic) -> Path:
     return make_critic(hidden_size=128, intermediate_size=512, num_hidden_layers=4)
 
 
-@pytest.mark.kills
-def test_a_killed_run_resumes_to_the_same_bytes(slow_critic, tmp_path):
-    pairs = write_pairs(tmp_path / "p.jsonl", 150)
-    whole = start(pairs, slow_critic, tmp_path / "whole.json", tmp_path / "a.sqlite")
-    assert finish(whole) == 0
-    cache = tmp_path / "b.sqlite"
-    for kept in (50, random.randint(80, 180)):
-        killed = interrupted(signal.SIGKILL, kept, pairs, slow_critic, tmp_path / "resumed.json", cache)
-        assert killed.returncode == -signal.SIGKILL
-        assert not (tmp_path / "resumed.json").exists()
-    assert finish(start(pairs, slow_critic, tmp_path / "resumed.json", cache)) == 0
-    assert (tmp_path / "resumed.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_says_how_far_it_came_and_how_to_go_on(slow_critic, tmp_path, number):
     """A scheduler's signal does what Ctrl-C does."""

@@ -13,8 +13,11 @@ import pytest
 from critic_probe.checkpoint.layout import read_layout
 from critic_probe.errors import CriticProbeError
 
-pytestmark = pytest.mark.kills
 MOMENTS = 20
+IN_EVERY_BUILD = (4, 11, 18)
+at_any_moment = pytest.mark.parametrize(
+    "moment", [pytest.param(m, marks=[] if m in IN_EVERY_BUILD else [pytest.mark.kills]) for m in range(MOMENTS)]
+)
 ROWS = [
     {"id": f"r{i}", "prompt": f"What is {i} + {i}?", "student": f"It is {2 * i}, so.", "teacher": f"{2 * i}."}
     for i in range(150)
@@ -89,7 +92,7 @@ def undisturbed(run, make_critic, tmp_path_factory):
     return once
 
 
-@pytest.mark.parametrize("moment", range(MOMENTS))
+@at_any_moment
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_run_that_is_killed_at_any_moment_ends_as_any_other(run, undisturbed, tmp_path, name, moment):
     words, whole, took = undisturbed(name)
@@ -102,14 +105,14 @@ def test_a_run_that_is_killed_at_any_moment_ends_as_any_other(run, undisturbed, 
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """The files of a finished critic; what is kept for resuming, and TensorBoard's log of times, are none of it."""
-    beside = ("events.out", "training_args.bin")
+    """The files of a critic; what is kept for resuming, and TensorBoard's log of times, are none of it."""
+    beside = ("events.out", "training_args.bin", "optimizer", "scheduler", "rng_state", "trainer_state")
     return {
         file.name: file.read_bytes() for file in folder.iterdir() if file.is_file() and not file.name.startswith(beside)
     }
 
 
-@pytest.mark.parametrize("moment", range(MOMENTS))
+@at_any_moment
 def test_a_warmup_that_is_killed_leaves_no_half_critic_and_ends_as_any_other(run, undisturbed, tmp_path, moment):
     """It is resumed from its newest whole checkpoint, or begun anew where there is none, as the error says."""
     words, whole, took = undisturbed("warmup")
@@ -124,7 +127,8 @@ def test_a_warmup_that_is_killed_leaves_no_half_critic_and_ends_as_any_other(run
             pass  # what it left is refused
         else:
             same = whole / layout.path.relative_to(out)
-            assert contents(layout.path).items() <= contents(same).items()
+            if same.exists():  # of checkpoints a run keeps the newest
+                assert contents(layout.path).items() <= contents(same).items()
     begun = [*words, "-o", out]
     anew = run(begun, cache)
     assert anew in (0, 2)

@@ -1,12 +1,15 @@
 """Gates on figures: what passes, what fails, and what cannot be told."""
 
+import json
 import math
 import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from critic_probe.errors import CriticProbeError
+from critic_probe.gates.baseline import load, save
 from critic_probe.gates.figures import GONE, METRICS
 from critic_probe.gates.gate import Gate, Plan, evaluate, exit_code, load_gates
 from critic_probe.gates.shipped import profile_names, profile_text
@@ -87,7 +90,7 @@ def test_what_cannot_be_told_says_how_many_more_prompts_would_tell(row, note):
 
 def test_what_was_not_measured_cannot_be_told():
     found = verdicts(Gate("perturb.flip_rate", max=0.1, family="typo"), figure(0.9, 0.8, 1.0)).iloc[0]
-    assert (found.verdict, found.note) == ("cannot tell", "nothing was measured")
+    assert (found.verdict, found.note) == ("cannot tell", "nothing was measured of family 'typo': there is none")
 
 
 def test_a_figure_below_the_noise_floor_is_said_to_be():
@@ -174,3 +177,37 @@ def test_gates_are_found_in_a_projects_own_pyproject(tmp_path, monkeypatch):
     plan = load_gates(None, None, FAMILIES)
     assert (plan.source, plan.gates) == ("pyproject.toml", (Gate("compare.d_acc", min=0.5),))
     assert load_gates("strict", None, FAMILIES).source == "profile strict"
+
+
+@pytest.mark.parametrize("bound", [{"max": 70}, {"min": -0.1}])
+def test_a_bound_that_no_share_can_miss_is_refused(tmp_path, bound):
+    lines = "\n".join(f"{key} = {value}" for key, value in bound.items())
+    (tmp_path / "gates.toml").write_text(f'[[gates]]\nmetric = "compare.d_acc"\n{lines}\n')
+    with pytest.raises(CriticProbeError, match=r"gate 1: compare\.d_acc is a share between 0 and 1, which .* does not"):
+        load_gates(None, tmp_path / "gates.toml", FAMILIES)
+
+
+@pytest.mark.parametrize(
+    ("gate", "note"),
+    [
+        (Gate("compare.d_acc", min=0.1, category="mth"), "nothing was measured of category 'mth': there is math"),
+        (Gate("compare.d_acc", min=0.1, position="end"), "nothing was measured of position 'end': there is none"),
+    ],
+)
+def test_a_gate_on_what_is_not_there_says_what_is(gate, note):
+    assert verdicts(gate, figure(0.9, 0.8, 1.0, category="math")).note.tolist() == [note]
+
+
+def test_a_baseline_that_was_changed_since_is_refused_and_one_without_a_digest_is_not(tmp_path):
+    """By hand, or by a merge of two, whose rows stand a line each."""
+    file, text = tmp_path / "base.json", (Path(__file__).parents[2] / "fixtures" / "baseline.json").read_text("utf-8")
+    whole = {key: value for key, value in json.loads(text).items() if key != "digest"}
+    save(file, whole)
+    assert load(file) == whole
+    written = json.loads(file.read_text("utf-8"))
+    written["scores"][0]["student_score"] += 1
+    file.write_text(json.dumps(written), "utf-8")
+    with pytest.raises(CriticProbeError, match="was changed after it was written, by hand or by a merge"):
+        load(file)
+    file.write_text(json.dumps(whole), "utf-8")
+    assert load(file) == whole

@@ -5,6 +5,7 @@ import dataclasses
 import itertools
 import json
 
+import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 from typer.testing import CliRunner
@@ -209,3 +210,54 @@ def test_responses_beside_a_pair_are_left_alone(tmp_path, sides):
     (tmp_path / "c.jsonl").write_text(json.dumps(row), encoding="utf-8")
     [pair] = read_pairs(tmp_path / "c.jsonl")
     assert (pair.student, pair.teacher) == ("worse", "better")
+
+
+LONG = [
+    {"id": f"i{i}", "student_score": (7 * i) % 5 / 5, "teacher_score": (3 * i + of) % 7 / 7, "aggregation": name}
+    for of, name in enumerate(("mean", "last"))
+    for i in range(12)
+]
+
+
+def test_read_outs_are_compared_in_pairs_whatever_the_order_of_their_rows(tmp_path):
+    """Verdicts that flip were counted by the rows' places."""
+    shuffled = [*LONG[:12], *LONG[:11:-1]]
+    flips = [compare_scores(list(read_scores(write(tmp_path / "s.jsonl", r))), "s").summary for r in (LONG, shuffled)]
+    pd.testing.assert_frame_equal(*flips)
+    assert flips[0].flips[1] > 0
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (LONG[:-1], "1 pairs have a score under one of mean and last alone, first 'i11'"),
+        ([LONG[0] | {"prompt_hash": "x"}, *LONG[1:]], "the rows of id 'i0' have several prompts or categories"),
+        ([LONG[0] | {"category": "x"}, *LONG[1:]], "the rows of id 'i0' have several prompts or categories"),
+    ],
+)
+def test_read_outs_of_other_pairs_are_refused(tmp_path, rows, message):
+    with pytest.raises(CriticProbeError, match=message):
+        compare_scores(list(read_scores(write(tmp_path / "s.jsonl", rows))), "s")
+
+
+def response(name, **changed):
+    own = {"critic": "c", "id": "a", "response": name, "prompt_hash": "p", "response_hash": name, "category": ""}
+    return own | {"tokens": 3, "characters": 5, "mean_score": 0.5, "mean_floor": 0.0, **changed}
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([response("student"), response("teacher"), response("teacher", mean_score=9)], "has two responses teacher"),
+        ([response("student"), response("teacher", prompt_hash="q")], "several prompt hashes, categories or read-outs"),
+        (
+            [response("student"), response("teacher", last_score=1, last_floor=0)],
+            "several prompt hashes, categories or",
+        ),
+        ([response("student", tokens=-1), response("teacher")], "'tokens' is '-1'; it must not be negative"),
+        ([response("student", mean_floor=-1), response("teacher")], "'mean_floor' is '-1'; it must not be negative"),
+    ],
+)
+def test_rows_of_score_that_were_put_together_are_refused(tmp_path, rows, message):
+    with pytest.raises(CriticProbeError, match=message):
+        list(read_scores(write(tmp_path / "s.jsonl", rows)))
