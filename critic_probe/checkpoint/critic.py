@@ -22,7 +22,7 @@ from critic_probe import tolerance
 from critic_probe.checkpoint.blocks import in_blocks
 from critic_probe.checkpoint.finite import first_not_finite
 from critic_probe.checkpoint.head import NORMALIZER, Head, has_head, read_head, state_width
-from critic_probe.checkpoint.layout import Layout, fingerprint, read_json, read_layout, tokenizer_hash
+from critic_probe.checkpoint.layout import Layout, fingerprint, read_json, read_layout, tokenizer_hash, vectors_hash
 from critic_probe.checkpoint.quantised import NO_NUMBERS
 from critic_probe.checkpoint.stored import OUTPUT_LAYER
 from critic_probe.errors import CriticProbeError, parameter
@@ -75,6 +75,7 @@ class Critic:
         vocabulary: Rows of the embedding; every id must be below it.
         eos_ids: The ids that end a response: the tokenizer's and those of the configs.
         fingerprint: Tells this checkpoint from every other.
+        vectors_hash: Of norms and biases that a fingerprint may miss; see `layout.vectors_hash`.
         tokenizer_hash: Tells its tokenizer files from every other.
         training: The contents of `critic_probe.json`, empty where there is none.
         loading: The options that it was loaded with.
@@ -91,6 +92,7 @@ class Critic:
     vocabulary: int
     eos_ids: frozenset[int]
     fingerprint: str
+    vectors_hash: str
     tokenizer_hash: str
     training: dict[str, Any]
     loading: dict[str, Any]
@@ -288,6 +290,7 @@ def without_backbone(
         vocabulary=text_config.vocab_size,
         eos_ids=eos_ids(layout, tokenizer, text_config),
         fingerprint=fingerprint(layout),
+        vectors_hash=vectors_hash(layout),
         tokenizer_hash=tokenizer_hash(layout.home),
         training=_training(layout.path),
         loading={"base": base, "trust_remote_code": trust_remote_code, "head_row": head_row},

@@ -13,7 +13,6 @@ import transformers
 
 from critic_probe.aggregation import Aggregation
 from critic_probe.checkpoint import Critic
-from critic_probe.checkpoint.layout import vectors_hash
 from critic_probe.encoding import DATE, Convention, EosPolicy, TemplateMode
 from critic_probe.pairs import Candidates, Pair, PairFile, Pairs, data_hash
 from critic_probe.scoring.engine import Mode
@@ -201,5 +200,5 @@ def identity(critic: Critic) -> str:
     parts = (critic.fingerprint, critic.head.hash, critic.head.normalisation, critic.dtype, critic.device.type)
     precision = torch.get_float32_matmul_precision()
     coarser = () if precision == "highest" else (precision,)
-    vectors = filter(None, (vectors_hash(critic.layout),))
+    vectors = filter(None, (critic.vectors_hash,))
     return repr((*map(str, parts), critic.attention, torch.__version__, transformers.__version__, *coarser, *vectors))
