@@ -498,7 +498,7 @@ def fingerprint(layout: Layout) -> str:
 
 
 def vectors_hash(layout: Layout) -> str:
-    """Twelve hex digits of all norms and biases where a file is so large that a fingerprint may miss them; else none."""
+    """Twelve hex digits of norms and biases where a file is so large that a fingerprint may miss them; else none."""
     if all(file.stat().st_size <= _WHOLE * _BLOCK for file in layout.files):
         return ""
     digest = hashlib.sha256()
