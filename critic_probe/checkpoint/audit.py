@@ -13,7 +13,7 @@ import torch
 
 from critic_probe.checkpoint.critic import embedding_rows, eos_ids, read_config, read_tokenizer, stored_dtype
 from critic_probe.checkpoint.head import NORMALIZER, Head, looks_untrained, read_head, state_width
-from critic_probe.checkpoint.layout import Layout, fingerprint, read_layout, tokenizer_hash
+from critic_probe.checkpoint.layout import Layout, fingerprint, read_json, read_layout, tokenizer_hash
 from critic_probe.checkpoint.settings import differences
 from critic_probe.checkpoint.stored import OUTPUT_LAYER
 from critic_probe.errors import CriticProbeError, parameter
@@ -368,6 +368,18 @@ def _template(anatomy: Anatomy) -> Check:
                 "warn",
                 f"the chat template writes {'; '.join(split)}: tokens that were added in training may have been lost",
                 "give the tokenizer that the critic was trained with, with its added tokens",
+            )
+        settings = anatomy.layout.home / "tokenizer_config.json"
+        other = (
+            read_json(settings, "the tokenizer's settings", dict).get("chat_template") if settings.exists() else None
+        )
+        if isinstance(other, str) and other != template:
+            return Check(
+                "template",
+                "warn",
+                "chat_template.jinja and tokenizer_config.json have different chat templates: the former is used, as "
+                "transformers does, and its older versions use the latter",
+                "keep the one that the critic was trained with",
             )
         return Check("template", "ok", "the tokenizer has a chat template; prompts go through it")
     return Check(

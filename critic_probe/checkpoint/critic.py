@@ -75,10 +75,10 @@ class Critic:
         vocabulary: Rows of the embedding; every id must be below it.
         eos_ids: The ids that end a response: the tokenizer's and those of the configs.
         fingerprint: Tells this checkpoint from every other.
-        vectors_hash: Of norms and biases that a fingerprint may miss; see `layout.vectors_hash`.
         tokenizer_hash: Tells its tokenizer files from every other.
         training: The contents of `critic_probe.json`, empty where there is none.
         loading: The options that it was loaded with.
+        vectors: Tells norms and biases from others where the fingerprint, of a large checkpoint, may not.
     """
 
     name: str
@@ -92,10 +92,10 @@ class Critic:
     vocabulary: int
     eos_ids: frozenset[int]
     fingerprint: str
-    vectors_hash: str
     tokenizer_hash: str
     training: dict[str, Any]
     loading: dict[str, Any]
+    vectors: str
 
     @torch.inference_mode()
     def values(self, ids: Sequence[int]) -> Tensor:
@@ -290,10 +290,10 @@ def without_backbone(
         vocabulary=text_config.vocab_size,
         eos_ids=eos_ids(layout, tokenizer, text_config),
         fingerprint=fingerprint(layout),
-        vectors_hash=vectors_hash(layout),
         tokenizer_hash=tokenizer_hash(layout.home),
         training=_training(layout.path),
         loading={"base": base, "trust_remote_code": trust_remote_code, "head_row": head_row},
+        vectors=vectors_hash(layout),
     )
 
 

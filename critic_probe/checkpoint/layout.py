@@ -158,6 +158,11 @@ def read_layout(path: str | Path, *, base: str | Path | None = None, step: int |
         )
     where = _follow(path, step)
     layout = _read(where, base)
+    if step is None and where != path and (steps := steps_in(path)):
+        newest = steps[max(steps)]
+        if newest not in (where, where.parent):
+            odd = f"{newest.name} is newer and holds no weights of a critic: {where.relative_to(path)} was read"
+            layout = replace(layout, odd="; ".join(filter(None, (layout.odd, odd))))
     refuse_integers(layout.tensors)
     tensors = {_bare(name): stored for name, stored in layout.tensors.items()}
     if len(tensors) < len(layout.tensors):
@@ -498,7 +503,7 @@ def fingerprint(layout: Layout) -> str:
 
 
 def vectors_hash(layout: Layout) -> str:
-    """Twelve hex digits of norms and biases where a file is so large that a fingerprint may miss them; else none."""
+    """Twelve hex digits of all norms and biases where a fingerprint may miss them in a large file; empty elsewhere."""
     if all(file.stat().st_size <= _WHOLE * _BLOCK for file in layout.files):
         return ""
     digest = hashlib.sha256()

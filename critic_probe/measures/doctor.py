@@ -10,6 +10,7 @@ from torch import Tensor
 
 from critic_probe.checkpoint import Anatomy, Check, Critic, audit, dissect, load_critic
 from critic_probe.checkpoint.audit import weights_check
+from critic_probe.checkpoint.likeness import weights_base
 from critic_probe.encoding import EncodedPair, missing_input, shown_input
 from critic_probe.errors import CriticProbeError, parameter
 from critic_probe.measures.checks import value_checks
@@ -24,6 +25,7 @@ CHECKS = (
     "weight-files",
     "weights-finite",
     "config-base",
+    "weights-base",
     "head-present",
     "head-shape",
     "head-config",
@@ -213,6 +215,7 @@ class Doctor:
 
 def _loaded(critic: Critic) -> Iterator[Check]:
     yield weights_check(critic.layout, critic.dtype)
+    yield weights_base(critic.layout)
     yield Check("weights", "ok", f"{len(critic.layout.tensors)} tensors, all of them the config's")
     yield Check("causal", "ok", "changing the last token moves no earlier value")
 

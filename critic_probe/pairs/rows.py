@@ -375,6 +375,13 @@ def _names_of_sides(row: Mapping[str, Any], fields: Fields) -> tuple[str, str]:
             f"or name them with {parameter('fields.prompt')}, {parameter('fields.student')} and "
             f"{parameter('fields.teacher')}",
         )
+    others = (pair for pair in _SIDES if not {student, teacher} & {*pair} and all(filled(row, side) for side in pair))
+    if not (fields.student and fields.teacher) and (other := next(others, None)):
+        raise BadRowError(
+            "two pairs",
+            f"holds both {student}/{teacher} and {other[0]}/{other[1]}; name the sides with "
+            f"{parameter('fields.student')} and {parameter('fields.teacher')}",
+        )
     for side in (student, teacher):
         if not filled(row, side) or row.get(side) == []:
             raise BadRowError("missing side", f"no '{side}' (found {found(row)}); give the row both sides or remove it")

@@ -325,8 +325,8 @@ def live_critic(trainee: Trainee, name: str) -> Critic:
         vocabulary=trainee.vocabulary,
         eos_ids=trainee.eos_ids,
         fingerprint=name,
-        vectors_hash="",
         tokenizer_hash=name,
         training={},
         loading={},
+        vectors="",
     )

@@ -200,5 +200,5 @@ def identity(critic: Critic) -> str:
     parts = (critic.fingerprint, critic.head.hash, critic.head.normalisation, critic.dtype, critic.device.type)
     precision = torch.get_float32_matmul_precision()
     coarser = () if precision == "highest" else (precision,)
-    vectors = filter(None, (critic.vectors_hash,))
+    vectors = (critic.vectors,) if critic.vectors else ()
     return repr((*map(str, parts), critic.attention, torch.__version__, transformers.__version__, *coarser, *vectors))

@@ -14,6 +14,7 @@ from tiny import byte_tokenizer
 
 from critic_probe.checkpoint import audit, dissect, load_critic, weights_check
 from critic_probe.checkpoint.layout import read_layout, tokenizer_hash
+from critic_probe.checkpoint.likeness import weights_base
 from critic_probe.errors import CriticProbeError
 from critic_probe.workbench.signature import identity
 
@@ -213,6 +214,16 @@ def test_every_file_that_changes_a_tokenizer_is_in_its_hash(source, tmp_path, na
     assert tokenizer_hash(path) != before
 
 
+def test_two_templates_that_differ_are_told(source, tmp_path):
+    """transformers takes the file of its own; versions that trained may have known the other one alone."""
+    path = copy_of(source, tmp_path / "c")
+    own = (path / "chat_template.jinja").read_text()
+    for other, verdict in ((own, "ok"), (f"{own} ", "warn")):
+        change(path / "tokenizer_config.json", chat_template=other)
+        [seen] = [check for check in audit(dissect(path)) if check.check == "template"]
+        assert (seen.verdict, "have different chat templates" in seen.evidence) == (verdict, verdict == "warn")
+
+
 def test_a_template_whose_tokens_are_split_is_told(source, tmp_path):
     path = copy_of(source, tmp_path / "c")
     tokenizer = json.loads((path / "tokenizer.json").read_text())
@@ -280,9 +291,49 @@ def test_values_are_not_kept_under_the_name_of_weights_that_a_sample_takes_for_t
     padding = {name: torch.zeros(n << 20, dtype=torch.uint8).view(torch.float32) for name, n in around.items()}
     path = copy_of(source, tmp_path / "c", small | padding)
     before = load_critic(path, device="cpu")
-    kept_as = identity(before)
     small["model.norm.weight"] *= 2
     save_file(small | padding, path / "model.safetensors", {"format": "pt"})
     after = load_critic(path, device="cpu")
     assert before.fingerprint == after.fingerprint
-    assert kept_as != identity(after)
+    assert identity(before) != identity(after)
+
+
+def test_a_newer_step_without_weights_is_told(source, tmp_path):
+    for step in (3, 12):
+        copy_of(source, tmp_path / "run" / f"checkpoint-{step}")
+    assert read_layout(tmp_path / "run").odd == ""
+    (tmp_path / "run" / "checkpoint-20").mkdir()
+    odd = read_layout(tmp_path / "run").odd
+    assert odd == "checkpoint-20 is newer and holds no weights of a critic: checkpoint-12 was read"
+    assert read_layout(tmp_path / "run", step=3).odd == ""
+
+
+PAIRED = [0, 4, 1, 5, 2, 6, 3, 7]  # of a head of 8: its rotary halves before they are put in order
+UNLIKE: dict[str, tuple[str, Callable[[torch.Tensor], torch.Tensor]]] = {
+    "transposed": ("model.layers.0.self_attn.o_proj.weight", lambda w: w.T),
+    "another order": (
+        "model.layers.0.self_attn.q_proj.weight",
+        lambda w: w.unflatten(0, (4, 8))[:, PAIRED].flatten(0, 1),
+    ),
+    "cut short": ("model.layers.1.mlp.gate_proj.weight", lambda w: w * (torch.arange(64)[:, None] < 8)),
+}
+
+
+@pytest.mark.parametrize("fault", UNLIKE)
+def test_a_matrix_that_is_not_the_bases_is_found_by_it(source, tmp_path, fault):
+    name, damage = UNLIKE[fault]
+    torch.manual_seed(0)
+    weights = load_file(source / "model.safetensors")
+    trained = {key: value + 0.03 * torch.randn_like(value) for key, value in weights.items()}
+    path = copy_of(source, tmp_path / "c", trained, _name_or_path=str(source))
+    assert weights_base(read_layout(path)).verdict == "ok"
+    save_file(trained | {name: damage(trained[name]).contiguous()}, path / "model.safetensors")
+    check = weights_base(read_layout(path))
+    assert (check.verdict, f"1 of 15 matrices are not the base's, first {name}" in check.evidence) == ("fail", True)
+
+
+def test_a_base_of_other_weights_is_told_and_without_one_nothing_is(source, make_critic, tmp_path):
+    path = copy_of(source, tmp_path / "c", _name_or_path=str(make_critic(seed=7)))
+    check = weights_base(read_layout(path))
+    assert (check.verdict, "hardly trained from this one" in check.evidence) == ("warn", True)
+    assert weights_base(read_layout(source)).verdict == "not run"

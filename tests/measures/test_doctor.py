@@ -55,7 +55,7 @@ def bad(verdicts: dict[str, str]) -> dict[str, str]:
 
 def test_a_healthy_critic_on_sound_pairs(healthy, tmp_path):
     verdicts, checks, code = doctor(healthy, write_pairs(tmp_path / "p.jsonl", PAIRS))
-    unasked = {"config-base", "config-fit"}  # it has no base, and random weights predict no text
+    unasked = {"config-base", "weights-base", "config-fit"}  # it has no base, and random weights predict no text
     assert {name for name, verdict in verdicts.items() if verdict != "ok"} == unasked, verdicts
     assert code == 0
     assert all(check["evidence"] and not check["cure"] for name, check in checks.items() if name not in unasked)

@@ -361,3 +361,13 @@ def test_an_empty_parquet_table_is_an_empty_file(tmp_path):
     pq.write_table(pa.table({"prompt": pa.array([], pa.string())}), tmp_path / "x.parquet")
     with pytest.raises(CriticProbeError, match="no rows"):
         read_pairs(tmp_path / "x.parquet")
+
+
+def test_two_pairs_of_sides_in_a_row_are_refused_unless_they_are_named(tmp_path):
+    """Such as names of models under `student` and `teacher`, which would be scored as answers."""
+    row = {"prompt": "p", "student": "small", "teacher": "large", "rejected": "No.", "chosen": "Yes."}
+    (tmp_path / "p.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    with pytest.raises(CriticProbeError, match="holds both student/teacher and rejected/chosen; name the sides with"):
+        list(read_pairs(tmp_path / "p.jsonl"))
+    [pair] = read_pairs(tmp_path / "p.jsonl", fields=Fields(student="rejected", teacher="chosen"))
+    assert (pair.student, pair.teacher) == ("No.", "Yes.")
