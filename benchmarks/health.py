@@ -6,7 +6,7 @@ were chosen on seeds from 0; the printed figures are of seeds from 10,000 on, wh
 
 import argparse
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,13 +29,22 @@ class Named(NamedTuple):
     others: Counter[str]
 
 
-def alarms(made: Made, looks: int = 1) -> list[Finding]:
-    """What is said of a run that is no mere information, at any of so many looks while it goes on."""
+def alarms(made: Made) -> list[Finding]:
+    """What is said of a run that is no mere information."""
+    return _alarms(findings(run_table(made.series), made.scores, PROFILE))
+
+
+def watched(made: Made, looks: int) -> Iterator[tuple[int, list[Finding]]]:
+    """The last step that was logged at each of so many looks while a run goes on, and what is said of it there."""
     table = run_table(made.series)
-    steps, said = table.values.index, []
+    steps = table.values.index
     for look in range(1, looks + 1):
-        last = steps[len(steps) * look // looks - 1]
-        said += findings(table.between(steps[0], last), made.scores[made.scores.step <= last], PROFILE)
+        last = int(steps[len(steps) * look // looks - 1])
+        part, scores = table.between(steps[0], last), made.scores[made.scores.step <= last]
+        yield last, _alarms(findings(part, scores, PROFILE, going_on=True))
+
+
+def _alarms(said: Iterable[Finding]) -> list[Finding]:
     return [finding for finding in said if finding.verdict in ("fail", "warn")]
 
 
@@ -45,12 +54,27 @@ def recall(name: str, seeds: Iterable[int]) -> Named:
     for seed in seeds:
         made = failed(name, seed)
         said = alarms(made)
-        own = [finding for finding in said if finding.check in FAILURES[name].checks]
+        own = _own(name, said)
         runs, named = runs + 1, named + bool(own)
         if own and made.onset is not None:
             errors.append(abs((own[0].step or 0) - made.onset))
         others.update({finding.check for finding in said} - set(FAILURES[name].checks))
     return Named(runs, named, errors, others)
+
+
+def _own(name: str, said: Iterable[Finding]) -> list[Finding]:
+    """What names a failure."""
+    return [finding for finding in said if finding.check in FAILURES[name].checks]
+
+
+def delays(name: str, seeds: Iterable[int], looks: int) -> list[int | None]:
+    """At which look from its onset on a failure is named, from 1; None where at none while the run goes on."""
+    delay: list[int | None] = []
+    for seed in seeds:
+        made = failed(name, seed)
+        since = (said for last, said in watched(made, looks) if last >= (made.onset or 0))
+        delay.append(next((look for look, said in enumerate(since, 1) if _own(name, said)), None))
+    return delay
 
 
 def checks_table() -> str:
@@ -70,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=20, help="runs a failure")
     parser.add_argument("--sound", type=int, default=100, help="sound runs")
     parser.add_argument("--from", type=int, default=HELD_OUT, dest="first", help="the first seed")
-    parser.add_argument("--looks", type=int, default=1, help="at a sound run while it goes on, as --watch does")
+    parser.add_argument("--looks", type=int, default=0, help="at a run while it goes on, as --watch does")
     parser.add_argument("--only", help="failures whose name holds this")
     parser.add_argument("--checks", action="store_true", help="print the checks, and nothing else")
     given = parser.parse_args(arguments)
@@ -78,29 +102,52 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(checks_table())
         return
     seeds = range(given.first, given.first + given.seeds)
+    names = [name for name in FAILURES if not given.only or given.only in name]
     print(f"Seeds from {given.first}.\n")
+    if given.looks:
+        print_delays(names, seeds, given.looks)
+    else:
+        print_recall(names, seeds)
+    print_sound(range(given.first, given.first + given.sound), given.looks)
+
+
+def print_recall(names: Sequence[str], seeds: Sequence[int]) -> None:
+    """How each failure is found once the run is done, as Markdown."""
     print("| failure | what happens | named by | recall | median onset error, steps |\n|---|---|---|---|---|")
     rows = []
-    for name, failure in FAILURES.items():
-        if given.only and given.only not in name:
-            continue
+    for name in names:
         row = recall(name, seeds)
         rows.append(row)
         error = f"{np.median(row.errors):g}" if row.errors else "-"
-        checks = ", ".join(f"`{check}`" for check in failure.checks)
-        print(f"| {name} | {failure.says} | {checks} | {row.named}/{row.runs} | {error} |", flush=True)
+        checks = ", ".join(f"`{check}`" for check in FAILURES[name].checks)
+        print(f"| {name} | {FAILURES[name].says} | {checks} | {row.named}/{row.runs} | {error} |", flush=True)
     errors = [error for row in rows for error in row.errors]
     named, runs = sum(row.named for row in rows), sum(row.runs for row in rows)
     if runs:
         print(f"\nNamed: {named} of {runs} ({named / runs:.1%}); median onset error {np.median(errors):g} steps.")
+
+
+def print_delays(names: Sequence[str], seeds: Sequence[int], looks: int) -> None:
+    """When each failure is told while the run goes on, as Markdown."""
+    print(f"| failure | told at one of {looks} looks | median look, the first from its onset on is 1 |\n|---|---|---|")
+    for name in names:
+        delay = delays(name, seeds, looks)
+        told = [look for look in delay if look is not None]
+        median = f"{np.median(told):g}" if told else "-"
+        print(f"| {name} | {len(told)}/{len(delay)} | {median} |", flush=True)
+
+
+def print_sound(seeds: Sequence[int], looks: int) -> None:
+    """Of how many sound runs something is said: of the whole, or at any of so many looks where there are some."""
     wrong = Counter[str]()
     count = 0
-    for seed in range(given.first, given.first + given.sound):
+    for seed in seeds:
         made = sound(seed)
-        if said := alarms(made, given.looks):
+        said = [finding for _, each in watched(made, looks) for finding in each] if looks else alarms(made)
+        if said:
             count += 1
             wrong.update({f"{finding.check} ({made.kind}, seed {seed})" for finding in said})
-    print(f"Sound runs with a warning or failure: {count} of {given.sound}.")
+    print(f"Sound runs with a warning or failure: {count} of {len(seeds)}.")
     for word, times in wrong.most_common():
         print(f"- {word}: {times}")
 

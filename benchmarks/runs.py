@@ -536,6 +536,12 @@ def _learns_nothing(w: World, rng: Rng, at: int) -> None:
     w.scale = np.full(n, 0.2)
 
 
+def _frozen(w: World, rng: Rng, at: int) -> None:
+    rate = w.rate
+    _learns_nothing(w, rng, at)
+    w.rate = rate
+
+
 def _spikes(w: World, rng: Rng, at: int) -> None:
     hit = at + w.every * np.cumsum(rng.integers(4, 10, 12))
     places = [at, *hit[hit < len(w.steps)]]
@@ -604,6 +610,9 @@ FAILURES = {
     "sides swapped": Failure("from the start", _PAIRS, ("reversed",), _swapped, True),
     "sides swapped, later": Failure("from a step on", _PAIRS, ("reversed", "shift", "divergence"), _swapped_later),
     "nothing is learnt": Failure("a learning rate of 0", _PAIRS, ("no-learning",), _learns_nothing, True),
+    "nothing reaches the critic": Failure(
+        "it is frozen, at a sound learning rate", _PAIRS, ("no-learning",), _frozen, True
+    ),
     "loss spikes": Failure("ten times the loss, every few steps", (*_PAIRS, "value"), ("spikes",), _spikes),
     "other data": Failure("nine tenths of the gap is gone at once", _PAIRS, ("shift", "collapse"), _other_data),
 }

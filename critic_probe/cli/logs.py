@@ -116,7 +116,7 @@ def _follow(paths: list[Path], profile: str | None, every: float) -> None:
     from critic_probe.runs.profile import load_profile
     from critic_probe.runs.read import Records
 
-    Records(paths)
+    Records([path for path in paths if not path.is_dir()])  # a run that begins has a directory, and nothing in it
     if profile is not None:
         load_profile(profile)
     watched = Watched(paths, profile)

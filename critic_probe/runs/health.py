@@ -27,10 +27,13 @@ _MODULES = (learning, records, stability)  # which fill CHECKS
 _ORDER = {"fail": 0, "warn": 1, "info": 2, "skipped": 3}
 _LAST = 20  # logged steps at least that a level is taken from
 TRENDS = ("name", "first", "last", "n", "per_100_steps", "low", "high", "tau", "p")
+NOT_LOGGED = "not logged"
 SCORES = ("step", "side", "length", "score")
 
 
-def findings(table: RunTable, scores: pd.DataFrame | None = None, profile: Profile | None = None) -> list[Finding]:
+def findings(
+    table: RunTable, scores: pd.DataFrame | None = None, profile: Profile | None = None, *, going_on: bool = False
+) -> list[Finding]:
     """What the checks of a profile say of a run: failures first, in the order of steps; what was skipped, last.
 
     A check without a finding is not in the list.
@@ -39,6 +42,7 @@ def findings(table: RunTable, scores: pd.DataFrame | None = None, profile: Profi
         table: What the run logged.
         scores: One row a logged response: step, side (student, teacher), length in tokens, score; None for none.
         profile: Bounds by check; None for the default ones.
+        going_on: Whether the run may still be writing: what later steps could refute must have stood for longer then.
     """
     profile = load_profile() if profile is None else profile
     scores = pd.DataFrame(columns=list(SCORES)) if scores is None else scores
@@ -47,7 +51,7 @@ def findings(table: RunTable, scores: pd.DataFrame | None = None, profile: Profi
         table = replace(table, values=pd.DataFrame(index=pd.Index(sorted(set(scores.step)), dtype=int, name="step")))
     found: list[Finding] = []
     if len(table.values):
-        run = Run(table, scores, profile, int(table.values.index[0]))
+        run = Run(table, scores, profile, int(table.values.index[0]), going_on=going_on)
         for name in profile:
             if name != "general":
                 found += _judged(CHECKS[name], run)
@@ -57,7 +61,7 @@ def findings(table: RunTable, scores: pd.DataFrame | None = None, profile: Profi
 def _judged(check: Check, run: Run) -> list[Finding]:
     """The worst finding of each kind of evidence that the parts of a run give, or why there is none."""
     if lacking := check.lacks(run):
-        return [Finding(check.name, "skipped", None, f"not logged: {', '.join(lacking)}")]
+        return [Finding(check.name, "skipped", None, f"{NOT_LOGGED}: {', '.join(lacking)}")]
     whole = (part for part in _parts(check, run) if not check.lacks(part))
     parts = [part for part in whole if check.early or part.last >= part.concluding]
     if not parts:
@@ -74,7 +78,7 @@ def _parts(check: Check, run: Run) -> Iterator[Run]:
         part = run.table.between(start, stop - 1)
         if len(part.values):
             scores = run.scores[(run.scores.step >= start) & (run.scores.step < stop)]
-            yield Run(part, scores, run.profile, run.begins, len(ends) > 2)
+            yield replace(run, table=part, scores=scores, redefined=len(ends) > 2)
 
 
 def exit_code(found: Sequence[Finding]) -> int:

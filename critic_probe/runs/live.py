@@ -37,7 +37,7 @@ class Watched:
         if self._before == before:
             return
         with suppress(CriticProbeError):
-            for row in read_logs(self.paths, self.profile).findings.itertuples(index=False):
+            for row in read_logs(self.paths, self.profile, going_on=True).findings.itertuples(index=False):
                 key = (str(row.check), str(row.verdict))
                 if row.verdict in ("fail", "warn") and key not in self._told:
                     self._told.add(key)

@@ -15,7 +15,7 @@ from critic_probe.errors import CriticProbeError, Notice
 from critic_probe.gates.gate import Plan
 from critic_probe.gates.measure import CheckResult, of_run
 from critic_probe.measures.result import Measured, Statement
-from critic_probe.runs.health import SCORES, columns, findings, gated, trends
+from critic_probe.runs.health import NOT_LOGGED, SCORES, columns, findings, gated, trends
 from critic_probe.runs.names import METRICS, OF_SAMPLES, OTHER
 from critic_probe.runs.pairs import PairsFile
 from critic_probe.runs.profile import load_profile
@@ -27,6 +27,7 @@ from critic_probe.version import __version__
 from critic_probe.workbench import Signature
 
 _SOURCES = ("path", "format", "framework", "version", "notes")
+_NOUNS = {"fail": "failure", "warn": "warning", "info": "note"}
 _ORDER = {name: place for place, name in enumerate(METRICS)}
 
 
@@ -76,8 +77,9 @@ class LogsResult(Measured):
         known = [name for name in self.metrics["name"] if not name.startswith(f"{OTHER}/")]
         steps = self.steps["step"]
         files = "1 file" if len(self.sources) == 1 else f"{len(self.sources)} files"
+        over = f"{len(steps)} steps, {steps.min()} to {steps.max()}" if len(steps) != 1 else f"1 step, {steps.min()}"
         read = Statement(
-            f"{files}: {len(known)} known figures over {len(steps)} steps, {steps.min()} to {steps.max()}."
+            f"{files}: {len(known)} known figures over {over}."
             if len(steps)
             else f"{files}: samples, and no figures by step.",
             {"files": len(self.sources), "figures": len(known), "steps": len(steps)},
@@ -95,6 +97,8 @@ def read_logs(
     profile: str | Path | None = None,
     pairs: Path | None = None,
     gates: Plan | None = None,
+    *,
+    going_on: bool = False,
 ) -> LogsResult:
     """Reads the logs of one run and judges them.
 
@@ -103,6 +107,7 @@ def read_logs(
         profile: Bounds of the checks, by name or as a TOML file; None for the default ones.
         pairs: Where samples go as pairs, .jsonl or .parquet; None for nowhere.
         gates: Bounds on `logs.` figures; None for none.
+        going_on: Whether the run may still be writing; see `health.findings`.
 
     Raises:
         CriticProbeError: A file cannot be read or written, the profile is unknown, or there is nothing in the files.
@@ -126,7 +131,7 @@ def read_logs(
         notes = [f"{source.path}: {note}" for source in records.sources for note in source.notes]
         raise CriticProbeError("; ".join([f"{listed(paths)}: nothing that a run logged", *records.refused, *notes]))
     table = run_table(series)
-    judged = findings(table, responses, bounds)
+    judged = findings(table, responses, bounds, going_on=going_on)
     return LogsResult(
         pd.DataFrame([_source(source) for source in records.sources], columns=list(_SOURCES)),
         _metrics(table),
@@ -229,11 +234,26 @@ def _told(found: pd.DataFrame, by_verdict: dict[str, int]) -> list[Statement]:
     """The verdicts, and the first finding."""
     judged = {verdict: count for verdict, count in by_verdict.items() if verdict != "skipped"}
     if not judged:
-        return [Statement("Nothing to report in what the checks could look at.", dict(by_verdict))]
-    counts = ", ".join(f"{count} {verdict}" for verdict, count in judged.items())
+        return [Statement("Nothing to report in what the checks could look at.", dict(by_verdict)), *_skipped(found)]
+    counts = ", ".join(
+        f"{judged[verdict]} {noun}{'' if judged[verdict] == 1 else 's'}"
+        for verdict, noun in _NOUNS.items()
+        if verdict in judged
+    )
     worst = found.iloc[0]
     at = "" if pd.isna(worst["step"]) else f" from step {worst['step']} on"
-    return [Statement(f"{counts}; first {worst['check']}{at}: {worst['evidence'].rstrip('.')}.", dict(by_verdict))]
+    lead = ":" if sum(judged.values()) == 1 else "; first"
+    told = f"{counts}{lead} {worst['check']}{at}: {worst['evidence'].rstrip('.')}."
+    return [Statement(told, dict(by_verdict)), *_skipped(found)]
+
+
+def _skipped(found: pd.DataFrame) -> list[Statement]:
+    """How many checks could not be made, and why."""
+    reasons = found.loc[found["verdict"] == "skipped", "evidence"]
+    short = reasons.where(~reasons.str.startswith(NOT_LOGGED), "their figures were not logged")
+    counts = {str(reason): count for reason, count in short.value_counts().items()}
+    told = ", ".join(f"{count} ({reason})" for reason, count in counts.items())
+    return [Statement(f"Skipped checks: {told}.", counts)] if told else []
 
 
 def _notices(records: Records, table: RunTable, lost: bool, beside: list[str]) -> list[Notice]:

@@ -283,7 +283,7 @@ def _told(fit: Fit, explanation: Explanation, replayed: Replayed, observed: Floa
 
 def _related(explanation: Explanation) -> str:
     r, p = explanation.correlation
-    return "scores that do not vary" if r is None else f"rank correlation {r:.2f}, p = {p:.2g}"
+    return "scores that do not vary" if r is None else f"rank correlation with the checkpoint's {r:.2f}, p = {p:.2g}"
 
 
 def left_over(replayed: Replayed, observed: Floats, explanation: Explanation) -> Iterator[str]:

@@ -25,7 +25,7 @@ class RunTable:
         restarts: One row per restart: step (the first of the later run), until (the last of the earlier one), names.
             What the earlier run logged from `step` on is left out.
         repeated: One row per name that logged several figures under a step, as micro-batches do: name, steps. Their
-            mean stands.
+            mean stands. One figure that several files tell is not meant.
         left_out: One row per name that was logged under two definitions at once: name, logged, definition, steps. The
             one with most steps stands.
     """
@@ -118,7 +118,8 @@ def run_table(series: Mapping[Column, pd.DataFrame]) -> RunTable:
         bad.append(kept.loc[~finite, ["step", "value"]].assign(name=name)[_BAD])
         by_step = kept.assign(value=kept.value.where(finite)).groupby("step")
         columns[name] = by_step.value.mean()
-        if several := int((by_step.size() > 1).sum()):
+        low, high = by_step.value.min(), by_step.value.max()
+        if several := int((~np.isclose(low, high, rtol=_SAME, atol=0, equal_nan=True)).sum()):
             repeated.append({"name": name, "steps": several})
         for place, first, last in _stretches(by_step.column.first()):
             definitions.append({**of_name[place]._asdict(), "first": first, "last": last})

@@ -311,7 +311,7 @@ def _best(row: Mapping[str, Any], top: Mapping[str, Any]) -> str:
         return f"{name}: step {step} is best; every other one is told to be worse ({highest})."
     return (
         f"{name}: the rule takes step {step}, the earliest of {len(row['alike'])} steps that cannot be told apart "
-        f"({listed(row['alike'])}); {worse} of {count} are told to be worse; {highest}."
+        f"({listed(row['alike'])}); {worse} of {count} {'is' if worse == 1 else 'are'} told to be worse; {highest}."
     )
 
 
@@ -340,16 +340,16 @@ def _memorised(rows: Sequence[Mapping[str, Any]]) -> Iterator[Statement]:
             continue
         low, high = at["excess_low"], at["excess_high"]
         figures = {name: at[name] for name in ("aggregation", "step", "excess", "excess_low", "excess_high")}
-        by = f"{100 * at['excess']:+.0f} points [{100 * low:+.0f}, {100 * high:+.0f}]"
-        said = f"d_acc is {by} on pairs it was trained on"
+        by = f"{100 * at['excess']:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]"
+        said = f"d_acc of training pairs minus that of held-out pairs is {by}"
         sizes = min(at["n"], at["train_n"]), min(at["prompts"], at["train_prompts"])
         if np.isnan(at["excess_p_holm"]):
             word = f"; {too_few(*sizes)} to tell"
         elif at["excess_p_holm"] > ALPHA:
             more = would_tell(Interval(at["excess"], low, high), 0.0, *sizes)
-            word = f", which over all steps nothing tells from none{beside([more])}"
+            word = f", which over all steps together is not told from 0{beside([more])}"
         else:
-            word = ": memorised, unless those pairs are easier" if low > 0 else ": those pairs are harder"
+            word = ": memorised, unless the training pairs are easier" if low > 0 else ": the training pairs are harder"
         yield Statement(f"Step {at['step']} read as {at['aggregation']}: {said}{word}.", figures)
 
 
@@ -384,6 +384,6 @@ def _changed(table: pd.DataFrame) -> Statement:
         row = part.iloc[part.p_holm.argmin()]
         clearest = f" (the clearest of {len(part)})" if len(part) > 1 else ""
         change = f"{row.change:+.2f} from step {row.from_step} to {row.to_step}{clearest}"
-        of_figures.append(f"{SAYS[str(figure)]} read as {aggregation} {change}")
+        of_figures.append(f"{SAYS[str(figure)]} read as {aggregation} by {change}")
     more = [f"{len(of_figures) - 3} more figures"] if len(of_figures) > 3 else []
     return Statement(f"Changed on the same pairs: {'; '.join([*of_figures[:3], *more])}.", {"changes": len(told)})

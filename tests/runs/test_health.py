@@ -112,6 +112,56 @@ def test_figures_of_another_network_say_nothing_of_the_critic():
     assert verdicts(both) == {"gradient": "fail"}
 
 
+def test_of_a_run_that_goes_on_only_time_tells_that_nothing_is_learnt():
+    """A critic that learns late looks like one that does not; one at a learning rate of 0 does not."""
+
+    def said(steps, rise=0.0, rate=1e-5, going_on=True):
+        d_acc = noisy(0.5 + rise * np.arange(steps), steps)
+        run = table(steps, d_acc=d_acc, d_loss=noisy(math.log(2), steps, 0.01), lr=rate)
+        return {f.check for f in findings(run, going_on=going_on) if f.verdict == "warn"}
+
+    assert said(300, going_on=False) == {"no-learning"}
+    assert said(300) == set()
+    assert said(300, rate=0.0) == {"no-learning"}
+    assert said(450) == {"no-learning"}
+    assert said(450, rise=1e-4) == set()
+    assert said(450, rise=1e-4, going_on=False) == {"no-learning"}
+
+
+def test_of_a_run_that_goes_on_one_epoch_is_not_told_to_be_learnt_by_heart():
+    def said(epochs, going_on=True):
+        epoch = np.arange(80 * epochs) / 80
+        run = table(80 * epochs, d_loss=noisy(0.6 - 0.2 * np.floor(epoch), 80 * epochs))
+        run.values["run/epoch"] = epoch
+        return {f.check for f in findings(run, going_on=going_on) if f.verdict == "warn"}
+
+    assert said(2) == set()
+    assert "epochs" in said(2, going_on=False)
+    assert "epochs" in said(3)
+
+
+def test_of_a_run_that_goes_on_held_out_pairs_are_worse_at_two_evaluations():
+    def said(*last):
+        run = table(400, d_loss=noisy(0.4, 400))
+        evaluated = np.concatenate([noisy(0.4, 40 - len(last), 0.01), last])
+        run.values.loc[10::10, "critic/eval_loss"] = evaluated
+        return {f.check for f in findings(run, going_on=True) if f.verdict == "warn"}
+
+    assert said(0.7, 0.7) == set()
+    assert said(0.7, 0.7, 0.7) == {"held-out"}
+
+
+def test_a_fall_to_chance_is_told_from_the_noise_of_small_batches():
+    """Means of 20 steps of 8 pairs lie further than 0.05 from a d_acc that is 0.54."""
+    rng = np.random.default_rng(1)
+    falls = rng.binomial(8, np.where(np.arange(240) < 120, 0.87, 0.54)) / 8
+    [said] = [f for f in findings(table(240, d_acc=falls)) if f.verdict == "fail"]
+    assert said.check == "collapse"
+    assert abs(said.step - 121) <= 3
+    slow = rng.binomial(8, np.linspace(0.87, 0.54, 240)) / 8  # a student that catches up
+    assert "collapse" not in verdicts(table(240, d_acc=slow))
+
+
 def test_explained_variance_far_below_0_is_a_failure():
     [said] = [f for f in findings(table(explained_variance=noisy(-72.0, sd=5))) if f.verdict == "fail"]
     assert said.check == "explained-variance"
@@ -153,6 +203,9 @@ def test_length_is_bounded_by_phase():
         return pd.DataFrame({"step": steps, "side": ["student", "teacher"] * 400, "length": length, "score": score})
 
     early, late = table(first=1, loss=0.5), table(first=600, loss=0.5)
+    barely = scores(600, 0.0775)
+    assert verdicts(late, barely)["length"] == "warn"
+    assert [f for f in findings(late, barely, going_on=True) if f.verdict == "warn"] == []  # over all looks so far
     assert "length" not in verdicts(early, scores(1, 0.1))
     assert verdicts(late, scores(600, 0.1))["length"] == "warn"
     assert verdicts(early, scores(1, 0.6))["length"] == "fail"

@@ -127,6 +127,24 @@ def test_a_live_run_is_followed_to_a_signal(tmp_path, monkeypatch):
     assert run(tmp_path / "none", "--watch").exit_code == 2
 
 
+def test_a_run_that_has_written_nothing_yet_is_waited_for(tmp_path, monkeypatch):
+    rests = iter([console_log, lambda _: signal.raise_signal(signal.SIGTERM)])
+    monkeypatch.setattr("critic_probe.cli.logs.time.sleep", lambda _: next(rests)(tmp_path / "run.log"))
+    done = run(tmp_path, "--watch")
+    assert done.exit_code == 0
+    assert "known figures over 80 steps" in done.stdout
+
+
+def test_the_answer_says_how_many_checks_were_skipped_and_why(tmp_path):
+    shown = " ".join(run(console_log(tmp_path / "short.log", steps=40)).stdout.split())
+    assert "1 file: 4 known figures over 40 steps, 1 to 40." in shown
+    assert "Nothing to report" in shown
+    assert "(nothing is concluded from fewer than 60 steps)" in shown
+    assert "(their figures were not logged)" in shown
+    early = " ".join(run(console_log(tmp_path / "early.log", **{"critic/d_acc": 0.99})).stdout.split())
+    assert "1 warning: early from step 1 on: d_acc is 0.9" in early
+
+
 def test_a_profile_holds_the_run_against_other_bounds(tmp_path):
     path = console_log(tmp_path / "run.log", **{"critic/d_acc": 0.9})
     default = read_logs([path])

@@ -34,6 +34,8 @@ def test_micro_batches_are_averaged_and_said():
     table = run_table(rows("critic/d_acc", [0.5]) + rows("critic/d_acc", [0.7]))
     assert table.values["critic/d_acc"].tolist() == [0.6]
     assert table.repeated.to_dict("records") == [{"name": "critic/d_acc", "steps": 1}]
+    same = run_table(rows("critic/d_acc", [0.5]) + rows("critic/d_acc", [0.5 + 1e-8]))  # as an event file has it
+    assert same.repeated.empty
 
 
 def test_of_a_restart_the_later_run_stands_also_where_it_is_shorter():

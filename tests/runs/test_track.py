@@ -133,7 +133,7 @@ def test_training_pairs_stand_beside_those_held_out(laid, tracked):
         assert row["train_d_acc"] == summary["d_acc"]
         assert row["excess"] == pytest.approx(summary["d_acc"] - row["d_acc"])
         assert row["excess_low"] <= row["excess"] <= row["excess_high"]
-    assert any("on pairs it was trained on" in each["text"] for each in made["answer"])
+    assert any("training pairs minus that of held-out pairs" in each["text"] for each in made["answer"])
     write(laid / "both.jsonl", [*pairs(2), *pairs(3, first=200)])
     refused = track(laid, "--train", str(laid / "both.jsonl"))
     assert refused.exit_code == 2

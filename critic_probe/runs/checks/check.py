@@ -1,7 +1,7 @@
 """What a check of a run is, what it is given, and what it gives."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -74,6 +74,7 @@ class Run:
         profile: The bounds.
         begins: The first step of the whole run.
         redefined: Whether the run has other parts, under other definitions.
+        going_on: Whether the run may still be writing, and will be judged again.
     """
 
     table: RunTable
@@ -81,6 +82,7 @@ class Run:
     profile: Profile
     begins: int
     redefined: bool = False
+    going_on: bool = False
 
     @property
     def first(self) -> int:
@@ -101,6 +103,10 @@ class Run:
     def points(self) -> int:
         """So many logged steps in a row are a state."""
         return int(self.profile["general"]["points"])
+
+    def until(self, step: float) -> "Run":
+        """The run as it was at that step."""
+        return replace(self, table=self.table.between(self.first, step), scores=self.scores[self.scores.step <= step])
 
     def series(self, *names: str) -> Series:
         """The first of these names that was logged; without values where none was."""

@@ -9,7 +9,7 @@ from scipy.stats import norm, rankdata
 
 from critic_probe.runs.checks.check import Floats, Judged, Run, at_end, check, figure, logarithm, stretch, stretches
 from critic_probe.runs.profile import Bounds
-from critic_probe.stats.trend import jump_at, jumps, noise
+from critic_probe.stats.trend import jump_at, jumps, mann_kendall, noise
 
 _LOSS = ("critic/d_loss", "critic/loss", "critic/loss_at_1")
 
@@ -72,23 +72,40 @@ def reversed_sides(run: Run, bounds: Bounds) -> Judged:
 )
 def no_learning(run: Run, bounds: Bounds) -> Judged:
     """Nothing is learnt in a long run."""
-    if run.begins > bounds["begins"] or run.last - run.first < bounds["steps"] or run.redefined:
+    evidence = _nothing_learnt(run, bounds)
+    if evidence is None:
         return
+    rate = run.series("critic/lr")
+    if run.going_on and (not rate or rate.values.any()):  # what learns late looks alike: only time tells
+        half = run.until((run.first + run.last) / 2)
+        if _nothing_learnt(half, bounds) is None or _learning(run, bounds["p"]):
+            return
+    said = f"; the learning rate is at most {figure(rate.values.max())}" if rate else ""
+    yield "warn", run.first, f"{evidence}, up to step {run.last}{said}"
+
+
+def _nothing_learnt(run: Run, bounds: Bounds) -> str | None:
+    """The evidence that nothing was learnt in a long run; None without."""
+    if run.begins > bounds["begins"] or run.last - run.first < bounds["steps"] or run.redefined:
+        return None
     d_acc, loss = run.series("critic/d_acc"), run.series(*_LOSS[:2])
     width = max(len(d_acc.values) // 4, run.points)
     levels = [pd.Series(each.values).rolling(width).mean().dropna() for each in (d_acc, loss)]
     if not all(len(level) for level in levels):
-        return
+        return None
     best, off = float(levels[0].max()), float((levels[1] - math.log(2)).abs().max())
-    if best < bounds["d_acc"] and off < bounds["loss"]:
-        rate = run.series("critic/lr")
-        said = f"; the learning rate is at most {figure(rate.values.max())}" if rate else ""
-        yield (
-            "warn",
-            run.first,
-            f"means of {width} logged steps never exceed a d_acc of {figure(best)} nor leave ln 2 by more than "
-            f"{figure(off)} in the loss, up to step {run.last}{said}",
-        )
+    if best >= bounds["d_acc"] or off >= bounds["loss"]:
+        return None
+    return (
+        f"means of {width} logged steps never exceed a d_acc of {figure(best)} nor leave ln 2 by more than "
+        f"{figure(off)} in the loss"
+    )
+
+
+def _learning(run: Run, p: float) -> bool:
+    """Whether d_acc rises or the loss falls, by Mann and Kendall's test at p."""
+    d_acc, loss = (mann_kendall(run.series(*names).values) for names in (("critic/d_acc",), _LOSS[:2]))
+    return (d_acc.tau > 0 and d_acc.p < p) or (loss.tau < 0 and loss.p < p)
 
 
 @check(
@@ -125,7 +142,7 @@ def held_out(run: Run, bounds: Bounds) -> Judged:
         return
     level = pd.Series(loss.values).rolling(int(bounds["rounds"]), min_periods=1).median().to_numpy()
     lowest = int(np.argmin(level))
-    rise = level[-1] - level[lowest]
+    rise = level[-2 if run.going_on else -1 :].min() - level[lowest]  # a passing one is gone at the next evaluation
     usual = noise(loss.values)
     error = usual.sd * usual.of_mean * math.sqrt(2 / bounds["rounds"])
     since = len(level) - 1 - lowest
@@ -162,6 +179,8 @@ def epochs(run: Run, bounds: Bounds) -> Judged:
     ends = [0, *places, len(loss.values)]
     if not places or np.diff(ends).min() < room or run.last < run.concluding:
         return
+    if run.going_on and len(places) < 2:  # what is learnt quickly may fall at one boundary by chance
+        return
     values = logarithm(loss.values)
     falls = [
         jump_at(values[start:stop], place - start, near)
@@ -177,8 +196,8 @@ def epochs(run: Run, bounds: Bounds) -> Judged:
         yield (
             "warn",
             loss.steps[places[0]],
-            f"the loss falls by {drop:.0%} (median) where an epoch begins, {len(places)} times from step "
-            f"{loss.steps[places[0]]} on, by {errors:.1f} standard errors together; as abruptly at {len(others)} other "
+            f"the loss falls by {drop:.0%} where an epoch begins (median of {len(places)}, the first at step "
+            f"{loss.steps[places[0]]}), by {errors:.1f} standard errors together; as abruptly at {len(others)} other "
             "places",
         )
 
@@ -201,10 +220,11 @@ def length(run: Run, bounds: Bounds) -> Judged:
     for start, stop, warn, fail in phases:
         phase = np.flatnonzero((steps >= max(start, run.first)) & (steps < stop))
         most = len(phase) // int(bounds["samples"])
+        count = most * (most + 1) if run.going_on else 2 * most  # of all looks so far: windows change as a phase grows
         beyond = []
         for windows in (most >> halved for halved in range(most.bit_length())):
             for part in np.array_split(phase, windows):
-                r, near = _length_correlation(figures[part].T, sides[part], 2 * most)
+                r, near = _length_correlation(figures[part].T, sides[part], count)
                 if near > warn and steps[part[-1]] >= run.concluding:
                     beyond.append((near, r, part))
         if beyond:  # the smallest windows tell when it began, the strongest how much it is

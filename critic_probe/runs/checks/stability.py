@@ -6,8 +6,6 @@ import numpy as np
 import pandas as pd
 
 from critic_probe.runs.checks.check import (
-    Flags,
-    Floats,
     Judged,
     Run,
     Series,
@@ -105,10 +103,16 @@ def collapse(run: Run, bounds: Bounds) -> Judged:
         level = pd.Series(d_acc.values).rolling(run.points, center=True, min_periods=1).mean().to_numpy()
         d_acc = d_acc._replace(level=level)
         usual = noise(d_acc.values)
+        error = usual.sd * usual.of_mean / math.sqrt(run.points)
         best = np.maximum.accumulate(np.where(np.arange(len(level)) < run.points // 2, 0.0, level))
-        low = (np.abs(level - 0.5) <= bounds["chance"]) & (d_acc.steps >= run.concluding) & (best >= bounds["learnt"])
-        low &= best - level > bounds["errors"] * usual.sd * usual.of_mean / math.sqrt(run.points)
-        fall = _fall(d_acc, low, (best + 0.5) / 2, run.points, bounds["within"])
+        near = np.abs(level - 0.5) <= bounds["chance"] + bounds["off"] * error
+        low = near & (d_acc.steps >= run.concluding) & (best >= bounds["learnt"])
+        low &= best - level > bounds["errors"] * error
+        state = stretch(low, run.points)
+        if state is not None:
+            least = float(np.median(level[state])) + bounds["errors"] * math.sqrt(2) * error
+            high = max((best[state.start] + 0.5) / 2, least)
+        fall = state and _fall(d_acc, state, high, bounds["within"])
         if fall is not None:
             step, state, top = fall
             level = float(np.median(d_acc.level[state]))
@@ -132,7 +136,8 @@ def collapse(run: Run, bounds: Bounds) -> Judged:
         low = (level < share * best) & (series.steps >= run.concluding)
         if name == "the gap":
             low &= best > 6 * sd_of_step(series.values)
-        fall = _fall(series, low, best / 2, run.points, bounds["within"], log=name != "the gap")
+        state = stretch(low, run.points)
+        fall = state and _fall(series, state, best[state.start] / 2, bounds["within"], log=name != "the gap")
         if fall is not None:
             step, state, top = fall
             left = float(np.median(level[state]))
@@ -145,13 +150,10 @@ def collapse(run: Run, bounds: Bounds) -> Judged:
 
 
 def _fall(
-    series: Series, low: Flags, high: Floats, points: int, within: float, *, log: bool = False
+    series: Series, state: slice, high: float, within: float, *, log: bool = False
 ) -> tuple[int, slice, float] | None:
-    """A fall to a low state that lasts, from above `high` within so many values: its step, the state, the top."""
-    state = stretch(low, points)
-    if state is None:
-        return None
-    above = np.flatnonzero(series.level[: state.start] >= high[state.start])
+    """A fall to a low state from above `high` within so many values: its step, the state, the top."""
+    above = np.flatnonzero(series.level[: state.start] >= high)
     if not len(above) or state.start - above[-1] > within:
         return None
     top = float(series.level[: state.start].max())
@@ -273,11 +275,12 @@ def shift(run: Run, bounds: Bounds) -> Judged:
             else:
                 least = bounds["scores"] * (sd if math.isfinite(sd) else 4 * sd_of_step(series.values))
             if abs(size) > least and math.isfinite(after):
-                seen.append((step, f"{name} by {size:+.3g}, {abs(jump.size / jump.error):.0f} standard errors"))
+                errors = abs(jump.size / jump.error)
+                seen.append((step, f"{name} by {size:+.3g} at step {step} ({errors:.0f} standard errors)"))
     if seen:
         first = min(step for step, _ in seen)
         near = sorted(each for each in seen if each[0] - first <= run.points // 2)
-        yield "warn", near[len(near) // 2][0], f"at step {first}: {'; '.join(told for _, told in near)}"
+        yield "warn", near[len(near) // 2][0], f"jumps: {'; '.join(told for _, told in near)}"
 
 
 def _around(series: Series, index: int, points: int) -> tuple[float, float]:
