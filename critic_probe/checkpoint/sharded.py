@@ -117,7 +117,7 @@ def _assemble(name: str, values: Sequence[Any], files: Sequence[Path]) -> Stored
                 f"{files[0]}: {name} is a plain tensor of another shape on each rank ({sorted(shapes)}), so how it was "
                 "cut is not known; merge it with the framework that wrote it"
             )
-        return replace(first, read=partial(_read_replica, name, values))
+        return first if len(values) == 1 else replace(first, read=partial(_read_replica, name, values))
     kinds = {value.kind if isinstance(value, Inert) else "Tensor" for value in values}
     read = {"DTensor": _dtensor_parts, "ShardedTensor": _sharded_tensor_parts}.get(next(iter(kinds)))
     if len(kinds) > 1 or read is None:
@@ -139,14 +139,13 @@ def _assemble(name: str, values: Sequence[Any], files: Sequence[Path]) -> Stored
 
 def _read_replica(name: str, replicas: Sequence[Stored], dtype: torch.dtype | None = None) -> Tensor:
     """One of the copies that every rank holds, which must be the same."""
-    first = replicas[0].read()
     for other in replicas[1:]:
-        if not torch.equal(first, other.read()):
+        if not torch.equal(replicas[0].read(), other.read()):
             raise CriticProbeError(
                 f"{other.file}: {name} is held by every rank, and has other values than in {replicas[0].file.name}; "
                 "the ranks belong to different saves, or the tensor was not trained as one"
             )
-    return first.to(dtype or first.dtype)
+    return replicas[0].read(dtype)
 
 
 def joined(name: str, shape: tuple[int, ...], parts: Sequence[_Part], file: Path) -> Stored:

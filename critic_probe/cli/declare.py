@@ -17,6 +17,7 @@ from critic_probe.report.targets import refuse_inputs
 from critic_probe.training import options as training
 
 _Group = TypeVar("_Group")
+_TEXTS = ("TEXT", "TEXT|ID", "ID", "NAME")  # what stands for a value that names no file
 _SHARED = (training.Options, options.Loading, options.Scoring, options.PairFields, options.Gating)
 
 
@@ -41,12 +42,14 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
             of_groups[f"{given.name}_{field}"] = kind
             flat.append(_parameter(f"{given.name}_{field}", field, kind, default))
 
-    written = [p.name for p in flat if _writes(types[p.name] if p.name in types else of_groups[p.name])]
+    each = {p.name: option_of(types[p.name] if p.name in types else of_groups[p.name]) for p in flat}
+    written = [name for name, option in each.items() if option is not None and option.writes]
+    read = [name for name, option in each.items() if option is None or not (option.writes or option.metavar in _TEXTS)]
 
     @wraps(command)
     def run(**values: Any) -> None:
         with exit_codes(), spelled(spelling):
-            refuse_inputs([values[name] for name in written], [v for k, v in values.items() if k not in written])
+            refuse_inputs([values[name] for name in written], [values[name] for name in read])
             for name, group in groups.items():
                 values[name] = _filled(group, {field: values.pop(f"{name}_{field}") for field in _optional(group)})
             command(**values)
@@ -54,11 +57,6 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = Signature(flat)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in flat}
     return run
-
-
-def _writes(kind: Any) -> bool:
-    option = option_of(kind)
-    return option is not None and option.writes
 
 
 def _spelling(groups: Iterable[Any], types: dict[str, Any]) -> Spelling:

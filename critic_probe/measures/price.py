@@ -20,7 +20,7 @@ from critic_probe.workbench.noise import padded_batch
 
 PARTS = ("program", "weights", "batch", "tables")  # of a run's memory
 LATER = 40_000_000  # bytes of what a run imports after it has scored
-RESPONSE_BYTES = 800  # that tables hold of a response under one read-out
+RESPONSE_BYTES = 1200  # that tables hold of a response under one read-out
 
 
 def price(critics: Iterable[Critic], pairs: Pairs, settings: Settings, measures: Sequence[Measure]) -> pd.DataFrame:

@@ -117,6 +117,7 @@ def _read_convention(path: Path) -> Any:
 def _baseline(directory: Path) -> Path:
     """Three pairs of one critic, all kinds of edits among theirs."""
     whole = json.loads((Path(__file__).parents[2] / "fixtures" / "baseline.json").read_text())
+    del whole["digest"]  # so that what it guards is read
     ids = {row["id"] for row in whole["pairs"][:24:8]}
     one = {"critic": "bundled:mean", "aggregation": "mean"}
     for key in ("pairs", "scores", "cases", "figures"):
