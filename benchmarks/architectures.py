@@ -1,11 +1,12 @@
 """Every decoder-only architecture of transformers, tiny and random, against its own class: is a value silently wrong?
 
-    python benchmarks/architectures.py [NAME ...]
+    python benchmarks/architectures.py [--blocks] [NAME ...]
 
 Each is scored by the default engine on texts that are longer than every window, chunk and original context of its
 config, mixed with shorter ones. The right values are those of a forward pass of transformers' own class over one
-sequence at a time, freshly loaded, under eager and under scaled dot-product attention. Prints one line a variant; the
-exit code is 1 where a value is wrong.
+sequence at a time, freshly loaded, under eager and under scaled dot-product attention. With --blocks our plain pass
+takes a few queries at a time, as it does on long texts. Prints one line a variant; the exit code is 1 where a value is
+wrong.
 """
 
 import random
@@ -21,7 +22,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from critic_probe.checkpoint import load_critic
+from critic_probe.checkpoint import blocks, load_critic
 from critic_probe.encoding import Group
 from critic_probe.errors import CriticProbeError
 from critic_probe.scoring.engine import Engine
@@ -271,7 +272,10 @@ def main() -> int:
     print(f"torch {torch.__version__}, transformers {transformers.__version__}\n")
     print("| architecture | engine | eager | sdpa | |\n|---|---|---|---|---|")
     wrong = 0
-    for result in sweep(sys.argv[1:] or sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)):
+    names = [name for name in sys.argv[1:] if name != "--blocks"]
+    if names != sys.argv[1:]:
+        blocks.AT_ONCE, blocks._BLOCK = 0, 1 << 13
+    for result in sweep(names or sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)):
         wrong += result.wrong
         mark = "WRONG " if result.wrong else ""
         print(
