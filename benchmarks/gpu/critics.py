@@ -1,6 +1,7 @@
 """Critics of real shapes with random weights, made on the device itself."""
 
 import gc
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,15 @@ def save(model: Any, target: Path) -> Path:
     model.save_pretrained(target)
     tokenizer().save_pretrained(target)
     return target
+
+
+def peak(device: torch.device, run: Callable[[], object]) -> int:
+    """Bytes that something takes on a GPU beside what is held there."""
+    release(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    held = torch.cuda.memory_allocated(device)
+    run()
+    return torch.cuda.max_memory_allocated(device) - held
 
 
 def release(device: torch.device) -> None:

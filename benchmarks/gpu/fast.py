@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.gpu.critics import critic_of, random_model, release, shape
+from benchmarks.gpu.critics import critic_of, peak, random_model, release, shape
 from benchmarks.gpu.right import Record, Step, errors, plain_limit
 from benchmarks.ways import WAYS, Values
 from benchmarks.workloads import FULL, arithmetic, cut, make
@@ -150,11 +150,7 @@ def memory(critic: Critic, groups: list[Group]) -> Record:
         return {"not measured": "only a GPU counts it"}
     engine = Engine(critic)
     list(engine.values(groups))
-    release(critic.device)
-    torch.cuda.reset_peak_memory_stats(critic.device)
-    held = torch.cuda.memory_allocated(critic.device)
-    list(engine.values(groups))
-    taken = torch.cuda.max_memory_allocated(critic.device) - held
+    taken = peak(critic.device, lambda: list(engine.values(groups)))
     assert engine.budget is not None
     foreseen = engine.budget * token_bytes(critic)
     wrong = [f"a row takes {taken / foreseen:.1f} times what was foreseen"] if taken > foreseen else []

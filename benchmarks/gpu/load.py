@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.gpu.critics import random_model, release, save, shape
-from benchmarks.gpu.right import Record, Step
+from benchmarks.gpu.right import Record, Step, ran
 
 CHILD = """
 import json, re, sys, threading, time
@@ -64,8 +62,7 @@ def written(target: Path, device: torch.device, tiny: bool) -> Record:
 
 def loaded(target: Path, device: torch.device, device_map: str) -> Record:
     """In a process of its own, after a small critic has brought in the code."""
-    command = [sys.executable, "-c", CHILD, str(target / "large"), str(device), device_map, str(target / "small")]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    done = ran("-c", CHILD, str(target / "large"), str(device), device_map, str(target / "small"))
     if done.returncode:
         return {"wrong": [done.stderr[-2000:]]}
     found: Record = json.loads(done.stdout.splitlines()[-1])

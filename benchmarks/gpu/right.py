@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.gpu.critics import copied, critic_of, random_model, release, rounded, save, shape
+from benchmarks.gpu.critics import copied, critic_of, peak, random_model, release, rounded, save, shape
 from benchmarks.ways import Values
 from benchmarks.workloads import FULL, cut, make
 from critic_probe.aggregation import parse
@@ -255,13 +255,9 @@ def blocked(critic: Critic, length: int) -> Record:
     values, taken = {}, {}
     for way, bound in (("at once", 1 << 60), ("blocks", 1 << 20)):
         with bound_of_blocks(bound):
-            release(critic.device)
-            if critic.device.type == "cuda":
-                torch.cuda.reset_peak_memory_stats(critic.device)
-                held = torch.cuda.memory_allocated(critic.device)
             values[way] = critic.values(ids)
             if critic.device.type == "cuda":
-                taken[way] = torch.cuda.max_memory_allocated(critic.device) - held
+                taken[way] = peak(critic.device, lambda: critic.values(ids))
             foreseen = attention_bytes(critic.backbone, 1, length) + length * token_bytes(critic)
     wrong = disagreement([values["blocks"]], [values["at once"]], critic.dtype)
     found: Record = {"taken, bytes": taken, "foreseen for blocks, bytes": foreseen, "wrong": [wrong] if wrong else []}

@@ -162,7 +162,7 @@ def read_layout(path: str | Path, *, base: str | Path | None = None, step: int |
         newest = steps[max(steps)]
         if newest not in (where, where.parent):
             odd = f"{newest.name} is newer and holds no weights of a critic: {where.relative_to(path)} was read"
-            layout = replace(layout, odd="; ".join(filter(None, (layout.odd, odd))))
+            layout = replace(layout, odd=_together(layout.odd, odd))
     refuse_integers(layout.tensors)
     tensors = {_bare(name): stored for name, stored in layout.tensors.items()}
     if len(tensors) < len(layout.tensors):
@@ -303,8 +303,8 @@ def _hugging_face(path: Path, base: Path | None = None) -> Layout:
             "shards again"
         )
     tensors = plain(path, config, tensors)
-    odd = "; ".join(filter(None, (odd, other)))
-    return Layout(path, "value-head-file" if extra else "huggingface", home, config, tensors, odd=odd)
+    name = "value-head-file" if extra else "huggingface"
+    return Layout(path, name, home, config, tensors, odd=_together(odd, other))
 
 
 def _adapter(path: Path, base: Path | None) -> Layout:
@@ -344,7 +344,7 @@ def _adapter(path: Path, base: Path | None) -> Layout:
             f"its settings name {left[0]}{f' and {len(left) - 1} more layers' if left[1:] else ''} as changed, and the "
             "adapter holds no factors of it: the base's was read, as PEFT does"
         )
-    odd = "; ".join(filter(None, (other, other_head, lost, _beside(path, "the adapter was", _WEIGHTS[:2]), below.odd)))
+    odd = _together(other, other_head, lost, _beside(path, "the adapter was", _WEIGHTS[:2]), below.odd)
     home = path if any((path / name).exists() for name in _TOKENIZER_FILES) else base
     config = _config(home) if (home / "config.json").exists() else below.config
     said = (path / "adapter_config.json",)
@@ -387,6 +387,10 @@ def _first_of(path: Path, names: Sequence[str]) -> tuple[list[Path], str]:
     others = ", ".join(file.name for file in there[1:])
     odd = f"{there[0].name} was read, as its framework does, and not {others}, which lies beside it" if others else ""
     return there[:1], odd
+
+
+def _together(*odd: str) -> str:
+    return "; ".join(filter(None, odd))
 
 
 def _beside(path: Path, what: str, names: Sequence[str] = _WEIGHTS) -> str:

@@ -139,13 +139,14 @@ def _assemble(name: str, values: Sequence[Any], files: Sequence[Path]) -> Stored
 
 def _read_replica(name: str, replicas: Sequence[Stored], dtype: torch.dtype | None = None) -> Tensor:
     """One of the copies that every rank holds, which must be the same."""
+    first = replicas[0].read()
     for other in replicas[1:]:
-        if not torch.equal(replicas[0].read(), other.read()):
+        if not torch.equal(first, other.read()):
             raise CriticProbeError(
                 f"{other.file}: {name} is held by every rank, and has other values than in {replicas[0].file.name}; "
                 "the ranks belong to different saves, or the tensor was not trained as one"
             )
-    return replicas[0].read(dtype)
+    return first if dtype is None else replicas[0].read(dtype)
 
 
 def joined(name: str, shape: tuple[int, ...], parts: Sequence[_Part], file: Path) -> Stored:

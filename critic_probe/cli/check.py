@@ -1,6 +1,7 @@
 """`critic-probe check`: gates on a critic's figures, for CI."""
 
 import os
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -145,16 +146,17 @@ def command(
         progress = stack.enter_context(session.progress(resumable=not scoring.no_cache))
         results, signature = _measured(plan, critics, read, settings, drawing, progress)
     result = judge(plan, results, signature, unnamed, gating.on_unclear)
+    now = None
     if before is not None or against.save_baseline is not None:
         now = record(results, figures(results), signature, (drawing.max_per_response, drawing.seed))
         result = replace(result, drift=None if before is None else drift(before, now, against.tolerance))
     if differs(result.drift) and not against.accept:
         result = replace(result, exit_code=1)
     result = session.with_defaults_told(result, critics, pairs is None)
-    with ExitStack() as each:  # also where the first cannot be written
-        each.callback(_tell, result, output, accepted=against.accept)
-        if before is not None or against.save_baseline is not None:
-            each.callback(against.save, now)
+    session.in_turn(
+        lambda: None if now is None else against.save(now),
+        lambda: _tell(result, output, accepted=against.accept),
+    )
     if not result.passed:
         raise typer.Exit(result.exit_code)
 
@@ -164,17 +166,15 @@ def _tell(result: "CheckResult", output: Reports, *, accepted: bool) -> None:
     from critic_probe.report.files import dump_json
 
     text = verdicts.to_markdown(result)
-    with ExitStack() as each:  # the first to be done stands last
-        each.callback(
-            (lambda: typer.echo(dump_json(result))) if output.json else partial(result.show, full=output.full)
-        )
-        if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-            each.callback(_append, Path(summary), text)
-        if output.markdown is not None:
-            each.callback(write_text, output.markdown, text)
-        if output.junit is not None:
-            shown = replace(result, drift=None) if accepted else result
-            each.callback(write_text, output.junit, verdicts.to_junit(shown))
+    actions: list[Callable[[], None]] = []
+    if output.junit is not None:
+        shown = replace(result, drift=None) if accepted else result
+        actions.append(partial(write_text, output.junit, verdicts.to_junit(shown)))
+    if output.markdown is not None:
+        actions.append(partial(write_text, output.markdown, text))
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        actions.append(partial(_append, Path(summary), text))
+    session.in_turn(*actions, lambda: typer.echo(dump_json(result)) if output.json else result.show(full=output.full))
 
 
 def _append(path: Path, text: str) -> None:

@@ -1,14 +1,13 @@
 """`critic-probe logs`: what the logs of a run say, and whether it was sound."""
 
 import time
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from critic_probe.cli import options, panels, session
+from critic_probe.cli import options, pages, panels
 from critic_probe.cli.declare import with_options
 from critic_probe.cli.live import until_signal
 from critic_probe.cli.pages import Curves
@@ -97,13 +96,7 @@ def command(
     for notice in result.notices:
         if notice.code == "pairs":
             typer.echo(f"{output.to_pairs}: {notice.message}", err=True)
-    rest = replace(output, output=None)
-    with ExitStack() as each:  # the first to be done stands last
-        each.callback(session.finish, result, None, rest, default_pairs=False, show=output.show)
-        each.callback(verdicts.write, result.checked(str(judging.gates)))
-        each.callback(output.write, result)
-    if result.failed:
-        raise typer.Exit(1)
+    pages.finish(result, output, verdicts, str(judging.gates))
 
 
 def _follow(paths: list[Path], profile: str | None, every: float) -> None:

@@ -208,6 +208,13 @@ def with_defaults_told(result: Any, critics: "Critics | None", default_pairs: bo
     return replace(result, notices=[*notices, *result.notices])
 
 
+def in_turn(*actions: Callable[[], object]) -> None:
+    """Does one after the other, also where one before it failed; what the last failure raised is raised then."""
+    with ExitStack() as stack:
+        for action in reversed(actions):
+            stack.callback(action)
+
+
 def finish(
     result: "Result",
     critics: "Critics | None",
@@ -224,7 +231,7 @@ def finish(
     from critic_probe.report.files import dump_json
 
     result = with_defaults_told(result, critics, default_pairs)
-    with ExitStack() as each:  # the first to be done stands last
-        each.callback((lambda: typer.echo(dump_json(result))) if output.json else partial(show, result))
-        for path in reversed(output.output or ()):
-            each.callback(result.save, path)
+    in_turn(
+        *(partial(result.save, path) for path in output.output or ()),
+        lambda: typer.echo(dump_json(result)) if output.json else show(result),
+    )

@@ -2,7 +2,7 @@
 
 import time
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +11,7 @@ import typer
 
 from critic_probe.aggregation import parse
 from critic_probe.bundled import Critics
-from critic_probe.cli import options, panels, session
+from critic_probe.cli import options, pages, panels, session
 from critic_probe.cli.declare import with_options
 from critic_probe.cli.live import until_signal
 from critic_probe.cli.pages import Curves
@@ -107,13 +107,7 @@ def command(
             board = stack.enter_context(closing(Board(watching.tensorboard)))
         _score(followed, watching, board, output)
     result = session.with_defaults_told(followed.result(), None, pairs is None)
-    rest = replace(output, output=None)
-    with ExitStack() as each:  # the first to be done stands last
-        each.callback(session.finish, result, None, rest, default_pairs=False, show=output.show)
-        each.callback(verdicts.write, result.checked(plan.source))
-        each.callback(output.write, result)
-    if result.failed:
-        raise typer.Exit(1)
+    pages.finish(result, output, verdicts, plan.source)
 
 
 def _score(followed: "Followed", watching: Watching, board: "Board | None", output: Curves) -> None:

@@ -1,10 +1,12 @@
 """Files of what the gates on a run say."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from critic_probe.cli import options
+from critic_probe.cli.session import in_turn
 from critic_probe.errors import CriticProbeError, parameter
 from critic_probe.report.targets import check_folder
 from critic_probe.writing import write_text
@@ -42,6 +44,5 @@ class Verdicts:
         """Writes what the gates say."""
         from critic_probe.report import verdicts
 
-        for path, made in ((self.junit, verdicts.to_junit), (self.markdown, verdicts.to_markdown)):
-            if path is not None:
-                write_text(path, made(checked))
+        made = ((self.junit, verdicts.to_junit), (self.markdown, verdicts.to_markdown))
+        in_turn(*(partial(write_text, path, of(checked)) for path, of in made if path is not None))

@@ -32,15 +32,6 @@ IDS = [5, 17, 200, 31, 31, 90, 258]
 
 
 @pytest.fixture(scope="module")
-def source(make_critic, tmp_path_factory) -> Path:
-    """A token-classification critic whose bias matters."""
-    path = make_critic(classifier_dropout=None)
-    weights = load_file(path / "model.safetensors")
-    weights["score.bias"] = torch.tensor([0.7])
-    return copy_of(path, tmp_path_factory.mktemp("source") / "critic", weights)
-
-
-@pytest.fixture(scope="module")
 def expected(source):
     return load_critic(source, device="cpu").values(IDS)
 

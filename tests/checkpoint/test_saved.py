@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from formats import copy_of, head_of, peft_adapter, sharded_model, trl_v_head, verl_w1, with_head
+from formats import Weights, copy_of, head_of, peft_adapter, sharded_model, trl_v_head, verl_w1, with_head
 from safetensors.torch import load_file, save_file
 from tiny import byte_tokenizer
 
@@ -20,17 +20,7 @@ from critic_probe.checkpoint.layout import fingerprint, read_layout
 from critic_probe.errors import CriticProbeError
 
 IDS = [5, 17, 200, 31, 31, 90, 258]
-Weights = dict[str, torch.Tensor]
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # PEFT's own
-
-
-@pytest.fixture(scope="module")
-def source(make_critic, tmp_path_factory) -> Path:
-    """A token-classification critic whose bias matters."""
-    path = make_critic(classifier_dropout=None)
-    weights = load_file(path / "model.safetensors")
-    weights["score.bias"] = torch.tensor([0.7])
-    return copy_of(path, tmp_path_factory.mktemp("source") / "critic", weights)
 
 
 @pytest.fixture(scope="module")

@@ -23,15 +23,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:Futu
 
 
 @pytest.fixture(scope="module")
-def source(make_critic, tmp_path_factory) -> Path:
-    """A token-classification critic whose bias matters."""
-    path = make_critic(classifier_dropout=None)
-    weights = load_file(path / "model.safetensors")
-    weights["score.bias"] = torch.tensor([0.7])
-    return copy_of(path, tmp_path_factory.mktemp("source") / "critic", weights)
-
-
-@pytest.fixture(scope="module")
 def made(source, tmp_path_factory) -> Path:
     return peft_adapter(source, tmp_path_factory.mktemp("peft") / "made") / "adapter"
 

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -16,6 +17,15 @@ from critic_probe.bundled import find_critics
 from critic_probe.cli import app
 
 EOS = 258  # of the byte tokenizer
+
+
+@pytest.fixture(autouse=True)
+def _as_before(monkeypatch):
+    """What `main` sets for a whole process is set back."""
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, handler)
 
 
 def write(path, rows):
@@ -79,7 +89,6 @@ def test_an_error_that_no_one_foresaw_exits_with_3_and_keeps_its_traceback(monke
         raise ZeroDivisionError("unforeseen")
 
     monkeypatch.setattr(cli, "app", broken)
-    monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # to be set back
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 3
@@ -102,7 +111,6 @@ def test_what_the_machine_does_not_give_is_one_line(monkeypatch, capsys, error, 
         raise error
 
     monkeypatch.setattr(cli, "app", failing)
-    monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # to be set back
     with pytest.raises(SystemExit) as ended:
         cli.main()
     told = capsys.readouterr().err
@@ -120,7 +128,6 @@ def test_ctrl_c_before_a_command_begins_is_one_line(monkeypatch, capsys):
 
     monkeypatch.setattr(sys, "argv", ["critic-probe", "--version"])
     monkeypatch.setattr(cli, "__version__", Pressed())
-    monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # to be set back
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 130

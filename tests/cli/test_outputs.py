@@ -137,6 +137,14 @@ def test_a_file_that_cannot_be_written_keeps_neither_the_others_nor_what_is_show
     assert json.loads(other.read_text())["schema"] == "critic-probe/compare/1"
 
 
+def test_nor_does_a_page_of_a_run(tmp_path):
+    log, full, other = tmp_path / "metrics.jsonl", tmp_path / "full.json", tmp_path / "other.json"
+    log.write_text("".join(json.dumps({"step": i, "critic/d_loss": 0.6}) + "\n" for i in range(1, 4)))
+    full.symlink_to("/dev/full")
+    assert "No space left on device" in refused("logs", log, "-o", full, "-o", other)
+    assert json.loads(other.read_text())["schema"].startswith("critic-probe/logs/")
+
+
 def test_a_file_is_written_whole_or_not_at_all_through_a_link_too(tmp_path):
     (tmp_path / "there").mkdir()
     place, link = tmp_path / "there" / "out.txt", tmp_path / "link.txt"
